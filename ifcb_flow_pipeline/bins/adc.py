@@ -1,0 +1,252 @@
+"""The ADC file: one line per trigger (more where one camera frame held several images), no header.
+
+Sources for columns and units: the acquisition software (github.com/robertjolson/ifcb-acq) and pyifcb
+(github.com/joefutrelle/pyifcb, ``ifcb/data/adc.py``).
+
+The reader is careful: it accepts what real files contain (trailing commas, CRLF, numbers without a leading
+zero, exponents, 24 or 26 columns) and drops nothing silently. A line that it cannot use is counted and
+described; the others are read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.bins.pid import Schema
+
+#: Columns of one ADC line. 26 are written by instruments with acoustic focusing.
+WIDTHS: Mapping[Schema, tuple[int, ...]] = {"v1": (15,), "v2": (24, 26)}
+
+#: How many unusable lines are described; all are counted.
+MAX_DESCRIBED = 5
+
+#: No number in an ADC file is longer; 17 significant digits with sign and exponent take 24 bytes.
+_MAX_NUMBER_BYTES = 48
+
+_NEWLINE, _RETURN, _COMMA = b"\n\r,"
+_SPACES = np.isin(np.arange(256), list(b" \t\r"))
+_NUMERIC = np.isin(np.arange(256), list(b"0123456789+-.eE \t\0"))
+
+
+@dataclass(frozen=True, slots=True)
+class AdcColumn:
+    """One column as we keep it: where it stands in each schema (None: absent, read as NaN) and what it is."""
+
+    name: str
+    dtype: type[np.generic]
+    v1: int | None
+    v2: int | None
+    unit: str
+    meaning: str
+
+    def index(self, schema: Schema) -> int | None:
+        """The 0-based position in a line of this schema."""
+        return self.v1 if schema == "v1" else self.v2
+
+
+ADC_COLUMNS: tuple[AdcColumn, ...] = (
+    AdcColumn("trigger", np.int32, 0, 0, "", "trigger counter, 1-based; shared by the images of one frame"),
+    AdcColumn("t_s", np.float64, 1, 1, "s", "time since run start (v1: end of processing, v2: ADC time)"),
+    AdcColumn("x_px", np.int16, 9, 13, "px", "left edge of the image in the camera frame, along the flow"),
+    AdcColumn("y_px", np.int16, 10, 14, "px", "top or (2010-2016 builds) bottom edge, across the flow"),
+    AdcColumn("width_px", np.int16, 11, 15, "px", "image width; 0 where the trigger gave no image"),
+    AdcColumn("height_px", np.int16, 12, 16, "px", "image height; 0 where the trigger gave no image"),
+    AdcColumn("start_byte", np.int64, 13, 17, "byte", "offset of the image in the .roi file (v1: 1-based)"),
+    AdcColumn("pmt_a", np.float32, 4, 2, "V", "integrated scatter (v1: low gain)"),
+    AdcColumn("pmt_b", np.float32, 2, 3, "V", "integrated chlorophyll fluorescence (v1: low gain)"),
+    AdcColumn("pmt_c", np.float32, 5, 4, "V", "third integrated signal (v1: scatter, high gain)"),
+    AdcColumn("pmt_d", np.float32, 3, 5, "V", "fourth integrated signal (v1: fluorescence, high gain)"),
+    AdcColumn("peak_a", np.float32, None, 6, "V", "peak scatter"),
+    AdcColumn("peak_b", np.float32, None, 7, "V", "peak chlorophyll fluorescence"),
+    AdcColumn("peak_c", np.float32, None, 8, "V", "third peak signal"),
+    AdcColumn("peak_d", np.float32, None, 9, "V", "fourth peak signal"),
+    AdcColumn("time_of_flight_us", np.float32, None, 10, "us", "time in the laser beam; -999: not measured"),
+    AdcColumn("run_time_s", np.float64, None, 22, "s", "run time at this trigger, cumulative"),
+    AdcColumn("inhibit_time_s", np.float64, None, 23, "s", "time not looking until this trigger, cumulative"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that could not be used: its 1-based number in the file, and why."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adc:
+    """The usable lines of an ADC file, as one array per column of ADC_COLUMNS, in file order.
+
+    ``bad_lines`` counts the lines left out and ``described`` says why, for the first few of them.
+    """
+
+    schema: Schema
+    columns: Mapping[str, NDArray]
+    bad_lines: int = 0
+    described: tuple[BadLine, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.columns["trigger"])
+
+    @property
+    def has_image(self) -> NDArray[np.bool_]:
+        """Which lines have an image: width and height above zero, in both schemas."""
+        return has_image(self.columns)
+
+    @property
+    def problem(self) -> str:
+        """What was left out, in one sentence for people; empty where nothing was."""
+        if not self.bad_lines:
+            return ""
+        lines = "; ".join(f"line {line.number} {line.reason}" for line in self.described)
+        more = (
+            f"; and {self.bad_lines - len(self.described)} more"
+            if self.bad_lines > len(self.described)
+            else ""
+        )
+        return f"{self.bad_lines} of {self.bad_lines + len(self)} ADC lines unusable: {lines}{more}"
+
+
+def has_image(columns: Mapping[str, NDArray]) -> NDArray[np.bool_]:
+    """Which rows of ``width_px`` and ``height_px`` are those of an image (v1 writes x=y=-11 for the others)."""
+    return (columns["width_px"] > 0) & (columns["height_px"] > 0)
+
+
+def parse_adc(data: bytes, schema: Schema) -> Adc:
+    """Read the bytes of an ADC file of the given schema.
+
+    Never raises on content: what is unusable is counted and described in the result. An empty file gives
+    no rows. Lines of white space alone do not count.
+    """
+    text = np.frombuffer(data, dtype=np.uint8)
+    lines = _Lines.of(text)
+    fits = np.isin(lines.n_fields, WIDTHS[schema])
+    problems = {int(i): _width_problem(lines, int(i), schema) for i in np.flatnonzero(~fits)[:MAX_DESCRIBED]}
+    usable = fits.copy()
+
+    columns: dict[str, NDArray] = {}
+    kept = np.flatnonzero(fits)
+    for column in ADC_COLUMNS:
+        index = column.index(schema)
+        if index is None:
+            columns[column.name] = np.full(len(kept), np.nan, dtype=column.dtype)
+            continue
+        start, stop = lines.field(kept, index)
+        values, good = _numbers(text, start, stop)
+        values, in_range = _cast(values, column.dtype)
+        columns[column.name] = values
+        bad = np.flatnonzero(~(good & in_range))
+        usable[kept[bad]] = False
+        for i in bad[:MAX_DESCRIBED]:
+            problems.setdefault(int(kept[i]), _value_problem(column, text[start[i] : stop[i]], bool(good[i])))
+
+    mask = usable[kept]
+    described = [BadLine(int(lines.number[i]), problems[i]) for i in sorted(problems)[:MAX_DESCRIBED]]
+    return Adc(
+        schema,
+        columns if mask.all() else {name: values[mask] for name, values in columns.items()},
+        bad_lines=int(np.count_nonzero(~usable)),
+        described=tuple(described),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Where the lines that hold anything start and stop in the text, and where their commas are."""
+
+    number: NDArray  # 1-based line number in the file
+    start: NDArray
+    stop: NDArray  # without the line end
+    comma: NDArray  # positions of all commas of the text
+    first_comma: NDArray  # per line: index into ``comma``
+    n_fields: NDArray  # without an empty last field, which a trailing comma makes
+    ends_file: NDArray  # whether the line lacks its newline
+
+    @classmethod
+    def of(cls, text: NDArray[np.uint8]) -> "_Lines":
+        newline = np.flatnonzero(text == _NEWLINE)
+        start = np.concatenate(([0], newline + 1))
+        stop = np.concatenate((newline, [text.size]))
+        # A line of spaces (CR counts as one) holds nothing; runs of others are found by the last non-space.
+        filled = np.flatnonzero(~_SPACES[text] & (text != _NEWLINE))
+        last_filled = np.searchsorted(filled, stop) - 1
+        holds = last_filled >= np.searchsorted(filled, start)
+        number = np.flatnonzero(holds)
+        start, stop = start[number], filled[last_filled[number]] + 1
+
+        comma = np.flatnonzero(text == _COMMA)
+        first = np.searchsorted(comma, start)
+        n_commas = np.searchsorted(comma, stop) - first
+        trailing = text[stop - 1] == _COMMA if text.size else np.zeros(0, bool)
+        return cls(number + 1, start, stop, comma, first, n_commas + 1 - trailing, number == newline.size)
+
+    def field(self, line: NDArray, index: int) -> tuple[NDArray, NDArray]:
+        """Start and stop of the field ``index`` of these lines, all of which have it."""
+        before = self.first_comma[line] + index
+        start = self.start[line] if index == 0 else self.comma[before - 1] + 1
+        stop = self.stop[line].copy()
+        inner = before < self.comma.size
+        stop[inner] = np.minimum(stop[inner], self.comma[before[inner]])
+        return start, stop
+
+
+def _numbers(
+    text: NDArray[np.uint8], start: NDArray, stop: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The fields as numbers, and which of them are finite numbers (the others are NaN)."""
+    length = stop - start
+    good = (length > 0) & (length <= _MAX_NUMBER_BYTES)
+    width = int(length[good].max(initial=1))
+    offset = np.arange(width)
+    inside = offset < np.where(good, length, 0)[:, None]
+    # Clipping keeps the positions past a short last field inside the text; ``inside`` blanks them anyway.
+    cells = np.where(inside, text[np.minimum(start[:, None] + offset, text.size - 1)], 0).astype(np.uint8)
+    good &= _NUMERIC[cells].all(axis=1)
+    # Of what is left, NumPy's conversion takes exactly what Python's float() takes.
+    cells[~good] = 0
+    cells[~good, 0] = ord("0")
+    fields = cells.view(f"S{width}")[:, 0]
+    try:
+        values = fields.astype(np.float64)
+    except ValueError:
+        values = np.array([_float_or_nan(field) for field in fields])
+    good &= np.isfinite(values)
+    return np.where(good, values, np.nan), good
+
+
+def _float_or_nan(field: bytes) -> float:
+    try:
+        return float(field)
+    except ValueError:
+        return float("nan")
+
+
+def _cast(values: NDArray[np.float64], dtype: type[np.generic]) -> tuple[NDArray, NDArray[np.bool_]]:
+    """The values in the column's type, and which of them that type can hold (bad ones become 0 or NaN)."""
+    if issubclass(dtype, np.floating):
+        limit = np.finfo(dtype).max
+        fits = ~(np.abs(values) > limit)
+        return np.where(fits, values, np.nan).astype(dtype), fits
+    info = np.iinfo(dtype)
+    # 2**53: the largest offset that a float holds exactly, far beyond any .roi file.
+    fits = (np.floor(values) == values) & (np.abs(values) <= min(info.max, 2**53))
+    return np.where(fits, values, 0).astype(dtype), fits
+
+
+def _width_problem(lines: _Lines, i: int, schema: Schema) -> str:
+    expected = " or ".join(map(str, WIDTHS[schema]))
+    count = int(lines.n_fields[i])
+    if lines.ends_file[i] and count < min(WIDTHS[schema]):
+        return f"is cut off after {count} of {expected} columns"
+    return f"has {count} columns where a {schema} ADC has {expected}"
+
+
+def _value_problem(column: AdcColumn, cell: NDArray[np.uint8], is_number: bool) -> str:
+    quoted = repr(cell.tobytes()[:40].decode("utf-8", "replace"))
+    if not is_number:
+        return f"has {quoted} for {column.name}, which is no finite number"
+    kind = "a number" if issubclass(column.dtype, np.floating) else "a whole number"
+    return f"has {quoted} for {column.name}, which is not {kind} that fits {np.dtype(column.dtype).name}"

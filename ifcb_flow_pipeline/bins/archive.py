@@ -1,0 +1,214 @@
+"""How an archive lays out bins: from file names, sizes and times to one entry per bin.
+
+Every common layout is understood because none is required: a bin is where its files are. Directory names
+that state a date (``2023``, ``D2023``, ``D202308``, ``D20230810``, ``IFCB5_2012_028``) are used for two
+things only: to leave out what lies outside a wanted range, and to recognise misplaced copies.
+"""
+
+import calendar
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Literal
+
+from ifcb_flow_pipeline.bins.pid import BinId, InvalidPidError, parse_pid
+
+Extension = Literal["adc", "hdr", "roi"]
+EXTENSIONS: tuple[Extension, ...] = ("adc", "hdr", "roi")
+
+#: Directories whose bins are not samples, by the habit of instrument and dashboard software.
+DEFAULT_EXCLUDED = frozenset({"beads", "skip", "bad", "temp", "data_temp"})
+
+#: Days are cut in UTC, some archives sort by local time: a bin may lie this far from its directory's date.
+DIRECTORY_SLACK = timedelta(days=1)
+
+_DATED = (
+    (re.compile(r"D?(\d{4})", re.ASCII), "%Y"),
+    (re.compile(r"D(\d{6})", re.ASCII), "%Y%m"),
+    (re.compile(r"D(\d{8})", re.ASCII), "%Y%m%d"),
+    (re.compile(r"IFCB\d+_(\d{4}_\d{3})", re.ASCII), "%Y_%j"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """One file of a listing: its directory relative to the archive ("" for the top), name, size, mtime."""
+
+    directory: str
+    name: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class BinState:
+    """What an entry is good for: ``ok``, ``unsettled``, ``no_adc`` or ``misplaced``, with the reason."""
+
+    status: str
+    reason: str = ""
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RawBin:
+    """One bin of an archive: the files of its best copy, and where other copies lie."""
+
+    bin_id: BinId
+    directory: str
+    files: Mapping[Extension, FoundFile]
+    copies: tuple[str, ...] = ()
+
+    @property
+    def modified(self) -> datetime:
+        """When the newest of its files was last written (UTC)."""
+        newest = max(found.mtime_ns for found in self.files.values())
+        return datetime.fromtimestamp(newest // 1_000_000_000, tz=UTC)
+
+    @property
+    def misplaced(self) -> bool:
+        """Whether a directory on its path states a date more than a day from its own."""
+        return not all(_may_hold(span, self.bin_id.day) for span in dated_spans(self.directory))
+
+    def path(self, extension: Extension) -> str | None:
+        """The file's path relative to the archive; None where it is absent."""
+        found = self.files.get(extension)
+        return str(PurePosixPath(found.directory, found.name)) if found else None
+
+    def size(self, extension: Extension) -> int | None:
+        """The file's size in bytes; None where it is absent."""
+        found = self.files.get(extension)
+        return found.size if found else None
+
+    def state(self, now: datetime, settle: timedelta) -> BinState:
+        """Whether the bin can be used at the time ``now``, files counting as settled after ``settle``.
+
+        A bin is complete when its .adc and .hdr are there and have settled; the .roi is not needed
+        (telemetered bins have none). A settled bin without .hdr is usable but not complete.
+        """
+        if self.misplaced:
+            return BinState("misplaced", f"lies in {self.directory}, which states another date: move it")
+        age = now - self.modified
+        # A time stamp in the future (a wrong clock) must not keep a bin out for ever.
+        if timedelta() <= age < settle:
+            seconds = int(settle.total_seconds())
+            return BinState("unsettled", f"written less than {seconds} s ago, perhaps still growing")
+        notes = (
+            [f"{1 + len(self.copies)} copies, took {self.directory or 'the top directory'}"]
+            if self.copies
+            else []
+        )
+        if "adc" not in self.files:
+            return BinState("no_adc", "; ".join(["the .adc file is missing", *notes]))
+        if "hdr" not in self.files:
+            return BinState("ok", "; ".join(["the .hdr file is missing", *notes]))
+        return BinState("ok", "; ".join(notes), complete=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The bins of an archive or of a range of its days, in order of time; and files that are no bins'."""
+
+    bins: tuple[RawBin, ...]
+    strays: tuple[str, ...] = ()
+    _by_day: dict[date, list[RawBin]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for raw in self.bins:
+            self._by_day.setdefault(raw.bin_id.day, []).append(raw)
+
+    @property
+    def days(self) -> list[date]:
+        """The days that have bins, ascending."""
+        return sorted(self._by_day)
+
+    def of_day(self, day: date) -> list[RawBin]:
+        """The bins that started on this UTC day."""
+        return self._by_day.get(day, [])
+
+
+def list_bins(found: Iterable[FoundFile]) -> Listing:
+    """Make bins of files. Files with other extensions are ignored; .adc, .hdr and .roi files that are not
+    named as a bin are reported as strays.
+
+    Several copies of one bin: the largest .adc wins (a partial copy never beats a whole one), then the
+    copy in directories that fit its date, then the more dated directories, then the first by name.
+    """
+    copies: dict[str, dict[str, dict[Extension, FoundFile]]] = {}
+    strays = []
+    for entry in found:
+        stem, _, extension = entry.name.rpartition(".")
+        extension = extension.lower()
+        if extension in EXTENSIONS:
+            copies.setdefault(stem, {}).setdefault(entry.directory, {})[extension] = entry
+    bins = []
+    for stem, by_directory in copies.items():
+        try:
+            bin_id = parse_pid(stem)
+        except InvalidPidError:
+            strays += [
+                str(PurePosixPath(f.directory, f.name)) for fs in by_directory.values() for f in fs.values()
+            ]
+            continue
+        candidates = [RawBin(bin_id, directory, files) for directory, files in by_directory.items()]
+        best = min(candidates, key=_preference)
+        others = tuple(sorted(raw.directory for raw in candidates if raw is not best))
+        bins.append(RawBin(bin_id, best.directory, best.files, others))
+    bins.sort(key=lambda raw: (raw.bin_id.start_time, raw.bin_id.pid))
+    return Listing(tuple(bins), tuple(sorted(strays)))
+
+
+def signature(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> str:
+    """A short text that changes when a day's usable bins do: one appears, settles, grows or disappears.
+
+    A day without bins has the empty signature.
+    """
+    digest = hashlib.sha256()
+    count = 0
+    for raw in sorted(bins, key=lambda raw: raw.bin_id.pid):
+        if raw.state(now, settle).status in ("unsettled", "misplaced"):
+            continue
+        count += 1
+        for extension in EXTENSIONS:
+            if found := raw.files.get(extension):
+                digest.update(f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n".encode())
+    return digest.hexdigest()[:16] if count else ""
+
+
+def dated_spans(directory: str) -> list[tuple[date, date]]:
+    """First and last day that each dated directory on a path stands for."""
+    spans = (_span(part) for part in PurePosixPath(directory).parts)
+    return [span for span in spans if span]
+
+
+def may_hold(name: str, first: date, last: date) -> bool:
+    """Whether a directory of this name can hold bins of the days ``first`` to ``last``."""
+    span = _span(name)
+    return span is None or (span[0] - DIRECTORY_SLACK <= last and first <= span[1] + DIRECTORY_SLACK)
+
+
+def _may_hold(span: tuple[date, date], day: date) -> bool:
+    return span[0] - DIRECTORY_SLACK <= day <= span[1] + DIRECTORY_SLACK
+
+
+def _span(name: str) -> tuple[date, date] | None:
+    for pattern, form in _DATED:
+        match = pattern.fullmatch(name)
+        if not match:
+            continue
+        try:
+            first = datetime.strptime(match[1], form).replace(tzinfo=UTC).date()
+        except ValueError:
+            return None
+        if form == "%Y":
+            return first, first.replace(month=12, day=31)
+        if form == "%Y%m":
+            return first, first.replace(day=calendar.monthrange(first.year, first.month)[1])
+        return first, first
+    return None
+
+
+def _preference(raw: RawBin) -> tuple[int, bool, int, str]:
+    return (-(raw.size("adc") or -1), raw.misplaced, -len(dated_spans(raw.directory)), raw.directory)

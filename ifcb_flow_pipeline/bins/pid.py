@@ -1,0 +1,72 @@
+"""Bin identifiers (pids).
+
+Two naming schemes exist: ``IFCB1_2009_216_075913`` (v1, instruments 1 to 6: year, day of year, time)
+and ``D20230810T113059_IFCB134`` (v2, all later instruments). The time in the name is the start of the
+run, UTC by convention.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+Schema = Literal["v1", "v2"]
+
+_V2 = re.compile(r"D(\d{8}T\d{6})_IFCB(\d+)", re.ASCII)
+_V1 = re.compile(r"IFCB(\d+)_(\d{4})_(\d{3})_(\d{2})(\d{2})(\d{2})", re.ASCII)
+_REMEDY = "expected DYYYYMMDDTHHMMSS_IFCBn or IFCBn_YYYY_DDD_HHMMSS"
+
+
+class InvalidPidError(ValueError):
+    """A text that is no bin identifier; the message quotes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BinId:
+    """A parsed bin identifier.
+
+    ``pid`` is the identifier as written, ``instrument`` e.g. ``IFCB134``, ``start_time`` the start of
+    the run (timezone-aware, UTC, whole seconds), ``schema`` the naming scheme, which also decides the
+    ADC columns.
+    """
+
+    pid: str
+    instrument: str
+    start_time: datetime
+    schema: Schema
+
+    @property
+    def day(self) -> date:
+        """The UTC day in which the run started."""
+        return self.start_time.date()
+
+
+def parse_pid(text: str) -> BinId:
+    """Parse a bin identifier.
+
+    Raises InvalidPidError, quoting the text, where it follows neither scheme or names no real time.
+    """
+    if match := _V2.fullmatch(text):
+        try:
+            start = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        except ValueError:
+            raise InvalidPidError(f"{text!r} names no real date and time; {_REMEDY}") from None
+        return BinId(text, f"IFCB{match[2]}", start, "v2")
+    if match := _V1.fullmatch(text):
+        number, year, day_of_year, hour, minute, second = match.groups()
+        try:
+            midnight = datetime(int(year), 1, 1, int(hour), int(minute), int(second), tzinfo=UTC)
+            start = midnight + timedelta(days=int(day_of_year) - 1)
+        except (ValueError, OverflowError):
+            start = None
+        if start is None or start.year != int(year):
+            raise InvalidPidError(f"{text!r} names no real date and time; {_REMEDY}")
+        return BinId(text, f"IFCB{number}", start, "v1")
+    raise InvalidPidError(f"{text!r} is not a bin identifier; {_REMEDY}")
+
+
+def format_pid(instrument: str, start_time: datetime, schema: Schema = "v2") -> str:
+    """The identifier of a run of ``instrument`` (``IFCB134``) that started at ``start_time`` (UTC)."""
+    if schema == "v2":
+        return f"D{start_time:%Y%m%dT%H%M%S}_{instrument}"
+    return f"{instrument}_{start_time:%Y_%j_%H%M%S}"

@@ -1,0 +1,254 @@
+"""What is done for one UTC day, from the archive to the scores; each step reads the table before it.
+
+Belongs here: the steps, with the disk but without Dagster. Does not belong here: how files look
+(``bins``, ``store``), what numbers mean (``features``, ``detection``), when to run (``defs``).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
+from ifcb_flow_pipeline.detection.model import (
+    ForestSettings,
+    Model,
+    ModelError,
+    Scores,
+    TrainingSet,
+    train_model,
+)
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
+from ifcb_flow_pipeline.store.archive import Archive, BinRead
+from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
+from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
+
+CLOUD_COLUMNS = ("x_px", "y_px", "width_px", "height_px")
+_IDENTITY = ("pid", "instrument", "start_time")
+_LIBRARIES = ("ifcb-flow-pipeline", "numpy", "scikit-learn", "scipy", "pandas", "pyarrow", "dagster")
+
+
+class MissingInputError(StoreError):
+    """A day's step finds the table before it missing; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingWindow:
+    """Which bins a model is trained on.
+
+    All limits are optional: days (both included), instruments (empty: all), pids (None: all).
+    """
+
+    first: date | None = None
+    last: date | None = None
+    instruments: frozenset[str] = frozenset()
+    pids: tuple[str, ...] | None = None
+
+
+def write_inventory(tables: DailyTables, archive: Archive, listing: Listing, day: date) -> pa.Table:
+    """Write ``raw_bins``: every bin of the day that the listing has, and what state it is in."""
+    now = archive.now()
+    bins = listing.of_day(day)
+    rows = pa.Table.from_pylist([_inventory_row(raw, archive, now) for raw in bins], schema=RAW_BINS.schema)
+    tables.write(RAW_BINS, day, rows, Provenance(signature(bins, now, archive.settle)))
+    return rows
+
+
+def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[CloudEntry]:
+    """Write ``point_clouds``: all triggers of the bins of the inventory. Returns an entry per bin."""
+    inventory, made_of = _input(tables, RAW_BINS, day)
+    bins = (_read(archive, row) for row in inventory.to_pylist())
+    return CloudTables(tables).write(day, bins, Provenance(made_of.signature, {"reader": archive.reader}))
+
+
+def write_features(tables: DailyTables, settings: FeatureSettings, day: date) -> pa.Table:
+    """Write ``bin_features``: one row per bin of the inventory, from the stored clouds."""
+    inventory, _ = _input(tables, RAW_BINS, day, columns=_IDENTITY)
+    made_of = tables.provenance(POINT_CLOUDS, day)
+    if made_of is None:
+        raise MissingInputError(f"point_clouds of {day} are missing: materialize them first")
+    identity = {row["pid"]: row for row in inventory.to_pylist()}
+    rows = [
+        identity[entry.pid] | feature_row(entry, columns, settings)
+        for entry, columns in CloudTables(tables).read_all(day, CLOUD_COLUMNS)
+        if entry.pid in identity
+    ]
+    table = pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema)
+    tables.write(BIN_FEATURES, day, table, Provenance(made_of.signature, asdict(settings)))
+    return table
+
+
+def write_scores(tables: DailyTables, model: Model, day: date) -> pa.Table:
+    """Write ``bin_scores``: one row per row of ``bin_features``, most anomalous first.
+
+    Raises ModelError, naming the remedy, where the model does not fit the features.
+    """
+    features, made_of = _input(tables, BIN_FEATURES, day)
+    model.check_usable(FeatureSettings(**made_of.made_of))
+    scores = score_table(features, model)
+    tables.write(BIN_SCORES, day, scores, Provenance(made_of.signature, {"model_id": model.card.model_id}))
+    return scores
+
+
+def feature_row(
+    entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings
+) -> dict[str, Any]:
+    """The part of a row of ``bin_features`` that says what became of the bin."""
+    outcome = {"status": entry.status, "reason": entry.reason, "n_rows": entry.n_rows,
+               "n_images": entry.n_images, "bad_lines": entry.bad_lines, "n_points": 0}  # fmt: skip
+    if columns is None:
+        return outcome | dict.fromkeys(FEATURE_NAMES, float("nan"))
+    found = extract_features(columns, settings)
+    reason = "; ".join(filter(None, (found.reason, entry.reason)))
+    outcome |= {"status": found.status, "reason": reason, "n_points": found.n_points}
+    return outcome | dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
+
+
+def score_table(features: pa.Table, model: Model) -> pa.Table:
+    """Rows of ``bin_scores`` for rows of ``bin_features``: most anomalous first, unscored last, then by pid."""
+    scores = model.score(feature_matrix(features, model.card.feature_names))
+    scored = np.isfinite(scores.anomaly_score)
+    columns = {name: features.column(name) for name in (*_IDENTITY, "status", "reason")}
+    columns |= {
+        "anomaly_score": pa.array(scores.anomaly_score),
+        "percentile": pa.array(scores.percentile),
+        "is_anomaly": pa.array(scores.is_anomaly, mask=~scored),
+        "verdict": pa.array(verdicts(scores)),
+        "threshold": pa.array(np.full(len(scored), model.card.threshold)),
+        "model_id": pa.array([model.card.model_id] * len(scored), type=pa.string()),
+    }
+    table = pa.table({column.name: columns[column.name] for column in BIN_SCORES.columns})
+    # NaN sorts last, as it should.
+    return table.sort_by([("anomaly_score", "ascending"), ("pid", "ascending")]).cast(BIN_SCORES.schema)
+
+
+def verdicts(scores: Scores) -> list[str]:
+    """``ok``, ``anomaly`` or ``unscored`` for each bin."""
+    scored = np.isfinite(scores.anomaly_score)
+    return np.select([~scored, scores.is_anomaly], ["unscored", "anomaly"], "ok").tolist()
+
+
+def feature_matrix(features: pa.Table, names: tuple[str, ...]) -> np.ndarray:
+    """The named features of rows of ``bin_features``, shape (rows, names)."""
+    return np.column_stack([features.column(name).to_numpy() for name in names]).astype(np.float64)
+
+
+def train(
+    tables: DailyTables,
+    window: TrainingWindow,
+    feature_names: tuple[str, ...],
+    settings: FeatureSettings,
+    forest: ForestSettings,
+    created: datetime,
+) -> Model:
+    """Train a model on the stored features of a window.
+
+    Raises ModelError, naming the remedy, where there is too little to train on, or where days of the window
+    have features that were made with other settings.
+    """
+    _check_same_settings(tables, window, settings)
+    features = tables.read_range(BIN_FEATURES, window.first or date.min, window.last or date.max)
+    return train_model(
+        training_set(features, window, feature_names, settings), forest, created, library_versions()
+    )
+
+
+def training_set(
+    features: pa.Table, window: TrainingWindow, feature_names: tuple[str, ...], settings: FeatureSettings
+) -> TrainingSet:
+    """The rows of ``bin_features`` that a model is trained on, and why the others are not, in order of pid."""
+    if window.instruments:
+        features = features.filter(pc.is_in(features["instrument"], pa.array(sorted(window.instruments))))
+    excluded: dict[str, list[str]] = {}
+    if window.pids is not None:
+        missing = sorted(set(window.pids) - set(features["pid"].to_pylist()))
+        if missing:
+            excluded["not_found"] = missing
+        features = features.filter(pc.is_in(features["pid"], pa.array(window.pids, type=pa.string())))
+    usable = pc.equal(features["status"], "ok")
+    for row in features.filter(pc.invert(usable)).select(["pid", "status"]).to_pylist():
+        excluded.setdefault(row["status"], []).append(row["pid"])
+    features = features.filter(usable).sort_by("pid")
+    return TrainingSet(
+        pids=features["pid"].to_pylist(),
+        instruments=features["instrument"].to_pylist(),
+        days=[start.date() for start in features["start_time"].to_pylist()],
+        matrix=feature_matrix(features, feature_names),
+        feature_names=feature_names,
+        feature_settings=settings,
+        excluded=excluded,
+    )
+
+
+def status_counts(statuses: list[str]) -> dict[str, int]:
+    """How many bins have each status, most frequent first."""
+    return dict(Counter(statuses).most_common())
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of this program and of the libraries that its numbers depend on."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any]:
+    state = raw.state(now, archive.settle)
+    return {
+        "pid": raw.bin_id.pid,
+        "instrument": raw.bin_id.instrument,
+        "start_time": raw.bin_id.start_time,
+        "schema": raw.bin_id.schema,
+        "adc_path": raw.path("adc"),
+        "hdr_path": raw.path("hdr"),
+        "roi_path": raw.path("roi"),
+        "adc_bytes": raw.size("adc"),
+        "hdr_bytes": raw.size("hdr"),
+        "roi_bytes": raw.size("roi"),
+        "modified": raw.modified,
+        "copies": len(raw.copies),
+        "complete": state.complete,
+        "status": state.status,
+        "reason": state.reason,
+    }
+
+
+def _read(archive: Archive, row: Mapping[str, Any]) -> BinRead | CloudEntry:
+    if row["status"] != "ok":
+        return CloudEntry(row["pid"], row["status"], row["reason"])
+    read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"])
+    reason = "; ".join(filter(None, (row["reason"], read.reason)))
+    return BinRead(read.pid, read.adc, read.status, reason, read.header)
+
+
+def _input(
+    tables: DailyTables, table: Table, day: date, columns: tuple[str, ...] | None = None
+) -> tuple[pa.Table, Provenance]:
+    rows = tables.read(table, day, columns)
+    made_of = tables.provenance(table, day)
+    if rows is None or made_of is None:
+        raise MissingInputError(f"{table.name} of {day} is missing: materialize it first")
+    return rows, made_of
+
+
+def _check_same_settings(tables: DailyTables, window: TrainingWindow, settings: FeatureSettings) -> None:
+    first, last = window.first or date.min, window.last or date.max
+    for day in tables.days(BIN_FEATURES):
+        made_of = tables.provenance(BIN_FEATURES, day) if first <= day <= last else None
+        if made_of and FeatureSettings(**made_of.made_of) != settings:
+            raise ModelError(
+                f"bin_features of {day} were made with {dict(made_of.made_of)}, this deployment has "
+                f"{asdict(settings)}: materialize bin_features of the window again"
+            )

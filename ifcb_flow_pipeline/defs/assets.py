@@ -1,0 +1,293 @@
+"""The assets: raw bins -> point clouds -> features -> scores by day, and the model that scores.
+
+Each writes its own file through the layer below, atomically, one day at a time; Dagster only knows that it
+did. The model is linked by ``deps``: which bins it is trained on is configuration, not partitioning.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from pydantic import Field
+
+from ifcb_flow_pipeline import days
+from ifcb_flow_pipeline.defs.metadata import (
+    column_schema,
+    day_text,
+    markdown_table,
+    outcome_metadata,
+    picture,
+    table_metadata,
+)
+from ifcb_flow_pipeline.defs.partitions import DAILY
+from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.detection.model import ForestSettings, ModelCard, ModelError, parse_amount
+from ifcb_flow_pipeline.features.selection import SelectionError, select_features
+from ifcb_flow_pipeline.pictures import cloud_picture, score_picture
+from ifcb_flow_pipeline.store.archive import ArchiveError
+from ifcb_flow_pipeline.store.daily import StoreError
+from ifcb_flow_pipeline.store.models import CURRENT
+from ifcb_flow_pipeline.store.settings import SettingsError
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS
+
+#: In a run over many days, only the last ones get pictures: drawing would take longer than scoring.
+DAYS_WITH_PICTURES = 31
+
+_DAILY_ASSET: dict[str, Any] = {
+    "partitions_def": DAILY,
+    # A range of days is one run: twenty times cheaper than a run a day.
+    "backfill_policy": dg.BackfillPolicy.single_run(),
+}
+
+
+@dg.asset(
+    **_DAILY_ASSET,
+    group_name="bins",
+    kinds={"python", "parquet"},
+    code_version="1",
+    description="Every bin of the day in the archive: its files, sizes, and whether it is complete and settled.",
+    metadata=column_schema(RAW_BINS),
+)
+def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
+    """List the archive once for all days of the run, and write the inventory of each."""
+    with permanent_failures():
+        archive = deployment.settings.archive
+        wanted = _days(context)
+        listing = archive.scan(wanted[0], wanted[-1])
+        context.log.info(f"{len(listing.bins)} bins of {day_text(wanted)} in {archive.root}")
+        if listing.strays:
+            context.log.warning(
+                f"{len(listing.strays)} files are not named as a bin, e.g. {listing.strays[0]}"
+            )
+        _each_day(context, lambda day: _table(days.write_inventory(deployment.tables, archive, listing, day)))
+
+
+@dg.asset(
+    **_DAILY_ASSET,
+    deps=[raw_bins],
+    group_name="bins",
+    kinds={"python", "parquet"},
+    code_version="1",
+    description="All triggers of the day's bins with position, size, time and signals; has_image tells the images.",
+    metadata=column_schema(POINT_CLOUDS),
+)
+def point_clouds(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
+    """Read the ADC and HDR files of each day's inventory and write its clouds."""
+
+    def step(day: date) -> dict[str, Any]:
+        entries = days.write_clouds(deployment.tables, deployment.settings.archive, day)
+        found = outcome_metadata(
+            [entry.status for entry in entries], sum(entry.n_rows for entry in entries), 0.0
+        )
+        return found | {"images": sum(entry.n_images for entry in entries),
+                        "unusable_adc_lines": sum(entry.bad_lines for entry in entries)}  # fmt: skip
+
+    with permanent_failures():
+        _each_day(context, step)
+
+
+@dg.asset(
+    **_DAILY_ASSET,
+    deps=[point_clouds],
+    group_name="flow",
+    kinds={"python", "numpy", "parquet"},
+    code_version="1",
+    description="The features of each bin's point cloud, or why it has none.",
+    metadata=column_schema(BIN_FEATURES),
+)
+def bin_features(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
+    """Compute the features of each day's bins from the stored clouds."""
+    with permanent_failures():
+        settings = deployment.settings.features
+        _each_day(context, lambda day: _table(days.write_features(deployment.tables, settings, day)))
+
+
+class TrainConfig(dg.Config):
+    """What the model is trained on and how."""
+
+    first_day: str = Field(
+        "", description="First UTC day to train on, such as 2023-08-01. Empty: the first there is."
+    )
+    last_day: str = Field("", description="Last UTC day to train on, included. Empty: the last there is.")
+    instruments: list[str] = Field([], description="Instruments to train on, such as IFCB134. Empty: all.")
+    pids: list[str] = Field([], description="Train on these bins only. Empty: all of the window.")
+    pid_file: str = Field("", description="A text file with one bin identifier a line, used like pids.")
+    features: str = Field(
+        "",
+        description="Feature selection as YAML, family: {feature: true or false}; what is not named is used.",
+    )
+    contamination: float = Field(
+        0.02,
+        description="Share of the training bins, up to 0.5, that the threshold calls anomalies. Moves no score.",
+    )
+    n_estimators: int = Field(100, description="Number of trees.")
+    max_samples: str = Field(
+        "auto", description="Bins per tree: a count such as 256, a share such as 0.5, or auto."
+    )
+    max_features: str = Field(
+        "1.0", description="Features per tree: a count such as 10 or a share such as 1.0."
+    )
+    random_seed: int = Field(42, description="Seed; the same seed and bins give the same model.")
+    use: bool = Field(True, description="Make it the model in use, by which new bins are scored.")
+
+    def forest_settings(self) -> ForestSettings:
+        """The settings of the forest. Raises ModelError for one that makes no sense."""
+        max_features = parse_amount(self.max_features)
+        if max_features == "auto":
+            raise ModelError("max_features must be a count or a share up to 1.0, not auto")
+        return ForestSettings(
+            self.contamination,
+            self.n_estimators,
+            parse_amount(self.max_samples),
+            max_features,
+            self.random_seed,
+        )
+
+    def window(self) -> days.TrainingWindow:
+        """The bins to train on. Raises ModelError for a day or file that makes no sense."""
+        pids = list(self.pids)
+        if self.pid_file:
+            try:
+                pids += Path(self.pid_file).read_text().split()
+            except OSError as error:
+                raise ModelError(f"cannot read pid_file {self.pid_file}: {error.strerror}") from error
+        return days.TrainingWindow(
+            first=_day("first_day", self.first_day),
+            last=_day("last_day", self.last_day),
+            instruments=frozenset(self.instruments),
+            pids=tuple(pids) if pids else None,
+        )
+
+
+@dg.asset(
+    deps=[bin_features],
+    group_name="model",
+    kinds={"python", "scikitlearn"},
+    code_version="1",
+    description="An isolation forest trained on stored features. Every model is kept, with a card that describes it.",
+)
+def anomaly_model(
+    context: dg.AssetExecutionContext, config: TrainConfig, deployment: Deployment
+) -> dg.MaterializeResult[None]:
+    """Train a model, keep it under its own id, and put it to use."""
+    with permanent_failures():
+        settings = deployment.settings.features
+        names = select_features(config.features)
+        created = datetime.now(tz=UTC)
+        model = days.train(
+            deployment.tables, config.window(), names, settings, config.forest_settings(), created
+        )
+        deployment.models.save(model)
+        if config.use:
+            deployment.models.use(model.card.model_id)
+        context.log.info(f"trained {model.card.model_id} on {model.card.n_bins} bins")
+    return dg.MaterializeResult(metadata=_card_metadata(model.card, model.training_scores))
+
+
+class ScoreConfig(dg.Config):
+    """Which model scores."""
+
+    model_id: str = Field(CURRENT, description="The id of a kept model, or current: the one in use.")
+
+
+@dg.asset(
+    **_DAILY_ASSET,
+    deps=[bin_features, anomaly_model],
+    group_name="flow",
+    kinds={"python", "parquet"},
+    code_version="1",
+    description="The day's bins ranked, most anomalous first, with verdict, threshold and model.",
+    metadata=column_schema(BIN_SCORES),
+)
+def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deployment: Deployment) -> None:
+    """Score each day's features with the model."""
+    with permanent_failures():
+        model = deployment.models.load(config.model_id)
+        drawn = set(_days(context)[-DAYS_WITH_PICTURES:])
+
+        def step(day: date) -> dict[str, Any]:
+            scores = days.write_scores(deployment.tables, model, day)
+            found = _table(scores) | {"model_id": model.card.model_id, "threshold": model.card.threshold}
+            found["anomalies"] = scores.column("verdict").to_pylist().count("anomaly")
+            return found | (_score_pictures(deployment, day, scores) if day in drawn else {})
+
+        _each_day(context, step)
+
+
+@contextmanager
+def permanent_failures() -> Iterator[None]:
+    """Turn what a retry cannot mend (settings, models, missing tables) into failures that are not retried."""
+    try:
+        yield
+    except (ArchiveError, ModelError, SelectionError, SettingsError, StoreError) as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def _each_day(context: dg.AssetExecutionContext, step: Callable[[date], dict[str, Any]]) -> None:
+    wanted = _days(context)
+    for number, day in enumerate(wanted, start=1):
+        started = time.perf_counter()
+        metadata = step(day) | {"seconds": round(time.perf_counter() - started, 3)}
+        context.add_asset_metadata(metadata, partition_key=day.isoformat())
+        context.log.info(f"{day} done in {metadata['seconds']} s, {number} of {len(wanted)}")
+
+
+def _days(context: dg.AssetExecutionContext) -> list[date]:
+    return [date.fromisoformat(key) for key in context.partition_keys]
+
+
+def _table(rows: Any) -> dict[str, Any]:
+    return table_metadata(rows, 0.0)
+
+
+def _day(name: str, text: str) -> date | None:
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ModelError(f"{name} is {text!r}; it must be a day such as 2023-08-10") from None
+
+
+def _card_metadata(card: ModelCard, training_scores: np.ndarray) -> dict[str, Any]:
+    excluded = {reason: len(pids) for reason, pids in card.excluded.items()}
+    return {
+        "model_id": card.model_id,
+        "training_window": f"{card.first_day} to {card.last_day}",
+        "bins": card.n_bins,
+        "bins_by_instrument": dg.MetadataValue.md(
+            markdown_table(("instrument", "bins"), card.n_bins_by_instrument)
+        ),
+        "excluded": dg.MetadataValue.md(markdown_table(("reason", "bins"), excluded)),
+        "threshold": card.threshold,
+        "training_scores": picture(
+            score_picture(training_scores, card.threshold, "Training bins"), "training scores"
+        ),
+        "card": dg.MetadataValue.json(_without_lists(card)),
+    }
+
+
+def _without_lists(card: ModelCard) -> dict[str, Any]:
+    content = json.loads(card.to_json())
+    return content | {"excluded": {reason: len(pids) for reason, pids in content["excluded"].items()}}
+
+
+def _score_pictures(deployment: Deployment, day: date, scores: Any) -> dict[str, Any]:
+    values = scores.column("anomaly_score").to_numpy()
+    if not np.isfinite(values).any():
+        return {}
+    worst = scores.column("pid")[0].as_py()
+    _, columns = deployment.clouds.read_one(day, worst, days.CLOUD_COLUMNS)
+    histogram = score_picture(values, scores.column("threshold")[0].as_py(), f"Scores of {day}")
+    found = {"score_histogram": picture(histogram, f"scores of {day}"), "worst_bin": worst}
+    if columns is not None:
+        found["worst_cloud"] = picture(
+            cloud_picture(columns, f"{worst}, score {values[0]:.3f}"), f"cloud of {worst}"
+        )
+    return found

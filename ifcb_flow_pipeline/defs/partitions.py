@@ -1,0 +1,43 @@
+"""Daily partitions, and the days that a run is about."""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+
+from ifcb_flow_pipeline.store.settings import start_day
+
+#: One partition per UTC day, today included (``end_offset=1``): today's bins are wanted today.
+DAILY = dg.DailyPartitionsDefinition(
+    start_date=start_day(os.environ).isoformat(), timezone="UTC", fmt="%Y-%m-%d", end_offset=1
+)
+
+
+def today() -> date:
+    """The current UTC day, the last that has a partition."""
+    return datetime.now(tz=UTC).date()
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """The run tags that make one run out of a range of days."""
+    return {
+        ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
+        ASSET_PARTITION_RANGE_END_TAG: last.isoformat(),
+    }
+
+
+def days_of_tags(tags: Mapping[str, str]) -> list[date]:
+    """The days that a run with these tags is about; none where it is not about days."""
+    if PARTITION_NAME_TAG in tags:
+        return [date.fromisoformat(tags[PARTITION_NAME_TAG])]
+    if ASSET_PARTITION_RANGE_START_TAG not in tags:
+        return []
+    first = date.fromisoformat(tags[ASSET_PARTITION_RANGE_START_TAG])
+    last = date.fromisoformat(tags[ASSET_PARTITION_RANGE_END_TAG])
+    return [first + timedelta(days=i) for i in range((last - first).days + 1)]

@@ -1,0 +1,39 @@
+"""What assets, sensors and checks are given: the settings of the deployment and its stores."""
+
+import os
+
+import dagster as dg
+from pydantic import Field
+
+from ifcb_flow_pipeline.store.clouds import CloudTables
+from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.models import ModelStore
+from ifcb_flow_pipeline.store.settings import Settings
+
+
+class Deployment(dg.ConfigurableResource):
+    """The archive that is read and the folder that is written to, from the IFCB_* environment variables."""
+
+    variables: dict[str, str] = Field(
+        default_factory=dict, description="Values that take the place of IFCB_* environment variables."
+    )
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force. Raises SettingsError for a variable that makes no sense."""
+        return Settings.from_environment({**os.environ, **self.variables})
+
+    @property
+    def tables(self) -> DailyTables:
+        """The daily tables."""
+        return DailyTables(self.settings.home / "tables")
+
+    @property
+    def clouds(self) -> CloudTables:
+        """The point clouds among the daily tables."""
+        return CloudTables(self.tables)
+
+    @property
+    def models(self) -> ModelStore:
+        """The trained models."""
+        return ModelStore(self.settings.home / "models")

@@ -1,0 +1,42 @@
+"""The schedules: scoring every day, and retraining (off until someone wants it)."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from ifcb_flow_pipeline.defs.jobs import daily_flow, retrain
+from ifcb_flow_pipeline.defs.partitions import today
+from ifcb_flow_pipeline.defs.planning import DayState, plan
+from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.defs.sensors import days_in_flight, run_request, states_with_partition
+
+
+@dg.schedule(
+    job=daily_flow,
+    cron_schedule="30 0 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Scores yesterday and whatever is missing, also days whose last run failed.",
+)
+def daily_scoring(context: dg.ScheduleEvaluationContext, deployment: Deployment) -> list[dg.RunRequest]:
+    """Ask for yesterday, whatever its state, and for all days that are not up to date."""
+    states = states_with_partition(deployment.settings.archive.scan(), deployment, context.log)
+    with_scores = deployment.models.current_id() is not None
+    scheduled = context.scheduled_execution_time or datetime.now(tz=UTC)
+    yesterday = min(scheduled.astimezone(UTC).date(), today()) - timedelta(days=1)
+    if yesterday >= deployment.settings.start_day:
+        # Made anew even where nothing seems to have changed: a state unlike any says so.
+        states[yesterday] = DayState(states[yesterday].archive if yesterday in states else "", "anew", None)
+    decided = plan(states, with_scores=with_scores, in_flight=days_in_flight(context.instance))
+    prefix = f"{scheduled:%Y-%m-%d} "
+    return [run_request(request, with_scores, prefix) for request in decided.requests]
+
+
+weekly_retraining = dg.ScheduleDefinition(
+    name="weekly_retraining",
+    job=retrain,
+    cron_schedule="0 2 * * 1",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Trains a new model every Monday. Off by default: which bins are normal is for people to say.",
+)

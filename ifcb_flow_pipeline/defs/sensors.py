@@ -1,0 +1,92 @@
+"""The sensor that finds new, changed, late and vanished bins and asks for the days concerned.
+
+It remembers, in its cursor, only the days that it has asked for and that are not up to date yet. What is up
+to date stands in the tables themselves, so that neither a restart nor a lost cursor loses or repeats a day.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import date
+
+import dagster as dg
+
+from ifcb_flow_pipeline.bins.archive import Listing
+from ifcb_flow_pipeline.defs.jobs import FEATURE_STEPS, SCORE_STEPS, daily_flow
+from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
+from ifcb_flow_pipeline.defs.planning import DayState, Request, day_states, plan
+from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.store.archive import ArchiveError
+
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dg.sensor(
+    job=daily_flow,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Finds new, changed, late and vanished bins and runs the days concerned.",
+)
+def new_bins(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.SensorResult:
+    """Compare the archive with the tables and ask for the days that differ."""
+    listing = deployment.settings.archive.scan()
+    states = states_with_partition(listing, deployment, context.log)
+    with_scores = deployment.models.current_id() is not None
+    busy = days_in_flight(context.instance)
+    asked = {date.fromisoformat(day): change for day, change in json.loads(context.cursor or "{}").items()}
+    decided = plan(states, with_scores=with_scores, in_flight=busy, asked=asked)
+    return dg.SensorResult(
+        run_requests=[run_request(request, with_scores) for request in decided.requests],
+        skip_reason=None if decided.requests else f"{len(listing.bins)} bins, nothing new",
+        cursor=json.dumps({day.isoformat(): change for day, change in decided.pending.items()}),
+    )
+
+
+def states_with_partition(
+    listing: Listing, deployment: Deployment, log: dg.DagsterLogManager | None
+) -> dict[date, DayState]:
+    """The states of the days that have a partition; says which bins have none.
+
+    Raises ArchiveError where the archive is empty although bins of it are known: then the disk is more likely
+    to be missing than all bins.
+    """
+    settings = deployment.settings
+    states = day_states(listing, settings.archive, deployment.tables)
+    if not listing.bins and any(state.features for state in states.values()):
+        raise ArchiveError(f"{settings.archive.root} has no bins, but had: is the disk mounted?")
+    misplaced = [raw for raw in listing.bins if raw.misplaced]
+    if misplaced and log:
+        log.warning(
+            f"{len(misplaced)} bins lie in directories of another date and are not used, "
+            f"e.g. {misplaced[0].bin_id.pid} in {misplaced[0].directory}: move them"
+        )
+    outside = [day for day in listing.days if not settings.start_day <= day <= today()]
+    if outside and log:
+        log.warning(
+            f"{len(outside)} days with bins have no partition, e.g. {outside[0]}: "
+            f"set IFCB_START_DAY to an earlier day, or correct the instrument's clock"
+        )
+    return {day: state for day, state in states.items() if settings.start_day <= day <= today()}
+
+
+def days_in_flight(instance: dg.DagsterInstance) -> set[date]:
+    """The days that a run is about which has not ended, whoever asked for it."""
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED))
+    return {day for run in runs for day in days_of_tags(run.tags)}
+
+
+def run_request(request: Request, with_scores: bool, prefix: str = "") -> dg.RunRequest:
+    """The run that a request asks for."""
+    if request.stage == "scores":
+        steps = SCORE_STEPS[-1:]
+    else:
+        steps = SCORE_STEPS if with_scores else FEATURE_STEPS
+    tags: Mapping[str, str] = range_tags(request.first, request.last)
+    return dg.RunRequest(
+        run_key=prefix + request.key, asset_selection=[step.key for step in steps], tags=tags
+    )

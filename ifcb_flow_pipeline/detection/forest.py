@@ -1,0 +1,168 @@
+"""An isolation forest as plain arrays.
+
+scikit-learn grows the trees; we keep them as arrays of our own. A stored forest then is data, not code: it
+cannot run anything when it is loaded, its indices are checked before they are used, and it gives the same
+scores whatever version of scikit-learn comes later.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import IsolationForest
+
+#: Rows scored at a time: bounds the memory of a large table.
+_CHUNK_ROWS = 65_536
+
+_LEAF = -1
+
+
+class ForestError(ValueError):
+    """Arrays that are no forest, or features that a forest cannot score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """The trees of an isolation forest, their nodes one after the other.
+
+    ``root``: shape (trees,), the index of each tree's first node. Per node, shape (nodes,): ``feature`` (the
+    column that is compared, -1 in a leaf), ``threshold`` (a value up to it goes ``left``, else ``right``;
+    both are indices of nodes) and ``path_length`` (in a leaf: its depth plus the mean depth that its
+    training rows would still have had). ``n_features``: columns of a table that can be scored.
+    ``normaliser``: mean path length in a tree grown on the same number of rows.
+    """
+
+    root: NDArray[np.int32]
+    feature: NDArray[np.int32]
+    threshold: NDArray[np.float64]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    path_length: NDArray[np.float64]
+    n_features: int
+    normaliser: float
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @classmethod
+    def from_sklearn(cls, fitted: IsolationForest) -> "Forest":
+        """The trees of a fitted IsolationForest."""
+        parts: dict[str, list[NDArray]] = {name: [] for name in _NODE_ARRAYS}
+        roots, offset = [], 0
+        for estimator, columns in zip(fitted.estimators_, fitted.estimators_features_, strict=True):
+            tree = estimator.tree_
+            leaf = tree.children_left == _LEAF
+            roots.append(offset)
+            parts["feature"].append(np.where(leaf, _LEAF, np.asarray(columns)[tree.feature]))
+            parts["threshold"].append(np.where(leaf, 0.0, tree.threshold))
+            parts["left"].append(np.where(leaf, _LEAF, tree.children_left + offset))
+            parts["right"].append(np.where(leaf, _LEAF, tree.children_right + offset))
+            beyond = average_path_length(tree.n_node_samples)
+            parts["path_length"].append(np.where(leaf, _depths(tree) + beyond, 0.0))
+            offset += tree.node_count
+        arrays = {name: np.concatenate(chunks).astype(_NODE_ARRAYS[name]) for name, chunks in parts.items()}
+        return cls(
+            root=np.array(roots, dtype=np.int32),
+            n_features=int(fitted.n_features_in_),
+            normaliser=float(average_path_length(np.array([fitted.max_samples_]))[0]),
+            **arrays,
+        )
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray]) -> "Forest":
+        """The forest that ``arrays`` describes (see ``to_arrays``). Raises ForestError where it is none."""
+        missing = {field.name for field in fields(cls)} - set(arrays)
+        if missing:
+            raise ForestError(f"no forest: {', '.join(sorted(missing))} missing")
+        try:
+            nodes = {name: np.asarray(arrays[name], dtype=dtype) for name, dtype in _NODE_ARRAYS.items()}
+            return cls(
+                root=np.asarray(arrays["root"], dtype=np.int32),
+                n_features=int(arrays["n_features"]),
+                normaliser=float(arrays["normaliser"]),
+                **nodes,
+            )
+        except (TypeError, OverflowError) as error:
+            raise ForestError(f"no forest: {error}") from error
+
+    def to_arrays(self) -> dict[str, NDArray]:
+        """The forest as named arrays, for storage."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+
+    def score_samples(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The anomaly score of each row, in (-1, 0): lower is more anomalous.
+
+        ``matrix``: shape (n, n_features), finite. Equals ``IsolationForest.score_samples``, which compares
+        features as 32-bit floats. Raises ForestError for a table of another shape or with NaN.
+        """
+        matrix = np.asarray(matrix, dtype=np.float32)
+        if matrix.ndim != 2 or matrix.shape[1] != self.n_features:
+            raise ForestError(
+                f"the forest takes {self.n_features} features, the table has shape {matrix.shape}"
+            )
+        if not np.isfinite(matrix).all():
+            raise ForestError("features must be finite to be scored")
+        chunks = [self._score(matrix[i : i + _CHUNK_ROWS]) for i in range(0, len(matrix), _CHUNK_ROWS)]
+        return np.concatenate(chunks) if chunks else np.zeros(0)
+
+    def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        depths = np.zeros(len(rows))
+        everything = np.arange(len(rows))
+        for root in self.root:
+            node = np.full(len(rows), root, dtype=np.int32)
+            walking = everything
+            while walking.size:
+                at = node[walking]
+                inner = self.feature[at] != _LEAF
+                walking, at = walking[inner], at[inner]
+                goes_left = rows[walking, self.feature[at]] <= self.threshold[at]
+                node[walking] = np.where(goes_left, self.left[at], self.right[at])
+            depths += self.path_length[node]
+        total = len(self.root) * self.normaliser
+        # A forest grown on single rows has no depth at all: every row is at the far end of the scale.
+        return -(2.0 ** -(depths / total)) if total else np.full(len(rows), -0.5)
+
+    def _check(self) -> None:
+        nodes = len(self.feature)
+        if any(getattr(self, name).shape != (nodes,) for name in _NODE_ARRAYS) or self.root.ndim != 1:
+            raise ForestError("no forest: the arrays of the nodes differ in shape")
+        if not len(self.root) or self.root.min() < 0 or self.root.max() >= nodes:
+            raise ForestError("no forest: a root is no node")
+        inner = np.flatnonzero(self.feature != _LEAF)
+        if inner.size and (self.feature[inner].min() < 0 or self.feature[inner].max() >= self.n_features):
+            raise ForestError("no forest: a node compares a feature that there is not")
+        for child in (self.left[inner], self.right[inner]):
+            # Children come after their parent: a walk always ends.
+            if (child <= inner).any() or (child >= nodes).any():
+                raise ForestError("no forest: a node's child is no later node")
+        if not (np.isfinite(self.threshold).all() and np.isfinite(self.path_length).all()):
+            raise ForestError("no forest: a threshold or path length is not finite")
+        if not (np.isfinite(self.normaliser) and self.normaliser >= 0 and self.n_features > 0):
+            raise ForestError("no forest: its normaliser or number of features makes no sense")
+
+
+_NODE_ARRAYS = {
+    "feature": np.int32,
+    "threshold": np.float64,
+    "left": np.int32,
+    "right": np.int32,
+    "path_length": np.float64,
+}
+
+
+def average_path_length(n_rows: NDArray) -> NDArray[np.float64]:
+    """Mean depth at which a random tree over ``n_rows`` rows isolates one (Liu, Ting and Zhou 2008, eq. 1)."""
+    n = np.asarray(n_rows, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        many = 2.0 * (np.log(n - 1.0) + np.euler_gamma) - 2.0 * (n - 1.0) / n
+    return np.select([n <= 1, n == 2], [0.0, 1.0], many)
+
+
+def _depths(tree) -> NDArray[np.float64]:  # noqa: ANN001 - a compiled class of scikit-learn without a public name
+    depth = np.zeros(tree.node_count)
+    for parent in range(tree.node_count):
+        for child in (tree.children_left[parent], tree.children_right[parent]):
+            if child != _LEAF:
+                depth[child] = depth[parent] + 1
+    return depth

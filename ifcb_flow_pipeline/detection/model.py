@@ -1,0 +1,292 @@
+"""A trained model: the forest, the scores of its training bins, and the card that says what it is.
+
+A model travels as one file: a NumPy archive of plain arrays, with the card as JSON text. Reading it never
+runs anything that it holds.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import IsolationForest
+
+from ifcb_flow_pipeline.detection.forest import Forest, ForestError
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.extract import FeatureSettings
+
+#: Version of the file format; a reader refuses a newer one.
+FORMAT_VERSION = 1
+
+#: Fewer bins train nothing that could be called normal.
+MIN_TRAINING_BINS = 10
+
+_QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
+class ModelError(ValueError):
+    """A model that cannot be trained, read or used; the message names the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForestSettings:
+    """How a forest is grown; the defaults of scikit-learn and ifcb-flow-metric except for contamination.
+
+    ``contamination``: share of the training bins that will lie below the threshold (it moves the threshold,
+    never a score), in (0, 0.5]. ``max_samples``: rows per tree, a number of rows, a share in (0, 1] or
+    "auto" (256). ``max_features``: columns per tree, likewise. Raises ModelError for a value out of range.
+    """
+
+    contamination: float = 0.02
+    n_estimators: int = 100
+    max_samples: int | float | Literal["auto"] = "auto"
+    max_features: int | float = 1.0
+    random_seed: int = 42
+
+    def __post_init__(self) -> None:
+        if not 0 < self.contamination <= 0.5:
+            raise ModelError(f"contamination must be above 0 and at most 0.5, not {self.contamination!r}")
+        if self.n_estimators < 1:
+            raise ModelError(f"n_estimators must be at least 1, not {self.n_estimators!r}")
+        if self.max_samples != "auto" and not _is_count_or_share(self.max_samples):
+            raise ModelError(
+                f"max_samples must be auto, a count or a share up to 1.0, not {self.max_samples!r}"
+            )
+        if not _is_count_or_share(self.max_features):
+            raise ModelError(f"max_features must be a count or a share up to 1.0, not {self.max_features!r}")
+
+
+def parse_amount(text: str) -> int | float | Literal["auto"]:
+    """``auto``, a count (``256``) or a share (``0.5``) as ForestSettings takes them.
+
+    Raises ModelError for anything else.
+    """
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise ModelError(
+            f"{text!r} is neither auto, nor a count such as 256, nor a share such as 0.5"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """What a model is trained on: features of shape (bins, len(feature_names)), finite, one row per pid.
+
+    ``excluded`` maps a reason to the pids that were asked for but could not be used.
+    """
+
+    pids: Sequence[str]
+    instruments: Sequence[str]
+    days: Sequence[date]
+    matrix: NDArray[np.float64]
+    feature_names: tuple[str, ...]
+    feature_settings: FeatureSettings
+    excluded: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What someone must know to use a model, or to make it again."""
+
+    model_id: str
+    created: str
+    feature_names: tuple[str, ...]
+    feature_settings: FeatureSettings
+    forest_settings: ForestSettings
+    threshold: float
+    n_bins: int
+    n_bins_by_instrument: Mapping[str, int]
+    first_day: str | None
+    last_day: str | None
+    excluded: Mapping[str, Sequence[str]]
+    training_pids_sha256: str
+    score_quantiles: Mapping[str, float]
+    versions: Mapping[str, str]
+    note: str = ""
+
+    @property
+    def n_excluded(self) -> int:
+        """How many bins were asked for but could not be used."""
+        return sum(len(pids) for pids in self.excluded.values())
+
+    def to_json(self) -> str:
+        """The card as indented JSON text."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelCard":
+        """Read a card. Raises ModelError where the text is none."""
+        try:
+            values: dict[str, Any] = json.loads(text)
+            values["feature_names"] = tuple(values["feature_names"])
+            values["feature_settings"] = FeatureSettings(**values["feature_settings"])
+            values["forest_settings"] = ForestSettings(**values["forest_settings"])
+            return cls(**values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ModelError(f"the model's card cannot be read ({error!r}); train the model anew") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of n bins, in the order asked for; arrays of shape (n,), NaN where a bin has no features.
+
+    ``anomaly_score``: in (-1, 0), lower is more anomalous. ``percentile``: 0 to 100, the share of the
+    training bins that look more normal (NaN also where the model does not know its training scores).
+    ``is_anomaly``: below the model's threshold (False where there is no score).
+    """
+
+    anomaly_score: NDArray[np.float64]
+    percentile: NDArray[np.float64]
+    is_anomaly: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A forest with its card. ``training_scores``: shape (bins,), ascending; empty where unknown."""
+
+    card: ModelCard
+    forest: Forest
+    training_scores: NDArray[np.float64]
+
+    def check_usable(self, settings: FeatureSettings) -> None:
+        """Raise ModelError, naming the remedy, where features made with these settings cannot be scored."""
+        unknown = [name for name in self.card.feature_names if name not in FEATURE_NAMES]
+        if unknown:
+            raise ModelError(
+                f"model {self.card.model_id} needs features that this version cannot compute: "
+                f"{', '.join(unknown)}; train a new model, or use the version that trained it"
+            )
+        if settings != self.card.feature_settings:
+            theirs = self.card.feature_settings
+            raise ModelError(
+                f"model {self.card.model_id} was trained with triggers={theirs.triggers}, "
+                f"aspect ratio {theirs.aspect_ratio}; these features have triggers={settings.triggers}, "
+                f"aspect ratio {settings.aspect_ratio}: train a new model, or make the features the same way"
+            )
+
+    def score(self, matrix: NDArray[np.float64]) -> Scores:
+        """Score features of shape (n, len(card.feature_names)), columns in that order; a row with NaN gets none."""
+        scored = np.isfinite(matrix).all(axis=1)
+        score = np.full(len(matrix), np.nan)
+        score[scored] = self.forest.score_samples(matrix[scored])
+        percentile = np.full(len(matrix), np.nan)
+        if self.training_scores.size:
+            higher = self.training_scores.size - np.searchsorted(
+                self.training_scores, score[scored], side="right"
+            )
+            percentile[scored] = 100.0 * higher / self.training_scores.size
+        return Scores(score, percentile, score < self.card.threshold)
+
+    def to_bytes(self) -> bytes:
+        """The model as the content of one file."""
+        buffer = io.BytesIO()
+        arrays = self.forest.to_arrays() | {"training_scores": self.training_scores}
+        np.savez_compressed(
+            buffer,
+            allow_pickle=False,
+            format_version=np.array(FORMAT_VERSION),
+            card=np.frombuffer(self.card.to_json().encode(), dtype=np.uint8),
+            **arrays,
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Model":
+        """Read a model. Raises ModelError where the bytes are none."""
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            version = int(arrays.pop("format_version"))
+            card = bytes(arrays.pop("card")).decode()
+            training_scores = np.asarray(arrays.pop("training_scores"), dtype=np.float64)
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ModelError(
+                "the file is no model of this program; convert a classifier.pkl of ifcb-flow-metric once, with "
+                "'ifcb-flow convert-model', or train a new model"
+            ) from error
+        if version > FORMAT_VERSION:
+            raise ModelError(
+                f"the model has format {version}, this version reads up to {FORMAT_VERSION}: update it"
+            )
+        try:
+            forest = Forest.from_arrays(arrays)
+        except ForestError as error:
+            raise ModelError(f"the model file is damaged ({error}); train a new model") from error
+        return cls(ModelCard.from_json(card), forest, training_scores)
+
+
+def train_model(
+    training: TrainingSet, settings: ForestSettings, created: datetime, versions: Mapping[str, str]
+) -> Model:
+    """Grow a forest on the training set. Raises ModelError where there are too few bins, naming the remedy.
+
+    With the same bins in the same order, settings and library versions, the same model comes out.
+    """
+    n_bins = len(training.pids)
+    if n_bins < MIN_TRAINING_BINS:
+        raise ModelError(
+            f"{n_bins} bins with features to train on, at least {MIN_TRAINING_BINS} are needed "
+            f"({sum(map(len, training.excluded.values()))} excluded): widen the training window"
+        )
+    grower = IsolationForest(
+        n_estimators=settings.n_estimators,
+        max_samples=_rows_per_tree(settings.max_samples, n_bins),
+        max_features=settings.max_features,
+        random_state=settings.random_seed,
+    )
+    forest = Forest.from_sklearn(grower.fit(training.matrix))
+    scores = np.sort(forest.score_samples(training.matrix))
+    digest = hashlib.sha256("\n".join(training.pids).encode()).hexdigest()
+    card = ModelCard(
+        model_id=_model_id(created, forest),
+        created=created.isoformat(timespec="seconds"),
+        feature_names=training.feature_names,
+        feature_settings=training.feature_settings,
+        forest_settings=settings,
+        threshold=float(np.percentile(scores, 100.0 * settings.contamination)),
+        n_bins=n_bins,
+        n_bins_by_instrument=_counts(training.instruments),
+        first_day=min(training.days).isoformat(),
+        last_day=max(training.days).isoformat(),
+        excluded={reason: list(pids) for reason, pids in training.excluded.items()},
+        training_pids_sha256=digest,
+        score_quantiles={f"{q:g}": float(np.quantile(scores, q)) for q in _QUANTILES},
+        versions=dict(versions),
+    )
+    return Model(card, forest, scores)
+
+
+def _model_id(created: datetime, forest: Forest) -> str:
+    digest = hashlib.sha256()
+    for array in forest.to_arrays().values():
+        digest.update(array.tobytes())
+    return f"iforest-{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
+
+
+def _rows_per_tree(max_samples: int | float | Literal["auto"], n_bins: int) -> int | float | Literal["auto"]:
+    # scikit-learn warns where a count exceeds the rows, and takes them all: that is what is meant here.
+    return min(max_samples, n_bins) if isinstance(max_samples, int) else max_samples
+
+
+def _is_count_or_share(value: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    return (isinstance(value, int) and value >= 1) or (isinstance(value, float) and 0 < value <= 1)
+
+
+def _counts(values: Sequence[str]) -> dict[str, int]:
+    names, counts = np.unique(np.asarray(values, dtype=str), return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}

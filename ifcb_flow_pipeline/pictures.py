@@ -1,0 +1,100 @@
+"""Pictures for people: a point cloud, a histogram of scores, two distributions side by side. PNG bytes.
+
+Drawn without any display or global state, so that several threads can draw at once.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.bins.adc import has_image
+
+#: Colours that people with any colour vision can tell apart (Okabe and Ito).
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
+
+#: Size of the camera frame of instruments from IFCB7 on, in px.
+FRAME_PX = (1360, 1024)
+
+
+def cloud_picture(columns: Mapping[str, NDArray], title: str) -> bytes:
+    """The positions of a bin's images in the camera frame, and of its triggers without image.
+
+    ``columns``: ``x_px``, ``y_px``, ``width_px``, ``height_px``, each of shape (n,).
+    """
+    with_image = has_image(columns)
+    x, y = columns["x_px"], columns["y_px"]
+    figure = Figure(figsize=(4.8, 3.9), dpi=80, layout="constrained")
+    axes = figure.subplots()
+    axes.add_patch(_frame())
+    axes.scatter(x[with_image], y[with_image], s=3, c=BLUE, alpha=0.4, linewidths=0, label="image")
+    if not with_image.all():
+        count = int((~with_image).sum())
+        axes.scatter(x[~with_image], y[~with_image], s=30, c=ORANGE, marker="x", label=f"no image ({count})")
+        axes.legend(loc="upper left", fontsize=8, frameon=True)
+    axes.set(xlim=(-40, FRAME_PX[0] + 40), ylim=(max(FRAME_PX[1], y.max(initial=0)) + 40, -40))
+    axes.set(xlabel="x (px), along the flow", ylabel="y (px), across the flow", aspect="equal")
+    axes.set_title(title, fontsize=10)
+    return _png(figure)
+
+
+def score_picture(scores: NDArray[np.float64], threshold: float, title: str) -> bytes:
+    """How many bins have which score, and the threshold. ``scores``: shape (n,), NaN left out."""
+    figure = Figure(figsize=(4.8, 2.6), dpi=80, layout="constrained")
+    axes = figure.subplots()
+    finite = scores[np.isfinite(scores)]
+    # Bars are cut at the threshold, so that none mixes the two sides.
+    low, high = min(finite.min(initial=threshold), threshold), max(finite.max(initial=threshold), threshold)
+    step = max((high - low) / 30, 1e-3)
+    edges = threshold + step * np.arange(
+        np.floor((low - threshold) / step), np.ceil((high - threshold) / step) + 1
+    )
+    counts, edges = np.histogram(finite, bins=edges if edges.size > 1 else 10)
+    colours = [ORANGE if edge < threshold - step / 2 else BLUE for edge in edges[:-1]]
+    axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=colours)
+    axes.axvline(threshold, color="black", linewidth=1, linestyle="--")
+    axes.annotate("threshold", (threshold, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
+                  textcoords="offset points", fontsize=8)  # fmt: skip
+    axes.set(xlabel="anomaly score (lower is more anomalous)", ylabel="bins")
+    axes.set_title(title, fontsize=10)
+    return _png(figure)
+
+
+def comparison_picture(names: Sequence[str], scores: Sequence[NDArray[np.float64]], title: str) -> bytes:
+    """Distributions of scores side by side, with median, quartiles and number of bins.
+
+    ``scores``: one array per name, each of shape (n,), NaN left out.
+    """
+    figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    finite = [values[np.isfinite(values)] for values in scores]
+    for position, (values, colour) in enumerate(zip(finite, (BLUE, ORANGE), strict=True)):
+        if values.size > 1 and np.ptp(values) > 0:
+            violin = axes.violinplot(values, positions=[position], widths=0.8, showextrema=False)
+            for body in violin["bodies"]:  # type: ignore[union-attr]
+                body.set(facecolor=colour, alpha=0.5)
+        if values.size:
+            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+            axes.vlines(position, low, high, color="black", linewidth=3)
+            axes.plot(position, middle, "o", color="white", markeredgecolor="black")
+            axes.annotate(f"median {middle:.3f}", (position, middle), xytext=(10, 0), textcoords="offset points",
+                          fontsize=9, va="center")  # fmt: skip
+    axes.set_xticks(
+        range(len(names)), [f"{name}\n{len(v)} bins" for name, v in zip(names, finite, strict=True)]
+    )
+    axes.set(ylabel="anomaly score (lower is more anomalous)", title=title, xlim=(-0.6, len(names) - 0.4))
+    return _png(figure)
+
+
+def _frame():  # noqa: ANN202
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((0, 0), *FRAME_PX, facecolor="none", edgecolor=GREY, linewidth=1)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

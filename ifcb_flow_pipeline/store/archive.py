@@ -1,0 +1,151 @@
+"""The archive on disk: walking it once, and reading the files of one bin."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from ifcb_flow_pipeline.bins.adc import Adc, parse_adc
+from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED, FoundFile, Listing, list_bins, may_hold
+from ifcb_flow_pipeline.bins.hdr import parse_hdr
+from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
+
+Reader = Literal["native", "pyifcb"]
+READERS: tuple[Reader, ...] = ("native", "pyifcb")
+
+#: Transfer tools write in bursts; a file untouched for this long is taken as whole.
+DEFAULT_SETTLE = timedelta(seconds=120)
+
+
+#: Open ends of a range of days, with room for a day's slack.
+_FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(9000, 1, 1)
+
+
+class ArchiveError(Exception):
+    """The archive cannot be listed; the message names the directory and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class BinRead:
+    """What reading one bin gave: its ADC (without rows where unreadable or empty), its header's typed values
+    (see ``bins.hdr``), and how it went.
+    """
+
+    pid: str
+    adc: Adc
+    status: str
+    reason: str
+    header: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A directory tree of raw bins, only ever read.
+
+    ``exclude`` names directories (at any depth, any case) that hold no samples; hidden ones never do.
+    """
+
+    root: Path
+    exclude: frozenset[str] = DEFAULT_EXCLUDED
+    settle: timedelta = DEFAULT_SETTLE
+    reader: Reader = "native"
+
+    def scan(self, first: date | None = None, last: date | None = None) -> Listing:
+        """List the bins in one walk; with ``first`` and ``last`` only those of these days (both included).
+
+        Raises ArchiveError where a directory cannot be read: a partial listing would make bins look
+        as if they had disappeared.
+        """
+        if not self.root.is_dir():
+            raise ArchiveError(
+                f"no directory {self.root}: is the disk mounted? The archive is set by IFCB_DATA_DIR"
+            )
+        wanted = None if first is None and last is None else (first or _FIRST_DAY, last or _LAST_DAY)
+        listing = list_bins(self._walk(wanted))
+        if wanted is None:
+            return listing
+        bins = tuple(raw for raw in listing.bins if wanted[0] <= raw.bin_id.day <= wanted[1])
+        return Listing(bins, listing.strays)
+
+    def now(self) -> datetime:
+        """The time that file ages are measured against (UTC)."""
+        return datetime.now(tz=UTC)
+
+    def read_bin(self, pid: str, adc_path: str, hdr_path: str | None) -> "BinRead":
+        """Read a bin's ADC and HDR, given by their paths relative to the root.
+
+        Never raises on a bad bin: the status says ``ok``, ``empty`` or ``unreadable``, and the reason why.
+        A header that cannot be read costs the header only, and is told in the reason.
+        """
+        schema = parse_pid(pid).schema
+        try:
+            adc = self._read_adc(adc_path, schema)
+        except OSError as error:
+            reason = f"cannot read {adc_path}: {error.strerror or error}"
+            return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {})
+        header: dict[str, Any] = {}
+        notes = [adc.problem] if adc.problem else []
+        if hdr_path is not None:
+            try:
+                header = parse_hdr((self.root / hdr_path).read_bytes()).to_dict()
+            except OSError as error:
+                notes.append(f"cannot read {hdr_path}: {error.strerror or error}")
+        if len(adc) == 0 and adc.bad_lines == 0:
+            return BinRead(pid, adc, "empty", "; ".join(["the .adc file has no lines", *notes]), header)
+        # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
+        status = "unreadable" if adc.bad_lines > len(adc) else "ok"
+        return BinRead(pid, adc, status, "; ".join(notes), header)
+
+    def _read_adc(self, adc_path: str, schema: Schema) -> Adc:
+        if self.reader == "pyifcb":
+            from ifcb_flow_pipeline.store.pyifcb_reader import read_adc
+
+            return read_adc(self.root / adc_path, schema)
+        return parse_adc((self.root / adc_path).read_bytes(), schema)
+
+    def _walk(self, wanted: tuple[date, date] | None) -> Iterator[FoundFile]:
+        exclude = {name.lower() for name in self.exclude}
+        seen: set[tuple[int, int]] = set()  # directories reached through links, against loops
+        pending = [""]
+        while pending:
+            relative = pending.pop()
+            try:
+                with os.scandir(self.root / relative) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except FileNotFoundError:
+                if relative == "":
+                    raise ArchiveError(f"{self.root} disappeared while it was being listed") from None
+                continue  # moved away since its parent was listed
+            except OSError as error:
+                raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
+            for entry in found:
+                path = f"{relative}/{entry.name}" if relative else entry.name
+                if entry.is_dir():
+                    if _enter(entry, exclude, wanted, seen):
+                        pending.append(path)
+                elif entry.name[-4:].lower() in (".adc", ".hdr", ".roi"):
+                    if stat := _stat(entry):
+                        yield FoundFile(relative, entry.name, stat.st_size, stat.st_mtime_ns)
+
+
+def _enter(entry: os.DirEntry, exclude: set[str], wanted: tuple[date, date] | None, seen: set) -> bool:
+    if entry.name.startswith(".") or entry.name.lower() in exclude:
+        return False
+    if wanted and not may_hold(entry.name, *wanted):
+        return False
+    if entry.is_symlink():
+        stat = _stat(entry)
+        key = (stat.st_dev, stat.st_ino) if stat else None
+        if key is None or key in seen:
+            return False
+        seen.add(key)
+    return True
+
+
+def _stat(entry: os.DirEntry) -> os.stat_result | None:
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        return None  # moved away since it was listed, or a dead link

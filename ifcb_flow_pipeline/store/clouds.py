@@ -1,0 +1,138 @@
+"""The point clouds on disk: one file a day, one row group a bin, so that one bin is read without the day.
+
+The footer has one entry per bin of the day's inventory, also for those that gave no points.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
+from ifcb_flow_pipeline.store.archive import BinRead
+from ifcb_flow_pipeline.store.daily import (
+    COMPRESSION,
+    DailyTables,
+    Provenance,
+    footer,
+    open_parquet,
+    replacing,
+)
+from ifcb_flow_pipeline.store.tables import POINT_CLOUDS
+
+_BINS = b"ifcb_flow_bins"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudEntry:
+    """One bin of a day's clouds: how reading it went, and its row group (None where it has no points).
+
+    ``header``: the typed values of its .hdr (see ``bins.hdr``).
+    """
+
+    pid: str
+    status: str
+    reason: str
+    n_rows: int = 0
+    n_images: int = 0
+    bad_lines: int = 0
+    row_group: int | None = None
+    header: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CloudTables:
+    """Reads and writes the point clouds of the daily tables."""
+
+    tables: DailyTables
+
+    def write(
+        self, day: date, bins: Iterable[BinRead | CloudEntry], provenance: Provenance
+    ) -> list[CloudEntry]:
+        """Write a day's clouds from bins as they are read; a CloudEntry stands for one that cannot be read.
+
+        Holds one bin at a time. Returns the entries in the order given.
+        """
+        entries: list[CloudEntry] = []
+        row_groups = 0
+        path = self.tables.path(POINT_CLOUDS, day)
+        with replacing(path) as temporary:
+            schema = POINT_CLOUDS.schema.with_metadata(footer(POINT_CLOUDS, provenance))
+            with pq.ParquetWriter(temporary, schema, compression=COMPRESSION) as writer:
+                for item in bins:
+                    entry = item if isinstance(item, CloudEntry) else _entry(item, row_groups)
+                    entries.append(entry)
+                    if isinstance(item, BinRead) and entry.row_group is not None:
+                        writer.write_table(_rows(item, schema))
+                        row_groups += 1
+                writer.add_key_value_metadata(
+                    {_BINS: json.dumps([asdict(entry) for entry in entries]).encode()}
+                )
+        return entries
+
+    def entries(self, day: date) -> list[CloudEntry] | None:
+        """The bins of a day's clouds; None where the day has not been made."""
+        try:
+            with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as file:
+                return _entries(file)
+        except FileNotFoundError:
+            return None
+
+    def read_all(
+        self, day: date, columns: Sequence[str]
+    ) -> Iterator[tuple[CloudEntry, dict[str, NDArray] | None]]:
+        """Each bin of a day with these columns of its cloud (None where it has none), one at a time.
+
+        Raises FileNotFoundError where the day has not been made.
+        """
+        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as file:
+            for entry in _entries(file):
+                yield entry, None if entry.row_group is None else _arrays(file, entry.row_group, columns)
+
+    def read_one(
+        self, day: date, pid: str, columns: Sequence[str]
+    ) -> tuple[CloudEntry, dict[str, NDArray] | None]:
+        """One bin of a day, as ``read_all`` gives it, reading nothing of the others.
+
+        Raises FileNotFoundError where the day has not been made, KeyError where it has no such bin.
+        """
+        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as file:
+            for entry in _entries(file):
+                if entry.pid == pid:
+                    return entry, None if entry.row_group is None else _arrays(file, entry.row_group, columns)
+        raise KeyError(f"no bin {pid} in the point clouds of {day}")
+
+
+def _entry(read: BinRead, row_group: int) -> CloudEntry:
+    has_points = read.status == "ok"
+    return CloudEntry(
+        pid=read.pid,
+        status=read.status,
+        reason=read.reason,
+        n_rows=len(read.adc),
+        n_images=int(np.count_nonzero(read.adc.has_image)),
+        bad_lines=read.adc.bad_lines,
+        row_group=row_group if has_points else None,
+        header=dict(read.header),
+    )
+
+
+def _rows(read: BinRead, schema: pa.Schema) -> pa.Table:
+    arrays = [pa.DictionaryArray.from_arrays(np.zeros(len(read.adc), dtype=np.int32), [read.pid])]
+    arrays += [pa.array(read.adc.columns[column.name]) for column in ADC_COLUMNS]
+    return pa.Table.from_arrays([*arrays, pa.array(read.adc.has_image)], schema=schema)
+
+
+def _entries(file: pq.ParquetFile) -> list[CloudEntry]:
+    return [CloudEntry(**entry) for entry in json.loads(file.metadata.metadata[_BINS])]
+
+
+def _arrays(file: pq.ParquetFile, row_group: int, columns: Sequence[str]) -> dict[str, NDArray]:
+    rows = file.read_row_group(row_group, columns=list(columns))
+    return {name: rows.column(name).to_numpy() for name in columns}

@@ -1,0 +1,168 @@
+"""The daily tables on disk: one Parquet file per table and UTC day, written whole or not at all.
+
+Every file says in its footer what it was made of (see Provenance). A reader refuses a file that another
+version of the table wrote, and names the remedy.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ifcb_flow_pipeline.store.tables import Table
+
+COMPRESSION = "zstd"
+_FOOTER = b"ifcb_flow"
+
+#: Temporary files of a killed process are removed once they are this old; younger ones may be in use.
+_LEFTOVER_AGE = timedelta(days=1)
+
+
+class StoreError(Exception):
+    """A stored file that cannot be used; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a day's file was made of.
+
+    ``signature``: of the archive's files of that day (see ``bins.archive.signature``), handed on from
+    table to table. ``made_of``: what else its values depend on, such as settings or the model.
+    """
+
+    signature: str
+    made_of: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DailyTables:
+    """The daily tables under ``root``."""
+
+    root: Path
+
+    def path(self, table: Table, day: date) -> Path:
+        """Where the table's file of this day is, or would be."""
+        return self.root / table.name / f"{day.year:04}" / f"{day.isoformat()}.parquet"
+
+    def days(self, table: Table) -> list[date]:
+        """The days that the table has, ascending."""
+        return sorted(
+            date.fromisoformat(path.stem) for path in (self.root / table.name).glob("*/????-??-??.parquet")
+        )
+
+    def write(self, table: Table, day: date, rows: pa.Table, provenance: Provenance) -> None:
+        """Write a day's table, replacing what was there in one step."""
+        typed = rows.cast(table.schema)
+        with replacing(self.path(table, day)) as temporary:
+            pq.write_table(
+                typed.replace_schema_metadata(footer(table, provenance)), temporary, compression=COMPRESSION
+            )
+
+    def provenance(self, table: Table, day: date) -> Provenance | None:
+        """What the day's file was made of; None where there is none, or one of another version."""
+        path = self.path(table, day)
+        try:
+            content = _read_footer(path, pq.read_schema(path).metadata)
+        except FileNotFoundError:
+            return None
+        if content["version"] != table.version:
+            return None
+        return Provenance(content["signature"], content["made_of"])
+
+    def read(self, table: Table, day: date, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """A day's table, or some of its columns; None where the day has not been made.
+
+        Raises StoreError for a file that cannot be read or that another version of the table wrote.
+        """
+        path = self.path(table, day)
+        try:
+            with open_parquet(table, path) as file:
+                return file.read(
+                    columns=list(columns) if columns is not None else None
+                ).replace_schema_metadata()
+        except FileNotFoundError:
+            return None
+
+    def read_range(
+        self, table: Table, first: date, last: date, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """The rows of all days from ``first`` to ``last`` (both included) that have been made, in order of day."""
+        made = [day for day in self.days(table) if first <= day <= last]
+        parts = [part for day in made if (part := self.read(table, day, columns)) is not None]
+        if parts:
+            return pa.concat_tables(parts)
+        schema = table.schema.remove_metadata()
+        empty = pa.Table.from_pylist([], schema=schema)
+        return empty if columns is None else empty.select(list(columns))
+
+
+@contextmanager
+def open_parquet(table: Table, path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a table's file. Raises FileNotFoundError, or StoreError where it cannot be used."""
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StoreError(
+            f"{path} cannot be read ({error}); materialize {table.name} of that day again"
+        ) from error
+    with file:
+        version = _read_footer(path, file.schema_arrow.metadata)["version"]
+        if version != table.version:
+            raise StoreError(
+                f"{path} has version {version} of {table.name}, this program has {table.version}: "
+                f"materialize {table.name} of that day again"
+            )
+        yield file
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends well.
+
+    A reader sees the old file or the new one, whenever the writer dies.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def footer(table: Table, provenance: Provenance) -> dict[bytes, bytes]:
+    """The metadata entry that a table's file carries."""
+    content = {"table": table.name, "version": table.version, **asdict(provenance)}
+    return {_FOOTER: json.dumps(content).encode()}
+
+
+def _read_footer(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    if not metadata or _FOOTER not in metadata:
+        raise StoreError(f"{path} was not written by this program; move it away")
+    return json.loads(metadata[_FOOTER])
+
+
+def _flush_to_disk(path: Path) -> None:
+    # Without this, a power cut can leave the new name with the content not yet written.
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_leftovers(path: Path) -> None:
+    oldest = time.time() - _LEFTOVER_AGE.total_seconds()
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        if leftover.stat().st_mtime < oldest:
+            leftover.unlink(missing_ok=True)

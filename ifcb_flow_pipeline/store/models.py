@@ -1,0 +1,79 @@
+"""The models on disk: each under its own id, with its card beside it, and which one is in use."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ifcb_flow_pipeline.detection.model import Model, ModelCard, ModelError
+from ifcb_flow_pipeline.store.daily import replacing
+
+#: What stands for the model in use wherever a model id is asked for.
+CURRENT = "current"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStore:
+    """The models under ``root``: ``<model id>/model.npz`` and ``card.json``, and ``current.json``."""
+
+    root: Path
+
+    def save(self, model: Model) -> None:
+        """Keep a model under its id. A model that is there already is the same, and left alone."""
+        folder = self.root / model.card.model_id
+        write_model(folder / "model.npz", model)
+        with replacing(folder / "card.json") as temporary:
+            temporary.write_text(model.card.to_json())
+
+    def use(self, model_id: str) -> None:
+        """Make a kept model the one in use. Raises ModelError where there is none of that id."""
+        self.card(model_id)
+        with replacing(self.root / "current.json") as temporary:
+            temporary.write_text(json.dumps({"model_id": model_id}))
+
+    def current_id(self) -> str | None:
+        """The id of the model in use; None where there is none yet."""
+        try:
+            return json.loads((self.root / "current.json").read_text())["model_id"]
+        except FileNotFoundError:
+            return None
+
+    def ids(self) -> list[str]:
+        """The ids of all kept models, in alphabetical order."""
+        return sorted(path.parent.name for path in self.root.glob("*/card.json"))
+
+    def card(self, model_id: str = CURRENT) -> ModelCard:
+        """The card of a kept model. Raises ModelError, naming the remedy, where there is none."""
+        return ModelCard.from_json(self._existing(model_id, "card.json").read_text())
+
+    def load(self, model_id: str = CURRENT) -> Model:
+        """A kept model. Raises ModelError, naming the remedy, where there is none or it is damaged."""
+        return read_model(self._existing(model_id, "model.npz"))
+
+    def _existing(self, model_id: str, name: str) -> Path:
+        if model_id == CURRENT:
+            current = self.current_id()
+            if current is None:
+                raise ModelError("there is no model yet: materialize anomaly_model first")
+            model_id = current
+        path = self.root / model_id / name
+        # An id comes from a person's configuration: it must not lead out of the store.
+        if os.sep in model_id or model_id.startswith(".") or not path.is_file():
+            raise ModelError(f"there is no model {model_id!r}; there are: {', '.join(self.ids()) or 'none'}")
+        return path
+
+
+def read_model(path: Path) -> Model:
+    """The model in a file. Raises ModelError, naming file and remedy, where it is none."""
+    try:
+        return Model.from_bytes(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"cannot read the model {path}: {error.strerror}") from error
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def write_model(path: Path, model: Model) -> None:
+    """Write a model to a file, replacing what was there in one step."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(model.to_bytes())

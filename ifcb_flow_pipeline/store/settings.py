@@ -1,0 +1,105 @@
+"""Where things are and how bins are read: the settings of a deployment, from environment variables.
+
+The README lists them. Everything that is set once for all users of a deployment is here; what may
+differ from run to run (a training window, say) is configuration of the asset or an option of the command.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED
+from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
+from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.store.archive import DEFAULT_SETTLE, READERS, Archive
+
+_Choice = TypeVar("_Choice", bound=str)
+
+DEFAULT_HOME = "ifcb-flow-data"
+
+#: Before the first IFCB of 2005 wrote anything.
+DEFAULT_START_DAY = date(2005, 1, 1)
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names the variable and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a deployment; ``home`` is the folder that everything is written to."""
+
+    archive: Archive
+    home: Path
+    start_day: date
+    features: FeatureSettings
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read the IFCB_* variables. Raises SettingsError, naming the variable, for a value without meaning."""
+        home = Path(environment.get("IFCB_FLOW_HOME") or DEFAULT_HOME).absolute()
+        data_dir = environment.get("IFCB_DATA_DIR")
+        return cls(
+            archive=Archive(
+                root=Path(data_dir).absolute() if data_dir else home / "archive",
+                exclude=_names(environment, "IFCB_EXCLUDE", DEFAULT_EXCLUDED),
+                settle=_seconds(environment, "IFCB_SETTLE_SECONDS", DEFAULT_SETTLE),
+                reader=_choice(environment, "IFCB_READER", READERS),
+            ),
+            home=home,
+            start_day=start_day(environment),
+            features=_features(environment),
+        )
+
+
+def start_day(environment: Mapping[str, str]) -> date:
+    """The first day that has a partition (IFCB_START_DAY). Raises SettingsError where it is no day."""
+    text = environment.get("IFCB_START_DAY")
+    if not text:
+        return DEFAULT_START_DAY
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"IFCB_START_DAY is {text!r}; it must be a day such as 2023-08-10") from None
+
+
+def _names(environment: Mapping[str, str], variable: str, default: frozenset[str]) -> frozenset[str]:
+    text = environment.get(variable)
+    if text is None:
+        return default
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+def _seconds(environment: Mapping[str, str], variable: str, default: timedelta) -> timedelta:
+    text = environment.get(variable)
+    if not text:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = float("nan")
+    if not 0 <= seconds <= 86_400:
+        raise SettingsError(f"{variable} is {text!r}; it must be a number of seconds from 0 to 86400")
+    return timedelta(seconds=seconds)
+
+
+def _choice(environment: Mapping[str, str], variable: str, choices: tuple[_Choice, ...]) -> _Choice:
+    text = environment.get(variable) or choices[0]
+    for choice in choices:
+        if text == choice:
+            return choice
+    raise SettingsError(f"{variable} is {text!r}; it must be one of {', '.join(choices)}")
+
+
+def _features(environment: Mapping[str, str]) -> FeatureSettings:
+    ratio = environment.get("IFCB_ASPECT_RATIO") or str(DEFAULT_ASPECT_RATIO)
+    try:
+        return FeatureSettings(_choice(environment, "IFCB_TRIGGERS", ("images", "all")), float(ratio))
+    except ValueError as error:
+        if isinstance(error, SettingsError):
+            raise
+        raise SettingsError(
+            f"IFCB_ASPECT_RATIO is {ratio!r}; it must be a positive number such as 1.36"
+        ) from None

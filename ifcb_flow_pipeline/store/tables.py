@@ -1,0 +1,133 @@
+"""Every stored table, declared once: column, type, unit, meaning.
+
+All tables have one file per UTC day. ``status`` and ``reason`` mean the same everywhere: the status says
+how far a bin came (see STATUSES), the reason says why in words for people.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+
+#: Every status that a bin can have, and what it means.
+STATUSES: Mapping[str, str] = {
+    "ok": "read, and what the table holds could be computed",
+    "too_few_points": "read, but the cloud has too few points for features",
+    "empty": "read, but the instrument recorded no trigger",
+    "unreadable": "the .adc file cannot be read, or most of its lines are damaged",
+    "no_adc": "other files of the bin are there, the .adc file is not",
+    "unsettled": "files were written moments ago and may still grow",
+    "misplaced": "lies in a directory of another date; not used",
+    "not_found": "asked for by its identifier, but not in the archive",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a stored table."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A stored table. ``version`` rises when columns or their meaning change: old files are then refused."""
+
+    name: str
+    version: int
+    meaning: str
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema, with unit and meaning of each column as field metadata."""
+        return pa.schema(
+            pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in self.columns
+        )
+
+
+_TIME = pa.timestamp("us", tz="UTC")
+_IDENTITY = (
+    Column("pid", pa.string(), "", "identifier of the bin"),
+    Column("instrument", pa.string(), "", "instrument, e.g. IFCB134"),
+    Column("start_time", _TIME, "UTC", "start of the run, from the identifier"),
+)
+_OUTCOME = (
+    Column("status", pa.string(), "", "how far the bin came: " + ", ".join(STATUSES)),
+    Column("reason", pa.string(), "", "why, in words; empty where there is nothing to say"),
+)
+
+RAW_BINS = Table(
+    "raw_bins",
+    1,
+    "The day's inventory of the archive: one row a bin, whatever its state.",
+    (
+        *_IDENTITY,
+        Column("schema", pa.string(), "", "v1 or v2: naming scheme and ADC columns"),
+        Column("adc_path", pa.string(), "", "path in the archive; null where absent"),
+        Column("hdr_path", pa.string(), "", "path in the archive; null where absent"),
+        Column("roi_path", pa.string(), "", "path in the archive; null where absent"),
+        Column("adc_bytes", pa.int64(), "byte", "size of the .adc file"),
+        Column("hdr_bytes", pa.int64(), "byte", "size of the .hdr file"),
+        Column("roi_bytes", pa.int64(), "byte", "size of the .roi file"),
+        Column("modified", _TIME, "UTC", "when the newest of its files was last written"),
+        Column("copies", pa.int32(), "", "further copies of the bin in the archive, not used"),
+        Column("complete", pa.bool_(), "", ".adc and .hdr are there and have settled"),
+        *_OUTCOME,
+    ),
+)
+
+POINT_CLOUDS = Table(
+    "point_clouds",
+    1,
+    "All triggers of the day's bins in file order, one row group a bin; positions and signals as in the .adc.",
+    (
+        Column("pid", pa.dictionary(pa.int32(), pa.string()), "", "identifier of the bin"),
+        *(Column(c.name, pa.from_numpy_dtype(np.dtype(c.dtype)), c.unit, c.meaning) for c in ADC_COLUMNS),
+        Column("has_image", pa.bool_(), "", "width and height are above zero"),
+    ),
+)
+
+BIN_FEATURES = Table(
+    "bin_features",
+    1,
+    "One row a bin: its features, or why it has none.",
+    (
+        *_IDENTITY,
+        *_OUTCOME,
+        Column("n_rows", pa.int32(), "", "usable ADC lines"),
+        Column("n_images", pa.int32(), "", "ADC lines with an image"),
+        Column("n_points", pa.int32(), "", "points of the cloud that the features are of"),
+        Column("bad_lines", pa.int32(), "", "ADC lines that could not be used"),
+        *(Column(f.name, pa.float64(), f.unit, f.meaning) for f in CATALOGUE),
+    ),
+)
+
+BIN_SCORES = Table(
+    "bin_scores",
+    1,
+    "One row a bin, most anomalous first: score, verdict and the model that gave them.",
+    (
+        *_IDENTITY,
+        Column(
+            "anomaly_score", pa.float64(), "", "score_samples of the forest, -1 to 0: LOWER is more anomalous"
+        ),
+        Column(
+            "percentile", pa.float64(), "%", "training bins that look more normal: HIGHER is more anomalous"
+        ),
+        Column("is_anomaly", pa.bool_(), "", "score below the threshold; null without score"),
+        Column("verdict", pa.string(), "", "ok, anomaly or unscored"),
+        Column("threshold", pa.float64(), "", "score below which a bin is an anomaly"),
+        Column("model_id", pa.string(), "", "the model that gave the score"),
+        *_OUTCOME,
+    ),
+)
+
+TABLES: tuple[Table, ...] = (RAW_BINS, POINT_CLOUDS, BIN_FEATURES, BIN_SCORES)
