@@ -5,7 +5,7 @@ Belongs here: the steps, with the disk but without Dagster. Does not belong here
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -32,7 +32,7 @@ from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 CLOUD_COLUMNS = ("x_px", "y_px", "width_px", "height_px")
-_IDENTITY = ("pid", "instrument", "start_time")
+IDENTITY = ("pid", "instrument", "start_time")
 _LIBRARIES = ("ifcb-flow-pipeline", "numpy", "scikit-learn", "scipy", "pandas", "pyarrow", "dagster")
 
 
@@ -57,7 +57,7 @@ def write_inventory(tables: DailyTables, archive: Archive, listing: Listing, day
     """Write ``raw_bins``: every bin of the day that the listing has, and what state it is in."""
     now = archive.now()
     bins = listing.of_day(day)
-    rows = pa.Table.from_pylist([_inventory_row(raw, archive, now) for raw in bins], schema=RAW_BINS.schema)
+    rows = pa.Table.from_pylist([inventory_row(raw, archive, now) for raw in bins], schema=RAW_BINS.schema)
     tables.write(RAW_BINS, day, rows, Provenance(signature(bins, now, archive.settle)))
     return rows
 
@@ -65,22 +65,26 @@ def write_inventory(tables: DailyTables, archive: Archive, listing: Listing, day
 def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[CloudEntry]:
     """Write ``point_clouds``: all triggers of the bins of the inventory. Returns an entry per bin."""
     inventory, made_of = _input(tables, RAW_BINS, day)
-    bins = (_read(archive, row) for row in inventory.to_pylist())
+    bins = (read_bin(archive, row) for row in inventory.to_pylist())
     return CloudTables(tables).write(day, bins, Provenance(made_of.signature, {"reader": archive.reader}))
 
 
 def write_features(tables: DailyTables, settings: FeatureSettings, day: date) -> pa.Table:
     """Write ``bin_features``: one row per bin of the inventory, from the stored clouds."""
-    inventory, _ = _input(tables, RAW_BINS, day, columns=_IDENTITY)
+    inventory, listed = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason"))
     made_of = tables.provenance(POINT_CLOUDS, day)
-    if made_of is None:
-        raise MissingInputError(f"point_clouds of {day} are missing: materialize them first")
-    identity = {row["pid"]: row for row in inventory.to_pylist()}
-    rows = [
-        identity[entry.pid] | feature_row(entry, columns, settings)
+    if made_of is None or made_of.signature != listed.signature:
+        raise MissingInputError(f"point_clouds of {day} are missing or older than raw_bins: materialize them first")
+    found = {
+        entry.pid: feature_row(entry, columns, settings)
         for entry, columns in CloudTables(tables).read_all(day, CLOUD_COLUMNS)
-        if entry.pid in identity
-    ]
+    }
+    rows = []
+    for row in inventory.to_pylist():
+        # Only a bin that was not settled when the clouds were made can be missing from them.
+        unread = CloudEntry(row["pid"], row["status"], row["reason"])
+        outcome = found.get(row["pid"]) or feature_row(unread, None, settings)
+        rows.append({name: row[name] for name in IDENTITY} | outcome)
     table = pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema)
     tables.write(BIN_FEATURES, day, table, Provenance(made_of.signature, asdict(settings)))
     return table
@@ -98,9 +102,38 @@ def write_scores(tables: DailyTables, model: Model, day: date) -> pa.Table:
     return scores
 
 
-def feature_row(
-    entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings
-) -> dict[str, Any]:
+def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any]:
+    """A row of ``raw_bins``: the bin's files, and what state they are in at the time ``now``."""
+    state = raw.state(now, archive.settle)
+    return {
+        "pid": raw.bin_id.pid,
+        "instrument": raw.bin_id.instrument,
+        "start_time": raw.bin_id.start_time,
+        "schema": raw.bin_id.schema,
+        "adc_path": raw.path("adc"),
+        "hdr_path": raw.path("hdr"),
+        "roi_path": raw.path("roi"),
+        "adc_bytes": raw.size("adc"),
+        "hdr_bytes": raw.size("hdr"),
+        "roi_bytes": raw.size("roi"),
+        "modified": raw.modified,
+        "copies": len(raw.copies),
+        "complete": state.complete,
+        "status": state.status,
+        "reason": state.reason,
+    }
+
+
+def read_bin(archive: Archive, row: Mapping[str, Any]) -> BinRead | CloudEntry:
+    """Read the bin of a row of ``raw_bins``; an entry that says why where it is not to be read."""
+    if row["status"] != "ok":
+        return CloudEntry(row["pid"], row["status"], row["reason"])
+    read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"])
+    reason = "; ".join(filter(None, (row["reason"], read.reason)))
+    return BinRead(read.pid, read.adc, read.status, reason, read.header)
+
+
+def feature_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings) -> dict[str, Any]:
     """The part of a row of ``bin_features`` that says what became of the bin."""
     outcome = {"status": entry.status, "reason": entry.reason, "n_rows": entry.n_rows,
                "n_images": entry.n_images, "bad_lines": entry.bad_lines, "n_points": 0}  # fmt: skip
@@ -116,7 +149,7 @@ def score_table(features: pa.Table, model: Model) -> pa.Table:
     """Rows of ``bin_scores`` for rows of ``bin_features``: most anomalous first, unscored last, then by pid."""
     scores = model.score(feature_matrix(features, model.card.feature_names))
     scored = np.isfinite(scores.anomaly_score)
-    columns = {name: features.column(name) for name in (*_IDENTITY, "status", "reason")}
+    columns = {name: features.column(name) for name in (*IDENTITY, "status", "reason")}
     columns |= {
         "anomaly_score": pa.array(scores.anomaly_score),
         "percentile": pa.array(scores.percentile),
@@ -156,9 +189,7 @@ def train(
     """
     _check_same_settings(tables, window, settings)
     features = tables.read_range(BIN_FEATURES, window.first or date.min, window.last or date.max)
-    return train_model(
-        training_set(features, window, feature_names, settings), forest, created, library_versions()
-    )
+    return train_model(training_set(features, window, feature_names, settings), forest, created, library_versions())
 
 
 def training_set(
@@ -166,17 +197,16 @@ def training_set(
 ) -> TrainingSet:
     """The rows of ``bin_features`` that a model is trained on, and why the others are not, in order of pid."""
     if window.instruments:
-        features = features.filter(pc.is_in(features["instrument"], pa.array(sorted(window.instruments))))
+        features = features.filter(pc.field("instrument").isin(sorted(window.instruments)))
     excluded: dict[str, list[str]] = {}
     if window.pids is not None:
         missing = sorted(set(window.pids) - set(features["pid"].to_pylist()))
         if missing:
             excluded["not_found"] = missing
-        features = features.filter(pc.is_in(features["pid"], pa.array(window.pids, type=pa.string())))
-    usable = pc.equal(features["status"], "ok")
-    for row in features.filter(pc.invert(usable)).select(["pid", "status"]).to_pylist():
+        features = features.filter(pc.field("pid").isin(pa.array(window.pids, type=pa.string())))
+    for row in features.filter(pc.field("status") != "ok").select(["pid", "status"]).to_pylist():
         excluded.setdefault(row["status"], []).append(row["pid"])
-    features = features.filter(usable).sort_by("pid")
+    features = features.filter(pc.field("status") == "ok").sort_by("pid")
     return TrainingSet(
         pids=features["pid"].to_pylist(),
         instruments=features["instrument"].to_pylist(),
@@ -202,35 +232,6 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def _inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any]:
-    state = raw.state(now, archive.settle)
-    return {
-        "pid": raw.bin_id.pid,
-        "instrument": raw.bin_id.instrument,
-        "start_time": raw.bin_id.start_time,
-        "schema": raw.bin_id.schema,
-        "adc_path": raw.path("adc"),
-        "hdr_path": raw.path("hdr"),
-        "roi_path": raw.path("roi"),
-        "adc_bytes": raw.size("adc"),
-        "hdr_bytes": raw.size("hdr"),
-        "roi_bytes": raw.size("roi"),
-        "modified": raw.modified,
-        "copies": len(raw.copies),
-        "complete": state.complete,
-        "status": state.status,
-        "reason": state.reason,
-    }
-
-
-def _read(archive: Archive, row: Mapping[str, Any]) -> BinRead | CloudEntry:
-    if row["status"] != "ok":
-        return CloudEntry(row["pid"], row["status"], row["reason"])
-    read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"])
-    reason = "; ".join(filter(None, (row["reason"], read.reason)))
-    return BinRead(read.pid, read.adc, read.status, reason, read.header)
 
 
 def _input(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.adc import has_image
@@ -48,9 +49,7 @@ def score_picture(scores: NDArray[np.float64], threshold: float, title: str) -> 
     # Bars are cut at the threshold, so that none mixes the two sides.
     low, high = min(finite.min(initial=threshold), threshold), max(finite.max(initial=threshold), threshold)
     step = max((high - low) / 30, 1e-3)
-    edges = threshold + step * np.arange(
-        np.floor((low - threshold) / step), np.ceil((high - threshold) / step) + 1
-    )
+    edges = threshold + step * np.arange(np.floor((low - threshold) / step), np.ceil((high - threshold) / step) + 1)
     counts, edges = np.histogram(finite, bins=edges if edges.size > 1 else 10)
     colours = [ORANGE if edge < threshold - step / 2 else BLUE for edge in edges[:-1]]
     axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=colours)
@@ -81,16 +80,12 @@ def comparison_picture(names: Sequence[str], scores: Sequence[NDArray[np.float64
             axes.plot(position, middle, "o", color="white", markeredgecolor="black")
             axes.annotate(f"median {middle:.3f}", (position, middle), xytext=(10, 0), textcoords="offset points",
                           fontsize=9, va="center")  # fmt: skip
-    axes.set_xticks(
-        range(len(names)), [f"{name}\n{len(v)} bins" for name, v in zip(names, finite, strict=True)]
-    )
+    axes.set_xticks(range(len(names)), [f"{name}\n{len(v)} bins" for name, v in zip(names, finite, strict=True)])
     axes.set(ylabel="anomaly score (lower is more anomalous)", title=title, xlim=(-0.6, len(names) - 0.4))
     return _png(figure)
 
 
-def _frame():  # noqa: ANN202
-    from matplotlib.patches import Rectangle
-
+def _frame() -> Rectangle:
     return Rectangle((0, 0), *FRAME_PX, facecolor="none", edgecolor=GREY, linewidth=1)
 
 

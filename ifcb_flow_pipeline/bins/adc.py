@@ -27,7 +27,7 @@ _MAX_NUMBER_BYTES = 48
 
 _NEWLINE, _RETURN, _COMMA = b"\n\r,"
 _SPACES = np.isin(np.arange(256), list(b" \t\r"))
-_NUMERIC = np.isin(np.arange(256), list(b"0123456789+-.eE \t\0"))
+_NUMERIC = np.isin(np.arange(256), list(b"0123456789+-.eE \t"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,7 @@ class Adc:
         if not self.bad_lines:
             return ""
         lines = "; ".join(f"line {line.number} {line.reason}" for line in self.described)
-        more = (
-            f"; and {self.bad_lines - len(self.described)} more"
-            if self.bad_lines > len(self.described)
-            else ""
-        )
+        more = f"; and {self.bad_lines - len(self.described)} more" if self.bad_lines > len(self.described) else ""
         return f"{self.bad_lines} of {self.bad_lines + len(self)} ADC lines unusable: {lines}{more}"
 
 
@@ -193,9 +189,7 @@ class _Lines:
         return start, stop
 
 
-def _numbers(
-    text: NDArray[np.uint8], start: NDArray, stop: NDArray
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _numbers(text: NDArray[np.uint8], start: NDArray, stop: NDArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The fields as numbers, and which of them are finite numbers (the others are NaN)."""
     length = stop - start
     good = (length > 0) & (length <= _MAX_NUMBER_BYTES)
@@ -203,8 +197,9 @@ def _numbers(
     offset = np.arange(width)
     inside = offset < np.where(good, length, 0)[:, None]
     # Clipping keeps the positions past a short last field inside the text; ``inside`` blanks them anyway.
-    cells = np.where(inside, text[np.minimum(start[:, None] + offset, text.size - 1)], 0).astype(np.uint8)
-    good &= _NUMERIC[cells].all(axis=1)
+    cells = text[np.minimum(start[:, None] + offset, text.size - 1)]
+    good &= (_NUMERIC[cells] | ~inside).all(axis=1)
+    cells = np.where(inside, cells, 0).astype(np.uint8)
     # Of what is left, NumPy's conversion takes exactly what Python's float() takes.
     cells[~good] = 0
     cells[~good, 0] = ord("0")
@@ -227,12 +222,11 @@ def _float_or_nan(field: bytes) -> float:
 def _cast(values: NDArray[np.float64], dtype: type[np.generic]) -> tuple[NDArray, NDArray[np.bool_]]:
     """The values in the column's type, and which of them that type can hold (bad ones become 0 or NaN)."""
     if issubclass(dtype, np.floating):
-        limit = np.finfo(dtype).max
-        fits = ~(np.abs(values) > limit)
+        fits = ~(np.abs(values) > np.finfo(np.dtype(dtype)).max)
         return np.where(fits, values, np.nan).astype(dtype), fits
-    info = np.iinfo(dtype)
-    # 2**53: the largest offset that a float holds exactly, far beyond any .roi file.
-    fits = (np.floor(values) == values) & (np.abs(values) <= min(info.max, 2**53))
+    largest = 2 ** (8 * np.dtype(dtype).itemsize - 1) - 1
+    # Whole numbers are signed. 2**53: the largest offset that a float holds exactly, far beyond any .roi file.
+    fits = (np.floor(values) == values) & (np.abs(values) <= min(largest, 2**53))
     return np.where(fits, values, 0).astype(dtype), fits
 
 
@@ -249,4 +243,4 @@ def _value_problem(column: AdcColumn, cell: NDArray[np.uint8], is_number: bool) 
     if not is_number:
         return f"has {quoted} for {column.name}, which is no finite number"
     kind = "a number" if issubclass(column.dtype, np.floating) else "a whole number"
-    return f"has {quoted} for {column.name}, which is not {kind} that fits {np.dtype(column.dtype).name}"
+    return f"has {quoted} for {column.name}, which is not {kind} that fits {column.dtype.__name__}"

@@ -95,11 +95,7 @@ class RawBin:
         if timedelta() <= age < settle:
             seconds = int(settle.total_seconds())
             return BinState("unsettled", f"written less than {seconds} s ago, perhaps still growing")
-        notes = (
-            [f"{1 + len(self.copies)} copies, took {self.directory or 'the top directory'}"]
-            if self.copies
-            else []
-        )
+        notes = [f"{1 + len(self.copies)} copies, took {self.directory or 'the top directory'}"] if self.copies else []
         if "adc" not in self.files:
             return BinState("no_adc", "; ".join(["the .adc file is missing", *notes]))
         if "hdr" not in self.files:
@@ -148,9 +144,7 @@ def list_bins(found: Iterable[FoundFile]) -> Listing:
         try:
             bin_id = parse_pid(stem)
         except InvalidPidError:
-            strays += [
-                str(PurePosixPath(f.directory, f.name)) for fs in by_directory.values() for f in fs.values()
-            ]
+            strays += [str(PurePosixPath(f.directory, f.name)) for fs in by_directory.values() for f in fs.values()]
             continue
         candidates = [RawBin(bin_id, directory, files) for directory, files in by_directory.items()]
         best = min(candidates, key=_preference)

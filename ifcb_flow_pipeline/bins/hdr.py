@@ -61,9 +61,7 @@ HEADER_FIELDS: Final = (
         "acquisition software and version, as written; in dialects 1 and 3 the title line",
         _ACQ,
     ),
-    HeaderField(
-        "temperature_c", ("temperature", "Temp"), "number", "°C", "inside the housing, at the end", _ACQ
-    ),
+    HeaderField("temperature_c", ("temperature", "Temp"), "number", "°C", "inside the housing, at the end", _ACQ),
     HeaderField(
         "humidity_pct",
         ("humidity",),
@@ -92,9 +90,7 @@ HEADER_FIELDS: Final = (
         f"{_ACQ}; {_MCLANE}",
     ),
     HeaderField("run_fast", ("runSampleFast",), "flag", "", "sample injected faster than usual", _ACQ),
-    HeaderField(
-        "run_fast_factor", ("RunFastFactor",), "number", "", "how much faster, where run_fast is true", _ACQ
-    ),
+    HeaderField("run_fast_factor", ("RunFastFactor",), "number", "", "how much faster, where run_fast is true", _ACQ),
     HeaderField(
         "sample_volume_ml",
         ("SyringeSampleVolume",),
@@ -156,9 +152,7 @@ HEADER_FIELDS: Final = (
         "smaller blobs are dropped; BlobSizeThresh of dialect 1 is another scale, so is not read",
         _ACQ,
     ),
-    HeaderField(
-        "blob_grow_x_px", ("blobXgrowAmount",), "count", "px", "margin left and right of a blob", _ACQ
-    ),
+    HeaderField("blob_grow_x_px", ("blobXgrowAmount",), "count", "px", "margin left and right of a blob", _ACQ),
     HeaderField("blob_grow_y_px", ("blobYgrowAmount",), "count", "px", "margin above and below a blob", _ACQ),
     HeaderField(
         "pmt_a_v",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
+from ifcb_flow_pipeline.errors import FlowError
+
 Schema = Literal["v1", "v2"]
 
 _V2 = re.compile(r"D(\d{8}T\d{6})_IFCB(\d+)", re.ASCII)
@@ -17,7 +19,7 @@ _V1 = re.compile(r"IFCB(\d+)_(\d{4})_(\d{3})_(\d{2})(\d{2})(\d{2})", re.ASCII)
 _REMEDY = "expected DYYYYMMDDTHHMMSS_IFCBn or IFCBn_YYYY_DDD_HHMMSS"
 
 
-class InvalidPidError(ValueError):
+class InvalidPidError(FlowError, ValueError):
     """A text that is no bin identifier; the message quotes it."""
 
 
@@ -68,5 +70,5 @@ def parse_pid(text: str) -> BinId:
 def format_pid(instrument: str, start_time: datetime, schema: Schema = "v2") -> str:
     """The identifier of a run of ``instrument`` (``IFCB134``) that started at ``start_time`` (UTC)."""
     if schema == "v2":
-        return f"D{start_time:%Y%m%dT%H%M%S}_{instrument}"
-    return f"{instrument}_{start_time:%Y_%j_%H%M%S}"
+        return f"D{start_time.year:04d}{start_time:%m%dT%H%M%S}_{instrument}"
+    return f"{instrument}_{start_time.year:04d}_{start_time:%j_%H%M%S}"

@@ -46,9 +46,7 @@ class RoiTable:
         columns = {name: getattr(self, name) for name in ("start_byte", "width_px", "height_px")}
         for name, column in columns.items():
             if column.ndim != 1 or column.dtype.kind not in "iu":
-                raise RoiError(
-                    f"{name} must be one column of whole numbers, not {column.ndim}-D {column.dtype}"
-                )
+                raise RoiError(f"{name} must be one column of whole numbers, not {column.ndim}-D {column.dtype}")
         if len({column.size for column in columns.values()}) > 1:
             sizes = ", ".join(f"{name} {column.size}" for name, column in columns.items())
             raise RoiError(f"the columns must have one entry per ADC row each, not {sizes}")
@@ -84,9 +82,7 @@ def read_image(roi: bytes | memoryview, table: RoiTable, row: int) -> Image:
     if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
         raise RoiError(f"row {row}: no image can be {width} x {height} px (sides of 1 to {MAX_SIDE_PX} px)")
     if start < table.first_byte:
-        raise RoiError(
-            f"row {row}: starts at byte {start}, before the first image at byte {table.first_byte}"
-        )
+        raise RoiError(f"row {row}: starts at byte {start}, before the first image at byte {table.first_byte}")
     pixels = _pixels(roi)
     end = start + width * height
     if end > pixels.size:

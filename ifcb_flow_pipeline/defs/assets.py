@@ -6,6 +6,7 @@ did. The model is linked by ``deps``: which bins it is trained on is configurati
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -24,36 +25,42 @@ from ifcb_flow_pipeline.defs.metadata import (
     outcome_metadata,
     picture,
     table_metadata,
+    thumbnail,
 )
 from ifcb_flow_pipeline.defs.partitions import DAILY
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.detection.model import ForestSettings, ModelCard, ModelError, parse_amount
-from ifcb_flow_pipeline.features.selection import SelectionError, select_features
+from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.pictures import cloud_picture, score_picture
-from ifcb_flow_pipeline.store.archive import ArchiveError
-from ifcb_flow_pipeline.store.daily import StoreError
 from ifcb_flow_pipeline.store.models import CURRENT
-from ifcb_flow_pipeline.store.settings import SettingsError
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
+from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, score_thumbnail
 
 #: In a run over many days, only the last ones get pictures: drawing would take longer than scoring.
 DAYS_WITH_PICTURES = 31
 
-_DAILY_ASSET: dict[str, Any] = {
-    "partitions_def": DAILY,
-    # A range of days is one run: twenty times cheaper than a run a day.
-    "backfill_policy": dg.BackfillPolicy.single_run(),
-}
+#: One group: the UI then shows the whole way of the data at once.
+_GROUP = "ifcb_flow"
 
 
-@dg.asset(
-    **_DAILY_ASSET,
-    group_name="bins",
-    kinds={"python", "parquet"},
-    code_version="1",
-    description="Every bin of the day in the archive: its files, sizes, and whether it is complete and settled.",
-    metadata=column_schema(RAW_BINS),
-)
+def _daily_asset(table: Table, **settings: Any) -> Callable[[Callable[..., None]], dg.AssetsDefinition]:
+    """The decorator of an asset that is a daily table."""
+    with warnings.catch_warnings():
+        # Dagster calls this policy beta. What it does for us is tested: a range of days is one run.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.asset(
+            partitions_def=DAILY,
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            group_name=_GROUP,
+            kinds={"python", "parquet"},
+            description=table.meaning,
+            metadata=column_schema(table),
+            **settings,
+        )
+
+
+@_daily_asset(RAW_BINS, code_version="1")
 def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
     """List the archive once for all days of the run, and write the inventory of each."""
     with permanent_failures():
@@ -62,29 +69,17 @@ def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
         listing = archive.scan(wanted[0], wanted[-1])
         context.log.info(f"{len(listing.bins)} bins of {day_text(wanted)} in {archive.root}")
         if listing.strays:
-            context.log.warning(
-                f"{len(listing.strays)} files are not named as a bin, e.g. {listing.strays[0]}"
-            )
+            context.log.warning(f"{len(listing.strays)} files are not named as a bin, e.g. {listing.strays[0]}")
         _each_day(context, lambda day: _table(days.write_inventory(deployment.tables, archive, listing, day)))
 
 
-@dg.asset(
-    **_DAILY_ASSET,
-    deps=[raw_bins],
-    group_name="bins",
-    kinds={"python", "parquet"},
-    code_version="1",
-    description="All triggers of the day's bins with position, size, time and signals; has_image tells the images.",
-    metadata=column_schema(POINT_CLOUDS),
-)
+@_daily_asset(POINT_CLOUDS, deps=[raw_bins], code_version="1")
 def point_clouds(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
     """Read the ADC and HDR files of each day's inventory and write its clouds."""
 
     def step(day: date) -> dict[str, Any]:
         entries = days.write_clouds(deployment.tables, deployment.settings.archive, day)
-        found = outcome_metadata(
-            [entry.status for entry in entries], sum(entry.n_rows for entry in entries), 0.0
-        )
+        found = outcome_metadata([entry.status for entry in entries], sum(entry.n_rows for entry in entries), 0.0)
         return found | {"images": sum(entry.n_images for entry in entries),
                         "unusable_adc_lines": sum(entry.bad_lines for entry in entries)}  # fmt: skip
 
@@ -92,15 +87,7 @@ def point_clouds(context: dg.AssetExecutionContext, deployment: Deployment) -> N
         _each_day(context, step)
 
 
-@dg.asset(
-    **_DAILY_ASSET,
-    deps=[point_clouds],
-    group_name="flow",
-    kinds={"python", "numpy", "parquet"},
-    code_version="1",
-    description="The features of each bin's point cloud, or why it has none.",
-    metadata=column_schema(BIN_FEATURES),
-)
+@_daily_asset(BIN_FEATURES, deps=[point_clouds], code_version="1")
 def bin_features(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
     """Compute the features of each day's bins from the stored clouds."""
     with permanent_failures():
@@ -111,9 +98,7 @@ def bin_features(context: dg.AssetExecutionContext, deployment: Deployment) -> N
 class TrainConfig(dg.Config):
     """What the model is trained on and how."""
 
-    first_day: str = Field(
-        "", description="First UTC day to train on, such as 2023-08-01. Empty: the first there is."
-    )
+    first_day: str = Field("", description="First UTC day to train on, such as 2023-08-01. Empty: the first there is.")
     last_day: str = Field("", description="Last UTC day to train on, included. Empty: the last there is.")
     instruments: list[str] = Field([], description="Instruments to train on, such as IFCB134. Empty: all.")
     pids: list[str] = Field([], description="Train on these bins only. Empty: all of the window.")
@@ -127,12 +112,8 @@ class TrainConfig(dg.Config):
         description="Share of the training bins, up to 0.5, that the threshold calls anomalies. Moves no score.",
     )
     n_estimators: int = Field(100, description="Number of trees.")
-    max_samples: str = Field(
-        "auto", description="Bins per tree: a count such as 256, a share such as 0.5, or auto."
-    )
-    max_features: str = Field(
-        "1.0", description="Features per tree: a count such as 10 or a share such as 1.0."
-    )
+    max_samples: str = Field("auto", description="Bins per tree: a count such as 256, a share such as 0.5, or auto.")
+    max_features: str = Field("1.0", description="Features per tree: a count such as 10 or a share such as 1.0.")
     random_seed: int = Field(42, description="Seed; the same seed and bins give the same model.")
     use: bool = Field(True, description="Make it the model in use, by which new bins are scored.")
 
@@ -167,22 +148,20 @@ class TrainConfig(dg.Config):
 
 @dg.asset(
     deps=[bin_features],
-    group_name="model",
+    group_name=_GROUP,
     kinds={"python", "scikitlearn"},
     code_version="1",
     description="An isolation forest trained on stored features. Every model is kept, with a card that describes it.",
 )
 def anomaly_model(
     context: dg.AssetExecutionContext, config: TrainConfig, deployment: Deployment
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult[Any]:
     """Train a model, keep it under its own id, and put it to use."""
     with permanent_failures():
         settings = deployment.settings.features
         names = select_features(config.features)
         created = datetime.now(tz=UTC)
-        model = days.train(
-            deployment.tables, config.window(), names, settings, config.forest_settings(), created
-        )
+        model = days.train(deployment.tables, config.window(), names, settings, config.forest_settings(), created)
         deployment.models.save(model)
         if config.use:
             deployment.models.use(model.card.model_id)
@@ -196,15 +175,7 @@ class ScoreConfig(dg.Config):
     model_id: str = Field(CURRENT, description="The id of a kept model, or current: the one in use.")
 
 
-@dg.asset(
-    **_DAILY_ASSET,
-    deps=[bin_features, anomaly_model],
-    group_name="flow",
-    kinds={"python", "parquet"},
-    code_version="1",
-    description="The day's bins ranked, most anomalous first, with verdict, threshold and model.",
-    metadata=column_schema(BIN_SCORES),
-)
+@_daily_asset(BIN_SCORES, deps=[bin_features, anomaly_model], code_version="1")
 def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deployment: Deployment) -> None:
     """Score each day's features with the model."""
     with permanent_failures():
@@ -225,7 +196,7 @@ def permanent_failures() -> Iterator[None]:
     """Turn what a retry cannot mend (settings, models, missing tables) into failures that are not retried."""
     try:
         yield
-    except (ArchiveError, ModelError, SelectionError, SettingsError, StoreError) as error:
+    except FlowError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
@@ -261,14 +232,11 @@ def _card_metadata(card: ModelCard, training_scores: np.ndarray) -> dict[str, An
         "model_id": card.model_id,
         "training_window": f"{card.first_day} to {card.last_day}",
         "bins": card.n_bins,
-        "bins_by_instrument": dg.MetadataValue.md(
-            markdown_table(("instrument", "bins"), card.n_bins_by_instrument)
-        ),
+        "bins_by_instrument": dg.MetadataValue.md(markdown_table(("instrument", "bins"), card.n_bins_by_instrument)),
         "excluded": dg.MetadataValue.md(markdown_table(("reason", "bins"), excluded)),
         "threshold": card.threshold,
-        "training_scores": picture(
-            score_picture(training_scores, card.threshold, "Training bins"), "training scores"
-        ),
+        "training_scores": thumbnail(score_thumbnail(training_scores, card.threshold), "training scores"),
+        "training_scores_large": picture(score_picture(training_scores, card.threshold, "Training bins"), "scores"),
         "card": dg.MetadataValue.json(_without_lists(card)),
     }
 
@@ -284,10 +252,14 @@ def _score_pictures(deployment: Deployment, day: date, scores: Any) -> dict[str,
         return {}
     worst = scores.column("pid")[0].as_py()
     _, columns = deployment.clouds.read_one(day, worst, days.CLOUD_COLUMNS)
-    histogram = score_picture(values, scores.column("threshold")[0].as_py(), f"Scores of {day}")
-    found = {"score_histogram": picture(histogram, f"scores of {day}"), "worst_bin": worst}
+    threshold = scores.column("threshold")[0].as_py()
+    found = {
+        "scores": thumbnail(score_thumbnail(values, threshold), f"scores of {day}"),
+        "scores_large": picture(score_picture(values, threshold, f"Scores of {day}"), f"scores of {day}"),
+        "worst_bin": worst,
+    }
     if columns is not None:
-        found["worst_cloud"] = picture(
-            cloud_picture(columns, f"{worst}, score {values[0]:.3f}"), f"cloud of {worst}"
-        )
+        large = cloud_picture(columns, f"{worst}, score {values[0]:.3f}")
+        found["worst_cloud"] = thumbnail(cloud_thumbnail(columns), f"cloud of {worst}")
+        found["worst_cloud_large"] = picture(large, f"cloud of {worst}")
     return found

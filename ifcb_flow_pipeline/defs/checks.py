@@ -9,12 +9,12 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pyarrow as pa
-from scipy.stats import ks_2samp
 
 from ifcb_flow_pipeline.defs.assets import bin_features, bin_scores, point_clouds
 from ifcb_flow_pipeline.defs.metadata import day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags
 from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.detection.drift import score_drift
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
@@ -34,20 +34,14 @@ MIN_BINS_FOR_DRIFT = 30
 MAX_MODEL_AGE_DAYS = 400
 
 
-@dg.asset_check(
-    asset=bin_features, blocking=True, description="Every bin of the inventory has a row of features."
-)
-def features_are_complete(
-    context: dg.AssetCheckExecutionContext, deployment: Deployment
-) -> dg.AssetCheckResult:
+@dg.asset_check(asset=bin_features, blocking=True, description="Every bin of the inventory has a row of features.")
+def features_are_complete(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Fails, and stops the run, where a bin of the inventory is missing."""
     return _completeness(deployment.tables, BIN_FEATURES, _days(context, deployment, BIN_FEATURES))
 
 
 @dg.asset_check(asset=bin_scores, description="Every bin of the inventory has a row of scores.")
-def scores_are_complete(
-    context: dg.AssetCheckExecutionContext, deployment: Deployment
-) -> dg.AssetCheckResult:
+def scores_are_complete(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Fails where a bin of the inventory is missing."""
     return _completeness(deployment.tables, BIN_SCORES, _days(context, deployment, BIN_SCORES))
 
@@ -71,9 +65,7 @@ def bins_are_readable(context: dg.AssetCheckExecutionContext, deployment: Deploy
 
 
 @dg.asset_check(asset=bin_scores, description="Scores are distributed as those of the training bins.")
-def scores_have_not_drifted(
-    context: dg.AssetCheckExecutionContext, deployment: Deployment
-) -> dg.AssetCheckResult:
+def scores_have_not_drifted(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Warns where the days' scores differ much from the training distribution: faults, or an outdated model."""
     wanted = _days(context, deployment, BIN_SCORES)
     columns = ["anomaly_score", "model_id"]
@@ -85,10 +77,8 @@ def scores_have_not_drifted(
     if rows and len(scores) >= MIN_BINS_FOR_DRIFT:
         training = deployment.models.load(rows.column("model_id")[-1].as_py()).training_scores
     if not training.size:
-        return _warning(
-            True, f"{len(scores)} scored bins, too few (or a model without training scores) to tell", {}
-        )
-    drift = float(ks_2samp(scores, training).statistic)
+        return _warning(True, f"{len(scores)} scored bins, too few (or a model without training scores) to tell", {})
+    drift = score_drift(scores, training)
     return _warning(
         drift <= MAX_SCORE_DRIFT,
         f"largest distance from the training scores: {drift:.2f} over {len(scores)} bins of {day_text(wanted)}",
@@ -101,7 +91,7 @@ def scores_have_not_drifted(
 
 
 @dg.asset_check(asset=bin_scores, description="The model in use is not outdated.")
-def model_is_recent(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+def model_is_recent(deployment: Deployment) -> dg.AssetCheckResult:
     """Warns where the model in use was trained long ago."""
     card = deployment.models.card()
     age = (datetime.now(tz=UTC) - datetime.fromisoformat(card.created)).days

@@ -15,8 +15,7 @@ from ifcb_flow_pipeline.store.tables import Table
 def column_schema(table: Table) -> dict[str, Any]:
     """Definition metadata of an asset that is this table: its columns, with unit and meaning."""
     columns = [
-        dg.TableColumn(c.name, str(c.type), f"{c.meaning} [{c.unit}]" if c.unit else c.meaning)
-        for c in table.columns
+        dg.TableColumn(c.name, str(c.type), f"{c.meaning} [{c.unit}]" if c.unit else c.meaning) for c in table.columns
     ]
     return {"dagster/column_schema": dg.TableSchema(columns=columns), "table_version": table.version}
 
@@ -50,8 +49,13 @@ def markdown_table(header: tuple[str, str], rows: Mapping[str, Any]) -> str:
 
 
 def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:
-    """A picture that the UI shows without fetching anything."""
+    """A large picture, which the UI shows in a window of its own without fetching anything."""
     return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def thumbnail(address: str, alt: str) -> dg.MarkdownMetadataValue:
+    """A small picture, which the UI shows in place; ``address`` is of ``thumbnails``."""
+    return dg.MetadataValue.md(f"![{alt}]({address})")
 
 
 def day_text(days: list[date]) -> str:

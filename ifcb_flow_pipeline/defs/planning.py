@@ -99,9 +99,7 @@ def plan(
         pending[day] = change
         if asked.get(day) != change:
             wanted[stage][day] = change
-    requests = [
-        request for stage, days in wanted.items() for request in _ranges(stage, days, set(states), busy)
-    ]
+    requests = [request for stage, days in wanted.items() for request in _ranges(stage, days, set(states), busy)]
     return Plan(tuple(requests), pending)
 
 

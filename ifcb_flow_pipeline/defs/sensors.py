@@ -7,6 +7,7 @@ to date stands in the tables themselves, so that neither a restart nor a lost cu
 import json
 from collections.abc import Mapping
 from datetime import date
+from logging import Logger
 
 import dagster as dg
 
@@ -47,9 +48,7 @@ def new_bins(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.
     )
 
 
-def states_with_partition(
-    listing: Listing, deployment: Deployment, log: dg.DagsterLogManager | None
-) -> dict[date, DayState]:
+def states_with_partition(listing: Listing, deployment: Deployment, log: Logger | None) -> dict[date, DayState]:
     """The states of the days that have a partition; says which bins have none.
 
     Raises ArchiveError where the archive is empty although bins of it are known: then the disk is more likely
@@ -82,11 +81,13 @@ def days_in_flight(instance: dg.DagsterInstance) -> set[date]:
 
 def run_request(request: Request, with_scores: bool, prefix: str = "") -> dg.RunRequest:
     """The run that a request asks for."""
-    if request.stage == "scores":
-        steps = SCORE_STEPS[-1:]
-    else:
-        steps = SCORE_STEPS if with_scores else FEATURE_STEPS
     tags: Mapping[str, str] = range_tags(request.first, request.last)
-    return dg.RunRequest(
-        run_key=prefix + request.key, asset_selection=[step.key for step in steps], tags=tags
-    )
+    selection = [step.key for step in steps_of(request, with_scores)]
+    return dg.RunRequest(run_key=prefix + request.key, asset_selection=selection, tags=tags)
+
+
+def steps_of(request: Request, with_scores: bool) -> tuple[dg.AssetsDefinition, ...]:
+    """The assets that a request asks for; scores only where there is a model."""
+    if request.stage == "scores":
+        return SCORE_STEPS[-1:]
+    return SCORE_STEPS if with_scores else FEATURE_STEPS

@@ -7,18 +7,23 @@ scores whatever version of scikit-learn comes later.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import IsolationForest
+
+from ifcb_flow_pipeline.errors import FlowError
 
 #: Rows scored at a time: bounds the memory of a large table.
 _CHUNK_ROWS = 65_536
 
 _LEAF = -1
 
+#: Above the mean path length of any number of rows that a computer can count (86.9 for 2**63).
+_MAX_NORMALISER = 100.0
 
-class ForestError(ValueError):
+
+class ForestError(FlowError, ValueError):
     """Arrays that are no forest, or features that a forest cannot score."""
 
 
@@ -46,15 +51,17 @@ class Forest:
         self._check()
 
     @classmethod
-    def from_sklearn(cls, fitted: IsolationForest) -> "Forest":
-        """The trees of a fitted IsolationForest."""
+    def from_sklearn(cls, fitted: Any) -> "Forest":
+        """The trees of a fitted ``sklearn.ensemble.IsolationForest``."""
         parts: dict[str, list[NDArray]] = {name: [] for name in _NODE_ARRAYS}
         roots, offset = [], 0
         for estimator, columns in zip(fitted.estimators_, fitted.estimators_features_, strict=True):
             tree = estimator.tree_
             leaf = tree.children_left == _LEAF
             roots.append(offset)
-            parts["feature"].append(np.where(leaf, _LEAF, np.asarray(columns)[tree.feature]))
+            # scikit-learn marks the feature of a leaf with -2, which is no index.
+            compared = np.asarray(columns)[np.where(leaf, 0, tree.feature)]
+            parts["feature"].append(np.where(leaf, _LEAF, compared))
             parts["threshold"].append(np.where(leaf, 0.0, tree.threshold))
             parts["left"].append(np.where(leaf, _LEAF, tree.children_left + offset))
             parts["right"].append(np.where(leaf, _LEAF, tree.children_right + offset))
@@ -76,14 +83,13 @@ class Forest:
         if missing:
             raise ForestError(f"no forest: {', '.join(sorted(missing))} missing")
         try:
-            nodes = {name: np.asarray(arrays[name], dtype=dtype) for name, dtype in _NODE_ARRAYS.items()}
             return cls(
-                root=np.asarray(arrays["root"], dtype=np.int32),
-                n_features=int(arrays["n_features"]),
-                normaliser=float(arrays["normaliser"]),
-                **nodes,
+                root=_numbers(arrays, "root", np.int32),
+                n_features=int(_numbers(arrays, "n_features", np.int64)),
+                normaliser=float(_numbers(arrays, "normaliser", np.float64)),
+                **{name: _numbers(arrays, name, dtype) for name, dtype in _NODE_ARRAYS.items()},
             )
-        except (TypeError, OverflowError) as error:
+        except TypeError as error:
             raise ForestError(f"no forest: {error}") from error
 
     def to_arrays(self) -> dict[str, NDArray]:
@@ -96,14 +102,13 @@ class Forest:
         ``matrix``: shape (n, n_features), finite. Equals ``IsolationForest.score_samples``, which compares
         features as 32-bit floats. Raises ForestError for a table of another shape or with NaN.
         """
-        matrix = np.asarray(matrix, dtype=np.float32)
-        if matrix.ndim != 2 or matrix.shape[1] != self.n_features:
-            raise ForestError(
-                f"the forest takes {self.n_features} features, the table has shape {matrix.shape}"
-            )
-        if not np.isfinite(matrix).all():
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
+            rows = np.asarray(matrix, dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.n_features:
+            raise ForestError(f"the forest takes {self.n_features} features, the table has shape {rows.shape}")
+        if not np.isfinite(rows).all():
             raise ForestError("features must be finite to be scored")
-        chunks = [self._score(matrix[i : i + _CHUNK_ROWS]) for i in range(0, len(matrix), _CHUNK_ROWS)]
+        chunks = [self._score(rows[i : i + _CHUNK_ROWS]) for i in range(0, len(rows), _CHUNK_ROWS)]
         return np.concatenate(chunks) if chunks else np.zeros(0)
 
     def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -138,8 +143,11 @@ class Forest:
                 raise ForestError("no forest: a node's child is no later node")
         if not (np.isfinite(self.threshold).all() and np.isfinite(self.path_length).all()):
             raise ForestError("no forest: a threshold or path length is not finite")
-        if not (np.isfinite(self.normaliser) and self.normaliser >= 0 and self.n_features > 0):
+        # One row has no depth, two have 1, more have more: nothing lies between.
+        if not (self.normaliser == 0 or 1 <= self.normaliser <= _MAX_NORMALISER) or self.n_features < 1:
             raise ForestError("no forest: its normaliser or number of features makes no sense")
+        if self.path_length.min() < 0 or self.path_length.max() > nodes + self.normaliser:
+            raise ForestError("no forest: a path length makes no sense")
 
 
 _NODE_ARRAYS = {
@@ -151,6 +159,13 @@ _NODE_ARRAYS = {
 }
 
 
+def _numbers(arrays: Mapping[str, NDArray], name: str, dtype: type[np.generic]) -> NDArray:
+    array = np.asarray(arrays[name])
+    if not np.can_cast(array.dtype, dtype, casting="same_kind"):
+        raise ForestError(f"no forest: {name} holds {array.dtype}")
+    return array.astype(dtype)
+
+
 def average_path_length(n_rows: NDArray) -> NDArray[np.float64]:
     """Mean depth at which a random tree over ``n_rows`` rows isolates one (Liu, Ting and Zhou 2008, eq. 1)."""
     n = np.asarray(n_rows, dtype=np.float64)
@@ -159,7 +174,7 @@ def average_path_length(n_rows: NDArray) -> NDArray[np.float64]:
     return np.select([n <= 1, n == 2], [0.0, 1.0], many)
 
 
-def _depths(tree) -> NDArray[np.float64]:  # noqa: ANN001 - a compiled class of scikit-learn without a public name
+def _depths(tree: Any) -> NDArray[np.float64]:
     depth = np.zeros(tree.node_count)
     for parent in range(tree.node_count):
         for child in (tree.children_left[parent], tree.children_right[parent]):

@@ -7,6 +7,7 @@ import io
 import pickle
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from sklearn.ensemble import IsolationForest
@@ -16,10 +17,12 @@ from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelCard,
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
+#: What code that a pickle runs may raise when it is damaged, or made for another version of a library.
+_UNPICKLING_ERRORS = (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, ImportError, LookupError,
+                      RuntimeError, TypeError, ValueError)  # fmt: skip
 
-def convert_pickle(
-    data: bytes, settings: FeatureSettings, created: datetime, versions: Mapping[str, str]
-) -> Model:
+
+def convert_pickle(data: bytes, settings: FeatureSettings, created: datetime, versions: Mapping[str, str]) -> Model:
     """The model in a ``classifier.pkl`` of ifcb-flow-metric. THE BYTES MUST BE TRUSTED: they are executed.
 
     The pickle does not know how its features were made: ``settings`` says it (before version 1.1.0, all
@@ -28,15 +31,7 @@ def convert_pickle(
     """
     try:
         fitted = pickle.load(io.BytesIO(data))  # noqa: S301 - the one purpose of this module
-    except (
-        pickle.UnpicklingError,
-        AttributeError,
-        ImportError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-    ) as error:
+    except _UNPICKLING_ERRORS as error:
         raise ModelError(f"the pickle cannot be read with the installed scikit-learn: {error}") from error
     if not isinstance(fitted, IsolationForest) or not hasattr(fitted, "estimators_"):
         raise ModelError(f"the pickle holds a {type(fitted).__name__}, not a fitted IsolationForest")
@@ -68,14 +63,12 @@ def convert_pickle(
     return Model(card, forest, np.zeros(0))
 
 
-def _feature_names(fitted: IsolationForest) -> tuple[str, ...]:
+def _feature_names(fitted: Any) -> tuple[str, ...]:
     names = tuple(getattr(fitted, "feature_names_", ()))
     if not names and fitted.n_features_in_ in (26, 27):
         names = FEATURE_NAMES[: fitted.n_features_in_]
     if len(names) != fitted.n_features_in_:
-        raise ModelError(
-            f"the model has {fitted.n_features_in_} features and does not say which; train a new model"
-        )
+        raise ModelError(f"the model has {fitted.n_features_in_} features and does not say which; train a new model")
     unknown = [name for name in names if name not in FEATURE_NAMES]
     if unknown:
         raise ModelError(f"the model uses unknown features: {', '.join(unknown)}; train a new model")

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from ifcb_flow_pipeline.detection.forest import Forest, ForestError
+from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
@@ -27,10 +29,13 @@ FORMAT_VERSION = 1
 #: Fewer bins train nothing that could be called normal.
 MIN_TRAINING_BINS = 10
 
+#: What reading a NumPy archive raises where the bytes are none, or a damaged one (encrypted: RuntimeError).
+_NO_ARRAYS = (ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
 _QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
-class ModelError(ValueError):
+class ModelError(FlowError, ValueError):
     """A model that cannot be trained, read or used; the message names the remedy."""
 
 
@@ -52,14 +57,14 @@ class ForestSettings:
     def __post_init__(self) -> None:
         if not 0 < self.contamination <= 0.5:
             raise ModelError(f"contamination must be above 0 and at most 0.5, not {self.contamination!r}")
-        if self.n_estimators < 1:
-            raise ModelError(f"n_estimators must be at least 1, not {self.n_estimators!r}")
+        if not (isinstance(self.n_estimators, int) and self.n_estimators >= 1):
+            raise ModelError(f"n_estimators must be a whole number from 1, not {self.n_estimators!r}")
         if self.max_samples != "auto" and not _is_count_or_share(self.max_samples):
-            raise ModelError(
-                f"max_samples must be auto, a count or a share up to 1.0, not {self.max_samples!r}"
-            )
+            raise ModelError(f"max_samples must be auto, a count or a share up to 1.0, not {self.max_samples!r}")
         if not _is_count_or_share(self.max_features):
             raise ModelError(f"max_features must be a count or a share up to 1.0, not {self.max_features!r}")
+        if not (isinstance(self.random_seed, int) and 0 <= self.random_seed < 2**32):
+            raise ModelError(f"random_seed must be a whole number from 0 to 2**32 - 1, not {self.random_seed!r}")
 
 
 def parse_amount(text: str) -> int | float | Literal["auto"]:
@@ -76,9 +81,7 @@ def parse_amount(text: str) -> int | float | Literal["auto"]:
     try:
         return float(text)
     except ValueError:
-        raise ModelError(
-            f"{text!r} is neither auto, nor a count such as 256, nor a share such as 0.5"
-        ) from None
+        raise ModelError(f"{text!r} is neither auto, nor a count such as 256, nor a share such as 0.5") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +187,7 @@ class Model:
         score[scored] = self.forest.score_samples(matrix[scored])
         percentile = np.full(len(matrix), np.nan)
         if self.training_scores.size:
-            higher = self.training_scores.size - np.searchsorted(
-                self.training_scores, score[scored], side="right"
-            )
+            higher = self.training_scores.size - np.searchsorted(self.training_scores, score[scored], side="right")
             percentile[scored] = 100.0 * higher / self.training_scores.size
         return Scores(score, percentile, score < self.card.threshold)
 
@@ -206,32 +207,24 @@ class Model:
     @classmethod
     def from_bytes(cls, data: bytes) -> "Model":
         """Read a model. Raises ModelError where the bytes are none."""
+        arrays = _read_arrays(data)
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            version = int(arrays.pop("format_version"))
-            card = bytes(arrays.pop("card")).decode()
-            training_scores = np.asarray(arrays.pop("training_scores"), dtype=np.float64)
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ModelError(
-                "the file is no model of this program; convert a classifier.pkl of ifcb-flow-metric once, with "
-                "'ifcb-flow convert-model', or train a new model"
-            ) from error
-        if version > FORMAT_VERSION:
-            raise ModelError(
-                f"the model has format {version}, this version reads up to {FORMAT_VERSION}: update it"
-            )
-        try:
+            card_text = arrays.pop("card").tobytes().decode()
+            training_scores = arrays.pop("training_scores").astype(np.float64, casting="same_kind")
             forest = Forest.from_arrays(arrays)
-        except ForestError as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"the model file is damaged ({error}); train a new model") from error
-        return cls(ModelCard.from_json(card), forest, training_scores)
+        card = ModelCard.from_json(card_text)
+        if training_scores.ndim != 1 or forest.n_features != len(card.feature_names):
+            raise ModelError("the model file is damaged (its card is that of another model); train a new model")
+        return cls(card, forest, training_scores)
 
 
 def train_model(
     training: TrainingSet, settings: ForestSettings, created: datetime, versions: Mapping[str, str]
 ) -> Model:
-    """Grow a forest on the training set. Raises ModelError where there are too few bins, naming the remedy.
+    """Grow a forest on the training set. Raises ModelError, naming the remedy, where there are too few bins
+    or the settings do not fit them.
 
     With the same bins in the same order, settings and library versions, the same model comes out.
     """
@@ -241,6 +234,7 @@ def train_model(
             f"{n_bins} bins with features to train on, at least {MIN_TRAINING_BINS} are needed "
             f"({sum(map(len, training.excluded.values()))} excluded): widen the training window"
         )
+    _check_amounts(settings, training)
     grower = IsolationForest(
         n_estimators=settings.n_estimators,
         max_samples=_rows_per_tree(settings.max_samples, n_bins),
@@ -269,6 +263,21 @@ def train_model(
     return Model(card, forest, scores)
 
 
+def _read_arrays(data: bytes) -> dict[str, NDArray]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        version = int(arrays.pop("format_version"))
+    except _NO_ARRAYS as error:
+        raise ModelError(
+            "the file is no model of this program; convert a classifier.pkl of ifcb-flow-metric once, with "
+            "'ifcb-flow convert-model', or train a new model"
+        ) from error
+    if version > FORMAT_VERSION:
+        raise ModelError(f"the model has format {version}, this version reads up to {FORMAT_VERSION}: update it")
+    return arrays
+
+
 def _model_id(created: datetime, forest: Forest) -> str:
     digest = hashlib.sha256()
     for array in forest.to_arrays().values():
@@ -276,7 +285,16 @@ def _model_id(created: datetime, forest: Forest) -> str:
     return f"iforest-{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
 
 
-def _rows_per_tree(max_samples: int | float | Literal["auto"], n_bins: int) -> int | float | Literal["auto"]:
+def _check_amounts(settings: ForestSettings, training: TrainingSet) -> None:
+    n_bins, n_features = len(training.pids), len(training.feature_names)
+    rows, columns = settings.max_samples, settings.max_features
+    if isinstance(rows, float) and rows * n_bins < 1:
+        raise ModelError(f"max_samples is {rows}, which of {n_bins} bins is not one: raise it")
+    if isinstance(columns, int) and columns > n_features:
+        raise ModelError(f"max_features is {columns}, there are only {n_features} features: lower it")
+
+
+def _rows_per_tree(max_samples: int | float | Literal["auto"], n_bins: int) -> Any:
     # scikit-learn warns where a count exceeds the rows, and takes them all: that is what is meant here.
     return min(max_samples, n_bins) if isinstance(max_samples, int) else max_samples
 

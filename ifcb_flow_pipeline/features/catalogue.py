@@ -90,7 +90,8 @@ CATALOGUE: tuple[Feature, ...] = (
         lambda c: measures.rolling_mean_variance(c.y),
     ),
     Feature(
-        "roi_trigger_fraction", "trigger_stats", "fraction", "ADC lines that have an image", lambda c: c.n_images / c.n_rows
+        "roi_trigger_fraction", "trigger_stats", "fraction", "ADC lines that have an image",
+        lambda c: c.n_images / c.n_rows,
     ),
 )  # fmt: skip
 

@@ -26,12 +26,12 @@ class PointCloud:
 
     @cached_property
     def x(self) -> NDArray[np.float64]:
-        """x divided by the aspect ratio, shape (n,)."""
+        """The positions x divided by the aspect ratio, shape (n,)."""
         return self.x_px.astype(np.float64) / self.aspect_ratio
 
     @cached_property
     def y(self) -> NDArray[np.float64]:
-        """y in px, shape (n,)."""
+        """The positions y in px, shape (n,)."""
         return self.y_px.astype(np.float64)
 
     @cached_property

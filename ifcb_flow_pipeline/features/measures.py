@@ -64,11 +64,7 @@ def high_edge_fraction(values: NDArray) -> float:
 
 def total_edge_fraction(cloud: PointCloud) -> float:
     """Sum of the four edge shares; a point in a corner counts twice."""
-    return sum(
-        side(values)
-        for values in (cloud.x_px, cloud.y_px)
-        for side in (low_edge_fraction, high_edge_fraction)
-    )
+    return sum(side(values) for values in (cloud.x_px, cloud.y_px) for side in (low_edge_fraction, high_edge_fraction))
 
 
 def eigen_ratio(cloud: PointCloud) -> float:

@@ -5,10 +5,11 @@ from typing import Any
 
 import yaml
 
+from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FEATURE_NAMES
 
 
-class SelectionError(ValueError):
+class SelectionError(FlowError, ValueError):
     """A feature selection that cannot be used; the message says what is wrong and what is known."""
 
 
@@ -24,24 +25,31 @@ def select_features(selection: str | Mapping[str, Any] | None) -> tuple[str, ...
         return FEATURE_NAMES
     if isinstance(selection, str):
         selection = _parse(selection)
-    known = {feature.name: feature.family for feature in CATALOGUE}
-    families = sorted(set(known.values()))
     chosen = dict.fromkeys(FEATURE_NAMES, True)
     for family, entries in selection.items():
-        if family not in families:
-            raise SelectionError(f"unknown feature family {family!r}; known: {', '.join(families)}")
-        if not isinstance(entries, Mapping):
-            raise SelectionError(f"family {family!r} must hold lines of 'feature: true' or 'feature: false'")
+        _check_family(family, entries)
         for name, wanted in entries.items():
-            if known.get(name) != family:
-                members = ", ".join(feature for feature, of in known.items() if of == family)
-                raise SelectionError(f"unknown feature {name!r} in family {family!r}; known: {members}")
-            if not isinstance(wanted, bool):
-                raise SelectionError(f"{family}.{name} must be true or false, not {wanted!r}")
+            _check_entry(family, name, wanted)
             chosen[name] = wanted
     if not any(chosen.values()):
         raise SelectionError("the selection leaves no feature; set at least one to true")
     return tuple(name for name, wanted in chosen.items() if wanted)
+
+
+def _check_family(family: str, entries: object) -> None:
+    families = sorted({feature.family for feature in CATALOGUE})
+    if family not in families:
+        raise SelectionError(f"unknown feature family {family!r}; known: {', '.join(families)}")
+    if not isinstance(entries, Mapping):
+        raise SelectionError(f"family {family!r} must hold lines of 'feature: true' or 'feature: false'")
+
+
+def _check_entry(family: str, name: str, wanted: object) -> None:
+    members = [feature.name for feature in CATALOGUE if feature.family == family]
+    if name not in members:
+        raise SelectionError(f"unknown feature {name!r} in family {family!r}; known: {', '.join(members)}")
+    if not isinstance(wanted, bool):
+        raise SelectionError(f"{family}.{name} must be true or false, not {wanted!r}")
 
 
 def _parse(text: str) -> Mapping[str, Any]:
@@ -52,7 +60,5 @@ def _parse(text: str) -> Mapping[str, Any]:
     if parsed is None:
         return {}
     if not isinstance(parsed, Mapping):
-        raise SelectionError(
-            "the feature selection must be families with lines of 'feature: true' or 'feature: false'"
-        )
+        raise SelectionError("the feature selection must be families with lines of 'feature: true' or 'feature: false'")
     return parsed

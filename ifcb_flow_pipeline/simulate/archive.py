@@ -84,9 +84,7 @@ def write_archive(plan: ArchivePlan, root: Path) -> list[PlantedFault]:
         write_bin(draw_bin(planned), bin_directory(root, planned.pid), with_images=plan.with_images)
         if planned.fault is not None:
             fault = FAULTS[planned.fault]
-            planted.append(
-                PlantedFault(planned.pid, fault.name, planned.severity, fault.is_fault, fault.meaning)
-            )
+            planted.append(PlantedFault(planned.pid, fault.name, planned.severity, fault.is_fault, fault.meaning))
     return planted
 
 

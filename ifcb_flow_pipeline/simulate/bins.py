@@ -179,16 +179,12 @@ def healthy_bin(
         instrument=instrument,
         start_time=start_time,
         conditions=conditions,
-        columns={
-            name: columns.get(name, np.zeros(trigger_of_row.size)) for name in COLUMNS[instrument.schema]
-        },
+        columns={name: columns.get(name, np.zeros(trigger_of_row.size)) for name in COLUMNS[instrument.schema]},
     )
     return with_boxes(blank, n_rois[trigger_of_row] > 0, boxes)
 
 
-def _draw_trigger_times(
-    rng: np.random.Generator, instrument: InstrumentProfile, conditions: Conditions
-) -> FloatArray:
+def _draw_trigger_times(rng: np.random.Generator, instrument: InstrumentProfile, conditions: Conditions) -> FloatArray:
     """Draw the times of a run's triggers, shape (n_triggers,), s: a wait after each dead time."""
     pause_s = rng.uniform(4, 9) if instrument.schema == "v2" else 0.02
     mean_step_s = (conditions.duration_s - pause_s) / max(conditions.mean_triggers, 1.0)

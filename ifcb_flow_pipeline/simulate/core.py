@@ -189,9 +189,7 @@ def snap_to_lattice(boxes: Boxes, schema: Schema) -> Boxes:
     height = np.where(width * height < MINIMUM_AREA_PX2, np.round(height + lattice.pitch), height)
     x = _on_lattice(boxes.x_centre - width / 2, lattice.pitch, lattice.x, 0, frame_width)
     y = _on_lattice(boxes.y_centre - height / 2, lattice.pitch, lattice.y, 0, frame_height)
-    return Boxes(
-        _against_edges(x, width, frame_width), _against_edges(y, height, frame_height), width, height
-    )
+    return Boxes(_against_edges(x, width, frame_width), _against_edges(y, height, frame_height), width, height)
 
 
 def _on_lattice(values: FloatArray, pitch: float, offset: float, low: float, high: float) -> FloatArray:

@@ -74,9 +74,7 @@ _TABLE = (
         "debris or a stain on the flow cell",
         recipes.stuck_roi,
     ),
-    Fault(
-        "clog", "triggers nearly stop part-way through the run", "a clogged needle or tubing", recipes.clog
-    ),
+    Fault("clog", "triggers nearly stop part-way through the run", "a clogged needle or tubing", recipes.clog),
     Fault(
         "incomplete_run",
         "the run is much shorter than its volume needs",

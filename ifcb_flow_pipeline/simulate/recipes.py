@@ -231,9 +231,7 @@ def _between(severity: float, at_0: float, at_1: float) -> float:
 
 def _lasting(simulated: SimulatedBin) -> np.random.Generator:
     """Return the same numbers for all bins of an instrument's episode."""
-    return np.random.default_rng(
-        [simulated.conditions.lasting_seed, crc32(simulated.instrument.name.encode())]
-    )
+    return np.random.default_rng([simulated.conditions.lasting_seed, crc32(simulated.instrument.name.encode())])
 
 
 def _lasting_sign(simulated: SimulatedBin) -> float:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ifcb_flow_pipeline.bins.adc import Adc, parse_adc
-from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED, FoundFile, Listing, list_bins, may_hold
+from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED, EXTENSIONS, FoundFile, Listing, list_bins, may_hold
 from ifcb_flow_pipeline.bins.hdr import parse_hdr
 from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
+from ifcb_flow_pipeline.errors import FlowError
 
 Reader = Literal["native", "pyifcb"]
 READERS: tuple[Reader, ...] = ("native", "pyifcb")
@@ -19,11 +20,13 @@ READERS: tuple[Reader, ...] = ("native", "pyifcb")
 DEFAULT_SETTLE = timedelta(seconds=120)
 
 
+_SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS)
+
 #: Open ends of a range of days, with room for a day's slack.
 _FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(9000, 1, 1)
 
 
-class ArchiveError(Exception):
+class ArchiveError(FlowError):
     """The archive cannot be listed; the message names the directory and the remedy."""
 
 
@@ -59,9 +62,7 @@ class Archive:
         as if they had disappeared.
         """
         if not self.root.is_dir():
-            raise ArchiveError(
-                f"no directory {self.root}: is the disk mounted? The archive is set by IFCB_DATA_DIR"
-            )
+            raise ArchiveError(f"no directory {self.root}: is the disk mounted? The archive is set by IFCB_DATA_DIR")
         wanted = None if first is None and last is None else (first or _FIRST_DAY, last or _LAST_DAY)
         listing = list_bins(self._walk(wanted))
         if wanted is None:
@@ -111,23 +112,23 @@ class Archive:
         pending = [""]
         while pending:
             relative = pending.pop()
-            try:
-                with os.scandir(self.root / relative) as entries:
-                    found = sorted(entries, key=lambda entry: entry.name)
-            except FileNotFoundError:
-                if relative == "":
-                    raise ArchiveError(f"{self.root} disappeared while it was being listed") from None
-                continue  # moved away since its parent was listed
-            except OSError as error:
-                raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
-            for entry in found:
-                path = f"{relative}/{entry.name}" if relative else entry.name
+            for entry in self._entries(relative):
                 if entry.is_dir():
                     if _enter(entry, exclude, wanted, seen):
-                        pending.append(path)
-                elif entry.name[-4:].lower() in (".adc", ".hdr", ".roi"):
-                    if stat := _stat(entry):
-                        yield FoundFile(relative, entry.name, stat.st_size, stat.st_mtime_ns)
+                        pending.append(f"{relative}/{entry.name}" if relative else entry.name)
+                elif entry.name[-4:].lower() in _SUFFIXES and (stat := _stat(entry)):
+                    yield FoundFile(relative, entry.name, stat.st_size, stat.st_mtime_ns)
+
+    def _entries(self, relative: str) -> list[os.DirEntry]:
+        try:
+            with os.scandir(self.root / relative) as entries:
+                return list(entries)
+        except FileNotFoundError:
+            if relative == "":
+                raise ArchiveError(f"{self.root} disappeared while it was being listed") from None
+            return []  # moved away since its parent was listed
+        except OSError as error:
+            raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
 
 
 def _enter(entry: os.DirEntry, exclude: set[str], wanted: tuple[date, date] | None, seen: set) -> bool:

@@ -45,6 +45,20 @@ class CloudEntry:
     row_group: int | None = None
     header: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, read: BinRead, row_group: int | None = None) -> "CloudEntry":
+        """The entry of a bin that was read; only one whose status is ok has points."""
+        return cls(
+            pid=read.pid,
+            status=read.status,
+            reason=read.reason,
+            n_rows=len(read.adc),
+            n_images=int(np.count_nonzero(read.adc.has_image)),
+            bad_lines=read.adc.bad_lines,
+            row_group=row_group if read.status == "ok" else None,
+            header=dict(read.header),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CloudTables:
@@ -52,9 +66,7 @@ class CloudTables:
 
     tables: DailyTables
 
-    def write(
-        self, day: date, bins: Iterable[BinRead | CloudEntry], provenance: Provenance
-    ) -> list[CloudEntry]:
+    def write(self, day: date, bins: Iterable[BinRead | CloudEntry], provenance: Provenance) -> list[CloudEntry]:
         """Write a day's clouds from bins as they are read; a CloudEntry stands for one that cannot be read.
 
         Holds one bin at a time. Returns the entries in the order given.
@@ -66,14 +78,12 @@ class CloudTables:
             schema = POINT_CLOUDS.schema.with_metadata(footer(POINT_CLOUDS, provenance))
             with pq.ParquetWriter(temporary, schema, compression=COMPRESSION) as writer:
                 for item in bins:
-                    entry = item if isinstance(item, CloudEntry) else _entry(item, row_groups)
+                    entry = item if isinstance(item, CloudEntry) else CloudEntry.of(item, row_groups)
                     entries.append(entry)
                     if isinstance(item, BinRead) and entry.row_group is not None:
                         writer.write_table(_rows(item, schema))
                         row_groups += 1
-                writer.add_key_value_metadata(
-                    {_BINS: json.dumps([asdict(entry) for entry in entries]).encode()}
-                )
+                writer.add_key_value_metadata({_BINS: json.dumps([asdict(entry) for entry in entries]).encode()})
         return entries
 
     def entries(self, day: date) -> list[CloudEntry] | None:
@@ -84,9 +94,7 @@ class CloudTables:
         except FileNotFoundError:
             return None
 
-    def read_all(
-        self, day: date, columns: Sequence[str]
-    ) -> Iterator[tuple[CloudEntry, dict[str, NDArray] | None]]:
+    def read_all(self, day: date, columns: Sequence[str]) -> Iterator[tuple[CloudEntry, dict[str, NDArray] | None]]:
         """Each bin of a day with these columns of its cloud (None where it has none), one at a time.
 
         Raises FileNotFoundError where the day has not been made.
@@ -95,9 +103,7 @@ class CloudTables:
             for entry in _entries(file):
                 yield entry, None if entry.row_group is None else _arrays(file, entry.row_group, columns)
 
-    def read_one(
-        self, day: date, pid: str, columns: Sequence[str]
-    ) -> tuple[CloudEntry, dict[str, NDArray] | None]:
+    def read_one(self, day: date, pid: str, columns: Sequence[str]) -> tuple[CloudEntry, dict[str, NDArray] | None]:
         """One bin of a day, as ``read_all`` gives it, reading nothing of the others.
 
         Raises FileNotFoundError where the day has not been made, KeyError where it has no such bin.
@@ -107,20 +113,6 @@ class CloudTables:
                 if entry.pid == pid:
                     return entry, None if entry.row_group is None else _arrays(file, entry.row_group, columns)
         raise KeyError(f"no bin {pid} in the point clouds of {day}")
-
-
-def _entry(read: BinRead, row_group: int) -> CloudEntry:
-    has_points = read.status == "ok"
-    return CloudEntry(
-        pid=read.pid,
-        status=read.status,
-        reason=read.reason,
-        n_rows=len(read.adc),
-        n_images=int(np.count_nonzero(read.adc.has_image)),
-        bad_lines=read.adc.bad_lines,
-        row_group=row_group if has_points else None,
-        header=dict(read.header),
-    )
 
 
 def _rows(read: BinRead, schema: pa.Schema) -> pa.Table:

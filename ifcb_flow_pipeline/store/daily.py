@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.tables import Table
 
 COMPRESSION = "zstd"
@@ -27,7 +28,7 @@ _FOOTER = b"ifcb_flow"
 _LEFTOVER_AGE = timedelta(days=1)
 
 
-class StoreError(Exception):
+class StoreError(FlowError):
     """A stored file that cannot be used; the message names the file and the remedy."""
 
 
@@ -55,17 +56,13 @@ class DailyTables:
 
     def days(self, table: Table) -> list[date]:
         """The days that the table has, ascending."""
-        return sorted(
-            date.fromisoformat(path.stem) for path in (self.root / table.name).glob("*/????-??-??.parquet")
-        )
+        return sorted(date.fromisoformat(path.stem) for path in (self.root / table.name).glob("*/????-??-??.parquet"))
 
     def write(self, table: Table, day: date, rows: pa.Table, provenance: Provenance) -> None:
         """Write a day's table, replacing what was there in one step."""
         typed = rows.cast(table.schema)
         with replacing(self.path(table, day)) as temporary:
-            pq.write_table(
-                typed.replace_schema_metadata(footer(table, provenance)), temporary, compression=COMPRESSION
-            )
+            pq.write_table(typed.replace_schema_metadata(footer(table, provenance)), temporary, compression=COMPRESSION)
 
     def provenance(self, table: Table, day: date) -> Provenance | None:
         """What the day's file was made of; None where there is none, or one of another version."""
@@ -86,15 +83,11 @@ class DailyTables:
         path = self.path(table, day)
         try:
             with open_parquet(table, path) as file:
-                return file.read(
-                    columns=list(columns) if columns is not None else None
-                ).replace_schema_metadata()
+                return file.read(columns=list(columns) if columns is not None else None).replace_schema_metadata()
         except FileNotFoundError:
             return None
 
-    def read_range(
-        self, table: Table, first: date, last: date, columns: Sequence[str] | None = None
-    ) -> pa.Table:
+    def read_range(self, table: Table, first: date, last: date, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of all days from ``first`` to ``last`` (both included) that have been made, in order of day."""
         made = [day for day in self.days(table) if first <= day <= last]
         parts = [part for day in made if (part := self.read(table, day, columns)) is not None]
@@ -113,9 +106,7 @@ def open_parquet(table: Table, path: Path) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise
     except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(
-            f"{path} cannot be read ({error}); materialize {table.name} of that day again"
-        ) from error
+        raise StoreError(f"{path} cannot be read ({error}); materialize {table.name} of that day again") from error
     with file:
         version = _read_footer(path, file.schema_arrow.metadata)["version"]
         if version != table.version:

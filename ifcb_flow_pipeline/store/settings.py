@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED
+from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.archive import DEFAULT_SETTLE, READERS, Archive
@@ -23,7 +24,7 @@ DEFAULT_HOME = "ifcb-flow-data"
 DEFAULT_START_DAY = date(2005, 1, 1)
 
 
-class SettingsError(ValueError):
+class SettingsError(FlowError, ValueError):
     """A setting that cannot be used; the message names the variable and the remedy."""
 
 
@@ -100,6 +101,4 @@ def _features(environment: Mapping[str, str]) -> FeatureSettings:
     except ValueError as error:
         if isinstance(error, SettingsError):
             raise
-        raise SettingsError(
-            f"IFCB_ASPECT_RATIO is {ratio!r}; it must be a positive number such as 1.36"
-        ) from None
+        raise SettingsError(f"IFCB_ASPECT_RATIO is {ratio!r}; it must be a positive number such as 1.36") from None

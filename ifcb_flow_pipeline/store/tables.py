@@ -116,12 +116,8 @@ BIN_SCORES = Table(
     "One row a bin, most anomalous first: score, verdict and the model that gave them.",
     (
         *_IDENTITY,
-        Column(
-            "anomaly_score", pa.float64(), "", "score_samples of the forest, -1 to 0: LOWER is more anomalous"
-        ),
-        Column(
-            "percentile", pa.float64(), "%", "training bins that look more normal: HIGHER is more anomalous"
-        ),
+        Column("anomaly_score", pa.float64(), "", "score_samples of the forest, -1 to 0: LOWER is more anomalous"),
+        Column("percentile", pa.float64(), "%", "training bins that look more normal: HIGHER is more anomalous"),
         Column("is_anomaly", pa.bool_(), "", "score below the threshold; null without score"),
         Column("verdict", pa.string(), "", "ok, anomaly or unscored"),
         Column("threshold", pa.float64(), "", "score below which a bin is an anomaly"),

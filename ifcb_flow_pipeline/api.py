@@ -1,0 +1,262 @@
+"""The Python interface: features, training and scoring of a directory of bins, without Dagster.
+
+``FeatureExtractor``, ``ModelTrainer`` and ``Inferencer`` are used as in ifcb-flow-metric; the functions
+beneath give whole tables, and the command line is built on them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import pyarrow as pa
+from joblib import Parallel, delayed
+
+from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
+from ifcb_flow_pipeline.days import IDENTITY, feature_row, inventory_row, library_versions, read_bin
+from ifcb_flow_pipeline.detection.model import (
+    ForestSettings,
+    Model,
+    ModelCard,
+    ModelError,
+    TrainingSet,
+    parse_amount,
+    train_model,
+)
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
+from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
+from ifcb_flow_pipeline.features.selection import select_features
+from ifcb_flow_pipeline.store.archive import Archive, BinRead
+from ifcb_flow_pipeline.store.clouds import CloudEntry
+from ifcb_flow_pipeline.store.models import read_model, write_model
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES
+
+DEFAULT_CHUNK_SIZE = 100
+DEFAULT_MODEL = "model.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How the work is divided: threads (-1: one per core), bins per task, and who is told of finished bins."""
+
+    n_jobs: int = -1
+    chunk_size: int = DEFAULT_CHUNK_SIZE
+    progress: Callable[[int], object] = lambda _: None
+
+
+def archive_features(
+    archive: Archive, pids: Sequence[str] | None, settings: FeatureSettings, work: Work | None = None
+) -> pa.Table:
+    """Rows of ``bin_features`` for the bins of a directory: all, in order of time, or those asked for, in
+    the order asked for. What cannot be read or found is a row with its status and reason.
+
+    Raises ArchiveError where the directory cannot be listed, ValueError for a chunk size below one.
+    """
+    work = work or Work()
+    if work.chunk_size < 1:
+        raise ValueError(f"the chunk size must be at least 1, not {work.chunk_size}")
+    wanted = _wanted(archive, pids)
+    chunks = [wanted[i : i + work.chunk_size] for i in range(0, len(wanted), work.chunk_size)]
+    # Threads share the result without copying it between processes, and need no second start of Python.
+    parallel = Parallel(n_jobs=work.n_jobs, prefer="threads", return_as="generator")
+    results = cast(
+        "Iterable[list[dict[str, Any]]]", parallel(delayed(_feature_rows)(archive, c, settings) for c in chunks)
+    )
+    tables = []
+    for rows in results:
+        tables.append(pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema))
+        work.progress(len(rows))
+    return pa.concat_tables(tables) if tables else BIN_FEATURES.schema.empty_table()
+
+
+class FeatureResults(list[dict[str, Any]]):
+    """One mapping per bin: ``pid``, ``features`` (shape (names,), None without features), ``status``, ``reason``.
+
+    ``feature_names`` and ``settings`` say what the features are and how they were made.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, Any]], names: tuple[str, ...], settings: FeatureSettings) -> None:
+        super().__init__(rows)
+        self.feature_names = names
+        self.settings = settings
+
+
+class FeatureExtractor:
+    """Computes the features of bins in a directory.
+
+    ``feature_config``: which features, as YAML text or mapping of families (None: all);
+    ``triggers``: ``images``, or ``all`` for what ifcb-flow-metric did before its version 1.1.0.
+    """
+
+    def __init__(
+        self,
+        aspect_ratio: float = DEFAULT_ASPECT_RATIO,
+        feature_config: str | Mapping[str, Any] | None = None,
+        triggers: Triggers = "images",
+    ) -> None:
+        self.settings = FeatureSettings(triggers, aspect_ratio)
+        self.feature_names = select_features(feature_config)
+
+    def load_extract_parallel(
+        self,
+        pids: Sequence[str] | None,
+        data_dir: str | Path,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
+        n_jobs: int = -1,
+    ) -> FeatureResults:
+        """The features of these bins of a directory (None: of all), in the order asked for.
+
+        A bin that cannot be found or read has ``features`` None, with its status and reason. Raises
+        ArchiveError where the directory cannot be listed.
+        """
+        table = archive_features(Archive(Path(data_dir)), pids, self.settings, Work(n_jobs, chunk_size))
+        matrix = np.column_stack([table.column(name).to_numpy() for name in self.feature_names])
+        outcome = table.select(["pid", "status", "reason"]).to_pylist()
+        rows = (
+            row | {"features": values if row["status"] == "ok" else None}
+            for row, values in zip(outcome, matrix, strict=True)
+        )
+        return FeatureResults(rows, self.feature_names, self.settings)
+
+
+class ModelTrainer:
+    """Trains a model and writes it to ``filepath``.
+
+    ``contamination``, ``max_samples``, ``max_features``: see ForestSettings. ``n_jobs`` is accepted as in
+    ifcb-flow-metric; growing a forest takes less than a second.
+    """
+
+    def __init__(
+        self,
+        filepath: str | Path = DEFAULT_MODEL,
+        contamination: float = ForestSettings().contamination,
+        n_jobs: int = -1,
+        max_samples: int | float | str = "auto",
+        max_features: float = 1.0,
+    ) -> None:
+        self.filepath = Path(filepath)
+        self.n_jobs = n_jobs
+        amount: int | float | Literal["auto"] = parse_amount(str(max_samples))
+        self.forest_settings = ForestSettings(contamination, max_samples=amount, max_features=max_features)
+
+    def train_classifier(
+        self, features: Sequence[Mapping[str, Any]], feature_names: Sequence[str] | None = None
+    ) -> Model:
+        """Train on the bins that have features, write the model to ``filepath``, and return it.
+
+        ``features``: the result of ``load_extract_parallel``. ``feature_names`` is needed only where it is a
+        plain list of fewer features than there are. Raises ModelError, naming the remedy, where it cannot.
+        """
+        training = _training_set(features, feature_names)
+        model = train_model(training, self.forest_settings, datetime.now(tz=UTC), library_versions())
+        write_model(self.filepath, model)
+        return model
+
+    def load_model(self) -> Model:
+        """The model in ``filepath``. Raises ModelError, naming the remedy, where there is none."""
+        return read_model(self.filepath)
+
+
+class Inferencer:
+    """Scores features with a model, given as such or by the path of its file."""
+
+    def __init__(self, model: Model | None = None, model_path: str | Path | None = None) -> None:
+        if (model is None) == (model_path is None):
+            raise ModelError("give either a model or a model_path")
+        self.model = model if model is not None else read_model(Path(model_path or ""))
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model is."""
+        return self.model.card
+
+    def score(self, features: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One mapping per bin, in the order given: ``pid``, ``anomaly_score`` (lower is more anomalous),
+        ``percentile``, ``is_anomaly``, ``status``, ``reason``; NaN where a bin has no features.
+
+        Raises ModelError where the features are not those of the model.
+        """
+        names = self.model.card.feature_names
+        settings = getattr(features, "settings", self.model.card.feature_settings)
+        self.model.check_usable(settings)
+        given = _names(features, None)
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise ModelError(f"the model needs {', '.join(missing)}; extract these features too")
+        columns = [given.index(name) for name in names]
+        blank = np.full(len(given), np.nan)
+        rows = [blank if row["features"] is None else np.asarray(row["features"], float) for row in features]
+        scores = self.model.score(np.array(rows).reshape(len(rows), len(given))[:, columns])
+        return [
+            {
+                "pid": row["pid"],
+                "anomaly_score": float(scores.anomaly_score[i]),
+                "percentile": float(scores.percentile[i]),
+                "is_anomaly": bool(scores.is_anomaly[i]),
+                "status": row.get("status", "ok"),
+                "reason": row.get("reason", ""),
+            }
+            for i, row in enumerate(features)
+        ]
+
+
+def _wanted(archive: Archive, pids: Sequence[str] | None) -> list[dict[str, Any]]:
+    listing, now = archive.scan(), archive.now()
+    if pids is None:
+        return [inventory_row(raw, archive, now) for raw in listing.bins]
+    found = {raw.bin_id.pid: raw for raw in listing.bins}
+    return [inventory_row(found[pid], archive, now) if pid in found else _not_found(pid, archive) for pid in pids]
+
+
+def _not_found(pid: str, archive: Archive) -> dict[str, Any]:
+    row = {"pid": pid, "status": "not_found", "reason": f"no such bin in {archive.root}"}
+    try:
+        bin_id = parse_pid(pid)
+    except InvalidPidError as error:
+        return row | {"instrument": None, "start_time": None, "reason": str(error)}
+    return row | {"instrument": bin_id.instrument, "start_time": bin_id.start_time}
+
+
+def _feature_rows(
+    archive: Archive, inventory: Sequence[Mapping[str, Any]], settings: FeatureSettings
+) -> list[dict[str, Any]]:
+    rows = []
+    for row in inventory:
+        read = read_bin(archive, row)
+        entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
+        columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
+        rows.append({name: row[name] for name in IDENTITY} | feature_row(entry, columns, settings))
+    return rows
+
+
+def _names(features: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> tuple[str, ...]:
+    if names is not None:
+        return tuple(names)
+    if isinstance(features, FeatureResults):
+        return features.feature_names
+    lengths = {len(row["features"]) for row in features if row["features"] is not None}
+    if lengths <= {len(FEATURE_NAMES)}:
+        return FEATURE_NAMES
+    raise ModelError(f"features of lengths {sorted(lengths)}: say which they are with feature_names")
+
+
+def _training_set(features: Sequence[Mapping[str, Any]], feature_names: Sequence[str] | None) -> TrainingSet:
+    usable = sorted((row for row in features if row["features"] is not None), key=lambda row: row["pid"])
+    excluded: dict[str, list[str]] = {}
+    for row in features:
+        if row["features"] is None:
+            excluded.setdefault(row.get("status", "no features"), []).append(row["pid"])
+    ids = [parse_pid(row["pid"]) for row in usable]
+    names = _names(features, feature_names)
+    return TrainingSet(
+        pids=[row["pid"] for row in usable],
+        instruments=[bin_id.instrument for bin_id in ids],
+        days=[bin_id.day for bin_id in ids],
+        matrix=np.array([row["features"] for row in usable], dtype=np.float64).reshape(len(usable), len(names)),
+        feature_names=names,
+        feature_settings=getattr(features, "settings", FeatureSettings()),
+        excluded=excluded,
+    )

@@ -1,0 +1,308 @@
+"""The command line: parses, calls, prints. What it calls is loaded only when a command runs."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ifcb_flow_pipeline.api import Work
+    from ifcb_flow_pipeline.features.extract import FeatureSettings
+    from ifcb_flow_pipeline.store.archive import Archive
+
+_IN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_OUT_FILE = click.Path(dir_okay=False, path_type=Path)
+_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class _Command(click.Command):
+    """A command whose foreseeable errors are one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from ifcb_flow_pipeline.errors import FlowError
+
+        try:
+            return super().invoke(ctx)
+        except FlowError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            raise click.ClickException(
+                f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            ) from error
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="ifcb-flow-pipeline")
+def main() -> None:
+    """Find the Imaging FlowCytobot bins to distrust."""
+
+
+def _options(*options: Any) -> Any:
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_reading = _options(
+    click.argument("data_dir", type=_DIRECTORY),
+    click.option("--id-file", type=_IN_FILE, help="Text file with one bin identifier a line; without it, all bins."),
+    click.option("--n-jobs", type=int, default=-1, help="Threads that read and compute; -1: one per core."),
+    click.option("--chunk-size", type=click.IntRange(min=1), default=100, help="Bins per task."),
+    click.option("--exclude", multiple=True, help="Directory without samples, at any depth; may be repeated. "
+                 "Replaces beads, skip, bad, temp, data_temp; an empty name excludes none."),
+    click.option("--reader", type=click.Choice(["native", "pyifcb"]), default="native", help="Who reads ADC files."),
+)  # fmt: skip
+_selection = _options(
+    click.option("--config", help="Feature selection as YAML text: family: {feature: true or false}."),
+    click.option("--config-file", type=_IN_FILE, help="The same, from a YAML file."),
+)
+_triggers = click.Choice(["images", "all"])
+
+
+@main.command()
+@_reading
+@_selection
+@click.option("--contamination", type=click.FloatRange(0, 0.5, min_open=True), default=0.02,
+              help="Share of the training bins that the threshold calls anomalies; moves no score.")  # fmt: skip
+@click.option("--aspect-ratio", type=click.FloatRange(0, min_open=True), default=1.36, help="Width over height of x.")
+@click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
+@click.option("--max-samples", default="auto", help="Bins per tree: a count, a share such as 0.5, or auto.")
+@click.option("--max-features", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Features per tree.")
+@click.option("--model", type=_OUT_FILE, default="model.npz", help="File to write the model to.")
+def train(
+    config: str | None,
+    config_file: Path | None,
+    contamination: float,
+    aspect_ratio: float,
+    triggers: str,
+    max_samples: str,
+    max_features: float,
+    model: Path,
+    **reading: Any,
+) -> None:
+    """Train a model on the bins in DATA_DIR."""
+    from datetime import UTC, datetime
+
+    from ifcb_flow_pipeline.days import TrainingWindow, library_versions, training_set
+    from ifcb_flow_pipeline.detection.model import ForestSettings, parse_amount, train_model
+    from ifcb_flow_pipeline.features.extract import FeatureSettings
+    from ifcb_flow_pipeline.features.selection import select_features
+    from ifcb_flow_pipeline.store.models import write_model
+
+    names = select_features(_selected(config, config_file))
+    forest = ForestSettings(contamination, max_samples=parse_amount(max_samples), max_features=max_features)
+    settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio)
+    features = _extract(settings, **reading)
+    training = training_set(features, TrainingWindow(), names, settings)
+    trained = train_model(training, forest, datetime.now(tz=UTC), library_versions())
+    write_model(model, trained)
+    click.echo(f"{trained.card.model_id}: {trained.card.n_bins} bins, {len(names)} features, "
+               f"threshold {trained.card.threshold:.4f}, written to {model}")  # fmt: skip
+
+
+@main.command()
+@_reading
+@_selection
+@click.option("--aspect-ratio", type=float, help="Must be the model's.  [default: the model's]")
+@click.option("--triggers", type=_triggers, help="Must be the model's.  [default: the model's]")
+@click.option("--model", type=_IN_FILE, default="model.npz", help="File of the model.")
+@click.option("--output", type=_OUT_FILE, default="scores.csv", help="CSV file to write, most anomalous bin first.")
+def score(
+    config: str | None,
+    config_file: Path | None,
+    aspect_ratio: float | None,
+    triggers: str | None,
+    model: Path,
+    output: Path,
+    **reading: Any,
+) -> None:
+    """Score the bins in DATA_DIR with a model."""
+    from ifcb_flow_pipeline.days import score_table
+    from ifcb_flow_pipeline.detection.model import ModelError
+    from ifcb_flow_pipeline.features.extract import FeatureSettings
+    from ifcb_flow_pipeline.features.selection import select_features
+    from ifcb_flow_pipeline.store.models import read_model
+
+    loaded = read_model(model)
+    theirs = loaded.card.feature_settings
+    asked = triggers if triggers == "all" or triggers == "images" else theirs.triggers
+    settings = FeatureSettings(asked, aspect_ratio or theirs.aspect_ratio)
+    loaded.check_usable(settings)
+    selection = _selected(config, config_file)
+    if selection is not None and select_features(selection) != loaded.card.feature_names:
+        raise ModelError(f"{model} was trained on other features than selected; leave the selection out to use its own")
+    scores = score_table(_extract(settings, **reading), loaded)
+    first = ["pid", "anomaly_score"]
+    scores = scores.select(first + [name for name in scores.column_names if name not in first])
+    _write(scores, output)
+    anomalies = scores.column("verdict").to_pylist().count("anomaly")
+    click.echo(f"{scores.num_rows} bins, {anomalies} below the threshold {loaded.card.threshold:.4f}: {output}")
+
+
+@main.command()
+@_reading
+@click.option("--aspect-ratio", type=click.FloatRange(0, min_open=True), default=1.36, help="Width over height of x.")
+@click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
+@click.option("--output", type=_OUT_FILE, required=True, help="File to write: .parquet or .csv.")
+def features(aspect_ratio: float, triggers: str, output: Path, **reading: Any) -> None:
+    """Compute the features of the bins in DATA_DIR."""
+    from ifcb_flow_pipeline.features.extract import FeatureSettings
+
+    if output.suffix not in (".parquet", ".csv"):
+        raise click.BadParameter(f"{output} must end in .parquet or .csv", param_hint="--output")
+    table = _extract(FeatureSettings("all" if triggers == "all" else "images", aspect_ratio), **reading)
+    _write(table, output)
+    click.echo(f"{table.num_rows} bins: {output}")
+
+
+@main.command()
+@click.argument("csv1", type=_IN_FILE)
+@click.argument("csv2", type=_IN_FILE)
+@click.option("--output", type=_OUT_FILE, required=True, help="Picture to write (.png).")
+@click.option("--title", default="Anomaly scores", help="Title of the picture.")
+@click.option("--name1", help="Name of the first set.  [default: its file name]")
+@click.option("--name2", help="Name of the second set.  [default: its file name]")
+def compare(csv1: Path, csv2: Path, output: Path, title: str, name1: str | None, name2: str | None) -> None:
+    """Show the scores in two score files side by side."""
+    from ifcb_flow_pipeline.comparison import compare_scores
+
+    names = (name1 or csv1.stem, name2 or csv2.stem)
+    summary, picture = compare_scores((csv1, csv2), names, title)
+    output.write_bytes(picture)
+    click.echo(summary)
+
+
+@main.command()
+@click.argument("pickle_file", type=_IN_FILE)
+@click.argument("model", type=_OUT_FILE)
+@click.option("--triggers", type=_triggers, required=True,
+              help="Which triggers were points: all before ifcb-flow-metric 1.1.0, images since.")  # fmt: skip
+@click.option("--aspect-ratio", type=click.FloatRange(0, min_open=True), default=1.36, help="As it was trained with.")
+@click.option("--yes", is_flag=True, help="Do not ask: the file is trusted.")
+def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: float, yes: bool) -> None:
+    """Convert a classifier.pkl of ifcb-flow-metric, once."""
+    from datetime import UTC, datetime
+
+    from ifcb_flow_pipeline.days import library_versions
+    from ifcb_flow_pipeline.detection.legacy import convert_pickle
+    from ifcb_flow_pipeline.features.extract import FeatureSettings
+    from ifcb_flow_pipeline.store.models import write_model
+
+    click.echo(f"Warning: reading {pickle_file} runs whatever is in it. Convert only files that you trust.", err=True)
+    if not yes:
+        click.confirm("Is it trusted?", abort=True, err=True)
+    settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio)
+    converted = convert_pickle(pickle_file.read_bytes(), settings, datetime.now(tz=UTC), library_versions())
+    write_model(model, converted)
+    click.echo(f"{converted.card.model_id}: {len(converted.card.feature_names)} features, written to {model}")
+
+
+@main.command()
+@click.option("--serve/--no-serve", default=True, help="Start the Dagster UI and the review app at the end.")
+@click.option("--dagster-port", type=int, default=3000, help="Port of the Dagster UI; the next free one is taken.")
+@click.option("--app-port", type=int, default=8501, help="Port of the review app; the next free one is taken.")
+def demo(serve: bool, dagster_port: int, app_port: int) -> None:
+    """Run the whole pipeline on a simulated archive, or on yours (IFCB_DATA_DIR), and show the results."""
+    from ifcb_flow_pipeline import demo as demonstration
+
+    settings = demonstration.prepare(os.environ, click.echo)
+    demonstration.run(settings, click.echo)
+    if serve:
+        _serve(settings, dagster_port, app_port)
+
+
+@main.command()
+@click.option("--dagster-port", type=int, default=3000, help="Port of the Dagster UI; the next free one is taken.")
+@click.option("--app-port", type=int, default=8501, help="Port of the review app; the next free one is taken.")
+def serve(dagster_port: int, app_port: int) -> None:
+    """Start the Dagster UI, its daemon and the review app, until stopped."""
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    _serve(Settings.from_environment(os.environ), dagster_port, app_port)
+
+
+def _serve(settings: Any, dagster_port: int, app_port: int) -> None:
+    from ifcb_flow_pipeline.serving import serve_until_stopped
+
+    serve_until_stopped(settings, dagster_port, app_port, click.echo)
+
+
+def _extract(
+    settings: "FeatureSettings",
+    data_dir: Path,
+    id_file: Path | None,
+    n_jobs: int,
+    chunk_size: int,
+    exclude: tuple[str, ...],
+    reader: str,
+) -> "pa.Table":
+    from ifcb_flow_pipeline.api import archive_features
+
+    if n_jobs == 0:
+        raise click.BadParameter("must not be 0; -1 takes one thread per core", param_hint="--n-jobs")
+    pids = None if id_file is None else [line.strip() for line in id_file.read_text().splitlines() if line.strip()]
+    with _progress(n_jobs, chunk_size, len(pids) if pids is not None else None) as work:
+        table = archive_features(_archive(data_dir, exclude, reader), pids, settings, work)
+    _report(table)
+    return table
+
+
+def _archive(data_dir: Path, exclude: tuple[str, ...], reader: str) -> "Archive":
+    from datetime import timedelta
+
+    from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED
+    from ifcb_flow_pipeline.store.archive import Archive
+
+    names = frozenset(filter(None, exclude)) if exclude else DEFAULT_EXCLUDED
+    # Who names a directory on the command line wants what is there now: nothing is waited for.
+    return Archive(data_dir, names, timedelta(), "pyifcb" if reader == "pyifcb" else "native")
+
+
+@contextmanager
+def _progress(n_jobs: int, chunk_size: int, total: int | None) -> Iterator["Work"]:
+    from tqdm import tqdm
+
+    from ifcb_flow_pipeline.api import Work
+
+    with tqdm(total=total, unit="bin", desc="Reading bins", disable=None) as bar:
+        yield Work(n_jobs, chunk_size, bar.update)
+
+
+def _report(table: "pa.Table") -> None:
+    from ifcb_flow_pipeline.days import status_counts
+
+    counts: Mapping[str, int] = status_counts(table.column("status").to_pylist())
+    without = {status: count for status, count in counts.items() if status != "ok"}
+    if without:
+        listed = ", ".join(f"{count} {status}" for status, count in without.items())
+        click.echo(f"{sum(without.values())} of {table.num_rows} bins have no features: {listed}", err=True)
+
+
+def _selected(config: str | None, config_file: Path | None) -> str | None:
+    if config is not None and config_file is not None:
+        raise click.UsageError("give --config or --config-file, not both")
+    return config_file.read_text() if config_file else config
+
+
+def _write(table: "pa.Table", output: Path) -> None:
+    from ifcb_flow_pipeline.store.daily import replacing
+
+    with replacing(output) as temporary:
+        if output.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            pq.write_table(table, temporary)
+        else:
+            table.to_pandas().to_csv(temporary, index=False)

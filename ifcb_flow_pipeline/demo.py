@@ -1,0 +1,111 @@
+"""The demo: a simulated archive with planted faults (or the user's own), through the whole pipeline."""
+
+import csv
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.simulate import demo_plan, write_archive, write_labels
+from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.settings import Settings
+from ifcb_flow_pipeline.store.tables import BIN_SCORES
+
+DEMO_HOME = "demo"
+
+#: How many bins the printed list shows.
+LISTED = 25
+
+Echo = Callable[[str], object]
+
+
+class EmptyArchiveError(FlowError):
+    """There is no bin to work on."""
+
+
+def prepare(environment: MutableMapping[str, str], echo: Echo) -> Settings:
+    """Settings for the demo: those of the environment where IFCB_DATA_DIR is set, else a simulated archive.
+
+    Completes ``environment``, which the programs started later inherit. An archive that an earlier demo wrote is
+    used again.
+    """
+    simulated = not environment.get("IFCB_DATA_DIR")
+    if simulated:
+        environment.setdefault("IFCB_FLOW_HOME", DEMO_HOME)
+    settings = Settings.from_environment(environment)
+    if simulated:
+        _simulate(settings.home, settings.archive.root, echo)
+    environment["IFCB_FLOW_HOME"] = str(settings.home)
+    environment["IFCB_DATA_DIR"] = str(settings.archive.root)
+    listing = settings.archive.scan()
+    if not listing.bins:
+        raise EmptyArchiveError(
+            f"no bins in {settings.archive.root}; IFCB_DATA_DIR must name the directory that has them"
+        )
+    days = listing.days
+    echo(f"{len(listing.bins)} bins of {len({raw.bin_id.instrument for raw in listing.bins})} instruments, "
+         f"{days[0]} to {days[-1]}, in {settings.archive.root}")  # fmt: skip
+    environment.setdefault("IFCB_START_DAY", days[0].isoformat())
+    return Settings.from_environment(environment)
+
+
+def run(settings: Settings, echo: Echo) -> None:
+    """Backfill, train, score, and print the bins to distrust, with what was planted in them if known."""
+    # Imported late: the days that have partitions are read from the environment at import.
+    from ifcb_flow_pipeline.defs.launch import bring_up_to_date
+    from ifcb_flow_pipeline.defs.resources import Deployment
+
+    bring_up_to_date(Deployment(), echo)
+    tables = DailyTables(settings.home / "tables")
+    made = tables.days(BIN_SCORES)
+    scores = tables.read_range(BIN_SCORES, made[0], made[-1])
+    for line in ranked_list(scores, _planted(settings.home / "planted.csv")):
+        echo(line)
+
+
+def ranked_list(scores: pa.Table, planted: dict[str, dict[str, str]]) -> list[str]:
+    """The most anomalous bins as lines of text; with planted faults, what was planted and how many were found."""
+    scores = scores.sort_by([("anomaly_score", "ascending"), ("pid", "ascending")])
+    lines = ["", f"The {min(LISTED, scores.num_rows)} bins to distrust most (a lower score is more anomalous):", ""]
+    for rank, row in enumerate(scores.slice(0, LISTED).to_pylist(), start=1):
+        label = planted.get(row["pid"])
+        note = f"planted: {label['fault']} ({float(label['severity']):.1f})" if label else row["reason"]
+        lines.append(f"{rank:4}  {row['pid']}  {row['anomaly_score']:7.3f}  {row['verdict']:8}  {note}")
+    unscored = scores.filter(pc.field("verdict") == "unscored").to_pylist()
+    if unscored:
+        lines += ["", f"{len(unscored)} bins have no score:", ""]
+        lines += [f"      {row['pid']}  {row['status']}: {row['reason'][:120]}" for row in unscored[:LISTED]]
+    return lines + (_found(scores, planted) if planted else [])
+
+
+def _found(scores: pa.Table, planted: dict[str, dict[str, str]]) -> list[str]:
+    faulty = {pid for pid, label in planted.items() if label["is_fault"] == "true"}
+    flagged = scores.filter(pc.field("verdict") != "ok")["pid"].to_pylist()
+    at_top = scores.slice(0, len(faulty))["pid"].to_pylist()
+    return [
+        "",
+        f"{len(faulty)} bins have a planted fault: {len(faulty.intersection(flagged))} of the {len(flagged)} bins that "
+        f"are anomalies or without score, {len(faulty.intersection(at_top))} of the {len(at_top)} first in the list.",
+    ]
+
+
+def _simulate(home: Path, archive: Path, echo: Echo) -> None:
+    if archive.is_dir():
+        return
+    echo("Simulating an archive of two instruments and two weeks with planted faults ...")
+    last_day = datetime.now(tz=UTC).date() - timedelta(days=1)
+    unfinished = home / "archive.unfinished"
+    faults = write_archive(demo_plan(last_day), unfinished)
+    write_labels(faults, home / "planted.csv")
+    # Appears whole: a demo that was stopped halfway starts afresh.
+    unfinished.rename(archive)
+
+
+def _planted(path: Path) -> dict[str, dict[str, str]]:
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {row["pid"]: row for row in csv.DictReader(file)}

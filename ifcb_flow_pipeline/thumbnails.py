@@ -1,0 +1,87 @@
+"""Thumbnails small enough for Dagster's UI to show inline: SVG images as data addresses.
+
+The UI shows Markdown of less than 1,000 characters in place and longer texts behind a link, so these are
+drawn with as few characters as possible; the large pictures are in ``pictures``.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.bins.adc import has_image
+from ifcb_flow_pipeline.pictures import FRAME_PX
+
+#: Longest address: leaves room for the Markdown around it.
+MAX_CHARACTERS = 940
+
+#: Side of a square of the cloud's grid, in px of the camera frame.
+_CELL_PX = 40
+
+_BARS = 30
+_HEIGHT = 50
+
+
+def score_thumbnail(scores: NDArray[np.float64], threshold: float) -> str:
+    """A histogram of scores, those below the threshold in orange. ``scores``: shape (n,), NaN left out."""
+    finite = scores[np.isfinite(scores)]
+    low, high = min(finite.min(initial=threshold), threshold), max(finite.max(initial=threshold), threshold)
+    edges = np.linspace(low, max(high, low + 1e-3), _BARS + 1)
+    counts, _ = np.histogram(finite, bins=edges)
+    heights = np.ceil(_HEIGHT * counts / max(counts.max(), 1)).astype(int)
+    below = edges[1:] <= threshold
+    bars = {True: "", False: ""}
+    for i in np.flatnonzero(heights):
+        bars[bool(below[i])] += f"M{8 * i + 4},{_HEIGHT}v-{heights[i]}"
+    at = 8 * _BARS * (threshold - edges[0]) / (edges[-1] - edges[0])
+    body = (
+        _path(bars[False], "steelblue", 7)
+        + _path(bars[True], "darkorange", 7)
+        + _path(f"M{at:.0f},0V{_HEIGHT}", "gray", 1)
+    )
+    return _address(body, 8 * _BARS, _HEIGHT, 1)
+
+
+def cloud_thumbnail(columns: Mapping[str, NDArray]) -> str:
+    """Where in the camera frame a bin's images are, as squares of 40 px.
+
+    ``columns``: ``x_px``, ``y_px``, ``width_px``, ``height_px``, each of shape (n,). Squares with few images are
+    left out where the picture would become too long.
+    """
+    columns_, rows = -(-FRAME_PX[0] // _CELL_PX), -(-FRAME_PX[1] // _CELL_PX)
+    with_image = has_image(columns)
+    counts, _, _ = np.histogram2d(
+        columns["y_px"][with_image],
+        columns["x_px"][with_image],
+        bins=(np.arange(rows + 1) * _CELL_PX, np.arange(columns_ + 1) * _CELL_PX),
+    )
+    least = 1
+    while True:
+        address = _address(
+            _path(f"M0,0H{columns_}V{rows}H0z", "gray", 0.2) + _path(_runs(counts >= least), "steelblue", 1),
+            columns_,
+            rows,
+            8,
+        )
+        if len(address) <= MAX_CHARACTERS:
+            return address
+        least += 1
+
+
+def _runs(filled: NDArray[np.bool_]) -> str:
+    """One horizontal stroke per run of filled squares."""
+    path = ""
+    for row, line in enumerate(filled):
+        edges = np.flatnonzero(np.diff(np.concatenate(([0], line.astype(np.int8), [0]))))
+        path += "".join(f"M{a},{row}.5h{b - a}" for a, b in zip(edges[::2], edges[1::2], strict=True))
+    return path
+
+
+def _path(path: str, colour: str, width: float) -> str:
+    return f"<path d='{path}' fill='none' stroke='{colour}' stroke-width='{width}'/>" if path else ""
+
+
+def _address(body: str, width: int, height: int, scale: int) -> str:
+    size = f"width='{width * scale}' height='{height * scale}' viewBox='0 0 {width} {height}'"
+    return "data:image/svg+xml," + quote(f"<svg xmlns='http://www.w3.org/2000/svg' {size}>{body}</svg>", safe="/:=',.")
