@@ -306,3 +306,7 @@ def _write(table: "pa.Table", output: Path) -> None:
             pq.write_table(table, temporary)
         else:
             table.to_pandas().to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    main()

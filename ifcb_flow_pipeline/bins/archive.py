@@ -25,11 +25,12 @@ DEFAULT_EXCLUDED = frozenset({"beads", "skip", "bad", "temp", "data_temp"})
 #: Days are cut in UTC, some archives sort by local time: a bin may lie this far from its directory's date.
 DIRECTORY_SLACK = timedelta(days=1)
 
+# Years from 2000 on only: there was no IFCB before, and 0810 or 1305 is a day or a cruise.
 _DATED = (
-    (re.compile(r"D?(\d{4})", re.ASCII), "%Y"),
-    (re.compile(r"D(\d{6})", re.ASCII), "%Y%m"),
-    (re.compile(r"D(\d{8})", re.ASCII), "%Y%m%d"),
-    (re.compile(r"IFCB\d+_(\d{4}_\d{3})", re.ASCII), "%Y_%j"),
+    (re.compile(r"D?(20\d\d)", re.ASCII), "%Y"),
+    (re.compile(r"D(20\d{4})", re.ASCII), "%Y%m"),
+    (re.compile(r"D(20\d{6})", re.ASCII), "%Y%m%d"),
+    (re.compile(r"IFCB\d+_(20\d\d_\d{3})", re.ASCII), "%Y_%j"),
 )
 
 
@@ -167,7 +168,9 @@ def signature(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> str:
         count += 1
         for extension in EXTENSIONS:
             if found := raw.files.get(extension):
-                digest.update(f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n".encode())
+                line = f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n"
+                # Names that are no UTF-8 come from the disk as surrogates.
+                digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()[:16] if count else ""
 
 
@@ -196,6 +199,8 @@ def _span(name: str) -> tuple[date, date] | None:
             first = datetime.strptime(match[1], form).replace(tzinfo=UTC).date()
         except ValueError:
             return None
+        if format(first, form) != match[1]:
+            return None  # day 366 of a common year, which strptime takes for the next 1 January
         if form == "%Y":
             return first, first.replace(month=12, day=31)
         if form == "%Y%m":
@@ -205,4 +210,5 @@ def _span(name: str) -> tuple[date, date] | None:
 
 
 def _preference(raw: RawBin) -> tuple[int, bool, int, str]:
-    return (-(raw.size("adc") or -1), raw.misplaced, -len(dated_spans(raw.directory)), raw.directory)
+    size = raw.size("adc")
+    return (1 if size is None else -size, raw.misplaced, -len(dated_spans(raw.directory)), raw.directory)

@@ -40,6 +40,9 @@ from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, score_thumbnail
 #: In a run over many days, only the last ones get pictures: drawing would take longer than scoring.
 DAYS_WITH_PICTURES = 31
 
+#: For what may pass by itself, such as a network disk that does not answer. See permanent_failures.
+RETRY = dg.RetryPolicy(max_retries=2, delay=30)
+
 #: One group: the UI then shows the whole way of the data at once.
 _GROUP = "ifcb_flow"
 
@@ -52,6 +55,7 @@ def _daily_asset(table: Table, **settings: Any) -> Callable[[Callable[..., None]
         return dg.asset(
             partitions_def=DAILY,
             backfill_policy=dg.BackfillPolicy.single_run(),
+            retry_policy=RETRY,
             group_name=_GROUP,
             kinds={"python", "parquet"},
             description=table.meaning,
@@ -148,6 +152,7 @@ class TrainConfig(dg.Config):
 
 @dg.asset(
     deps=[bin_features],
+    retry_policy=RETRY,
     group_name=_GROUP,
     kinds={"python", "scikitlearn"},
     code_version="1",

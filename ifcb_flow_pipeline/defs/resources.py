@@ -3,7 +3,6 @@
 import os
 
 import dagster as dg
-from pydantic import Field
 
 from ifcb_flow_pipeline.store.clouds import CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
@@ -14,14 +13,10 @@ from ifcb_flow_pipeline.store.settings import Settings
 class Deployment(dg.ConfigurableResource):
     """The archive that is read and the folder that is written to, from the IFCB_* environment variables."""
 
-    variables: dict[str, str] = Field(
-        default_factory=dict, description="Values that take the place of IFCB_* environment variables."
-    )
-
     @property
     def settings(self) -> Settings:
         """The settings in force. Raises SettingsError for a variable that makes no sense."""
-        return Settings.from_environment({**os.environ, **self.variables})
+        return Settings.from_environment(os.environ)
 
     @property
     def tables(self) -> DailyTables:

@@ -1,6 +1,7 @@
 """The schedules: scoring every day, and retraining (off until someone wants it)."""
 
 from datetime import UTC, datetime, timedelta
+from logging import Logger
 
 import dagster as dg
 
@@ -20,16 +21,22 @@ from ifcb_flow_pipeline.defs.sensors import days_in_flight, run_request, states_
 )
 def daily_scoring(context: dg.ScheduleEvaluationContext, deployment: Deployment) -> list[dg.RunRequest]:
     """Ask for yesterday, whatever its state, and for all days that are not up to date."""
-    states = states_with_partition(deployment.settings.archive.scan(), deployment, context.log)
-    with_scores = deployment.models.current_id() is not None
     scheduled = context.scheduled_execution_time or datetime.now(tz=UTC)
+    return scoring_requests(deployment, context.instance, scheduled, context.log)
+
+
+def scoring_requests(
+    deployment: Deployment, instance: dg.DagsterInstance, scheduled: datetime, log: Logger
+) -> list[dg.RunRequest]:
+    """The runs that are due at the time ``scheduled``."""
+    states = states_with_partition(deployment.settings.archive.scan(), deployment, log)
+    with_scores = deployment.models.current_id() is not None
     yesterday = min(scheduled.astimezone(UTC).date(), today()) - timedelta(days=1)
     if yesterday >= deployment.settings.start_day:
         # Made anew even where nothing seems to have changed: a state unlike any says so.
         states[yesterday] = DayState(states[yesterday].archive if yesterday in states else "", "anew", None)
-    decided = plan(states, with_scores=with_scores, in_flight=days_in_flight(context.instance))
-    prefix = f"{scheduled:%Y-%m-%d} "
-    return [run_request(request, with_scores, prefix) for request in decided.requests]
+    decided = plan(states, with_scores=with_scores, in_flight=days_in_flight(instance))
+    return [run_request(request, with_scores, f"{scheduled:%Y-%m-%d} ") for request in decided.requests]
 
 
 weekly_retraining = dg.ScheduleDefinition(

@@ -54,12 +54,13 @@ def histogram_variation(values: NDArray[np.float64]) -> float:
 
 def low_edge_fraction(values: NDArray) -> float:
     """Share of values within the tolerance of the smallest."""
-    return float(np.mean(values <= values.min() + EDGE_TOLERANCE_PX))
+    # As Python numbers: in the int16 of files, the sum may not fit.
+    return float(np.mean(values <= values.min().item() + EDGE_TOLERANCE_PX))
 
 
 def high_edge_fraction(values: NDArray) -> float:
     """Share of values within the tolerance of the largest."""
-    return float(np.mean(values >= values.max() - EDGE_TOLERANCE_PX))
+    return float(np.mean(values >= values.max().item() - EDGE_TOLERANCE_PX))
 
 
 def total_edge_fraction(cloud: PointCloud) -> float:

@@ -55,7 +55,7 @@ def _check_entry(family: str, name: str, wanted: object) -> None:
 def _parse(text: str) -> Mapping[str, Any]:
     try:
         parsed = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that is none, as 2023-99-99
         raise SelectionError(f"the feature selection is no valid YAML: {error}") from error
     if parsed is None:
         return {}

@@ -1,17 +1,20 @@
 """The archive on disk: walking it once, and reading the files of one bin."""
 
+import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ifcb_flow_pipeline.bins.adc import Adc, parse_adc
 from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED, EXTENSIONS, FoundFile, Listing, list_bins, may_hold
 from ifcb_flow_pipeline.bins.hdr import parse_hdr
 from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
 from ifcb_flow_pipeline.errors import FlowError
+
+_Seen = TypeVar("_Seen")
 
 Reader = Literal["native", "pyifcb"]
 READERS: tuple[Reader, ...] = ("native", "pyifcb")
@@ -108,15 +111,21 @@ class Archive:
 
     def _walk(self, wanted: tuple[date, date] | None) -> Iterator[FoundFile]:
         exclude = {name.lower() for name in self.exclude}
-        seen: set[tuple[int, int]] = set()  # directories reached through links, against loops
-        pending = [""]
-        while pending:
-            relative = pending.pop()
+        seen: set[tuple[int, int] | None] = {None}
+        pending, links = [""], []
+        # Links last: a way back into the archive, or in a loop, leads to nothing that is new then.
+        while pending or links:
+            relative = pending.pop() if pending else links.pop()
+            identity = _identity(self.root / relative)
+            if relative and identity in seen:
+                continue
+            seen.add(identity)
             for entry in self._entries(relative):
-                if entry.is_dir():
-                    if _enter(entry, exclude, wanted, seen):
-                        pending.append(f"{relative}/{entry.name}" if relative else entry.name)
-                elif entry.name[-4:].lower() in _SUFFIXES and (stat := _stat(entry)):
+                if _look(entry.path, entry.is_dir):
+                    if _enter(entry.name, exclude, wanted):
+                        path = f"{relative}/{entry.name}" if relative else entry.name
+                        (links if entry.is_symlink() else pending).append(path)
+                elif entry.name[-4:].lower() in _SUFFIXES and (stat := _look(entry.path, entry.stat)):
                     yield FoundFile(relative, entry.name, stat.st_size, stat.st_mtime_ns)
 
     def _entries(self, relative: str) -> list[os.DirEntry]:
@@ -131,22 +140,24 @@ class Archive:
             raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
 
 
-def _enter(entry: os.DirEntry, exclude: set[str], wanted: tuple[date, date] | None, seen: set) -> bool:
-    if entry.name.startswith(".") or entry.name.lower() in exclude:
+def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:
+    if name.startswith(".") or name.lower() in exclude:
         return False
-    if wanted and not may_hold(entry.name, *wanted):
-        return False
-    if entry.is_symlink():
-        stat = _stat(entry)
-        key = (stat.st_dev, stat.st_ino) if stat else None
-        if key is None or key in seen:
-            return False
-        seen.add(key)
-    return True
+    return wanted is None or may_hold(name, *wanted)
 
 
-def _stat(entry: os.DirEntry) -> os.stat_result | None:
+def _identity(directory: Path) -> tuple[int, int] | None:
+    stat = _look(directory, directory.stat)
+    return (stat.st_dev, stat.st_ino) if stat else None
+
+
+def _look(path: str | Path, look: Callable[[], _Seen]) -> _Seen | None:
+    """What ``look`` sees; None for what has moved away since it was listed, and for links to nowhere."""
     try:
-        return entry.stat()
+        return look()
     except FileNotFoundError:
-        return None  # moved away since it was listed, or a dead link
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise ArchiveError(f"cannot look at {path}: {error.strerror}") from error

@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -65,10 +65,14 @@ class DailyTables:
             pq.write_table(typed.replace_schema_metadata(footer(table, provenance)), temporary, compression=COMPRESSION)
 
     def provenance(self, table: Table, day: date) -> Provenance | None:
-        """What the day's file was made of; None where there is none, or one of another version."""
+        """What the day's file was made of; None where there is none, or one of another version.
+
+        Raises StoreError for a file that cannot be read.
+        """
         path = self.path(table, day)
         try:
-            content = _read_footer(path, pq.read_schema(path).metadata)
+            with _opened(table, path) as file:
+                content = _read_footer(table, path, file)
         except FileNotFoundError:
             return None
         if content["version"] != table.version:
@@ -78,12 +82,14 @@ class DailyTables:
     def read(self, table: Table, day: date, columns: Sequence[str] | None = None) -> pa.Table | None:
         """A day's table, or some of its columns; None where the day has not been made.
 
-        Raises StoreError for a file that cannot be read or that another version of the table wrote.
+        Raises StoreError for a file that cannot be read or that another version of the table wrote, KeyError
+        for a column that the table does not have.
         """
-        path = self.path(table, day)
+        names = list(columns) if columns is not None else table.schema.names
         try:
-            with open_parquet(table, path) as file:
-                return file.read(columns=list(columns) if columns is not None else None).replace_schema_metadata()
+            with open_parquet(table, self.path(table, day)) as file:
+                # A column that is not there is passed over by read, and noticed by select.
+                return file.read(columns=names).select(names).replace_schema_metadata()
         except FileNotFoundError:
             return None
 
@@ -101,20 +107,25 @@ class DailyTables:
 @contextmanager
 def open_parquet(table: Table, path: Path) -> Iterator[pq.ParquetFile]:
     """Open a table's file. Raises FileNotFoundError, or StoreError where it cannot be used."""
-    try:
-        file = pq.ParquetFile(path)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); materialize {table.name} of that day again") from error
-    with file:
-        version = _read_footer(path, file.schema_arrow.metadata)["version"]
+    with _opened(table, path) as file:
+        version = _read_footer(table, path, file)["version"]
         if version != table.version:
             raise StoreError(
                 f"{path} has version {version} of {table.name}, this program has {table.version}: "
                 f"materialize {table.name} of that day again"
             )
         yield file
+
+
+@contextmanager
+def _opened(table: Table, path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path} cannot be read ({error}); materialize {table.name} of that day again") from error
 
 
 @contextmanager
@@ -140,10 +151,15 @@ def footer(table: Table, provenance: Provenance) -> dict[bytes, bytes]:
     return {_FOOTER: json.dumps(content).encode()}
 
 
-def _read_footer(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
-    if not metadata or _FOOTER not in metadata:
-        raise StoreError(f"{path} was not written by this program; move it away")
-    return json.loads(metadata[_FOOTER])
+def _read_footer(table: Table, path: Path, file: pq.ParquetFile) -> dict[str, Any]:
+    try:
+        content = json.loads((file.schema_arrow.metadata or {})[_FOOTER])
+        name = content["table"]
+    except (KeyError, ValueError, TypeError):
+        raise StoreError(f"{path} was not written by this program; move it away") from None
+    if name != table.name:
+        raise StoreError(f"{path} holds {name}, not {table.name}; move it away")
+    return content
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -155,5 +171,6 @@ def _flush_to_disk(path: Path) -> None:
 def _remove_leftovers(path: Path) -> None:
     oldest = time.time() - _LEFTOVER_AGE.total_seconds()
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        if leftover.stat().st_mtime < oldest:
-            leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its writer has finished meanwhile
+            if leftover.stat().st_mtime < oldest:
+                leftover.unlink()

@@ -19,7 +19,7 @@ class ModelStore:
     root: Path
 
     def save(self, model: Model) -> None:
-        """Keep a model under its id. A model that is there already is the same, and left alone."""
+        """Keep a model under its id, in place of what is there under it."""
         folder = self.root / model.card.model_id
         write_model(folder / "model.npz", model)
         with replacing(folder / "card.json") as temporary:
@@ -28,15 +28,19 @@ class ModelStore:
     def use(self, model_id: str) -> None:
         """Make a kept model the one in use. Raises ModelError where there is none of that id."""
         self.card(model_id)
+        kept = self._existing(model_id, "card.json").parent.name  # never "current"
         with replacing(self.root / "current.json") as temporary:
-            temporary.write_text(json.dumps({"model_id": model_id}))
+            temporary.write_text(json.dumps({"model_id": kept}))
 
     def current_id(self) -> str | None:
-        """The id of the model in use; None where there is none yet."""
+        """The id of the model in use; None where there is none yet. Raises ModelError where it cannot be read."""
+        path = self.root / "current.json"
         try:
-            return json.loads((self.root / "current.json").read_text())["model_id"]
+            return str(json.loads(path.read_bytes())["model_id"])
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(f"{path} cannot be read ({error!r}); take a model into use again") from error
 
     def ids(self) -> list[str]:
         """The ids of all kept models, in alphabetical order."""
@@ -44,7 +48,7 @@ class ModelStore:
 
     def card(self, model_id: str = CURRENT) -> ModelCard:
         """The card of a kept model. Raises ModelError, naming the remedy, where there is none."""
-        return ModelCard.from_json(self._existing(model_id, "card.json").read_text())
+        return ModelCard.from_json(self._existing(model_id, "card.json").read_bytes().decode(errors="replace"))
 
     def load(self, model_id: str = CURRENT) -> Model:
         """A kept model. Raises ModelError, naming the remedy, where there is none or it is damaged."""
@@ -58,7 +62,7 @@ class ModelStore:
             model_id = current
         path = self.root / model_id / name
         # An id comes from a person's configuration: it must not lead out of the store.
-        if os.sep in model_id or model_id.startswith(".") or not path.is_file():
+        if not model_id or os.sep in model_id or model_id.startswith(".") or not path.is_file():
             raise ModelError(f"there is no model {model_id!r}; there are: {', '.join(self.ids()) or 'none'}")
         return path
 

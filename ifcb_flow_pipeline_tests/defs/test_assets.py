@@ -1,0 +1,297 @@
+"""The assets, materialized through Dagster over a small simulated archive."""
+
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from ifcb_flow_pipeline.bins.archive import EXTENSIONS
+from ifcb_flow_pipeline.definitions import defs
+from ifcb_flow_pipeline.detection.model import Model
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, TABLES
+from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle
+
+FEATURE_STEPS = ("raw_bins", "point_clouds", "bin_features")
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """The message that the UI shows for the first failed step, which was not tried again."""
+    assert not any(event.is_step_up_for_retry for event in result.all_events)
+    [event, *_] = [event for event in result.all_events if event.is_step_failure]
+    user = event.step_failure_data.user_failure_data
+    assert user, "the failure is no foreseen one"
+    return str(user.description)
+
+
+def test_the_definitions_can_be_loaded() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_every_asset_has_a_description_kinds_group_and_code_version() -> None:
+    specs = list(defs.resolve_all_asset_specs())
+    assert {spec.key.to_user_string() for spec in specs} == {table.name for table in TABLES} | {"anomaly_model"}
+    for spec in specs:
+        assert spec.description
+        assert spec.kinds
+        assert spec.group_name == "ifcb_flow"
+        assert spec.code_version
+
+
+def test_a_range_of_days_is_one_run_that_makes_every_table_of_every_day(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    tables = pipeline.deployment.tables
+    for table in TABLES:
+        assert tables.days(table) == DAYS
+    for day in DAYS:
+        for table in (RAW_BINS, BIN_FEATURES, BIN_SCORES):
+            rows = tables.read(table, day)
+            assert rows is not None
+            assert rows.num_rows == 8
+            assert set(rows["status"].to_pylist()) == {"ok"}
+            assert set(rows["instrument"].to_pylist()) == {"IFCB134", "IFCB124"}
+
+
+def test_a_single_day_can_be_run_alone(pipeline: Pipeline) -> None:
+    assert pipeline.run("daily_flow", DAYS[1], DAYS[1], *FEATURE_STEPS).success
+    assert pipeline.deployment.tables.days(BIN_FEATURES) == [DAYS[1]]
+
+
+def test_running_again_gives_the_same_tables(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    tables = pipeline.deployment.tables
+    before = [tables.read(table, day) for table in TABLES for day in DAYS]
+    assert pipeline.run("daily_flow", DAYS[0], DAYS[-1]).success
+    assert all(
+        old is not None and old.equals(tables.read(table, day))
+        for old, (table, day) in zip(before, ((t, d) for t in TABLES for d in DAYS), strict=True)
+    )
+
+
+def test_each_day_has_its_own_metadata(pipeline: Pipeline) -> None:
+    pipeline.add_bin(DAYS[1], 9)
+    pipeline.make_everything()
+    assert [pipeline.metadata("raw_bins", day)["dagster/row_count"].value for day in DAYS] == [8, 9, 8]
+    clouds = pipeline.metadata("point_clouds", DAYS[0])
+    assert int(str(clouds["dagster/row_count"].value)) > 8 * 30
+    assert clouds["bins"].value == 8
+    features = pipeline.metadata("bin_features", DAYS[0])
+    assert "| ok | 8 |" in str(features["bins_by_status"].value)
+    assert float(str(features["seconds"].value)) > 0
+
+
+def test_scores_come_with_pictures_small_ones_short_enough_to_be_shown_in_place(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    metadata = pipeline.metadata("bin_scores", DAYS[2])
+    for name in ("scores", "worst_cloud"):
+        text = str(metadata[name].value)
+        assert text.startswith("![")
+        assert "data:image/svg+xml," in text
+        assert len(text) < 1000
+        assert "data:image/png;base64," in str(metadata[f"{name}_large"].value)
+    scores = pipeline.deployment.tables.read(BIN_SCORES, DAYS[2])
+    assert scores is not None
+    assert metadata["worst_bin"].value == scores["pid"][0].as_py()
+
+
+def test_the_columns_of_a_table_are_described_in_the_ui() -> None:
+    for table in TABLES:
+        spec = next(spec for spec in defs.resolve_all_asset_specs() if spec.key.to_user_string() == table.name)
+        schema = spec.metadata["dagster/column_schema"]
+        assert [column.name for column in schema.columns] == [column.name for column in table.columns]
+        assert all(column.description for column in schema.columns)
+
+
+def test_no_bin_is_lost_whatever_its_state(pipeline: Pipeline) -> None:
+    day = DAYS[0]
+    expected = dict.fromkeys((pid.stem for pid in pipeline.archive.rglob(f"D{day:%Y%m%d}T*.adc")), "ok")
+    empty, garbage, few, hdr_only, growing = (pipeline.add_bin(day, hour) for hour in (1, 2, 3, 4, 5))
+    write(pipeline, empty, b"")
+    write(pipeline, garbage, b"this is no table\n" * 40)
+    write(pipeline, few, pipeline.files(few)[0].read_bytes().split(b"\n", 20)[0] + b"\n")
+    (pipeline.files(hdr_only)[0]).unlink()
+    pipeline.files(growing)[0].touch()
+    expected |= {empty: "empty", garbage: "unreadable", few: "too_few_points", hdr_only: "no_adc", growing: "unsettled"}
+    pipeline.make_everything()
+    for table in (BIN_FEATURES, BIN_SCORES):
+        rows = pipeline.deployment.tables.read(table, day)
+        assert rows is not None
+        assert dict(zip(rows["pid"].to_pylist(), rows["status"].to_pylist(), strict=True)) == expected
+        reasons = dict(zip(rows["pid"].to_pylist(), rows["reason"].to_pylist(), strict=True))
+        assert all(reasons[pid] for pid, status in expected.items() if status != "ok")
+    scores = pipeline.deployment.tables.read(BIN_SCORES, day)
+    assert scores is not None
+    values = scores["anomaly_score"].to_numpy()
+    verdicts = scores["verdict"].to_pylist()
+    assert [verdict == "unscored" for verdict in verdicts] == np.isnan(values).tolist()
+    assert np.all(np.diff(values[: -(len(expected) - 8)]) >= 0)
+
+
+def test_the_model_in_use_is_the_last_one_trained_and_all_are_kept(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    first = pipeline.deployment.models.current_id()
+    assert pipeline.run("retrain", anomaly_model={"config": {"random_seed": 7, "contamination": 0.1}}).success
+    second = pipeline.deployment.models.current_id()
+    assert first != second
+    assert set(pipeline.deployment.models.ids()) == {first, second}
+    card = pipeline.deployment.models.card()
+    assert card.forest_settings.random_seed == 7
+    assert card.n_bins == 24
+    assert card.first_day == DAYS[0].isoformat()
+    assert card.versions["scikit-learn"]
+
+
+def test_training_takes_window_instruments_ids_and_features_from_the_launchpad(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    pipeline.make_everything()
+    config = {"first_day": DAYS[1].isoformat(), "instruments": ["IFCB124"], "use": False}
+    assert pipeline.run("retrain", anomaly_model={"config": config | {"first_day": DAYS[0].isoformat()}}).success
+    assert pipeline.deployment.models.card(newest(pipeline)).n_bins_by_instrument == {"IFCB124": 12}
+
+    pids = pipeline.deployment.tables.read_range(BIN_FEATURES, DAYS[0], DAYS[-1])["pid"].to_pylist()[:11]
+    (tmp_path / "ids.txt").write_text("\n".join([*pids, "D20230810T999999_IFCB134"]))
+    chosen = {"pid_file": str(tmp_path / "ids.txt"), "features": "temporal: {t_y_var: false}", "use": False}
+    assert pipeline.run("retrain", anomaly_model={"config": chosen | {"random_seed": 3}}).success
+    card = pipeline.deployment.models.card(newest(pipeline))
+    assert card.n_bins == 11
+    assert "t_y_var" not in card.feature_names
+    assert card.excluded == {"not_found": ["D20230810T999999_IFCB134"]}
+
+
+def newest(pipeline: Pipeline) -> str:
+    """The id of the model last trained, in use or not."""
+    return str(pipeline.metadata("anomaly_model")["model_id"].value)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"first_day": "yesterday"}, "first_day is 'yesterday'"),
+        ({"contamination": 0.7}, "contamination"),
+        ({"max_samples": "many"}, "'many'"),
+        ({"max_features": "auto"}, "max_features"),
+        ({"features": "nonsense: {a: true}"}, "unknown feature family 'nonsense'"),
+        ({"pid_file": "/no/such/file"}, "/no/such/file"),
+        ({"instruments": ["IFCB999"]}, "widen the training window"),
+    ],
+)
+def test_a_wrong_training_setting_fails_at_once_and_is_named(pipeline: Pipeline, config, message) -> None:
+    pipeline.run("daily_flow", DAYS[0], DAYS[-1], *FEATURE_STEPS)
+    result = pipeline.run("retrain", anomaly_model={"config": config})
+    assert not result.success
+    assert message in failure_of(result)
+
+
+def test_scoring_without_a_model_says_what_to_do(pipeline: Pipeline) -> None:
+    pipeline.run("daily_flow", DAYS[0], DAYS[-1], *FEATURE_STEPS)
+    result = pipeline.run("daily_flow", DAYS[0], DAYS[-1], "bin_scores")
+    assert failure_of(result) == "there is no model yet: materialize anomaly_model first"
+
+
+def test_scoring_refuses_a_model_of_other_features(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline.make_everything()
+    monkeypatch.setenv("IFCB_TRIGGERS", "all")
+    assert pipeline.run("daily_flow", DAYS[0], DAYS[0], "bin_features").success
+    text = failure_of(pipeline.run("daily_flow", DAYS[0], DAYS[0], "bin_scores"))
+    assert "trained with triggers=images" in text
+    assert "train a new model" in text
+
+
+def test_a_step_without_the_one_before_says_which_is_missing(pipeline: Pipeline) -> None:
+    text = failure_of(pipeline.run("daily_flow", DAYS[0], DAYS[0], "point_clouds"))
+    assert text.startswith(f"raw_bins of {DAYS[0]} is missing")
+
+
+def test_a_missing_archive_is_named(pipeline: Pipeline) -> None:
+    pipeline.archive.rename(pipeline.archive.with_name("elsewhere"))
+    text = failure_of(pipeline.run("daily_flow", DAYS[0], DAYS[0], "raw_bins"))
+    assert str(pipeline.archive) in text
+    assert "IFCB_DATA_DIR" in text
+
+
+def test_a_late_bin_changes_its_day_and_no_other(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    tables = pipeline.deployment.tables
+    others = {day: tables.path(BIN_SCORES, day).read_bytes() for day in (DAYS[0], DAYS[2])}
+    late = pipeline.add_bin(DAYS[1], 3)
+    assert pipeline.run("daily_flow", DAYS[1], DAYS[1]).success
+    scores = tables.read(BIN_SCORES, DAYS[1])
+    assert scores is not None
+    assert late in scores["pid"].to_pylist()
+    assert all(tables.path(BIN_SCORES, day).read_bytes() == content for day, content in others.items())
+
+
+def test_a_day_without_bins_gives_empty_tables(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    day = DAYS[-1] + timedelta(days=5)
+    assert pipeline.run("daily_flow", day, day).success
+    rows = pipeline.deployment.tables.read(BIN_SCORES, day)
+    assert rows is not None
+    assert rows.num_rows == 0
+    assert rows.schema.equals(BIN_SCORES.schema.remove_metadata(), check_metadata=False)
+
+
+_KILLED_MID_WRITE = """
+import os, signal, sys
+from datetime import date
+import pyarrow.parquet as pq
+from ifcb_flow_pipeline import days
+from ifcb_flow_pipeline.defs.resources import Deployment
+
+written = 0
+write = pq.ParquetWriter.write_table
+def write_and_die(self, *args, **kwargs):
+    global written
+    write(self, *args, **kwargs)
+    written += 1
+    if written == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+pq.ParquetWriter.write_table = write_and_die
+deployment = Deployment()
+days.write_clouds(deployment.tables, deployment.settings.archive, date.fromisoformat(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_run_killed_in_the_middle_of_writing_leaves_no_torn_table_and_the_next_completes_the_day(
+    pipeline: Pipeline, made_before: bool
+) -> None:
+    day, tables = DAYS[0], pipeline.deployment.tables
+    steps = FEATURE_STEPS if made_before else ("raw_bins",)
+    assert pipeline.run("daily_flow", day, day, *steps).success
+    before = tables.path(POINT_CLOUDS, day).read_bytes() if made_before else None
+
+    killed = subprocess.run([sys.executable, "-c", _KILLED_MID_WRITE, day.isoformat()], check=False)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert list(tables.path(POINT_CLOUDS, day).parent.glob(".*.tmp")), "it was killed before it began to write"
+    if made_before:
+        assert tables.path(POINT_CLOUDS, day).read_bytes() == before
+    else:
+        assert tables.days(POINT_CLOUDS) == []
+        assert pipeline.deployment.clouds.entries(day) is None
+    assert pipeline.run("daily_flow", day, day, *FEATURE_STEPS).success
+    entries = pipeline.deployment.clouds.entries(day)
+    assert entries is not None
+    assert len(entries) == 8
+    assert pq.ParquetFile(tables.path(POINT_CLOUDS, day)).num_row_groups == 8
+
+
+def test_the_model_file_holds_no_pickle(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    path = pipeline.deployment.settings.home / "models" / str(pipeline.deployment.models.current_id()) / "model.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        assert {arrays[name].dtype.kind for name in arrays.files} <= set("iuf")
+    assert Model.from_bytes(path.read_bytes()).card == pipeline.deployment.models.card()
+
+
+def write(pipeline: Pipeline, pid: str, adc: bytes) -> None:
+    path = next(path for path in pipeline.files(pid) if path.suffix == f".{EXTENSIONS[0]}")
+    path.write_bytes(adc)
+    settle(path)

@@ -1,0 +1,188 @@
+"""The sensor: what a look at the archive makes it ask for."""
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
+from ifcb_flow_pipeline.defs.sensors import new_bins
+from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
+from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle
+
+
+def tick(pipeline: Pipeline, cursor: str | None = None) -> dg.SensorResult:
+    context = dg.build_sensor_context(instance=pipeline.instance, cursor=cursor)
+    result = new_bins(context, deployment=pipeline.deployment)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def days_asked_for(result: dg.SensorResult) -> list:
+    return [day for request in result.run_requests or [] for day in days_of_tags(request.tags)]
+
+
+def carry_out(pipeline: Pipeline, result: dg.SensorResult) -> None:
+    for request in result.run_requests or []:
+        days = days_of_tags(request.tags)
+        assets = [key.to_user_string() for key in request.asset_selection or []]
+        assert pipeline.run("daily_flow", days[0], days[-1], *assets).success
+
+
+def test_a_first_look_asks_for_all_days_in_one_run_up_to_the_features_as_there_is_no_model(pipeline: Pipeline) -> None:
+    result = tick(pipeline)
+    [request] = result.run_requests or []
+    assert days_asked_for(result) == DAYS
+    assert [key.to_user_string() for key in request.asset_selection or []] == ["raw_bins", "point_clouds", "bin_features"]
+
+
+def test_what_was_carried_out_is_not_asked_for_again_even_without_a_cursor(pipeline: Pipeline) -> None:
+    first = tick(pipeline)
+    carry_out(pipeline, first)
+    for cursor in (first.cursor, None):
+        again = tick(pipeline, cursor)
+        assert not again.run_requests
+        assert again.skip_reason
+        assert json.loads(again.cursor or "") == {}
+
+
+def test_with_a_model_everything_that_lacks_scores_is_scored(pipeline: Pipeline) -> None:
+    carry_out(pipeline, tick(pipeline))
+    assert pipeline.run("retrain").success
+    result = tick(pipeline)
+    assert [[key.to_user_string() for key in r.asset_selection or []] for r in result.run_requests or []] == [["bin_scores"]]
+    carry_out(pipeline, result)
+    assert pipeline.deployment.tables.days(BIN_SCORES) == DAYS
+    assert not tick(pipeline).run_requests
+
+
+def test_a_restart_between_the_request_and_its_run_repeats_the_same_run_key(pipeline: Pipeline) -> None:
+    first, again = tick(pipeline), tick(pipeline)
+    keys = [[request.run_key for request in result.run_requests or []] for result in (first, again)]
+    assert keys[0] == keys[1]
+
+
+def test_a_failed_day_is_asked_for_once(pipeline: Pipeline) -> None:
+    first = tick(pipeline)
+    assert not tick(pipeline, first.cursor).run_requests
+
+
+@pytest.mark.parametrize("change", ["new", "late", "grown", "vanished", "header arrived"])
+def test_a_changed_day_is_asked_for_and_no_other(pipeline: Pipeline, change: str) -> None:
+    headerless = pipeline.add_bin(DAYS[1], 20)
+    header = next(path for path in pipeline.files(headerless) if path.suffix == ".hdr")
+    content = header.read_bytes()
+    header.unlink()
+    pipeline.make_everything()
+    day = DAYS[1]
+    if change == "new":
+        day = DAYS[-1] + timedelta(days=1)
+        pipeline.add_bin(day, 0)
+    elif change == "late":
+        pipeline.add_bin(day, 3)
+    elif change == "grown":
+        adc = next(path for path in pipeline.files(headerless) if path.suffix == ".adc")
+        adc.write_bytes(adc.read_bytes() * 2)
+        settle(adc)
+    elif change == "vanished":
+        for path in pipeline.files(headerless):
+            path.unlink()
+    else:
+        header.write_bytes(content)
+        settle(header)
+    result = tick(pipeline)
+    assert days_asked_for(result) == [day]
+    carry_out(pipeline, result)
+    assert not tick(pipeline, result.cursor).run_requests
+
+
+def test_a_bin_that_is_still_being_written_is_waited_for(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    growing = pipeline.add_bin(DAYS[1], 3)
+    for path in pipeline.files(growing):
+        path.touch()
+    assert not tick(pipeline).run_requests
+    for path in pipeline.files(growing):
+        settle(path)
+    assert days_asked_for(tick(pipeline)) == [DAYS[1]]
+
+
+def test_todays_bins_are_asked_for_today(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    pipeline.add_bin(today(), 0)
+    assert days_asked_for(tick(pipeline)) == [today()]
+
+
+def test_days_outside_the_partitions_do_not_break_the_tick(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.add_bin(today() + timedelta(days=3), 0)
+    monkeypatch.setenv("IFCB_START_DAY", DAYS[1].isoformat())
+    assert days_asked_for(tick(pipeline)) == DAYS[1:]
+
+
+def test_a_day_that_a_run_is_about_is_left_alone_until_the_run_has_ended(pipeline: Pipeline) -> None:
+    run = pipeline.instance.create_run_for_job(_dummy_job(), tags=range_tags(DAYS[0], DAYS[1]))
+    assert days_asked_for(tick(pipeline)) == [DAYS[2]]
+    pipeline.instance.report_run_failed(run)
+    assert days_asked_for(tick(pipeline)) == DAYS
+
+
+def test_an_archive_that_lost_all_its_bins_is_taken_for_a_missing_disk(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    pipeline.archive.rename(pipeline.archive.with_name("unmounted"))
+    pipeline.archive.mkdir()
+    with pytest.raises(FlowError, match="is the disk mounted"):
+        tick(pipeline)
+    assert pipeline.deployment.tables.days(BIN_FEATURES) == DAYS
+
+
+def test_a_missing_archive_is_an_error_that_names_it(pipeline: Pipeline) -> None:
+    pipeline.archive.rename(pipeline.archive.with_name("unmounted"))
+    with pytest.raises(FlowError, match="IFCB_DATA_DIR"):
+        tick(pipeline)
+
+
+def test_a_misplaced_bin_is_not_asked_for_over_and_over(pipeline: Pipeline) -> None:
+    wrong = pipeline.archive / "D2019" / "D20190101"
+    wrong.mkdir(parents=True)
+    pid = pipeline.add_bin(DAYS[0], 3)
+    for path in pipeline.files(pid):
+        path.rename(wrong / path.name)
+    carry_out(pipeline, tick(pipeline))
+    assert not tick(pipeline).run_requests
+
+
+def test_an_empty_archive_asks_for_nothing(empty: Pipeline) -> None:
+    assert not tick(empty).run_requests
+
+
+def test_the_cursor_holds_only_days_that_are_not_up_to_date(pipeline: Pipeline) -> None:
+    first = tick(pipeline)
+    assert set(json.loads(first.cursor or "")) == {day.isoformat() for day in DAYS}
+    carry_out(pipeline, first)
+    pipeline.add_bin(DAYS[2], 21)
+    assert set(json.loads(tick(pipeline, first.cursor).cursor or "")) == {DAYS[2].isoformat()}
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_bin_out(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    pid = pipeline.add_bin(DAYS[1], 3)
+    tomorrow = (datetime.now(tz=UTC) + timedelta(days=1)).timestamp()
+    for path in pipeline.files(pid):
+        os.utime(path, (tomorrow, tomorrow))
+    assert days_asked_for(tick(pipeline)) == [DAYS[1]]
+
+
+def _dummy_job() -> dg.JobDefinition:
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def unfinished() -> None:
+        nothing()
+
+    return unfinished

@@ -1,0 +1,103 @@
+"""Serving as a user does it: everything starts, picks up bins by itself, and everything stops."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from ifcb_flow_pipeline import serving
+from ifcb_flow_pipeline.bins.pid import format_pid
+from ifcb_flow_pipeline.serving import ServingError
+from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
+from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.settings import Settings
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES
+from ifcb_flow_pipeline_tests.defs.conftest import settle
+
+DAY = date(2023, 8, 10)
+PATIENCE_SECONDS = 120.0
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds, and fail where it does not for long."""
+    deadline, pause = time.monotonic() + PATIENCE_SECONDS, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "waited for too long"
+        pause.wait(0.2)
+
+
+def processes_with(text: str) -> list[str]:
+    """The commands of all processes in whose environment the text is."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if text.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def archive_of_one_bin(root: Path) -> None:
+    pid = format_pid("IFCB134", datetime(DAY.year, DAY.month, DAY.day, 6, tzinfo=UTC))
+    root.mkdir(parents=True)
+    for path in write_bin(simulate_bin(pid, mean_triggers=80), root):
+        settle(path)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_serving_starts_everything_picks_up_bins_and_stops_everything_that_it_started(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    archive_of_one_bin(tmp_path / "archive")
+    environment = {
+        **os.environ,
+        "IFCB_DATA_DIR": str(tmp_path / "archive"),
+        "IFCB_FLOW_HOME": str(tmp_path / "home"),
+        "IFCB_START_DAY": DAY.isoformat(),
+    }
+    command = [sys.executable, "-m", "ifcb_flow_pipeline.cli", "serve", "--dagster-port", "34100", "--app-port", "38600"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            said = [process.stdout.readline() for _ in range(3)]
+            dagster, app = (re.findall(r"http://127\.0\.0\.1:\d+", line)[0] for line in said[:2])
+            assert urlopen(f"{dagster}/server_info", timeout=10).status == 200
+            assert urlopen(f"{app}/_stcore/health", timeout=10).status == 200
+            assert str(tmp_path / "home") in said[2]
+            tables = DailyTables(tmp_path / "home" / "tables")
+            wait_for(lambda: tables.days(BIN_FEATURES) == [DAY])
+            process.send_signal(how)
+            assert process.wait(PATIENCE_SECONDS) == 0
+            wait_for(lambda: not processes_with(str(tmp_path)))
+        finally:
+            process.kill()
+    assert (tmp_path / "home" / "dagster" / "dagster.yaml").exists()
+
+
+def test_a_port_in_use_is_stepped_over() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert serving._free_port(port) != port
+
+
+def test_a_program_that_dies_at_its_start_is_an_error_that_names_its_log_and_stops_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_project_root", lambda: tmp_path)
+    settings = Settings.from_environment({"IFCB_FLOW_HOME": str(tmp_path / "home")})
+    with pytest.raises(ServingError, match=r"dagster-ui\.log"):
+        serving.serve_until_stopped(settings, 34200, 38700, lambda _: None)
+    assert not processes_with(str(tmp_path / "home"))
