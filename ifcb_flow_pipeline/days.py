@@ -110,9 +110,9 @@ def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any
         "instrument": raw.bin_id.instrument,
         "start_time": raw.bin_id.start_time,
         "schema": raw.bin_id.schema,
-        "adc_path": raw.path("adc"),
-        "hdr_path": raw.path("hdr"),
-        "roi_path": raw.path("roi"),
+        "adc_path": _storable(raw.path("adc")),
+        "hdr_path": _storable(raw.path("hdr")),
+        "roi_path": _storable(raw.path("roi")),
         "adc_bytes": raw.size("adc"),
         "hdr_bytes": raw.size("hdr"),
         "roi_bytes": raw.size("roi"),
@@ -120,7 +120,7 @@ def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any
         "copies": len(raw.copies),
         "complete": state.complete,
         "status": state.status,
-        "reason": state.reason,
+        "reason": _storable(state.reason),
     }
 
 
@@ -232,6 +232,11 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _storable(text: str | None) -> str | None:
+    # A name on disk that is no UTF-8 cannot be stored: it is escaped, and its bin is then told as unreadable.
+    return text and text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _input(

@@ -35,7 +35,7 @@ def cloud_picture(columns: Mapping[str, NDArray], title: str) -> bytes:
         count = int((~with_image).sum())
         axes.scatter(x[~with_image], y[~with_image], s=30, c=ORANGE, marker="x", label=f"no image ({count})")
         axes.legend(loc="upper left", fontsize=8, frameon=True)
-    axes.set(xlim=(-40, FRAME_PX[0] + 40), ylim=(max(FRAME_PX[1], y.max(initial=0)) + 40, -40))
+    axes.set(xlim=(-40, FRAME_PX[0] + 40), ylim=(max(FRAME_PX[1], int(y.max(initial=0))) + 40, -40))
     axes.set(xlabel="x (px), along the flow", ylabel="y (px), across the flow", aspect="equal")
     axes.set_title(title, fontsize=10)
     return _png(figure)
@@ -46,11 +46,13 @@ def score_picture(scores: NDArray[np.float64], threshold: float, title: str) -> 
     figure = Figure(figsize=(4.8, 2.6), dpi=80, layout="constrained")
     axes = figure.subplots()
     finite = scores[np.isfinite(scores)]
-    # Bars are cut at the threshold, so that none mixes the two sides.
+    # Bars are cut at the threshold, so that none mixes the two sides; one to spare at each end holds the
+    # extremes against rounding, and a score on the threshold against the last bar, which is closed.
     low, high = min(finite.min(initial=threshold), threshold), max(finite.max(initial=threshold), threshold)
     step = max((high - low) / 30, 1e-3)
-    edges = threshold + step * np.arange(np.floor((low - threshold) / step), np.ceil((high - threshold) / step) + 1)
-    counts, edges = np.histogram(finite, bins=edges if edges.size > 1 else 10)
+    first, last = np.floor((low - threshold) / step) - 1, np.floor((high - threshold) / step) + 1
+    edges = threshold + step * np.arange(first, last + 1)
+    counts, _ = np.histogram(finite, bins=edges)
     colours = [ORANGE if edge < threshold - step / 2 else BLUE for edge in edges[:-1]]
     axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=colours)
     axes.axvline(threshold, color="black", linewidth=1, linestyle="--")

@@ -37,15 +37,9 @@ def read_adc(path: Path, schema: Schema) -> Adc:
     columns: dict[str, NDArray] = {}
     reasons: dict[int, str] = {}
     for column in ADC_COLUMNS:
-        index = column.index(schema)
-        if index is None:
-            columns[column.name] = np.full(len(table), np.nan, dtype=column.dtype)
-            continue
-        values = _numbers(table, index, column, path)
-        fits = _fits(values, column)
-        columns[column.name] = np.where(fits, values, 0).astype(column.dtype)
+        columns[column.name], fits = _values(table, column, schema)
         for row in np.flatnonzero(~fits):
-            reasons.setdefault(int(row), f"has {values[row]:g} for {column.name}")
+            reasons.setdefault(int(row), f"has no usable number for {column.name}")
     usable = ~np.isin(np.arange(len(table)), list(reasons))
     return Adc(
         schema,
@@ -71,17 +65,17 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise PyifcbReadError(f"pyifcb: {error}") from error
 
 
-def _numbers(table: pd.DataFrame, index: int, column: AdcColumn, path: Path) -> NDArray[np.float64]:
+def _values(table: pd.DataFrame, column: AdcColumn, schema: Schema) -> tuple[NDArray, NDArray[np.bool_]]:
+    """The values of one column in its type, and which of them that type can hold."""
+    index = column.index(schema)
+    if index is None:
+        return np.full(len(table), np.nan, dtype=column.dtype), np.ones(len(table), dtype=bool)
     if index not in table.columns:
         raise PyifcbReadError(f"pyifcb: {len(table.columns)} columns, none for {column.name}")
     try:
-        return table[index].to_numpy(dtype=np.float64)
+        numbers = table[index].to_numpy(dtype=np.float64)
     except ValueError as error:
         raise PyifcbReadError(f"pyifcb: {column.name}: {error}") from error
-
-
-def _fits(values: NDArray[np.float64], column: AdcColumn) -> NDArray[np.bool_]:
-    """Which values the column's type can hold: all finite ones, but for integers only whole ones in range."""
-    if issubclass(column.dtype, np.floating):
-        return np.isfinite(values) & (np.abs(values) <= np.finfo(np.dtype(column.dtype)).max)
-    return (np.floor(values) == values) & (np.abs(values) <= min(np.iinfo(np.dtype(column.dtype)).max, 2**53))
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = numbers.astype(column.dtype)
+    return values, np.isfinite(values) if issubclass(column.dtype, np.floating) else values == numbers

@@ -1,0 +1,42 @@
+# Two commands for users: make demo, make test. Both work on a machine that has only Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST_OPTIONS ?=
+
+.PHONY: demo serve test lint benchmark clean
+
+demo: $(VENV)/installed  ## the whole pipeline on a simulated archive, or on yours: IFCB_DATA_DIR=/path make demo
+	$(BIN)/ifcb-flow demo
+
+serve: $(VENV)/installed  ## the Dagster UI, its daemon and the review app, on what is there
+	$(BIN)/ifcb-flow serve
+
+test: $(VENV)/installed-dev  ## all tests
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+lint: $(VENV)/installed-dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+benchmark: $(VENV)/installed-dev  ## speed, beside a straightforward baseline
+	$(BIN)/python -m benchmarks
+
+clean:  ## the environment and the demo's data
+	rm -rf $(VENV) demo
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, not " + sys.version.split()[0] + "; name one: make demo PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: requirements.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
