@@ -6,9 +6,9 @@ beneath give whole tables, and the command line is built on them.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,8 @@ from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.store.models import read_model, write_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
+
+_Stated = TypeVar("_Stated")
 
 DEFAULT_CHUNK_SIZE = 100
 DEFAULT_MODEL = "model.npz"
@@ -72,18 +74,6 @@ def archive_features(
     return pa.concat_tables(tables) if tables else BIN_FEATURES.schema.empty_table()
 
 
-class FeatureResults(list[dict[str, Any]]):
-    """One mapping per bin: ``pid``, ``features`` (shape (names,), None without features), ``status``, ``reason``.
-
-    ``feature_names`` and ``settings`` say what the features are and how they were made.
-    """
-
-    def __init__(self, rows: Iterable[dict[str, Any]], names: tuple[str, ...], settings: FeatureSettings) -> None:
-        super().__init__(rows)
-        self.feature_names = names
-        self.settings = settings
-
-
 class FeatureExtractor:
     """Computes the features of bins in a directory.
 
@@ -106,20 +96,24 @@ class FeatureExtractor:
         data_dir: str | Path,
         chunk_size: int = DEFAULT_CHUNK_SIZE,
         n_jobs: int = -1,
-    ) -> FeatureResults:
-        """The features of these bins of a directory (None: of all), in the order asked for.
+    ) -> list[dict[str, Any]]:
+        """One mapping per bin of a directory (``pids`` None: all), in the order asked for: ``pid``, ``features``
+        (shape (names,), None without features), ``feature_names``, ``settings``, ``status``, ``reason``.
 
-        A bin that cannot be found or read has ``features`` None, with its status and reason. Raises
-        ArchiveError where the directory cannot be listed.
+        What cannot be found or read says so in ``status`` and ``reason``. Raises ArchiveError where the
+        directory cannot be listed.
         """
-        table = archive_features(Archive(Path(data_dir)), pids, self.settings, Work(n_jobs, chunk_size))
+        # Who names a directory wants what is there now: nothing is waited for.
+        archive = Archive(Path(data_dir), settle=timedelta())
+        table = archive_features(archive, pids, self.settings, Work(n_jobs, chunk_size))
         matrix = np.column_stack([table.column(name).to_numpy() for name in self.feature_names])
         outcome = table.select(["pid", "status", "reason"]).to_pylist()
-        rows = (
-            row | {"features": values if row["status"] == "ok" else None}
+        # Each row says how it was made, so that any part of the list can be used.
+        made_of = {"feature_names": self.feature_names, "settings": self.settings}
+        return [
+            {"pid": row["pid"], "features": values if row["status"] == "ok" else None, **made_of, **row}
             for row, values in zip(outcome, matrix, strict=True)
-        )
-        return FeatureResults(rows, self.feature_names, self.settings)
+        ]
 
 
 class ModelTrainer:
@@ -147,8 +141,9 @@ class ModelTrainer:
     ) -> Model:
         """Train on the bins that have features, write the model to ``filepath``, and return it.
 
-        ``features``: the result of ``load_extract_parallel``. ``feature_names`` is needed only where it is a
-        plain list of fewer features than there are. Raises ModelError, naming the remedy, where it cannot.
+        ``features``: what ``load_extract_parallel`` gave, or part of it; a bin given twice is trained on once.
+        ``feature_names`` is needed only for mappings of ``pid`` and ``features`` alone, where these are fewer
+        than there are. Raises ModelError, naming the remedy, where it cannot.
         """
         training = _training_set(features, feature_names)
         model = train_model(training, self.forest_settings, datetime.now(tz=UTC), library_versions())
@@ -173,16 +168,18 @@ class Inferencer:
         """What the model is."""
         return self.model.card
 
-    def score(self, features: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def score(
+        self, features: Sequence[Mapping[str, Any]], feature_names: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
         """One mapping per bin, in the order given: ``pid``, ``anomaly_score`` (lower is more anomalous),
         ``percentile``, ``is_anomaly``, ``status``, ``reason``; NaN where a bin has no features.
 
-        Raises ModelError where the features are not those of the model.
+        ``features``, ``feature_names``: see ``train_classifier``. Raises ModelError where the features are
+        not those of the model.
         """
         names = self.model.card.feature_names
-        settings = getattr(features, "settings", self.model.card.feature_settings)
-        self.model.check_usable(settings)
-        given = _names(features, None)
+        self.model.check_usable(_settings(features, self.model.card.feature_settings))
+        given = _names(features, feature_names)
         missing = [name for name in names if name not in given]
         if missing:
             raise ModelError(f"the model needs {', '.join(missing)}; extract these features too")
@@ -233,30 +230,43 @@ def _feature_rows(
 
 
 def _names(features: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> tuple[str, ...]:
-    if names is not None:
-        return tuple(names)
-    if isinstance(features, FeatureResults):
-        return features.feature_names
-    lengths = {len(row["features"]) for row in features if row["features"] is not None}
-    if lengths <= {len(FEATURE_NAMES)}:
-        return FEATURE_NAMES
-    raise ModelError(f"features of lengths {sorted(lengths)}: say which they are with feature_names")
+    """Which features these are, in the order of their columns; ``names`` says it where the rows do not."""
+    stated = {row["feature_names"] for row in features if "feature_names" in row}
+    found = tuple(names) if names is not None else _only(stated, FEATURE_NAMES)
+    lengths = sorted({len(row["features"]) for row in features if row["features"] is not None})
+    if names is None and not stated and lengths not in ([], [len(found)]):
+        raise ModelError(f"features of lengths {lengths}: say which they are with feature_names")
+    for length in lengths:
+        if length != len(found):
+            raise ModelError(f"bins with {length} features, but {len(found)} names: give as many names as features")
+    return found
+
+
+def _settings(features: Sequence[Mapping[str, Any]], default: FeatureSettings) -> FeatureSettings:
+    return _only({row["settings"] for row in features if "settings" in row}, default)
+
+
+def _only(stated: set[_Stated], default: _Stated) -> _Stated:
+    if len(stated) > 1:
+        raise ModelError("the features were made in different ways: make all of them with one FeatureExtractor")
+    return next(iter(stated), default)
 
 
 def _training_set(features: Sequence[Mapping[str, Any]], feature_names: Sequence[str] | None) -> TrainingSet:
-    usable = sorted((row for row in features if row["features"] is not None), key=lambda row: row["pid"])
+    names, settings = _names(features, feature_names), _settings(features, FeatureSettings())
+    rows = {row["pid"]: row for row in features}
+    usable = sorted((row for row in rows.values() if row["features"] is not None), key=lambda row: row["pid"])
     excluded: dict[str, list[str]] = {}
-    for row in features:
+    for row in rows.values():
         if row["features"] is None:
             excluded.setdefault(row.get("status", "no features"), []).append(row["pid"])
     ids = [parse_pid(row["pid"]) for row in usable]
-    names = _names(features, feature_names)
     return TrainingSet(
         pids=[row["pid"] for row in usable],
         instruments=[bin_id.instrument for bin_id in ids],
         days=[bin_id.day for bin_id in ids],
         matrix=np.array([row["features"] for row in usable], dtype=np.float64).reshape(len(usable), len(names)),
         feature_names=names,
-        feature_settings=getattr(features, "settings", FeatureSettings()),
+        feature_settings=settings,
         excluded=excluded,
     )

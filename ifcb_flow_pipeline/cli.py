@@ -29,11 +29,33 @@ class _Command(click.Command):
         try:
             return super().invoke(ctx)
         except FlowError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_one_line(error)) from error
         except OSError as error:
             raise click.ClickException(
                 f"{error.filename}: {error.strerror}" if error.filename else str(error)
             ) from error
+
+
+class _AspectRatio(click.ParamType):
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        ratio = click.FLOAT.convert(value, param, ctx)
+        if not 0 < ratio < float("inf"):
+            self.fail(f"{value} is not a positive number.", param, ctx)
+        return ratio
+
+
+class _Amount(click.ParamType):
+    name = "count|share|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ifcb_flow_pipeline.detection.model import ForestSettings, ModelError, parse_amount
+
+        try:
+            return ForestSettings(max_samples=parse_amount(str(value))).max_samples
+        except ModelError as error:
+            self.fail(_one_line(error), param, ctx)
 
 
 class _Group(click.Group):
@@ -76,9 +98,11 @@ _triggers = click.Choice(["images", "all"])
 @_selection
 @click.option("--contamination", type=click.FloatRange(0, 0.5, min_open=True), default=0.02,
               help="Share of the training bins that the threshold calls anomalies; moves no score.")  # fmt: skip
-@click.option("--aspect-ratio", type=click.FloatRange(0, min_open=True), default=1.36, help="Width over height of x.")
+@click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
-@click.option("--max-samples", default="auto", help="Bins per tree: a count, a share such as 0.5, or auto.")
+@click.option(
+    "--max-samples", type=_Amount(), default="auto", help="Bins per tree: a count, a share such as 0.5, or auto."
+)
 @click.option("--max-features", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Features per tree.")
 @click.option("--model", type=_OUT_FILE, default="model.npz", help="File to write the model to.")
 def train(
@@ -87,7 +111,7 @@ def train(
     contamination: float,
     aspect_ratio: float,
     triggers: str,
-    max_samples: str,
+    max_samples: Any,
     max_features: float,
     model: Path,
     **reading: Any,
@@ -96,18 +120,19 @@ def train(
     from datetime import UTC, datetime
 
     from ifcb_flow_pipeline.days import TrainingWindow, library_versions, training_set
-    from ifcb_flow_pipeline.detection.model import ForestSettings, parse_amount, train_model
+    from ifcb_flow_pipeline.detection.model import ForestSettings, train_model
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.features.selection import select_features
     from ifcb_flow_pipeline.store.models import write_model
 
     names = select_features(_selected(config, config_file))
-    forest = ForestSettings(contamination, max_samples=parse_amount(max_samples), max_features=max_features)
+    forest = ForestSettings(contamination, max_samples=max_samples, max_features=max_features)
     settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio)
     features = _extract(settings, **reading)
     training = training_set(features, TrainingWindow(), names, settings)
     trained = train_model(training, forest, datetime.now(tz=UTC), library_versions())
-    write_model(model, trained)
+    with _writing(model):
+        write_model(model, trained)
     click.echo(f"{trained.card.model_id}: {trained.card.n_bins} bins, {len(names)} features, "
                f"threshold {trained.card.threshold:.4f}, written to {model}")  # fmt: skip
 
@@ -115,7 +140,7 @@ def train(
 @main.command()
 @_reading
 @_selection
-@click.option("--aspect-ratio", type=float, help="Must be the model's.  [default: the model's]")
+@click.option("--aspect-ratio", type=_AspectRatio(), help="Must be the model's.  [default: the model's]")
 @click.option("--triggers", type=_triggers, help="Must be the model's.  [default: the model's]")
 @click.option("--model", type=_IN_FILE, default="model.npz", help="File of the model.")
 @click.option("--output", type=_OUT_FILE, default="scores.csv", help="CSV file to write, most anomalous bin first.")
@@ -138,7 +163,7 @@ def score(
     loaded = read_model(model)
     theirs = loaded.card.feature_settings
     asked = triggers if triggers == "all" or triggers == "images" else theirs.triggers
-    settings = FeatureSettings(asked, aspect_ratio or theirs.aspect_ratio)
+    settings = FeatureSettings(asked, theirs.aspect_ratio if aspect_ratio is None else aspect_ratio)
     loaded.check_usable(settings)
     selection = _selected(config, config_file)
     if selection is not None and select_features(selection) != loaded.card.feature_names:
@@ -153,7 +178,7 @@ def score(
 
 @main.command()
 @_reading
-@click.option("--aspect-ratio", type=click.FloatRange(0, min_open=True), default=1.36, help="Width over height of x.")
+@click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
 @click.option("--output", type=_OUT_FILE, required=True, help="File to write: .parquet or .csv.")
 def features(aspect_ratio: float, triggers: str, output: Path, **reading: Any) -> None:
@@ -177,10 +202,12 @@ def features(aspect_ratio: float, triggers: str, output: Path, **reading: Any) -
 def compare(csv1: Path, csv2: Path, output: Path, title: str, name1: str | None, name2: str | None) -> None:
     """Show the scores in two score files side by side."""
     from ifcb_flow_pipeline.comparison import compare_scores
+    from ifcb_flow_pipeline.store.daily import replacing
 
     names = (name1 or csv1.stem, name2 or csv2.stem)
     summary, picture = compare_scores((csv1, csv2), names, title)
-    output.write_bytes(picture)
+    with _writing(output), replacing(output) as temporary:
+        temporary.write_bytes(picture)
     click.echo(summary)
 
 
@@ -189,7 +216,7 @@ def compare(csv1: Path, csv2: Path, output: Path, title: str, name1: str | None,
 @click.argument("model", type=_OUT_FILE)
 @click.option("--triggers", type=_triggers, required=True,
               help="Which triggers were points: all before ifcb-flow-metric 1.1.0, images since.")  # fmt: skip
-@click.option("--aspect-ratio", type=click.FloatRange(0, min_open=True), default=1.36, help="As it was trained with.")
+@click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="As it was trained with.")
 @click.option("--yes", is_flag=True, help="Do not ask: the file is trusted.")
 def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: float, yes: bool) -> None:
     """Convert a classifier.pkl of ifcb-flow-metric, once."""
@@ -205,7 +232,8 @@ def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: f
         click.confirm("Is it trusted?", abort=True, err=True)
     settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio)
     converted = convert_pickle(pickle_file.read_bytes(), settings, datetime.now(tz=UTC), library_versions())
-    write_model(model, converted)
+    with _writing(model):
+        write_model(model, converted)
     click.echo(f"{converted.card.model_id}: {len(converted.card.feature_names)} features, written to {model}")
 
 
@@ -252,11 +280,24 @@ def _extract(
 
     if n_jobs == 0:
         raise click.BadParameter("must not be 0; -1 takes one thread per core", param_hint="--n-jobs")
-    pids = None if id_file is None else [line.strip() for line in id_file.read_text().splitlines() if line.strip()]
+    pids = None if id_file is None else _ids(id_file)
     with _progress(n_jobs, chunk_size, len(pids) if pids is not None else None) as work:
         table = archive_features(_archive(data_dir, exclude, reader), pids, settings, work)
     _report(table)
     return table
+
+
+def _ids(id_file: Path) -> list[str]:
+    # A bin is one row, however often it is listed.
+    return list(dict.fromkeys(line.strip() for line in _text(id_file).splitlines() if line.strip()))
+
+
+def _text(path: Path) -> str:
+    try:
+        # Windows programs begin a file with a mark of its encoding, which is no part of the text.
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{path} is no text in UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def _archive(data_dir: Path, exclude: tuple[str, ...], reader: str) -> "Archive":
@@ -293,13 +334,26 @@ def _report(table: "pa.Table") -> None:
 def _selected(config: str | None, config_file: Path | None) -> str | None:
     if config is not None and config_file is not None:
         raise click.UsageError("give --config or --config-file, not both")
-    return config_file.read_text() if config_file else config
+    return _text(config_file) if config_file else config
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    # What fails may be a directory or a temporary file: people know the file that they named.
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"cannot write {output}: {error.strerror or error}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines())
 
 
 def _write(table: "pa.Table", output: Path) -> None:
     from ifcb_flow_pipeline.store.daily import replacing
 
-    with replacing(output) as temporary:
+    with _writing(output), replacing(output) as temporary:
         if output.suffix == ".parquet":
             import pyarrow.parquet as pq
 

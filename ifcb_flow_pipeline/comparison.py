@@ -25,7 +25,8 @@ def compare_scores(paths: Sequence[Path], names: Sequence[str], title: str) -> t
     summary = pd.DataFrame(
         {_label(name, names, i): _summary(s) for i, (name, s) in enumerate(zip(names, scores, strict=True))}
     )
-    return summary.to_string(float_format=lambda value: f"{value:.4f}"), comparison_picture(names, scores, title)
+    picture = comparison_picture([_literal(name) for name in names], scores, _literal(title))
+    return summary.to_string(na_rep=""), picture
 
 
 def read_scores(path: Path) -> NDArray[np.float64]:
@@ -42,15 +43,20 @@ def _label(name: str, names: Sequence[str], position: int) -> str:
     return name if list(names).count(name) == 1 else f"{name} ({position + 1})"
 
 
-def _summary(scores: NDArray[np.float64]) -> dict[str, float]:
+def _literal(text: str) -> str:
+    # What stands between two dollar signs would be drawn as a formula.
+    return text.replace("$", r"\$")
+
+
+def _summary(scores: NDArray[np.float64]) -> dict[str, str]:
     finite = scores[np.isfinite(scores)]
+    counts = {"bins": str(len(scores)), "scored": str(finite.size)}
     if not finite.size:
-        return {"bins": len(scores), "scored": 0}
+        return counts
     quantiles = np.quantile(finite, (0.0, 0.25, 0.5, 0.75, 1.0))
-    return {
-        "bins": len(scores),
-        "scored": finite.size,
-        "mean": float(finite.mean()),
-        "std": float(finite.std()),
-        **dict(zip(("min", "25%", "median", "75%", "max"), quantiles.tolist(), strict=True)),
+    values = {
+        "mean": finite.mean(),
+        "std": finite.std(),
+        **dict(zip(("min", "25%", "median", "75%", "max"), quantiles, strict=True)),
     }
+    return counts | {name: f"{value:.4f}" for name, value in values.items()}

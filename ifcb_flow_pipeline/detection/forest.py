@@ -48,7 +48,8 @@ class Forest:
     normaliser: float
 
     def __post_init__(self) -> None:
-        self._check()
+        self._check_nodes()
+        self._check_numbers()
 
     @classmethod
     def from_sklearn(cls, fitted: Any) -> "Forest":
@@ -128,7 +129,7 @@ class Forest:
         # A forest grown on single rows has no depth at all: every row is at the far end of the scale.
         return -(2.0 ** -(depths / total)) if total else np.full(len(rows), -0.5)
 
-    def _check(self) -> None:
+    def _check_nodes(self) -> None:
         nodes = len(self.feature)
         if any(getattr(self, name).shape != (nodes,) for name in _NODE_ARRAYS) or self.root.ndim != 1:
             raise ForestError("no forest: the arrays of the nodes differ in shape")
@@ -141,12 +142,14 @@ class Forest:
             # Children come after their parent: a walk always ends.
             if (child <= inner).any() or (child >= nodes).any():
                 raise ForestError("no forest: a node's child is no later node")
+
+    def _check_numbers(self) -> None:
         if not (np.isfinite(self.threshold).all() and np.isfinite(self.path_length).all()):
             raise ForestError("no forest: a threshold or path length is not finite")
         # One row has no depth, two have 1, more have more: nothing lies between.
         if not (self.normaliser == 0 or 1 <= self.normaliser <= _MAX_NORMALISER) or self.n_features < 1:
             raise ForestError("no forest: its normaliser or number of features makes no sense")
-        if self.path_length.min() < 0 or self.path_length.max() > nodes + self.normaliser:
+        if self.path_length.min() < 0 or self.path_length.max() > len(self.feature) + self.normaliser:
             raise ForestError("no forest: a path length makes no sense")
 
 

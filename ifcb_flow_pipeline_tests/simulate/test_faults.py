@@ -64,7 +64,7 @@ MOVES: dict[str, Callable[[Measures, Measures], bool]] = {
     ),
     "bead_run": lambda bad, good: bad.width_median == 64 and bad.width_log_sd < 0.6 * good.width_log_sd,
     "post_clean": lambda bad, good: (
-        bad.n_triggers > 1.2 * good.n_triggers and bad.no_image > good.no_image + 0.1
+        bad.n_triggers > 1.1 * good.n_triggers and bad.no_image > good.no_image + 0.1
     ),
     "config_change": lambda bad, good: bad.x_median < good.x_median - 50,
     "leak": lambda bad, good: bad == good,

@@ -1,0 +1,75 @@
+"""What is said to people: numbers, ages and texts of unknown origin as Markdown can show them."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
+from ifcb_flow_pipeline.store.tables import Table
+
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+#: Digits after the point that the instrument's sensors are worth; other units are shown as written.
+_DECIMALS: Mapping[str, int] = {"°C": 1, "%": 1, "s": 1, "mL": 2, "V": 3, "°N": 4, "°E": 4}
+
+#: Ends of header field names that only repeat the unit.
+_UNIT_ENDINGS = ("_c", "_pct", "_s", "_ml", "_v", "_px", "_px2")
+
+
+def plain(text: str) -> str:
+    """The text such that Markdown shows it as it is: pids, reasons and paths come from files and links."""
+    return _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """A number with its noun: ``no bins``, ``1 bin``, ``1,234 bins``."""
+    noun = one if number == 1 else many or f"{one}s"
+    return f"{number:,} {noun}" if number else f"no {noun}"
+
+
+def percent(value: float) -> str:
+    """A share in per cent, to a tenth; ``unknown`` where it is NaN."""
+    return "unknown" if math.isnan(value) else f"{value:.1f} %"
+
+
+def age(then: datetime, now: datetime) -> str:
+    """How long ago something was, as people say it."""
+    hours = (now - then).total_seconds() / 3600
+    if hours < 1:
+        return "less than an hour ago"
+    if hours < 48:
+        return f"{count(int(hours), 'hour')} ago"
+    return f"{count(int(hours / 24), 'day')} ago"
+
+
+def meanings(table: Table) -> dict[str, str]:
+    """The meaning of each column of a stored table, by its name."""
+    return {column.name: plain(column.meaning) for column in table.columns}
+
+
+def header_lines(header: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The values of a bin's header with unit and meaning, in the order of HEADER_FIELDS; absent ones left out."""
+    return [
+        {"header": _label(entry), "value": _value(header[entry.name], entry.unit), "meaning": entry.meaning}
+        for entry in HEADER_FIELDS
+        if entry.name in header
+    ]
+
+
+def _label(entry: HeaderField) -> str:
+    name = entry.name
+    for ending in _UNIT_ENDINGS:
+        if entry.unit and name.endswith(ending):
+            name = name.removesuffix(ending)
+            break
+    return name.replace("_", " ")
+
+
+def _value(value: Any, unit: str) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        value = f"{value:.{_DECIMALS[unit]}f}" if unit in _DECIMALS else f"{value:.10g}"
+    return f"{value} {unit}".strip()

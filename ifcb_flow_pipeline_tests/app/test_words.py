@@ -1,0 +1,57 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app import words
+from ifcb_flow_pipeline.store.tables import BIN_SCORES
+
+NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
+
+
+def test_markdown_in_text_of_unknown_origin_is_escaped():
+    assert words.plain("<b>*a*</b>") == r"\<b\>\*a\*\<\/b\>"
+    assert words.plain("[a](http://b) $1$ :red[z] `c`") == r"\[a\]\(http\:\/\/b\) \$1\$ \:red\[z\] \`c\`"
+
+
+def test_line_breaks_cannot_start_a_heading_or_a_list():
+    assert words.plain("a\n\n# b\n- c") == r"a \# b \- c"
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "no bins"), (1, "1 bin"), (2, "2 bins"), (1234, "1,234 bins")])
+def test_numbers_come_with_their_noun(number, text):
+    assert words.count(number, "bin") == text
+
+
+def test_an_irregular_plural_can_be_given():
+    assert words.count(3, "anomaly", "anomalies") == "3 anomalies"
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [(0.5, "less than an hour ago"), (1, "1 hour ago"), (47, "47 hours ago"), (72.5, "3 days ago")],
+)
+def test_ages_are_told_as_people_say_them(hours, text):
+    assert words.age(NOW - timedelta(hours=hours), NOW) == text
+
+
+def test_a_percentile_that_the_model_does_not_know_is_unknown():
+    assert words.percent(float("nan")) == "unknown"
+    assert words.percent(99.123) == "99.1 %"
+
+
+def test_header_values_have_units_and_sensible_digits():
+    lines = words.header_lines({"temperature_c": 21.3456, "run_fast": False, "trigger_count": 1234567,
+                                "sampling_speed": 179240.0, "latitude": 41.3251})  # fmt: skip
+    values = {line["header"]: line["value"] for line in lines}
+    assert values == {"temperature": "21.3 °C", "trigger count": "1234567", "run fast": "no",
+                      "sampling speed": "179240", "latitude": "41.3251 °N"}  # fmt: skip
+
+
+def test_absent_and_unknown_header_values_are_left_out():
+    assert words.header_lines({"no_such_field": 1}) == []
+
+
+def test_help_says_which_direction_is_anomalous():
+    meanings = words.meanings(BIN_SCORES)
+    assert "LOWER is more anomalous" in meanings["anomaly_score"]
+    assert "HIGHER is more anomalous" in meanings["percentile"]

@@ -1,0 +1,30 @@
+"""What all tests share: the sample bins, and how Hypothesis runs."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Real and simulated machines differ in speed: a slow example is no failure.
+settings.register_profile("project", settings.default, deadline=None)
+settings.load_profile("project")
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of sample bins beside the checkout; skips where it is absent."""
+    return _existing(_SHARED / "ifcb-samples")
+
+
+@pytest.fixture(scope="session")
+def samples_golden() -> Path:
+    """The folder of the numbers that the reference gives for the sample bins; skips where it is absent."""
+    return _existing(_SHARED / "golden")
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        pytest.skip(f"no {folder.name} beside the checkout")
+    return folder

@@ -1,0 +1,1 @@
+"""Tests of forests, models and their cards."""

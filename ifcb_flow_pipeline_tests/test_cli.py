@@ -1,0 +1,825 @@
+"""The command line, as people and scripts see it: files, exit codes, stdout and stderr."""
+
+import errno
+import importlib.util
+import os
+import pickle
+import pty
+import signal
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from pyarrow import csv
+from sklearn.ensemble import IsolationForest
+
+from ifcb_flow_pipeline import demo, serving
+from ifcb_flow_pipeline.cli import main
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
+from ifcb_flow_pipeline.simulate.archive import bin_directory
+from ifcb_flow_pipeline.store.models import read_model
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
+from ifcb_flow_pipeline_tests.features.comparing import assert_same_features
+
+PIDS = [f"D202308{10 + i // 7}T{i:02}0000_IFCB134" for i in range(14)]
+HEADER_ONLY = "D20230811T200000_IFCB134"
+UNKNOWN = "D20230812T000000_IFCB134"
+THEIR_NAMES = FEATURE_NAMES[:26]
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory):
+    """Fourteen healthy bins of two days, and one of which only the header is there."""
+    root = tmp_path_factory.mktemp("archive")
+    for i, pid in enumerate(PIDS):
+        write_bin(simulate_bin(pid, mean_triggers=80, seed=i), bin_directory(root, pid))
+    write_bin(simulate_bin(HEADER_ONLY, mean_triggers=60), bin_directory(root, HEADER_ONLY))
+    (bin_directory(root, HEADER_ONLY) / f"{HEADER_ONLY}.adc").unlink()
+    return root
+
+
+@pytest.fixture(scope="session")
+def model(archive, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.npz"
+    done("train", archive, "--model", path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    # What is written without being named must not end up in the checkout.
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: object, answer: str | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=answer)
+
+
+def done(*arguments: object, answer: str | None = None) -> Result:
+    result = run(*arguments, answer=answer)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def error_of(*arguments: object, code: int = 1) -> str:
+    """The one line that says what is wrong: the last on stderr, with nothing on stdout and no traceback."""
+    result = run(*arguments)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert result.stderr.count("Error: ") == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: ")
+    return last
+
+
+def table(path: Path) -> pd.DataFrame:
+    """A written table by pid, numbers to the last bit."""
+    rows = pq.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
+    return rows.to_pandas().set_index("pid")
+
+
+def scores_of(archive: Path, model: Path, *arguments: object) -> pd.DataFrame:
+    done("score", archive, "--model", model, "--output", "s.csv", *arguments)
+    return table(Path("s.csv"))
+
+
+def features_of(archive: Path, *arguments: object) -> pd.DataFrame:
+    done("features", archive, "--output", "f.parquet", *arguments)
+    return table(Path("f.parquet"))
+
+
+def matrix_of(archive: Path, names=FEATURE_NAMES, *arguments: object) -> np.ndarray:
+    """The features of the bins that have some, in order of pid, shape (bins, names)."""
+    rows = features_of(archive, *arguments).sort_index()
+    return rows.loc[rows["status"] == "ok", list(names)].to_numpy()
+
+
+def written(name: str, content: str | bytes) -> Path:
+    path = Path(name)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+# Help
+
+
+def commands(group: click.Group = main) -> dict[str, click.Command]:
+    return dict(group.commands)
+
+
+def test_the_program_is_installed_under_its_name():
+    (found,) = entry_points(group="console_scripts", name="ifcb-flow")
+    assert found.load() is main
+
+
+def test_the_version_is_that_of_the_package():
+    assert done("--version").stdout.split()[-1] == version("ifcb-flow-pipeline")
+
+
+def test_the_commands_are_those_of_the_readme():
+    assert set(commands()) == {"train", "score", "features", "compare", "convert-model", "demo", "serve"}
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_and_option_is_explained(name):
+    command = commands()[name]
+    assert command.help
+    shown = done(name, "--help").stdout
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+            assert parameter.opts[0] in shown
+        else:
+            assert parameter.make_metavar(click.Context(command)) in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (
+            "train",
+            "id-file n-jobs contamination aspect-ratio chunk-size model max-samples max-features config config-file",
+        ),
+        ("score", "id-file n-jobs aspect-ratio chunk-size model output config config-file"),
+        ("compare", "output title name1 name2"),
+    ],
+)
+def test_the_options_of_the_replaced_tool_are_there(name, options):
+    known = {option for parameter in commands()[name].params for option in parameter.opts}
+    assert {f"--{option}" for option in options.split()} <= known
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]], ids=" ".join)
+def test_help_waits_for_no_library(arguments):
+    heavy = {"numpy", "pandas", "pyarrow", "sklearn", "scipy", "matplotlib", "dagster", "streamlit"}
+    code = (
+        f"import sys; from ifcb_flow_pipeline.cli import main; main({arguments}, standalone_mode=False); "
+        f"print('loaded:', sorted({heavy!r} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert len(shown.splitlines()) >= 2
+    assert shown.endswith("loaded: []\n")
+
+
+# Features
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f.parquet"])
+def test_features_are_written_one_row_a_bin_with_the_columns_of_the_stored_table(archive, name):
+    result = done("features", archive, "--output", name)
+    assert result.stdout == f"15 bins: {name}\n"
+    assert result.stderr == "1 of 15 bins have no features: 1 no_adc\n"
+    found = table(Path(name))
+    assert ["pid", *found.columns] == BIN_FEATURES.schema.names
+    assert found.index.tolist() == sorted([*PIDS, HEADER_ONLY])
+    assert found["status"].value_counts().to_dict() == {"ok": 14, "no_adc": 1}
+    assert found.loc[HEADER_ONLY, "reason"] == "the .adc file is missing"
+    assert found.loc[HEADER_ONLY, list(FEATURE_NAMES)].isna().all()
+    assert np.isfinite(found.loc[PIDS, list(FEATURE_NAMES)].to_numpy(float)).all()
+
+
+def test_csv_and_parquet_hold_the_same_numbers_to_the_last_bit(archive):
+    done("features", archive, "--output", "f.csv")
+    names = list(FEATURE_NAMES)
+    pd.testing.assert_frame_equal(table(Path("f.csv"))[names], features_of(archive)[names], check_exact=True)
+
+
+def test_another_ending_than_csv_or_parquet_is_a_usage_error(archive):
+    assert "f.txt must end in .parquet or .csv" in error_of("features", archive, "--output", "f.txt", code=2)
+    assert not Path("f.txt").exists()
+
+
+def test_triggers_without_image_are_points_only_where_asked_for(archive):
+    images, everything = features_of(archive), features_of(archive, "--triggers", "all")
+    assert (images["n_points"] == images["n_images"]).all()
+    assert (everything["n_points"] == everything["n_rows"]).all()
+    assert (everything["n_rows"] > everything["n_images"]).any()
+
+
+def test_the_aspect_ratio_divides_x(archive):
+    plain, scaled = features_of(archive, "--aspect-ratio", 1), features_of(archive, "--aspect-ratio", 4)
+    np.testing.assert_allclose(scaled["std_x"], plain["std_x"] / 4, rtol=1e-12)
+    pd.testing.assert_series_equal(scaled["std_y"], plain["std_y"])
+
+
+@pytest.mark.parametrize(
+    "division", [("--n-jobs", 1), ("--n-jobs", 3, "--chunk-size", 2), ("--chunk-size", 1)], ids=str
+)
+def test_rows_do_not_depend_on_how_the_work_is_divided(archive, division):
+    pd.testing.assert_frame_equal(features_of(archive, *division), features_of(archive))
+
+
+# Ids
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{PIDS[3]}\n{PIDS[1]}\n",
+        f"{PIDS[3]}\n{PIDS[1]}",
+        f"{PIDS[3]}\r\n{PIDS[1]}\r\n",
+        f"\n  {PIDS[3]}\t\n \n\n{PIDS[1]} \n\n",
+        f"\ufeff{PIDS[3]}\n{PIDS[1]}\n",
+        f"{PIDS[3]}\n{PIDS[1]}\n{PIDS[3]}\n",
+    ],
+    ids=["plain", "no last newline", "CRLF", "spaces and blank lines", "byte order mark", "an id twice"],
+)
+def test_ids_are_read_one_a_line_whatever_program_wrote_them(archive, content):
+    found = features_of(archive, "--id-file", written("ids.txt", content))
+    assert found.index.tolist() == [PIDS[3], PIDS[1]]
+    assert found["status"].tolist() == ["ok", "ok"]
+
+
+def test_an_id_that_is_not_there_or_is_none_is_a_row_with_its_reason(archive, model):
+    ids = written("ids.txt", f"{UNKNOWN}\n{PIDS[0]}\nscores, all\nD20231301T000000_IFCB1\n")
+    found = scores_of(archive, model, "--id-file", ids)
+    assert found.index.tolist() == [PIDS[0], UNKNOWN, "D20231301T000000_IFCB1", "scores, all"]
+    assert found["status"].tolist() == ["ok", "not_found", "not_found", "not_found"]
+    assert found["verdict"].tolist()[1:] == ["unscored"] * 3
+    assert found["anomaly_score"].isna().tolist() == [False, True, True, True]
+    assert found.loc[UNKNOWN, "reason"] == f"no such bin in {archive}"
+    assert found.loc["scores, all", "reason"].startswith("'scores, all' is not a bin identifier; expected D")
+    assert "names no real date" in found.loc["D20231301T000000_IFCB1", "reason"]
+
+
+def test_an_id_file_without_ids_gives_an_empty_table_not_all_bins(archive):
+    assert features_of(archive, "--id-file", written("ids.txt", "\n \n")).empty
+
+
+def test_only_the_bins_of_the_id_file_are_trained_on(archive):
+    ids = written("ids.txt", "".join(f"{pid}\n" for pid in [*PIDS[2:], *PIDS[2:], UNKNOWN, HEADER_ONLY]))
+    done("train", archive, "--id-file", ids)
+    card = read_model(Path("model.npz")).card
+    assert card.n_bins == 12
+    assert card.excluded == {"not_found": [UNKNOWN], "no_adc": [HEADER_ONLY]}
+
+
+@pytest.mark.parametrize("option", ["--id-file", "--config-file"])
+def test_a_file_that_is_no_text_is_named(archive, option):
+    path = written("picture.png", b"\x89PNG\xff\xfe\x00")
+    assert "picture.png is no text in UTF-8" in error_of("train", archive, option, path)
+
+
+# Training
+
+
+def test_training_says_what_it_made_and_writes_model_npz_here(archive):
+    result = done("train", archive)
+    card = read_model(Path("model.npz")).card
+    assert result.stdout == (
+        f"{card.model_id}: 14 bins, 27 features, threshold {card.threshold:.4f}, written to model.npz\n"
+    )
+    assert result.stderr == "1 of 15 bins have no features: 1 no_adc\n"
+    assert card.excluded == {"no_adc": [HEADER_ONLY]}
+    assert (card.feature_settings.triggers, card.feature_settings.aspect_ratio) == ("images", 1.36)
+    assert card.forest_settings.contamination == 0.02
+
+
+@pytest.mark.parametrize(
+    ("options", "forest"),
+    [
+        ((), {}),
+        (("--max-samples", "auto"), {}),
+        (("--max-samples", "256"), {"max_samples": 14}),
+        (("--max-samples", "6"), {"max_samples": 6}),
+        (("--max-samples", "0.5"), {"max_samples": 0.5}),
+        (("--max-features", "0.5"), {"max_features": 0.5}),
+        (("--contamination", "0.25"), {"contamination": 0.25}),
+    ],
+    ids=str,
+)
+def test_with_all_triggers_scores_are_those_of_scikit_learn_as_in_the_replaced_tool(archive, options, forest):
+    done("train", archive, "--triggers", "all", "--model", "m.npz", *options)
+    matrix = matrix_of(archive, FEATURE_NAMES, "--triggers", "all")
+    expected = IsolationForest(random_state=42, **({"contamination": 0.02} | forest)).fit(matrix)
+    found = scores_of(archive, Path("m.npz")).sort_index().loc[PIDS]
+    np.testing.assert_allclose(found["anomaly_score"], expected.score_samples(matrix), rtol=0, atol=1e-12)
+    assert found["is_anomaly"].tolist() == (expected.predict(matrix) == -1).tolist()
+    np.testing.assert_allclose(found["threshold"], expected.offset_, rtol=0, atol=1e-12)
+
+
+def test_each_option_of_the_forest_changes_the_scores_but_contamination_moves_none(archive, model):
+    default = scores_of(archive, model)
+    for options in (("--max-samples", 6), ("--max-features", 0.5), ("--triggers", "all")):
+        done("train", archive, "--model", "m.npz", *options)
+        assert (scores_of(archive, Path("m.npz"))["anomaly_score"] - default["anomaly_score"]).abs().max() > 1e-6
+    done("train", archive, "--model", "m.npz", "--contamination", 0.5)
+    half = scores_of(archive, Path("m.npz"))
+    pd.testing.assert_series_equal(half["anomaly_score"], default["anomaly_score"], check_exact=True)
+    assert (half["verdict"] == "anomaly").sum() == 7
+    assert (default["verdict"] == "anomaly").sum() == 1
+
+
+@pytest.mark.parametrize("way", ["--config", "--config-file"])
+def test_the_selected_features_are_trained_on_and_found_again_by_score(archive, way):
+    selection = "temporal:\n  t_y_var: false\nspatial_stats: {mean_x: false, mean_y: true}\n"
+    done("train", archive, "--model", "m.npz", way, selection if way == "--config" else written("f.yaml", selection))
+    names = [name for name in FEATURE_NAMES if name not in ("t_y_var", "mean_x")]
+    assert read_model(Path("m.npz")).card.feature_names == tuple(names)
+    matrix = matrix_of(archive, names)
+    expected = IsolationForest(random_state=42).fit(matrix).score_samples(matrix)
+    found = scores_of(archive, Path("m.npz")).sort_index().loc[PIDS, "anomaly_score"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    same = scores_of(archive, Path("m.npz"), "--config", selection).sort_index().loc[PIDS, "anomaly_score"]
+    pd.testing.assert_series_equal(same, found)
+
+
+def test_too_few_bins_to_train_on_write_no_model(archive):
+    ids = written("ids.txt", "\n".join(PIDS[:9]))
+    message = error_of("train", archive, "--id-file", ids)
+    assert "9 bins with features to train on, at least 10 are needed" in message
+    assert not Path("model.npz").exists()
+
+
+# Scoring
+
+
+def test_scores_begin_with_pid_and_score_and_the_most_anomalous_bin(archive, model):
+    result = done("score", archive, "--model", model)
+    lines = Path("scores.csv").read_text().splitlines()
+    assert lines[0].startswith("pid,anomaly_score,")
+    assert set(lines[0].split(",")) == set(BIN_SCORES.schema.names)
+    assert lines[-1].startswith(f"{HEADER_ONLY},,IFCB134,")
+    assert lines[-1].endswith(",no_adc,the .adc file is missing")
+    found = table(Path("scores.csv"))
+    scored = found["anomaly_score"].iloc[:-1]
+    assert scored.is_monotonic_increasing
+    assert scored.between(-1, 0).all()
+    threshold = found["threshold"].iloc[0]
+    assert result.stdout == f"15 bins, 1 below the threshold {threshold:.4f}: scores.csv\n"
+    assert found["verdict"].value_counts().to_dict() == {"ok": 13, "anomaly": 1, "unscored": 1}
+
+
+def test_a_parquet_file_of_scores_holds_the_same(archive, model):
+    done("score", archive, "--model", model, "--output", "s.parquet")
+    names = ["anomaly_score", "percentile", "threshold"]
+    pd.testing.assert_frame_equal(table(Path("s.parquet"))[names], scores_of(archive, model)[names], check_exact=True)
+
+
+def test_score_makes_features_as_the_model_had_them(archive):
+    done("train", archive, "--model", "m.npz", "--triggers", "all", "--aspect-ratio", 1)
+    implied = scores_of(archive, Path("m.npz"))
+    asked = scores_of(archive, Path("m.npz"), "--triggers", "all", "--aspect-ratio", 1)
+    pd.testing.assert_frame_equal(implied, asked)
+
+
+@pytest.mark.parametrize("options", [("--triggers", "all"), ("--aspect-ratio", 1.0), ("--aspect-ratio", 1.35)], ids=str)
+def test_score_refuses_settings_that_are_not_the_models(archive, model, options):
+    message = error_of("score", archive, "--model", model, "--output", "s.csv", *options)
+    assert "was trained with triggers=images, aspect ratio 1.36" in message
+    assert "train a new model" in message
+    assert not Path("s.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "score", "features", "convert-model"])
+@pytest.mark.parametrize("ratio", ["0", "-1", "nan", "inf", "wide"])
+def test_an_aspect_ratio_that_makes_no_sense_is_a_usage_error(archive, model, command, ratio):
+    # 0 was silently taken for the model's, the others ended in a traceback.
+    pickled = written("c.pkl", b"")
+    arguments = {
+        "train": (archive,),
+        "score": (archive, "--model", model),
+        "features": (archive, "--output", "f.csv"),
+        "convert-model": (pickled, "m.npz", "--triggers", "all", "--yes"),
+    }[command]
+    message = error_of(command, *arguments, "--aspect-ratio", ratio, code=2)
+    assert "--aspect-ratio" in message
+    assert {path.name for path in Path().iterdir()} == {"c.pkl"}
+
+
+def test_score_refuses_a_selection_that_is_not_the_models(archive, model):
+    message = error_of("score", archive, "--model", model, "--config", "{temporal: {t_y_var: false}}")
+    assert f"{model} was trained on other features than selected; leave the selection out" in message
+    assert not Path("scores.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage", b"PK\x03\x04 no zip", pickle.dumps({"a": 1}), "pickled forest"],
+    ids=["empty", "garbage", "zip", "pickle", "forest"],
+)
+def test_score_refuses_what_is_no_model_and_unpickles_nothing(archive, content, monkeypatch):
+    if content == "pickled forest":
+        content = pickle.dumps(their_forest(np.random.default_rng(0).normal(size=(20, 26))))
+
+    def refuse(*arguments, **options):
+        pytest.fail("score unpickled a file")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    message = error_of("score", archive, "--model", written("classifier.pkl", content))
+    assert message.startswith("Error: classifier.pkl: the file is no model of this program")
+    assert "'ifcb-flow convert-model'" in message
+
+
+def test_a_damaged_model_is_named(archive, model):
+    cut = written("cut.npz", model.read_bytes()[:-500])
+    assert "cut.npz: the" in error_of("score", archive, "--model", cut)
+
+
+def test_a_model_that_is_not_there_is_a_usage_error(archive):
+    for arguments in ((), ("--model", "model.npz")):
+        message = error_of("score", archive, *arguments, code=2)
+        assert "'--model': File 'model.npz' does not exist" in message
+
+
+# Settings that make no sense
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--n-jobs", "0"), 2, "--n-jobs: must not be 0"),
+        (("--n-jobs", "two"), 2, "'--n-jobs'"),
+        (("--chunk-size", "0"), 2, "'--chunk-size'"),
+        (("--contamination", "0"), 2, "'--contamination'"),
+        (("--contamination", "0.6"), 2, "'--contamination'"),
+        (("--contamination", "nan"), 1, "contamination must be above 0"),
+        (("--max-samples", "some"), 2, "--max-samples"),
+        (("--max-samples", "0"), 2, "--max-samples"),
+        (("--max-samples", "1.5"), 2, "--max-samples"),
+        (("--max-samples", "nan"), 2, "--max-samples"),
+        (("--max-samples", "0.01"), 1, "max_samples is 0.01, which of 14 bins is not one: raise it"),
+        (("--max-features", "0"), 2, "'--max-features'"),
+        (("--max-features", "2"), 2, "'--max-features'"),
+        (("--max-features", "nan"), 1, "max_features must be a count or a share"),
+        (("--triggers", "some"), 2, "'--triggers'"),
+        (("--reader", "other"), 2, "'--reader'"),
+        (("--id-file", "nowhere.txt"), 2, "'--id-file'"),
+        (("--config-file", "nowhere.yaml"), 2, "'--config-file'"),
+        (("--config", "{edges: {}}"), 1, "unknown feature family 'edges'; known: clipping_detection"),
+        (("--config", "{temporal: {t_y: true}}"), 1, "unknown feature 't_y' in family 'temporal'; known: t_y_var"),
+        (("--config", "{temporal: {t_y_var: 2}}"), 1, "temporal.t_y_var must be true or false, not 2"),
+        (("--config", "{temporal: ["), 1, "the feature selection is no valid YAML: while parsing"),
+        (("--config", "{}", "--config-file", os.devnull), 2, "give --config or --config-file, not both"),
+        (("--colour", "red"), 2, "No such option"),
+    ],
+    ids=str,
+)
+def test_a_setting_that_makes_no_sense_is_named_and_no_model_written(archive, options, code, message):
+    assert message in error_of("train", archive, *options, code=code)
+    assert not Path("model.npz").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "score", "features"])
+def test_a_data_directory_that_is_not_there_is_a_usage_error(command, tmp_path, model):
+    file = written("file.txt", "")
+    for path, problem in ((tmp_path / "nowhere", "does not exist"), (file, "is a file")):
+        output = ("--output", "f.csv") if command == "features" else ("--model", model)
+        assert problem in error_of(command, path, *output, code=2)
+
+
+@pytest.mark.parametrize("arguments", [("train",), ("features", "."), ("compare", "a.csv"), ("unknown",)], ids=str)
+def test_missing_arguments_and_unknown_commands_are_usage_errors(arguments):
+    assert run(*arguments).exit_code == 2
+
+
+def test_an_empty_directory_trains_nothing_and_scores_as_an_empty_table(tmp_path, model):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "0 bins with features to train on, at least 10 are needed" in error_of("train", empty)
+    assert not Path("model.npz").exists()
+    found = scores_of(empty, model)
+    assert found.empty
+    assert list(found.columns[:1]) == ["anomaly_score"]
+    for name in ("f.csv", "f.parquet"):
+        assert done("features", empty, "--output", name).stdout == f"0 bins: {name}\n"
+        assert ["pid", *table(Path(name)).columns] == BIN_FEATURES.schema.names
+
+
+# Archives
+
+
+def names_found(root: Path, *options: object) -> set[str]:
+    return set(features_of(root, *options).index)
+
+
+def test_excluding_directories_replaces_the_usual_ones(tmp_path):
+    folders = {"good": PIDS[0], "beads": PIDS[2], "skip": PIDS[4], "deep/BEADS": PIDS[6], "mine": PIDS[8]}
+    for folder, pid in folders.items():
+        write_bin(simulate_bin(pid, mean_triggers=60), tmp_path / "data" / folder)
+    root = tmp_path / "data"
+    assert names_found(root) == {PIDS[0], PIDS[8]}
+    assert names_found(root, "--exclude", "mine") == {PIDS[0], PIDS[2], PIDS[4], PIDS[6]}
+    assert names_found(root, "--exclude", "mine", "--exclude", "beads") == {PIDS[0], PIDS[4]}
+    assert names_found(root, "--exclude", "") == set(folders.values())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ifcb") is not None, reason="pyifcb is installed")
+def test_the_reader_pyifcb_without_pyifcb_is_a_clear_error(archive):
+    for n_jobs in (1, 2):
+        message = error_of("features", archive, "--reader", "pyifcb", "--output", "f.csv", "--n-jobs", n_jobs)
+        assert "pyifcb cannot be imported" in message
+        assert "pip install 'ifcb-flow-pipeline[pyifcb]'" in message
+    assert not Path("f.csv").exists()
+
+
+# Output
+
+
+def writing_commands(archive: Path, model: Path) -> dict[str, tuple[object, ...]]:
+    """The commands that write a file, which comes last."""
+    Path("c.pkl").write_bytes(pickle.dumps(their_forest(np.random.default_rng(0).normal(size=(20, 26)))))
+    Path("a.csv").write_text("pid,anomaly_score\na,-0.5\n")
+    return {
+        "train": ("train", archive, "--model"),
+        "score": ("score", archive, "--model", model, "--output"),
+        "features.csv": ("features", archive, "--output"),
+        "features.parquet": ("features", archive, "--output"),
+        "compare": ("compare", "a.csv", "a.csv", "--output"),
+        "convert-model": ("convert-model", "c.pkl", "--triggers", "all", "--yes"),
+    }
+
+
+WRITING = ["train", "score", "features.csv", "features.parquet", "compare", "convert-model"]
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_output_goes_into_directories_that_are_not_there_yet(archive, model, name, tmp_path):
+    output = tmp_path / "new" / "deep" / f"out.{name.rpartition('.')[2]}"
+    done(*writing_commands(archive, model)[name], output)
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+    assert output.stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_output_that_cannot_be_written_is_named(archive, model, name, tmp_path):
+    written("file", "no directory")
+    output = tmp_path / "file" / f"out.{name.rpartition('.')[2]}"
+    message = error_of(*writing_commands(archive, model)[name], output)
+    assert f"cannot write {output}: " in message
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(archive, model, name, tmp_path, monkeypatch):
+    output = tmp_path / "out" / f"out.{name.rpartition('.')[2]}"
+    output.parent.mkdir()
+    output.write_text("old")
+    arguments = writing_commands(archive, model)[name]
+    begun = []
+
+    def full(target: Path) -> None:
+        begun.append(target)
+        Path(target).write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", lambda _frame, path, **_: full(path))
+    monkeypatch.setattr(pq, "write_table", lambda _rows, path, **_: full(path))
+    monkeypatch.setattr(Path, "write_bytes", lambda path, _content: full(path))
+    message = error_of(*arguments, output)
+    assert message == f"Error: cannot write {output}: No space left on device"
+    assert output.read_text() == "old"
+    assert len(begun) == 1
+    assert list(output.parent.iterdir()) == [output]
+
+
+# Comparing
+
+
+def test_comparing_writes_a_picture_and_prints_a_table(archive, model):
+    done("score", archive, "--model", model, "--output", "ours.csv")
+    theirs = written("theirs.csv", "pid,anomaly_score\na,-0.6000\nb,-0.4000\nc,nan\n")
+    result = done("compare", theirs, "ours.csv", "--output", "plot.png")
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["theirs", "ours"]
+    assert lines[1].split() == ["bins", "3", "15"]
+    assert lines[2].split() == ["scored", "2", "14"]
+    assert lines[3].split()[:2] == ["mean", "-0.5000"]
+    assert result.stderr == ""
+    assert Path("plot.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    named = done("compare", theirs, theirs, "--output", "plot.png", "--name1", "2022", "--name2", "2023")
+    assert named.stdout.splitlines()[0].split() == ["2022", "2023"]
+
+
+def test_comparing_what_is_no_score_file_names_it_and_draws_nothing():
+    good = written("good.csv", "pid,anomaly_score\na,-0.6\n")
+    bad = written("bad.csv", "pid,score\na,-0.6\n")
+    message = error_of("compare", good, bad, "--output", "plot.png")
+    assert "bad.csv is no score table, a CSV with a numeric column anomaly_score" in message
+    assert "'--output'" in error_of("compare", good, good, code=2)
+    assert "nowhere.csv" in error_of("compare", good, "nowhere.csv", "--output", "plot.png", code=2)
+    assert not Path("plot.png").exists()
+
+
+# Models of ifcb-flow-metric
+
+
+def their_forest(matrix: np.ndarray) -> IsolationForest:
+    """A forest as ifcb-flow-metric fits and labels it before it pickles it."""
+    forest = IsolationForest(contamination=0.1, random_state=42, max_samples="auto", max_features=1.0).fit(matrix)
+    forest.feature_names_ = list(THEIR_NAMES)
+    return forest
+
+
+def test_a_converted_model_scores_as_the_pickled_forest(archive):
+    matrix = matrix_of(archive, THEIR_NAMES, "--triggers", "all", "--aspect-ratio", 1.2)
+    forest = their_forest(matrix)
+    pickled = written("classifier.pkl", pickle.dumps(forest))
+    result = done("convert-model", pickled, "m.npz", "--triggers", "all", "--aspect-ratio", 1.2, "--yes")
+    assert result.stderr.startswith("Warning: reading classifier.pkl runs whatever is in it.")
+    assert "trusted?" not in result.stderr
+    card = read_model(Path("m.npz")).card
+    assert result.stdout == f"{card.model_id}: 26 features, written to m.npz\n"
+    found = scores_of(archive, Path("m.npz")).sort_index()
+    np.testing.assert_allclose(found.loc[PIDS, "anomaly_score"], forest.score_samples(matrix), rtol=0, atol=1e-12)
+    assert found.loc[PIDS, "is_anomaly"].tolist() == (forest.predict(matrix) == -1).tolist()
+    assert found["percentile"].isna().all()
+
+
+@pytest.mark.parametrize("answer", [None, "", "n\n", "\n", "perhaps\nn\n"], ids=repr)
+def test_a_pickle_is_not_read_before_it_is_said_to_be_trusted(answer):
+    result = run("convert-model", written("c.pkl", Bomb.pickled()), "m.npz", "--triggers", "all", answer=answer)
+    assert result.exit_code == 1
+    assert "Warning: reading c.pkl runs whatever is in it" in result.stderr
+    assert result.stdout == ""
+    assert [path.name for path in Path().iterdir()] == ["c.pkl"]
+
+
+def test_a_pickle_that_is_said_to_be_trusted_is_read():
+    pickled = written("c.pkl", pickle.dumps(their_forest(np.random.default_rng(0).normal(size=(20, 26)))))
+    result = done("convert-model", pickled, "m.npz", "--triggers", "images", answer="y\n")
+    assert "Is it trusted? [y/N]:" in result.stderr
+    assert read_model(Path("m.npz")).card.feature_settings.triggers == "images"
+    # The same question leads to the bomb, so that the test above can fail.
+    assert run("convert-model", written("b.pkl", Bomb.pickled()), "n.npz", "--triggers", "all", "--yes").exit_code == 1
+    assert Path("exploded").exists()
+
+
+class Bomb:
+    """What runs when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("exploded"),)
+
+    @classmethod
+    def pickled(cls) -> bytes:
+        return pickle.dumps(cls())
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({"a": 1}), pickle.dumps(IsolationForest())])
+def test_a_pickle_that_holds_no_forest_is_an_error(content):
+    message = error_of("convert-model", written("c.pkl", content), "m.npz", "--triggers", "all", "--yes")
+    assert "the pickle" in message
+    assert not Path("m.npz").exists()
+
+
+def test_how_the_features_of_a_pickle_were_made_must_be_said():
+    assert "Missing option '--triggers'" in run("convert-model", written("c.pkl", b""), "m.npz").stderr
+
+
+# Demo and serving, whose own tests are elsewhere
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    made = []
+    monkeypatch.setattr(demo, "prepare", lambda _environment, _echo: made.append("prepare") or "settings")
+    monkeypatch.setattr(demo, "run", lambda settings, _echo: made.append(("run", settings)))
+    monkeypatch.setattr(
+        serving, "serve_until_stopped", lambda settings, *ports: made.append(("serve", settings, *ports[:2]))
+    )
+    return made
+
+
+def test_the_demo_runs_and_then_serves_unless_told_not_to(calls):
+    done("demo", "--no-serve")
+    assert calls == ["prepare", ("run", "settings")]
+    calls.clear()
+    done("demo", "--dagster-port", 3456)
+    assert calls == ["prepare", ("run", "settings"), ("serve", "settings", 3456, 8501)]
+
+
+def test_serve_takes_its_settings_from_the_environment(calls, monkeypatch, tmp_path):
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    done("serve", "--app-port", 8888)
+    ((what, settings, *ports),) = calls
+    assert (what, settings.home, ports) == ("serve", tmp_path / "home", [3000, 8888])
+    monkeypatch.setenv("IFCB_READER", "other")
+    assert "IFCB_READER" in error_of("serve")
+
+
+# As a program
+
+
+PROGRAM = [sys.executable, "-c", "from ifcb_flow_pipeline.cli import main; main(prog_name='ifcb-flow')"]
+
+
+def test_errors_leave_the_program_on_stderr_with_their_exit_code(model, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for arguments, code in ((["train", "empty"], 1), (["train", "nowhere"], 2)):
+        ended = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, check=False)
+        assert ended.returncode == code
+        assert ended.stdout == ""
+        assert ended.stderr.splitlines()[-1].startswith("Error: ")
+        assert "Traceback" not in ended.stderr
+
+
+def test_progress_goes_to_the_terminal_and_not_to_stdout(archive):
+    terminal, their_end = pty.openpty()
+    termios.tcsetwinsize(their_end, (24, 100))
+    try:
+        arguments = [*PROGRAM, "features", str(archive), "--output", "f.csv", "--chunk-size", "5"]
+        ended = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=their_end, text=True, check=True)
+        shown = os.read(terminal, 100_000).decode()
+    finally:
+        os.close(terminal)
+        os.close(their_end)
+    assert ended.stdout == "15 bins: f.csv\n"
+    assert "Reading bins" in shown
+    assert "15" in shown
+    assert "1 of 15 bins have no features" in shown
+
+
+@pytest.mark.parametrize("n_jobs", ["1", "2"])
+def test_ctrl_c_leaves_the_old_file_and_a_code_that_is_not_zero(tmp_path, n_jobs):
+    root, output = tmp_path / "archive", tmp_path / "out" / "f.csv"
+    root.mkdir()
+    output.parent.mkdir()
+    output.write_text("old")
+    # Reading a pipe takes until its other end is closed: so long the program is at work.
+    pipe = root / f"{PIDS[0]}.adc"
+    os.mkfifo(pipe)
+    arguments = [*PROGRAM, "features", str(root), "--output", str(output), "--n-jobs", n_jobs]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        try:
+            other_end = when_read(pipe, program)
+            program.send_signal(signal.SIGINT)
+            os.close(other_end)
+            stdout, stderr = program.communicate(timeout=60)
+        finally:
+            program.kill()
+    assert program.returncode == 1
+    assert stdout == ""
+    assert stderr.split() == ["Aborted!"]
+    assert output.read_text() == "old"
+    assert list(output.parent.iterdir()) == [output]
+
+
+def when_read(pipe: Path, program: subprocess.Popen) -> int:
+    """The writing end of a pipe, as soon as the program reads it."""
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(timeout=0.05)
+            pytest.fail(f"the program ended: {program.communicate()}")
+
+
+# Real bins
+
+
+@pytest.mark.samples
+def test_the_real_bins_give_the_statuses_that_their_files_deserve(samples):
+    found = features_of(samples / "archive")
+    assert len(found) == 25
+    by_status = {status: set(rows.index) for status, rows in found.groupby("status")}
+    assert {status: len(pids) for status, pids in by_status.items()} == {"ok": 16, "too_few_points": 5, "no_adc": 4}
+    assert all(pid.startswith("IFCB1_2006_") for pid in by_status["no_adc"])
+    assert found.loc["D20130526T095207_IFCB013", "reason"].startswith("19 images, features need 30")
+
+
+@pytest.mark.samples
+@pytest.mark.parametrize(
+    ("triggers", "golden"), [("images", "features_images_only.csv"), ("all", "features_all_triggers.csv")]
+)
+def test_the_real_bins_have_the_features_that_the_replaced_tool_gives_them(samples, samples_golden, triggers, golden):
+    expected = pd.read_csv(samples_golden / golden).set_index("pid")
+    found = features_of(samples / "archive", "--triggers", triggers)
+    assert set(expected.index) == set(found.index[found["status"] != "no_adc"])
+    assert len(expected) == 21
+    names = [name for name in FEATURE_NAMES if name in expected.columns]
+    assert len(names) >= 26
+    for pid, row in expected.iterrows():
+        assert found.loc[pid, "n_points"] == row["n_points"]
+        if found.loc[pid, "status"] == "ok":
+            assert_same_features(found.loc[pid, names].to_dict(), row[names].to_dict())
+        else:
+            assert found.loc[pid, "status"] == "too_few_points"
+            assert row[names].isna().all()
+
+
+@pytest.mark.samples
+def test_odd_files_are_rows_with_their_reasons(samples, model):
+    odd = samples / "odd"
+    usual = scores_of(odd, model)
+    assert usual["status"].value_counts().to_dict() == {"empty": 3, "too_few_points": 1}
+    everything = scores_of(odd, model, "--exclude", "")
+    assert set(everything.index) - set(usual.index) == {"IFCB5_2006_001_121212"}
+    assert everything["status"].value_counts().to_dict() == {"empty": 4, "too_few_points": 1}
+    assert everything.loc["D20150411T205456_IFCB012", "reason"] == "the .adc file has no lines"
+    assert everything["reason"].str.len().gt(0).all()
+    assert everything["anomaly_score"].isna().all()

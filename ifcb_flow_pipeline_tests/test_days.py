@@ -1,0 +1,553 @@
+"""The steps of a day, from an archive in a folder to scores: no bin vanishes, and each says how it went."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ifcb_flow_pipeline import days
+from ifcb_flow_pipeline.days import MissingInputError, TrainingWindow
+from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelError
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.store.archive import Archive
+from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
+from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, STATUSES, TABLES
+
+DAY = date(2023, 8, 10)
+NOW = datetime(2023, 9, 2, tzinfo=UTC)
+CREATED = datetime(2023, 9, 2, 12, tzinfo=UTC)
+SETTINGS = FeatureSettings()
+SMALL = ForestSettings(0.1, n_estimators=5)
+EVERYTHING = TrainingWindow()
+
+
+def pid(hour: int, day: date = DAY, instrument: str = "IFCB134") -> str:
+    return f"D{day:%Y%m%d}T{hour:02}0000_{instrument}"
+
+
+def adc_bytes(seed: int, n: int = 60) -> bytes:
+    """A v2 .adc file of n triggers, one in six of them without image."""
+    rng = np.random.default_rng(seed)
+    lines = []
+    for i in range(1, n + 1):
+        x, y = rng.integers(0, 1300), int(rng.normal(500, 90))
+        place = "0,0,0,0" if i % 6 == 0 else f"{x},{y},40,30"
+        lines.append(f"{i},{i / 8},1,2,3,4,5,6,7,8,12.5,{i / 8},{i / 8},{place},{i * 1200},0,0,0,0,{i / 4},0.5\n")
+    return "".join(lines).encode()
+
+
+@dataclass(frozen=True)
+class Site:
+    """An archive of one instrument or more, and the tables made of it."""
+
+    archive: Archive
+    tables: DailyTables
+
+    def put(self, name: str, content: bytes, folder: str = "", age: timedelta = timedelta(days=1)) -> Path:
+        path = self.archive.root / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        written = (NOW - age).timestamp()
+        os.utime(path, (written, written))
+        return path
+
+    def put_bin(
+        self, name: str, adc: bytes | None = None, folder: str = "", age: timedelta = timedelta(days=1)
+    ) -> None:
+        self.put(f"{name}.adc", adc_bytes(int(name[10:12])) if adc is None else adc, folder, age)
+        self.put(f"{name}.hdr", b"temperature: 21.5\n", folder, age)
+
+    def make(self, day: date = DAY, model: Model | None = None) -> None:
+        days.write_inventory(self.tables, self.archive, self.archive.scan(), day)
+        days.write_clouds(self.tables, self.archive, day)
+        days.write_features(self.tables, SETTINGS, day)
+        if model:
+            days.write_scores(self.tables, model, day)
+
+    def rows(self, table, day: date = DAY) -> dict[str, dict]:
+        read = self.tables.read(table, day)
+        found = {row["pid"]: row for row in read.to_pylist()}
+        assert len(found) == read.num_rows
+        return found
+
+    def train(self, window: TrainingWindow = EVERYTHING, settings: FeatureSettings = SETTINGS) -> Model:
+        return days.train(self.tables, window, FEATURE_NAMES, settings, SMALL, CREATED)
+
+    def files(self) -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in self.tables.root.rglob("*.parquet")}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """An empty archive on 2 September 2023."""
+    monkeypatch.setattr(Archive, "now", lambda _: NOW)
+    (tmp_path / "archive").mkdir()
+    return Site(Archive(tmp_path / "archive"), DailyTables(tmp_path / "tables"))
+
+
+@pytest.fixture
+def full(site: Site) -> Site:
+    """A day of fourteen good bins, made up to its features."""
+    for hour in range(14):
+        site.put_bin(pid(hour))
+    site.make()
+    return site
+
+
+#: What a bin of each kind looks like in the archive, and what every table says of it.
+KINDS: dict[str, tuple[Callable[[Site, str], object], str, str]] = {
+    "good": (lambda site, name: site.put_bin(name), "ok", ""),
+    "small": (lambda site, name: site.put_bin(name, adc_bytes(1, n=34)), "too_few_points", "29 images"),
+    "few": (lambda site, name: site.put_bin(name, adc_bytes(1, n=12)), "too_few_points", "10 images, features need 30"),
+    "empty": (lambda site, name: site.put_bin(name, b""), "empty", "the .adc file has no lines"),
+    "garbage": (
+        lambda site, name: site.put_bin(name, b"\x00garbage\n"),
+        "unreadable",
+        "1 of 1 ADC lines unusable: line 1",
+    ),
+    "cut": (lambda site, name: site.put_bin(name, adc_bytes(2) + b"61,7.6"), "ok", "line 61 is cut off after 2"),
+    "no adc": (lambda site, name: site.put(f"{name}.hdr", b""), "no_adc", "the .adc file is missing"),
+    "no hdr": (lambda site, name: site.put(f"{name}.adc", adc_bytes(3)), "ok", "the .hdr file is missing"),
+    "fresh": (lambda site, name: site.put_bin(name, age=timedelta(seconds=10)), "unsettled", "less than 120 s ago"),
+    "misplaced": (lambda site, name: site.put_bin(name, folder="D20230101"), "misplaced", "lies in D20230101"),
+    "twice": (
+        lambda site, name: (site.put_bin(name, folder="D20230810"), site.put_bin(name, folder="copy")),
+        "ok",
+        "2 copies, took D20230810",
+    ),
+    "older schema": (
+        lambda site, _: site.put("IFCB5_2023_222_235959.adc", b"1,2,0,0,0,0,0,0,0,100,200,30,40,1,0\n" * 40),
+        "ok",
+        "the .hdr file is missing",
+    ),
+}
+
+
+def put_all_kinds(site: Site) -> dict[str, tuple[str, str]]:
+    """A bin of each kind. Returns status and reason by pid."""
+    expected = {}
+    for hour, (kind, (put, status, reason)) in enumerate(KINDS.items()):
+        name = "IFCB5_2023_222_235959" if kind == "older schema" else pid(hour)
+        put(site, name)
+        expected[name] = (status, reason)
+    return expected
+
+
+# No bin vanishes
+
+
+def test_every_bin_is_in_every_table_with_its_status_and_reason(site):
+    expected = put_all_kinds(site)
+    model = trained_elsewhere(site)
+    site.make(DAY, model)
+    entries = {entry.pid: asdict(entry) for entry in CloudTables(site.tables).entries(DAY)}
+    for found in (site.rows(BIN_FEATURES), site.rows(BIN_SCORES)):
+        assert {name: row["status"] for name, row in found.items()} == {n: s for n, (s, _) in expected.items()}
+        for name, (_, reason) in expected.items():
+            assert reason in found[name]["reason"], name
+            assert bool(reason) == bool(found[name]["reason"])
+    assert set(entries) == set(site.rows(RAW_BINS)) == set(expected)
+    for name, entry in entries.items():
+        # Too few points is what features say of a cloud that was read.
+        status = expected[name][0]
+        assert entry["status"] == ("ok" if status == "too_few_points" else status)
+    used = {status for status, _ in expected.values()}
+    assert used == set(STATUSES) - {"not_found"}
+
+
+def test_the_inventory_says_what_listing_alone_can_say(site):
+    expected = put_all_kinds(site)
+    site.make()
+    inventory = site.rows(RAW_BINS)
+    seen_when_read = ("too_few_points", "empty", "unreadable")
+    for name, (status, reason) in expected.items():
+        if status in seen_when_read:
+            assert (inventory[name]["status"], inventory[name]["reason"]) == ("ok", "")
+        else:
+            assert inventory[name]["status"] == status
+            assert inventory[name]["reason"] in reason or reason in inventory[name]["reason"]
+
+
+def test_the_inventory_knows_files_sizes_times_and_copies(site):
+    site.put_bin(pid(0), b"", folder="D20230810")
+    site.put_bin(pid(0), b"", folder="copy")
+    site.put(f"{pid(1)}.roi", b"abc", age=timedelta(days=3))
+    site.make()
+    first, second = site.rows(RAW_BINS).values()
+    assert (first["adc_path"], first["roi_path"]) == (f"D20230810/{pid(0)}.adc", None)
+    assert (first["adc_bytes"], first["hdr_bytes"], first["roi_bytes"]) == (0, 18, None)
+    assert (first["copies"], first["complete"], first["schema"]) == (1, True, "v2")
+    assert first["start_time"] == datetime(2023, 8, 10, tzinfo=UTC)
+    assert (second["roi_bytes"], second["complete"], second["copies"]) == (3, False, 0)
+    assert second["modified"] == NOW - timedelta(days=3)
+
+
+def test_only_bins_with_status_ok_have_features_and_scores(site):
+    expected = put_all_kinds(site)
+    site.make(DAY, trained_elsewhere(site))
+    features, scores = site.rows(BIN_FEATURES), site.rows(BIN_SCORES)
+    for name, (status, _) in expected.items():
+        values = [features[name][feature] for feature in FEATURE_NAMES]
+        assert all(np.isfinite(values)) if status == "ok" else all(np.isnan(values))
+        assert np.isfinite(scores[name]["anomaly_score"]) == (status == "ok")
+        assert np.isfinite(scores[name]["percentile"]) == (status == "ok")
+        assert (scores[name]["is_anomaly"] is None) == (status != "ok")
+        assert (scores[name]["verdict"] == "unscored") == (status != "ok")
+
+
+def test_the_counts_of_a_bin_are_told(site):
+    site.put_bin(pid(0), adc_bytes(0, n=60) + b"cut\n")
+    site.make()
+    row = site.rows(BIN_FEATURES)[pid(0)]
+    assert (row["n_rows"], row["n_images"], row["n_points"], row["bad_lines"]) == (60, 50, 50, 1)
+
+
+def test_a_day_without_bins_has_empty_tables(site):
+    site.put_bin(pid(0))
+    other = date(2022, 1, 1)
+    site.make(other, trained_elsewhere(site))
+    for table in TABLES:
+        assert site.tables.read(table, other).schema.equals(table.schema)
+        assert site.tables.read(table, other).num_rows == 0
+        assert site.tables.provenance(table, other).signature == ""
+
+
+def test_bins_of_several_instruments_share_a_day(site):
+    for instrument in ("IFCB134", "IFCB9", "IFCB10"):
+        site.put_bin(pid(5, instrument=instrument))
+    site.put_bin(pid(5, DAY + timedelta(days=1)))
+    site.make()
+    assert sorted(row["instrument"] for row in site.rows(BIN_FEATURES).values()) == ["IFCB10", "IFCB134", "IFCB9"]
+
+
+def test_a_bin_that_vanishes_after_the_inventory_is_unreadable(site):
+    site.put_bin(pid(0))
+    site.put_bin(pid(1))
+    days.write_inventory(site.tables, site.archive, site.archive.scan(), DAY)
+    (site.archive.root / f"{pid(0)}.adc").unlink()
+    days.write_clouds(site.tables, site.archive, DAY)
+    rows = days.write_features(site.tables, SETTINGS, DAY).to_pylist()
+    assert [row["status"] for row in rows] == ["unreadable", "ok"]
+    assert rows[0]["reason"] == f"cannot read {pid(0)}.adc: No such file or directory"
+
+
+def test_a_directory_whose_name_is_no_text_costs_its_bins_and_not_the_day(site):
+    site.put_bin(pid(0))
+    site.put_bin(pid(1), folder=os.fsdecode(b"caf\xe9"))
+    site.make()
+    rows = site.rows(BIN_FEATURES)
+    assert {name: row["status"] for name, row in rows.items()} == {pid(0): "ok", pid(1): "unreadable"}
+    assert rows[pid(1)]["reason"].startswith(f"cannot read caf\\xe9/{pid(1)}.adc: ")
+
+
+# Again, and after changes
+
+
+def test_making_a_day_twice_gives_the_same_files(site):
+    put_all_kinds(site)
+    model = trained_elsewhere(site)
+    site.make(DAY, model)
+    before = site.files()
+    site.make(DAY, model)
+    assert site.files() == before
+    assert len(before) >= len(TABLES)
+
+
+def grow(site: Site) -> None:
+    site.put_bin(pid(0), adc_bytes(0, n=70))
+
+
+CHANGES: dict[str, Callable[[Site], object]] = {
+    "appears": lambda site: site.put_bin(pid(20)),
+    "grows": grow,
+    "disappears": lambda site: [path.unlink() for path in site.archive.root.glob(f"{pid(0)}.*")],
+    "gets its roi": lambda site: site.put(f"{pid(0)}.roi", b"7"),
+    "loses its header": lambda site: (site.archive.root / f"{pid(0)}.hdr").unlink(),
+    "is written anew": lambda site: site.put_bin(pid(0), age=timedelta(hours=1)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_bin_that_changes_changes_the_signature_of_every_table(full, change):
+    before = {table.name: full.tables.provenance(table, DAY).signature for table in TABLES[:3]}
+    assert len(set(before.values())) == 1
+    CHANGES[change](full)
+    full.make()
+    after = {table.name: full.tables.provenance(table, DAY).signature for table in TABLES[:3]}
+    assert len(set(after.values())) == 1
+    assert set(after.values()) != set(before.values())
+
+
+def test_a_bin_that_appears_is_in_the_tables_after_the_day_was_made_again(full):
+    CHANGES["appears"](full)
+    full.make()
+    assert set(full.rows(BIN_FEATURES)) == {*(pid(hour) for hour in range(14)), pid(20)}
+
+
+def test_a_bin_that_grows_has_new_features_and_the_others_their_old_ones(full):
+    before = full.rows(BIN_FEATURES)
+    CHANGES["grows"](full)
+    full.make()
+    after = full.rows(BIN_FEATURES)
+    assert (before[pid(0)]["n_rows"], after[pid(0)]["n_rows"]) == (60, 70)
+    assert after[pid(0)]["mean_x"] != before[pid(0)]["mean_x"]
+    assert {name: row for name, row in after.items() if name != pid(0)} == {
+        name: row for name, row in before.items() if name != pid(0)
+    }
+
+
+def test_a_bin_that_disappears_is_gone_from_all_tables(full):
+    CHANGES["disappears"](full)
+    full.make()
+    remaining = {pid(hour) for hour in range(1, 14)}
+    assert set(full.rows(RAW_BINS)) == set(full.rows(BIN_FEATURES)) == remaining
+    assert {entry.pid for entry in CloudTables(full.tables).entries(DAY)} == remaining
+
+
+def test_a_bin_that_settles_is_read_then(site, monkeypatch):
+    site.put_bin(pid(0))
+    site.put_bin(pid(1), age=timedelta(seconds=10))
+    site.make()
+    before = site.tables.provenance(BIN_FEATURES, DAY).signature
+    assert site.rows(BIN_FEATURES)[pid(1)]["status"] == "unsettled"
+    monkeypatch.setattr(Archive, "now", lambda _: NOW + timedelta(hours=1))
+    site.make()
+    assert site.rows(BIN_FEATURES)[pid(1)]["status"] == "ok"
+    assert site.tables.provenance(BIN_FEATURES, DAY).signature != before
+
+
+def test_a_bin_that_is_still_being_written_does_not_change_the_signature(full):
+    before = full.tables.provenance(RAW_BINS, DAY).signature
+    full.put_bin(pid(20), age=timedelta(seconds=5))
+    full.make()
+    assert full.tables.provenance(RAW_BINS, DAY).signature == before
+    assert full.rows(BIN_FEATURES)[pid(20)]["status"] == "unsettled"
+
+
+def test_tables_say_what_their_values_depend_on(full):
+    model = full.train()
+    full.make(DAY, model)
+    assert full.tables.provenance(POINT_CLOUDS, DAY).made_of == {"reader": "native"}
+    assert full.tables.provenance(BIN_FEATURES, DAY).made_of == {"triggers": "images", "aspect_ratio": 1.36}
+    assert full.tables.provenance(BIN_SCORES, DAY).made_of == {"model_id": model.card.model_id}
+
+
+# Steps in order
+
+
+def test_each_step_names_the_table_that_it_misses(site):
+    site.put_bin(pid(0))
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("raw_bins", lambda: days.write_clouds(site.tables, site.archive, DAY)),
+        ("raw_bins", lambda: days.write_features(site.tables, SETTINGS, DAY)),
+        ("bin_features", lambda: days.write_scores(site.tables, trained_elsewhere(site), DAY)),
+    ]
+    for table, step in steps:
+        with pytest.raises(MissingInputError, match=f"{table} of 2023-08-10 is missing: materialize it first"):
+            step()
+    days.write_inventory(site.tables, site.archive, site.archive.scan(), DAY)
+    with pytest.raises(MissingInputError, match=r"point_clouds of 2023-08-10 are missing .*materialize"):
+        days.write_features(site.tables, SETTINGS, DAY)
+
+
+def test_features_are_not_made_of_clouds_that_are_older_than_the_inventory(full):
+    full.put_bin(pid(20))
+    days.write_inventory(full.tables, full.archive, full.archive.scan(), DAY)
+    with pytest.raises(MissingInputError, match=r"point_clouds of 2023-08-10 .*older than raw_bins: materialize"):
+        days.write_features(full.tables, SETTINGS, DAY)
+
+
+def test_a_bin_that_was_listed_after_the_clouds_were_made_is_in_the_features_as_listed(full):
+    full.put_bin(pid(20), age=timedelta(seconds=5))
+    full.put_bin(pid(21), folder="D20230101")
+    days.write_inventory(full.tables, full.archive, full.archive.scan(), DAY)
+    days.write_features(full.tables, SETTINGS, DAY)
+    rows = full.rows(BIN_FEATURES)
+    assert (rows[pid(20)]["status"], rows[pid(21)]["status"]) == ("unsettled", "misplaced")
+    assert len(rows) == 16
+
+
+def test_tables_of_another_version_are_refused_with_the_remedy(full, monkeypatch):
+    newer = replace(RAW_BINS, version=RAW_BINS.version + 1)
+    monkeypatch.setattr(days, "RAW_BINS", newer)
+    with pytest.raises(StoreError, match="materialize raw_bins of that day again"):
+        days.write_clouds(full.tables, full.archive, DAY)
+
+
+# Scores
+
+
+def trained_elsewhere(site: Site) -> Model:
+    """A model trained on fourteen good bins of another folder."""
+    home = site.archive.root.parent / "elsewhere"
+    other = Site(Archive(home / "archive"), DailyTables(home / "tables"))
+    for hour in range(14):
+        other.put_bin(pid(hour))
+    other.make()
+    return other.train()
+
+
+def test_scores_are_sorted_most_anomalous_first_and_unscored_bins_last_by_pid(site):
+    put_all_kinds(site)
+    for hour in range(12, 22):
+        site.put_bin(pid(hour))
+    model = trained_elsewhere(site)
+    site.make(DAY, model)
+    rows = site.tables.read(BIN_SCORES, DAY).to_pylist()
+    keys = [(np.isnan(row["anomaly_score"]), np.nan_to_num(row["anomaly_score"]), row["pid"]) for row in rows]
+    assert keys == sorted(keys)
+    assert {bool(unscored) for unscored, _, _ in keys} == {True, False}
+
+
+def test_bins_of_the_same_score_are_sorted_by_pid(full):
+    for hour in range(14, 20):
+        full.put_bin(pid(hour, instrument="IFCB9"), adc_bytes(0))
+    full.make(DAY, full.train())
+    rows = full.tables.read(BIN_SCORES, DAY).to_pylist()
+    same = [row["pid"] for row in rows if row["anomaly_score"] == full.rows(BIN_SCORES)[pid(0)]["anomaly_score"]]
+    assert same == sorted(same)
+    assert len(same) >= 7
+
+
+def test_a_score_is_that_of_the_model_with_its_threshold_and_verdict(full):
+    model = full.train()
+    full.make(DAY, model)
+    features, scores = full.rows(BIN_FEATURES), full.rows(BIN_SCORES)
+    names = list(features)
+    matrix = np.array([[features[name][feature] for feature in FEATURE_NAMES] for name in names])
+    expected = model.score(matrix)
+    for i, name in enumerate(names):
+        row = scores[name]
+        assert row["anomaly_score"] == expected.anomaly_score[i]
+        assert row["percentile"] == expected.percentile[i]
+        assert row["is_anomaly"] == expected.is_anomaly[i]
+        assert row["verdict"] == ("anomaly" if row["anomaly_score"] < model.card.threshold else "ok")
+        assert (row["threshold"], row["model_id"]) == (model.card.threshold, model.card.model_id)
+    assert {row["verdict"] for row in scores.values()} == {"ok", "anomaly"}
+
+
+def test_a_model_of_some_features_in_another_order_takes_them_by_name(full):
+    names = ("std_y", "mean_x")
+    model = days.train(full.tables, EVERYTHING, names, SETTINGS, SMALL, CREATED)
+    full.make(DAY, model)
+    rows = full.rows(BIN_FEATURES)
+    score = model.score(np.array([[rows[pid(3)][name] for name in names]])).anomaly_score[0]
+    assert full.rows(BIN_SCORES)[pid(3)]["anomaly_score"] == score
+
+
+def test_features_made_with_other_settings_than_the_model_are_not_scored(full):
+    model = full.train()
+    days.write_features(full.tables, FeatureSettings("all"), DAY)
+    with pytest.raises(ModelError, match=r"triggers=images.*triggers=all.*train a new model"):
+        days.write_scores(full.tables, model, DAY)
+    assert full.tables.read(BIN_SCORES, DAY) is None
+
+
+# Training
+
+
+def test_a_model_is_trained_on_the_good_bins_and_the_card_says_why_the_others_are_out(site):
+    expected = put_all_kinds(site)
+    for hour in range(12, 24):
+        site.put_bin(pid(hour))
+    site.make()
+    card = site.train().card
+    good = [name for name, (status, _) in expected.items() if status == "ok"]
+    assert card.n_bins == len(good) + 12
+    by_status: dict[str, list[str]] = {}
+    for name, (status, _) in sorted(expected.items()):
+        if status != "ok":
+            by_status.setdefault(status, []).append(name)
+    assert {status: sorted(names) for status, names in card.excluded.items()} == by_status
+    assert card.n_bins_by_instrument == {"IFCB134": card.n_bins - 1, "IFCB5": 1}
+    assert (card.first_day, card.last_day) == ("2023-08-10", "2023-08-10")
+    assert card.feature_names == FEATURE_NAMES
+    assert card.forest_settings == SMALL
+    assert card.versions == days.library_versions()
+
+
+def test_a_window_limits_days_and_instruments(full):
+    for offset, instrument in ((1, "IFCB9"), (2, "IFCB134")):
+        day = DAY + timedelta(days=offset)
+        for hour in range(12):
+            full.put_bin(pid(hour, day, instrument))
+        full.make(day)
+    assert full.train().card.n_bins == 38
+    assert full.train(TrainingWindow(first=DAY + timedelta(days=1))).card.n_bins == 24
+    assert full.train(TrainingWindow(last=DAY)).card.n_bins == 14
+    both = TrainingWindow(DAY, DAY + timedelta(days=2), frozenset({"IFCB9"}))
+    assert full.train(both).card.n_bins_by_instrument == {"IFCB9": 12}
+    with pytest.raises(ModelError, match=r"0 bins.*widen"):
+        full.train(TrainingWindow(first=DAY + timedelta(days=3)))
+    with pytest.raises(ModelError, match=r"0 bins.*widen"):
+        full.train(TrainingWindow(instruments=frozenset({"IFCB1"})))
+
+
+def test_a_window_of_pids_takes_these_and_tells_those_that_are_not_there(full):
+    chosen = tuple(pid(hour) for hour in range(2, 13))
+    card = full.train(TrainingWindow(pids=(*chosen, "nonesuch", pid(23), chosen[0]))).card
+    assert card.n_bins == len(chosen)
+    assert card.excluded == {"not_found": sorted(["nonesuch", pid(23)])}
+    with pytest.raises(ModelError, match=r"^0 bins"):
+        full.train(TrainingWindow(pids=()))
+
+
+def test_training_rows_are_in_order_of_pid_whatever_the_order_of_days(full):
+    features = full.tables.read(BIN_FEATURES, DAY)
+    shuffled = features.take(pa.array(np.random.default_rng(1).permutation(features.num_rows)))
+    one, other = (days.training_set(rows, EVERYTHING, FEATURE_NAMES, SETTINGS) for rows in (features, shuffled))
+    assert one.pids == other.pids == sorted(one.pids)
+    assert one.matrix.tobytes() == other.matrix.tobytes()
+    assert one.matrix.shape == (14, len(FEATURE_NAMES))
+
+
+def test_training_twice_gives_the_same_model(full):
+    assert full.train().to_bytes() == full.train().to_bytes()
+
+
+def test_days_made_with_other_settings_are_not_mixed_in(full):
+    second = DAY + timedelta(days=1)
+    full.put_bin(pid(0, second))
+    full.make(second)
+    days.write_features(full.tables, FeatureSettings("all"), second)
+    with pytest.raises(ModelError, match=r"2023-08-11 were made with .*'all'.*'images'.*materialize bin_features"):
+        full.train()
+    assert full.train(TrainingWindow(last=DAY)).card.n_bins == 14
+    with pytest.raises(ModelError, match="2023-08-10 were made with"):
+        full.train(TrainingWindow(last=DAY), FeatureSettings("images", 1.0))
+
+
+def test_training_on_nothing_says_so(site):
+    with pytest.raises(ModelError, match=r"^0 bins"):
+        site.train()
+
+
+# Small things
+
+
+def test_a_row_of_features_joins_both_reasons():
+    entry = CloudEntry("a", "ok", "2 copies", n_rows=2, row_group=0)
+    columns = {name: np.full(2, 5) for name in days.CLOUD_COLUMNS}
+    row = days.feature_row(entry, columns, SETTINGS)
+    assert (row["status"], row["reason"]) == ("too_few_points", "2 images, features need 30; 2 copies")
+    assert set(row) | set(days.IDENTITY) == set(BIN_FEATURES.schema.names)
+
+
+def test_statuses_are_counted_most_frequent_first():
+    assert list(days.status_counts(["empty", "ok", "ok"]).items()) == [("ok", 2), ("empty", 1)]
+    assert days.status_counts([]) == {}
+
+
+def test_library_versions_name_what_numbers_depend_on(monkeypatch):
+    found = days.library_versions()
+    assert {"numpy", "scikit-learn", "ifcb-flow-pipeline"} <= set(found)
+    assert found["numpy"] == np.__version__
+    monkeypatch.setattr(days, "_LIBRARIES", ("no-such-library",))
+    assert days.library_versions() == {"no-such-library": "not installed"}
