@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#8C8C8C"
 
-#: The camera frame in px: of instruments from IFCB7 on, and of IFCB1 to 6.
-FRAME_PX: Mapping[str, tuple[int, int]] = {"v2": (1360, 1024), "v1": (1380, 1034)}
-
 #: More marks than this and a browser takes seconds.
 MAX_SCORE_MARKS = 3000
 

@@ -230,11 +230,13 @@ def _feature_rows(
 
 
 def _names(features: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> tuple[str, ...]:
-    """Which features these are, in the order of their columns; ``names`` says it where the rows do not."""
+    """Which features these are, in the order of their columns: as the rows or ``names`` say, else all."""
     stated = {row["feature_names"] for row in features if "feature_names" in row}
-    found = tuple(names) if names is not None else _only(stated, FEATURE_NAMES)
+    if names is not None:
+        stated.add(tuple(names))
+    found = _only(stated, FEATURE_NAMES)
     lengths = sorted({len(row["features"]) for row in features if row["features"] is not None})
-    if names is None and not stated and lengths not in ([], [len(found)]):
+    if not stated and lengths not in ([], [len(found)]):
         raise ModelError(f"features of lengths {lengths}: say which they are with feature_names")
     for length in lengths:
         if length != len(found):
@@ -248,7 +250,10 @@ def _settings(features: Sequence[Mapping[str, Any]], default: FeatureSettings) -
 
 def _only(stated: set[_Stated], default: _Stated) -> _Stated:
     if len(stated) > 1:
-        raise ModelError("the features were made in different ways: make all of them with one FeatureExtractor")
+        raise ModelError(
+            "the features were made in different ways, or are not those of feature_names: "
+            "make all of them with one FeatureExtractor"
+        )
     return next(iter(stated), default)
 
 

@@ -12,15 +12,14 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.adc import has_image
+from ifcb_flow_pipeline.bins.frame import FRAME_PX
+from ifcb_flow_pipeline.bins.pid import Schema
 
 #: Colours that people with any colour vision can tell apart (Okabe and Ito).
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 
-#: Size of the camera frame of instruments from IFCB7 on, in px.
-FRAME_PX = (1360, 1024)
 
-
-def cloud_picture(columns: Mapping[str, NDArray], title: str) -> bytes:
+def cloud_picture(columns: Mapping[str, NDArray], schema: Schema, title: str) -> bytes:
     """The positions of a bin's images in the camera frame, and of its triggers without image.
 
     ``columns``: ``x_px``, ``y_px``, ``width_px``, ``height_px``, each of shape (n,).
@@ -29,13 +28,14 @@ def cloud_picture(columns: Mapping[str, NDArray], title: str) -> bytes:
     x, y = columns["x_px"], columns["y_px"]
     figure = Figure(figsize=(4.8, 3.9), dpi=80, layout="constrained")
     axes = figure.subplots()
-    axes.add_patch(_frame())
+    width, height = FRAME_PX[schema]
+    axes.add_patch(Rectangle((0, 0), width, height, facecolor="none", edgecolor=GREY, linewidth=1))
     axes.scatter(x[with_image], y[with_image], s=3, c=BLUE, alpha=0.4, linewidths=0, label="image")
     if not with_image.all():
         count = int((~with_image).sum())
         axes.scatter(x[~with_image], y[~with_image], s=30, c=ORANGE, marker="x", label=f"no image ({count})")
         axes.legend(loc="upper left", fontsize=8, frameon=True)
-    axes.set(xlim=(-40, FRAME_PX[0] + 40), ylim=(max(FRAME_PX[1], int(y.max(initial=0))) + 40, -40))
+    axes.set(xlim=(-40, width + 40), ylim=(max(height, int(y.max(initial=0))) + 40, -40))
     axes.set(xlabel="x (px), along the flow", ylabel="y (px), across the flow", aspect="equal")
     axes.set_title(title, fontsize=10)
     return _png(figure)
@@ -85,10 +85,6 @@ def comparison_picture(names: Sequence[str], scores: Sequence[NDArray[np.float64
     axes.set_xticks(range(len(names)), [f"{name}\n{len(v)} bins" for name, v in zip(names, finite, strict=True)])
     axes.set(ylabel="anomaly score (lower is more anomalous)", title=title, xlim=(-0.6, len(names) - 0.4))
     return _png(figure)
-
-
-def _frame() -> Rectangle:
-    return Rectangle((0, 0), *FRAME_PX, facecolor="none", edgecolor=GREY, linewidth=1)
 
 
 def _png(figure: Figure) -> bytes:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.adc import has_image
-from ifcb_flow_pipeline.pictures import FRAME_PX
+from ifcb_flow_pipeline.bins.frame import FRAME_PX
+from ifcb_flow_pipeline.bins.pid import Schema
 
 #: Longest address: leaves room for the Markdown around it.
 MAX_CHARACTERS = 940
@@ -43,25 +44,25 @@ def score_thumbnail(scores: NDArray[np.float64], threshold: float) -> str:
     return _address(body, 8 * _BARS, _HEIGHT, 1)
 
 
-def cloud_thumbnail(columns: Mapping[str, NDArray]) -> str:
+def cloud_thumbnail(columns: Mapping[str, NDArray], schema: Schema) -> str:
     """Where in the camera frame a bin's images are, as squares of 40 px.
 
     ``columns``: ``x_px``, ``y_px``, ``width_px``, ``height_px``, each of shape (n,). Squares with few images are
     left out where the picture would become too long.
     """
-    columns_, rows = -(-FRAME_PX[0] // _CELL_PX), -(-FRAME_PX[1] // _CELL_PX)
+    across, down = (-(-side // _CELL_PX) for side in FRAME_PX[schema])
     with_image = has_image(columns)
     counts, _, _ = np.histogram2d(
         columns["y_px"][with_image],
         columns["x_px"][with_image],
-        bins=(np.arange(rows + 1) * _CELL_PX, np.arange(columns_ + 1) * _CELL_PX),
+        bins=(np.arange(down + 1) * _CELL_PX, np.arange(across + 1) * _CELL_PX),
     )
     least = 1
     while True:
         address = _address(
-            _path(f"M0,0H{columns_}V{rows}H0z", "gray", 0.2) + _path(_runs(counts >= least), "steelblue", 1),
-            columns_,
-            rows,
+            _path(f"M0,0H{across}V{down}H0z", "gray", 0.2) + _path(_runs(counts >= least), "steelblue", 1),
+            across,
+            down,
             8,
         )
         if len(address) <= MAX_CHARACTERS:

@@ -91,7 +91,6 @@ def test_the_package_loads_nothing_before_it_is_used():
     assert in_a_fresh_interpreter(code) == "[]\n"
 
 
-@pytest.mark.xfail(reason="the package has no __dir__: completion does not offer what it loads on use")
 def test_the_package_lists_what_it_offers():
     assert in_a_fresh_interpreter("import ifcb_flow_pipeline as p; print(set(p.__all__) <= set(dir(p)))") == "True\n"
 
@@ -347,6 +346,15 @@ def test_names_that_are_not_as_many_as_the_features_are_refused(features, model,
         ModelTrainer(tmp_path / "m.npz").train_classifier(plain(features), names)
     with pytest.raises(ModelError, match=rf"27 features.* {len(names)} names"):
         Inferencer(model).score(plain(features), feature_names=names)
+
+
+def test_names_that_are_not_those_of_the_results_are_refused(features, model, tmp_path):
+    for names in (FEATURE_NAMES[::-1], FEATURE_NAMES[:5]):
+        with pytest.raises(ModelError, match="not those of feature_names"):
+            ModelTrainer(tmp_path / "m.npz").train_classifier(features, names)
+        with pytest.raises(ModelError, match="not those of feature_names"):
+            Inferencer(model).score(features, names)
+    ModelTrainer(tmp_path / "m.npz").train_classifier(features, list(FEATURE_NAMES))
 
 
 def test_bins_of_different_numbers_of_features_are_refused(features, tmp_path):

@@ -271,6 +271,16 @@ def test_a_file_that_is_no_text_is_named(archive, option):
     assert "picture.png is no text in UTF-8" in error_of("train", archive, option, path)
 
 
+def test_a_file_that_may_not_be_read_is_named(archive, monkeypatch):
+    ids = written("ids.txt", PIDS[0])
+
+    def refuse(path: Path, **_: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert error_of("train", archive, "--id-file", ids) == "Error: ids.txt: Permission denied"
+
+
 # Training
 
 

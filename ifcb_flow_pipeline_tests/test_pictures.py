@@ -52,13 +52,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], bytes]) -> Figure:
     ids=["empty", "one", "no images", "constant", "older schema", "extremes"],
 )
 def test_any_cloud_gives_a_picture_of_the_same_size(columns):
-    assert size_of(cloud_picture(columns, "title")) == size_of(cloud_picture(cloud([1, 2], [3, 4]), "other"))
+    assert size_of(cloud_picture(columns, "v2", "title")) == size_of(
+        cloud_picture(cloud([1, 2], [3, 4]), "v1", "other")
+    )
 
 
 def test_a_cloud_shows_its_images_and_its_triggers_without_image(monkeypatch):
     columns = cloud([10, 20, 30], [1, 2, 3])
     columns["width_px"][1] = 0
-    axes = drawn(monkeypatch, lambda: cloud_picture(columns, "D20230810T113059_IFCB134")).axes[0]
+    axes = drawn(monkeypatch, lambda: cloud_picture(columns, "v2", "D20230810T113059_IFCB134")).axes[0]
     images, others = (np.asarray(points.get_offsets()).tolist() for points in axes.collections)
     assert (images, others) == ([[10, 1], [30, 3]], [[20, 2]])
     assert axes.get_title() == "D20230810T113059_IFCB134"
@@ -67,7 +69,7 @@ def test_a_cloud_shows_its_images_and_its_triggers_without_image(monkeypatch):
 
 @pytest.mark.parametrize("lowest", [500, 1024, 1500, 32760, 32767])
 def test_a_cloud_has_its_lowest_point_inside_the_picture_and_the_first_line_of_the_camera_on_top(monkeypatch, lowest):
-    axes = drawn(monkeypatch, lambda: cloud_picture(cloud([5, 6], [0, lowest]), "")).axes[0]
+    axes = drawn(monkeypatch, lambda: cloud_picture(cloud([5, 6], [0, lowest]), "v2", "")).axes[0]
     bottom, top = axes.get_ylim()
     assert bottom > max(lowest, 1024)
     assert top == -40
@@ -131,7 +133,7 @@ def test_a_comparison_says_how_many_bins_have_a_score_and_their_medians(monkeypa
 
 def test_two_threads_draw_at_once_what_each_draws_alone():
     tasks = [
-        lambda: cloud_picture(cloud(list(range(0, 900, 9)), list(range(100))), "one"),
+        lambda: cloud_picture(cloud(list(range(0, 900, 9)), list(range(100))), "v2", "one"),
         lambda: score_picture(SCORES[-1], -0.6, "two"),
     ]
     alone = [task() for task in tasks]

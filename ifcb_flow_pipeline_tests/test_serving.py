@@ -66,7 +66,16 @@ def test_serving_starts_everything_picks_up_bins_and_stops_everything_that_it_st
         "IFCB_FLOW_HOME": str(tmp_path / "home"),
         "IFCB_START_DAY": DAY.isoformat(),
     }
-    command = [sys.executable, "-m", "ifcb_flow_pipeline.cli", "serve", "--dagster-port", "34100", "--app-port", "38600"]
+    command = [
+        sys.executable,
+        "-m",
+        "ifcb_flow_pipeline.cli",
+        "serve",
+        "--dagster-port",
+        "34100",
+        "--app-port",
+        "38600",
+    ]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

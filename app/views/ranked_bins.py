@@ -15,6 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import charts, data, words
 from app.data import BinRecord, Stores, Verdict
 from app.words import count, plain
+from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.detection.model import ModelError
 from ifcb_flow_pipeline.store.daily import StoreError
@@ -273,7 +274,7 @@ def _cloud(record: BinRecord) -> None:
         return
     schema = parse_pid(record.pid).schema
     st.altair_chart(
-        charts.cloud_chart(record.cloud, charts.FRAME_PX[schema]),
+        charts.cloud_chart(record.cloud, FRAME_PX[schema]),
         width="content",
         key="cloud",
         alt=f"Point cloud of {record.pid} in the camera frame",

@@ -130,8 +130,9 @@ def list_bins(found: Iterable[FoundFile]) -> Listing:
     """Make bins of files. Files with other extensions are ignored; .adc, .hdr and .roi files that are not
     named as a bin are reported as strays.
 
-    Several copies of one bin: the largest .adc wins (a partial copy never beats a whole one), then the
-    copy in directories that fit its date, then the more dated directories, then the first by name.
+    Several copies of one bin: those in directories that fit its date come first; of them the largest .adc wins
+    (a partial copy never beats a whole one), then a copy with .hdr, then the more dated directories, then
+    the first by name.
     """
     copies: dict[str, dict[str, dict[Extension, FoundFile]]] = {}
     strays = []
@@ -209,6 +210,13 @@ def _span(name: str) -> tuple[date, date] | None:
     return None
 
 
-def _preference(raw: RawBin) -> tuple[int, bool, int, str]:
+def _preference(raw: RawBin) -> tuple[bool, int, bool, int, str]:
     size = raw.size("adc")
-    return (1 if size is None else -size, raw.misplaced, -len(dated_spans(raw.directory)), raw.directory)
+    # A misplaced copy comes last, whatever it holds: a listing of some days only does not look where it lies.
+    return (
+        raw.misplaced,
+        1 if size is None else -size,
+        "hdr" not in raw.files,
+        -len(dated_spans(raw.directory)),
+        raw.directory,
+    )

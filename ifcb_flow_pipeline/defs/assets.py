@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from ifcb_flow_pipeline import days
+from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.defs.metadata import (
     column_schema,
     day_text,
@@ -264,7 +265,8 @@ def _score_pictures(deployment: Deployment, day: date, scores: Any) -> dict[str,
         "worst_bin": worst,
     }
     if columns is not None:
-        large = cloud_picture(columns, f"{worst}, score {values[0]:.3f}")
-        found["worst_cloud"] = thumbnail(cloud_thumbnail(columns), f"cloud of {worst}")
+        schema = parse_pid(worst).schema
+        large = cloud_picture(columns, schema, f"{worst}, score {values[0]:.3f}")
+        found["worst_cloud"] = thumbnail(cloud_thumbnail(columns, schema), f"cloud of {worst}")
         found["worst_cloud_large"] = picture(large, f"cloud of {worst}")
     return found

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.ensemble import IsolationForest
 
 from ifcb_flow_pipeline.detection.forest import Forest
-from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelCard, ModelError
+from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelCard, ModelError, model_id
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
@@ -39,7 +39,7 @@ def convert_pickle(data: bytes, settings: FeatureSettings, created: datetime, ve
     forest = Forest.from_sklearn(fitted)
     contamination = fitted.contamination if isinstance(fitted.contamination, float) else 0.1
     card = ModelCard(
-        model_id=f"legacy-{created:%Y%m%dT%H%M%SZ}",
+        model_id=model_id("legacy", created, forest, settings, contamination),
         created=created.isoformat(timespec="seconds"),
         feature_names=names,
         feature_settings=settings,

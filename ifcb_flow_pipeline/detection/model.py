@@ -245,7 +245,7 @@ def train_model(
     scores = np.sort(forest.score_samples(training.matrix))
     digest = hashlib.sha256("\n".join(training.pids).encode()).hexdigest()
     card = ModelCard(
-        model_id=_model_id(created, forest),
+        model_id=model_id("iforest", created, forest, settings, training.pids),
         created=created.isoformat(timespec="seconds"),
         feature_names=training.feature_names,
         feature_settings=training.feature_settings,
@@ -278,11 +278,12 @@ def _read_arrays(data: bytes) -> dict[str, NDArray]:
     return arrays
 
 
-def _model_id(created: datetime, forest: Forest) -> str:
-    digest = hashlib.sha256()
+def model_id(kind: str, created: datetime, forest: Forest, *made_of: object) -> str:
+    """An id that two different models never share: kind, time, and a digest of the trees and what made them."""
+    digest = hashlib.sha256(repr(made_of).encode())
     for array in forest.to_arrays().values():
         digest.update(array.tobytes())
-    return f"iforest-{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
+    return f"{kind}-{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
 
 
 def _check_amounts(settings: ForestSettings, training: TrainingSet) -> None:

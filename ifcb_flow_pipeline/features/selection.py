@@ -55,7 +55,8 @@ def _check_entry(family: str, name: str, wanted: object) -> None:
 def _parse(text: str) -> Mapping[str, Any]:
     try:
         parsed = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that is none, as 2023-99-99
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
+        # Not only YAMLError: a date that is none, an empty number, or brackets without end.
         raise SelectionError(f"the feature selection is no valid YAML: {error}") from error
     if parsed is None:
         return {}

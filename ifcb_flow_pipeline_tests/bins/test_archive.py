@@ -150,7 +150,12 @@ def test_extensions_may_be_written_in_capitals():
     ("best", "other", "why"),
     [
         (("z", {"adc": 1000}), ("D2023/D20230810", {"adc": 999}), "the larger .adc"),
-        (("D2022/z", {"adc": 1000}), ("D2023/D20230810", {"adc": 999}), "the larger .adc, though misplaced"),
+        (
+            ("D2023/D20230810", {"adc": 999}),
+            ("D2022/z", {"adc": 1000}),
+            "the one that is not misplaced, though smaller",
+        ),
+        (("z", {}), ("D2023/D20230810", {"hdr": None}), "the one that has a .hdr"),
         (("z", {"adc": 1}), ("D2023/D20230810", {"adc": None}), "the one that has an .adc"),
         # An empty .adc and none at all counted as equal.
         (("z", {"adc": 0}), ("D2023/D20230810", {"adc": None}), "the one that has an .adc, though empty"),

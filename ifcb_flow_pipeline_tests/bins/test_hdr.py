@@ -253,9 +253,7 @@ def test_a_monstrous_line_is_kept_as_text_and_costs_no_time():
 
 KEYS = st.sampled_from([key for entry in HEADER_FIELDS for key in entry.keys + entry.alternative_keys])
 LINES = st.builds("{}{}{}".format, KEYS, st.sampled_from([": ", ":", " = ", " ", "\t"]), st.text(max_size=12))
-FRAGMENTS = st.sampled_from(
-    [*QUOTED.splitlines(), *SAMPLE_DATE.splitlines(), "runType: ALT", '"Temp Humidity"']
-)
+FRAGMENTS = st.sampled_from([*QUOTED.splitlines(), *SAMPLE_DATE.splitlines(), "runType: ALT", '"Temp Humidity"'])
 
 
 @given(st.binary(max_size=300) | st.lists(LINES | FRAGMENTS).map(lambda lines: "\n".join(lines).encode()))
@@ -294,12 +292,7 @@ def test_the_table_and_the_fields_of_the_header_are_the_same_in_the_same_order()
 
 
 def test_no_key_feeds_two_fields():
-    keys = [
-        key.lower()
-        for entry in HEADER_FIELDS
-        for keys in entry.keys_by_sample_type().values()
-        for key in keys
-    ]
+    keys = [key.lower() for entry in HEADER_FIELDS for keys in entry.keys_by_sample_type().values() for key in keys]
     assert len(keys) == len(set(keys))
 
 
@@ -317,9 +310,7 @@ def test_every_entry_says_what_it_is_in_its_unit_and_where_it_comes_from(entry):
 @given(st.data())
 def test_every_key_of_the_table_is_read_in_any_case_as_what_the_table_says(data):
     entry: HeaderField = data.draw(st.sampled_from(HEADER_FIELDS))
-    sample_type, keys = data.draw(
-        st.sampled_from([(t, k) for t, k in entry.keys_by_sample_type().items() if k])
-    )
+    sample_type, keys = data.draw(st.sampled_from([(t, k) for t, k in entry.keys_by_sample_type().items() if k]))
     key = data.draw(st.sampled_from(keys))
     key = data.draw(st.sampled_from([key, key.lower(), key.upper(), key.swapcase()]))
     value = data.draw(VALUES[entry.kind])

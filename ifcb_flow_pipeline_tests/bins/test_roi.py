@@ -209,7 +209,5 @@ def test_the_lines_of_real_images_end_where_the_table_says(path, schema, count):
     found = read_images(roi, table)
     assert found.missing == {}
     assert len(found.images) == count
-    steps = {
-        shift: np.mean([wrap_jump(roi, table, row, shift) for row in found.images]) for shift in range(-4, 5)
-    }
+    steps = {shift: np.mean([wrap_jump(roi, table, row, shift) for row in found.images]) for shift in range(-4, 5)}
     assert steps[0] > 1.3 * max(step for shift, step in steps.items() if shift)

@@ -10,9 +10,9 @@ import dagster as dg
 import pytest
 
 from ifcb_flow_pipeline.bins.pid import format_pid
+from ifcb_flow_pipeline.definitions import defs
 from ifcb_flow_pipeline.defs.partitions import range_tags
 from ifcb_flow_pipeline.defs.resources import Deployment
-from ifcb_flow_pipeline.definitions import defs
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 
 FIRST_DAY = date(2023, 8, 10)

@@ -5,9 +5,9 @@ from logging import getLogger
 
 import dagster as dg
 
+from ifcb_flow_pipeline.definitions import defs
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags
 from ifcb_flow_pipeline.defs.schedules import daily_scoring, scoring_requests, weekly_retraining
-from ifcb_flow_pipeline.definitions import defs
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline
 
 AFTER_LAST_DAY = datetime(DAYS[-1].year, DAYS[-1].month, DAYS[-1].day, 0, 30, tzinfo=UTC) + timedelta(days=1)
@@ -20,7 +20,10 @@ def requests(pipeline: Pipeline, at: datetime) -> list[dg.RunRequest]:
 
 def due(pipeline: Pipeline, at: datetime) -> list[tuple[list, list[str]]]:
     """Days and assets of the runs that the schedule asks for."""
-    return [(days_of_tags(r.tags), [key.to_user_string() for key in r.asset_selection or []]) for r in requests(pipeline, at)]
+    return [
+        (days_of_tags(r.tags), [key.to_user_string() for key in r.asset_selection or []])
+        for r in requests(pipeline, at)
+    ]
 
 
 def test_yesterday_is_scored_even_where_nothing_seems_to_have_changed(pipeline: Pipeline) -> None:

@@ -36,7 +36,11 @@ def test_a_first_look_asks_for_all_days_in_one_run_up_to_the_features_as_there_i
     result = tick(pipeline)
     [request] = result.run_requests or []
     assert days_asked_for(result) == DAYS
-    assert [key.to_user_string() for key in request.asset_selection or []] == ["raw_bins", "point_clouds", "bin_features"]
+    assert [key.to_user_string() for key in request.asset_selection or []] == [
+        "raw_bins",
+        "point_clouds",
+        "bin_features",
+    ]
 
 
 def test_what_was_carried_out_is_not_asked_for_again_even_without_a_cursor(pipeline: Pipeline) -> None:
@@ -53,7 +57,9 @@ def test_with_a_model_everything_that_lacks_scores_is_scored(pipeline: Pipeline)
     carry_out(pipeline, tick(pipeline))
     assert pipeline.run("retrain").success
     result = tick(pipeline)
-    assert [[key.to_user_string() for key in r.asset_selection or []] for r in result.run_requests or []] == [["bin_scores"]]
+    assert [[key.to_user_string() for key in r.asset_selection or []] for r in result.run_requests or []] == [
+        ["bin_scores"]
+    ]
     carry_out(pipeline, result)
     assert pipeline.deployment.tables.days(BIN_SCORES) == DAYS
     assert not tick(pipeline).run_requests

@@ -47,7 +47,7 @@ def test_a_converted_model_scores_as_the_pickled_one(protocol):
 
 def test_the_card_says_what_is_known_and_no_more():
     card = convert(their_forest()).card
-    assert card.model_id == "legacy-20230810T113059Z"
+    assert card.model_id.startswith("legacy-20230810T113059Z-")
     assert card.created == "2023-08-10T11:30:59+00:00"
     assert card.feature_names == THEIR_NAMES
     assert card.feature_settings == ALL_TRIGGERS

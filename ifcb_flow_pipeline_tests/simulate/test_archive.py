@@ -106,9 +106,7 @@ def test_the_demo_has_two_weeks_of_two_instruments_and_a_tenth_of_faulty_bins() 
     faulty = [planned for planned in bins if planned.fault not in variation]
     assert len(bins) == 2 * 14 * 24
     assert len({planned.pid for planned in bins}) == len(bins)
-    assert {planned.start_time.date() for planned in bins} == {
-        LAST_DAY - timedelta(days=back) for back in range(14)
-    }
+    assert {planned.start_time.date() for planned in bins} == {LAST_DAY - timedelta(days=back) for back in range(14)}
     assert 0.08 <= len(faulty) / len(bins) <= 0.10
     assert len({planned.fault for planned in faulty}) >= 12
     first_faulty_day = min(planned.start_time for planned in faulty).date()

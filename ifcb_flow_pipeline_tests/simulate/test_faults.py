@@ -63,9 +63,7 @@ MOVES: dict[str, Callable[[Measures, Measures], bool]] = {
         and bad.x_robust_sd < 1.3 * good.x_robust_sd
     ),
     "bead_run": lambda bad, good: bad.width_median == 64 and bad.width_log_sd < 0.6 * good.width_log_sd,
-    "post_clean": lambda bad, good: (
-        bad.n_triggers > 1.1 * good.n_triggers and bad.no_image > good.no_image + 0.1
-    ),
+    "post_clean": lambda bad, good: bad.n_triggers > 1.1 * good.n_triggers and bad.no_image > good.no_image + 0.1,
     "config_change": lambda bad, good: bad.x_median < good.x_median - 50,
     "leak": lambda bad, good: bad == good,
     "missing_hdr": lambda bad, good: bad == good,
@@ -105,9 +103,7 @@ DEPARTURES: dict[str, Callable[[Measures, Measures], float]] = {
 @pytest.mark.parametrize("name", DEPARTURES)
 def test_a_fault_grows_with_its_severity(name: str) -> None:
     good = measure(simulate_bin(V2_PID, seed=21))
-    grades = [
-        measure(simulate_bin(V2_PID, fault=name, severity=severity, seed=21)) for severity in (0.05, 0.5, 1.0)
-    ]
+    grades = [measure(simulate_bin(V2_PID, fault=name, severity=severity, seed=21)) for severity in (0.05, 0.5, 1.0)]
     departures = [DEPARTURES[name](grade, good) for grade in grades]
     assert departures == sorted(departures)
     assert departures[0] < departures[1] < departures[2]

@@ -1,0 +1,69 @@
+"""Thumbnails: short enough to be shown in place, and valid SVG, whatever they show."""
+
+from urllib.parse import unquote
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ifcb_flow_pipeline.thumbnails import MAX_CHARACTERS, cloud_thumbnail, score_thumbnail
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def paths(address: str) -> dict[str, str]:
+    """The drawn paths by colour."""
+    scheme, _, text = address.partition(",")
+    assert scheme == "data:image/svg+xml"
+    assert len(address) <= MAX_CHARACTERS
+    assert not set(" ()\n") & set(address), "would end the address in Markdown"
+    root = ET.fromstring(unquote(text))  # noqa: S314 - our own picture
+    return {path.attrib["stroke"]: path.attrib["d"] for path in root.iter(f"{SVG}path")}
+
+
+def cloud(x: list[int], y: list[int], width: int = 80) -> dict[str, np.ndarray]:
+    n = len(x)
+    return {
+        "x_px": np.array(x, np.int16),
+        "y_px": np.array(y, np.int16),
+        "width_px": np.full(n, width, np.int16),
+        "height_px": np.full(n, 40, np.int16),
+    }
+
+
+def test_bins_below_the_threshold_are_orange_and_the_others_blue() -> None:
+    drawn = paths(score_thumbnail(np.array([-0.9, -0.5, -0.4]), -0.7))
+    assert drawn["darkorange"].count("M") == 1
+    assert drawn["steelblue"].count("M") == 2
+
+
+@given(st.lists(st.floats(-1, 0), max_size=300), st.floats(-1, 0))
+def test_scores_always_make_a_short_picture(scores: list[float], threshold: float) -> None:
+    paths(score_thumbnail(np.array([*scores, np.nan]), threshold))
+
+
+def test_an_image_is_a_square_where_it_is_in_the_frame() -> None:
+    assert paths(cloud_thumbnail(cloud([85], [205]), "v2"))["steelblue"] == "M2,5.5h1"
+
+
+def test_neighbouring_squares_are_one_stroke() -> None:
+    assert paths(cloud_thumbnail(cloud([0, 40, 80], [0, 0, 0]), "v2"))["steelblue"] == "M0,0.5h3"
+
+
+def test_triggers_without_image_are_not_drawn() -> None:
+    assert "steelblue" not in paths(cloud_thumbnail(cloud([0, 0], [0, 0], width=0), "v2"))
+
+
+@pytest.mark.parametrize("schema", ["v1", "v2"])
+def test_a_cloud_all_over_the_frame_still_makes_a_short_picture(schema) -> None:
+    rng = np.random.default_rng(0)
+    drawn = paths(
+        cloud_thumbnail(cloud(rng.integers(0, 1360, 3000).tolist(), rng.integers(0, 1024, 3000).tolist()), schema)
+    )
+    assert drawn["steelblue"]
+
+
+def test_positions_outside_the_frame_do_no_harm() -> None:
+    assert "steelblue" not in paths(cloud_thumbnail(cloud([-11, 3000], [-11, 1831]), "v2"))
