@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,9 +56,9 @@ def main() -> None:
 
 def baseline_features(path: Path) -> list[float]:
     """The obvious way: pandas, NumPy and scikit-learn, one bin at a time."""
-    table = pd.read_csv(path, header=None)
-    images = table[(table[_WIDTH] > 0) & (table[_HEIGHT] > 0)]
-    raw = images[[_X, _Y]].to_numpy(float)
+    table = pd.read_csv(path, header=None).to_numpy()
+    images = table[(table[:, _WIDTH] > 0) & (table[:, _HEIGHT] > 0)]
+    raw = images[:, [_X, _Y]]
     points = raw / (1.36, 1.0)
     (q1x, q1y), (q2x, q2y), (q3x, q3y) = np.quantile(points, (0.25, 0.5, 0.75), axis=0)
     iqr_x, iqr_y = q3x - q1x, q3y - q1y
@@ -66,14 +67,15 @@ def baseline_features(path: Path) -> list[float]:
     counts = np.unique(raw[:, 1], return_counts=True)[1]
     bars = [np.histogram(values, bins=10)[0] for values in (x, y)]
     scaled = (points - points.mean(axis=0)) / points.std(axis=0)
-    pca = PCA(n_components=2).fit(points)
+    pca: Any = PCA(n_components=2).fit(points)
     edges = [side for v in raw.T for side in (np.mean(v <= v.min() + 3), np.mean(v >= v.max() - 3))]
     first, second = pca.explained_variance_ratio_
+    rolling: Any = pd.Series(y).rolling(10).mean()
     return [
         *points.mean(axis=0), *points.std(axis=0), q2x, q2y, iqr_x, iqr_y, (iqr_y + 1e-8) / (iqr_x + 1e-8), core,
-        counts[counts > 1].sum() / len(raw), counts.max() / len(raw), *(bar.std() / bar.mean() for bar in bars),
+        counts[counts > 1].sum() / len(raw), counts.max() / len(raw), *(float(bar.std() / bar.mean()) for bar in bars),
         *np.mean(scaled**3, axis=0), *(np.mean(scaled**4, axis=0) - 3), np.arctan2(*pca.components_[0][::-1]),
-        first / (second + 1e-8), *edges, sum(edges), pd.Series(y).rolling(10).mean().var(), len(images) / len(table),
+        first / (second + 1e-8), *edges, sum(edges), rolling.var(), len(images) / len(table),
     ]  # fmt: skip
 
 

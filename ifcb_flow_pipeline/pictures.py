@@ -26,15 +26,15 @@ def cloud_picture(columns: Mapping[str, NDArray], schema: Schema, title: str) ->
     """
     with_image = has_image(columns)
     x, y = columns["x_px"], columns["y_px"]
-    figure = Figure(figsize=(4.8, 3.9), dpi=80, layout="constrained")
+    figure = Figure(figsize=(4.8, 4.3), dpi=80, layout="constrained")
     axes = figure.subplots()
     width, height = FRAME_PX[schema]
     axes.add_patch(Rectangle((0, 0), width, height, facecolor="none", edgecolor=GREY, linewidth=1))
-    axes.scatter(x[with_image], y[with_image], s=3, c=BLUE, alpha=0.4, linewidths=0, label="image")
+    axes.scatter(x[with_image], y[with_image], s=4, c=BLUE, alpha=0.6, linewidths=0, label="image")
     if not with_image.all():
         count = int((~with_image).sum())
-        axes.scatter(x[~with_image], y[~with_image], s=30, c=ORANGE, marker="x", label=f"no image ({count})")
-        axes.legend(loc="upper left", fontsize=8, frameon=True)
+        axes.scatter(x[~with_image], y[~with_image], s=12, c=ORANGE, marker="x", label=f"no image ({count})")
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False, markerscale=2)
     axes.set(xlim=(-40, width + 40), ylim=(max(height, int(y.max(initial=0))) + 40, -40))
     axes.set(xlabel="x (px), along the flow", ylabel="y (px), across the flow", aspect="equal")
     axes.set_title(title, fontsize=10)

@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 from pyarrow import csv
 from sklearn.ensemble import IsolationForest
 
-from ifcb_flow_pipeline import demo, serving
+from ifcb_flow_pipeline import api, demo, serving
 from ifcb_flow_pipeline.cli import main
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
@@ -218,6 +218,14 @@ def test_the_aspect_ratio_divides_x(archive):
 )
 def test_rows_do_not_depend_on_how_the_work_is_divided(archive, division):
     pd.testing.assert_frame_equal(features_of(archive, *division), features_of(archive))
+
+
+def test_the_work_is_divided_as_asked_for(archive, monkeypatch):
+    seen, compute = [], api.archive_features
+    monkeypatch.setattr(api, "archive_features", lambda *asked: seen.append(asked[3]) or compute(*asked))
+    for options in ((), ("--n-jobs", 3, "--chunk-size", 2)):
+        features_of(archive, *options)
+    assert [(work.n_jobs, work.chunk_size) for work in seen] == [(-1, 100), (3, 2)]
 
 
 # Ids
@@ -722,7 +730,13 @@ def test_serve_takes_its_settings_from_the_environment(calls, monkeypatch, tmp_p
 # As a program
 
 
-PROGRAM = [sys.executable, "-c", "from ifcb_flow_pipeline.cli import main; main(prog_name='ifcb-flow')"]
+#: Ctrl-C works as in a terminal, also where the tests themselves run in the background and ignore it.
+PROGRAM = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from ifcb_flow_pipeline.cli import main; main(prog_name='ifcb-flow')",
+]
 
 
 def test_errors_leave_the_program_on_stderr_with_their_exit_code(model, tmp_path):

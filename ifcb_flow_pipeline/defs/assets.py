@@ -257,7 +257,10 @@ def _score_pictures(deployment: Deployment, day: date, scores: Any) -> dict[str,
     if not np.isfinite(values).any():
         return {}
     worst = scores.column("pid")[0].as_py()
-    _, columns = deployment.clouds.read_one(day, worst, days.CLOUD_COLUMNS)
+    try:
+        _, columns = deployment.clouds.read_one(day, worst, days.CLOUD_COLUMNS)
+    except FileNotFoundError:
+        columns = None  # the clouds are large: some delete old ones
     threshold = scores.column("threshold")[0].as_py()
     found = {
         "scores": thumbnail(score_thumbnail(values, threshold), f"scores of {day}"),

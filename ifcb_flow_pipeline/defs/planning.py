@@ -12,8 +12,8 @@ from typing import Literal
 
 from ifcb_flow_pipeline.bins.archive import Listing, signature
 from ifcb_flow_pipeline.store.archive import Archive
-from ifcb_flow_pipeline.store.daily import DailyTables
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
+from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, Table
 
 #: What a day lacks: everything from the inventory on, or only its scores.
 Stage = Literal["all", "scores"]
@@ -61,13 +61,20 @@ def day_states(listing: Listing, archive: Archive, tables: DailyTables) -> dict[
     days = set(listing.days) | set(tables.days(BIN_FEATURES)) | set(tables.days(BIN_SCORES))
     states = {}
     for day in sorted(days):
-        features, scores = (tables.provenance(table, day) for table in (BIN_FEATURES, BIN_SCORES))
         states[day] = DayState(
             archive=signature(listing.of_day(day), now, archive.settle),
-            features=features.signature if features else None,
-            scores=scores.signature if scores else None,
+            features=_made_of(tables, BIN_FEATURES, day),
+            scores=_made_of(tables, BIN_SCORES, day),
         )
     return states
+
+
+def _made_of(tables: DailyTables, table: Table, day: date) -> str | None:
+    try:
+        made_of = tables.provenance(table, day)
+    except StoreError:
+        return None  # a damaged file counts as not made, so that it is made again
+    return made_of.signature if made_of else None
 
 
 def plan(

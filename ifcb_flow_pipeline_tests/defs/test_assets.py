@@ -227,6 +227,15 @@ def test_a_late_bin_changes_its_day_and_no_other(pipeline: Pipeline) -> None:
     assert all(tables.path(BIN_SCORES, day).read_bytes() == content for day, content in others.items())
 
 
+def test_days_whose_clouds_were_deleted_can_still_be_scored(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    pipeline.deployment.tables.path(POINT_CLOUDS, DAYS[0]).unlink()
+    assert pipeline.run("daily_flow", DAYS[0], DAYS[0], "bin_scores").success
+    metadata = pipeline.metadata("bin_scores", DAYS[0])
+    assert "scores" in metadata
+    assert "worst_cloud" not in metadata
+
+
 def test_a_day_without_bins_gives_empty_tables(pipeline: Pipeline) -> None:
     pipeline.make_everything()
     day = DAYS[-1] + timedelta(days=5)

@@ -162,6 +162,15 @@ def test_a_misplaced_bin_is_not_asked_for_over_and_over(pipeline: Pipeline) -> N
     assert not tick(pipeline).run_requests
 
 
+def test_a_damaged_table_is_made_again(pipeline: Pipeline) -> None:
+    pipeline.make_everything()
+    pipeline.deployment.tables.path(BIN_FEATURES, DAYS[1]).write_bytes(b"PAR1 torn")
+    result = tick(pipeline)
+    assert days_asked_for(result) == [DAYS[1]]
+    carry_out(pipeline, result)
+    assert not tick(pipeline, result.cursor).run_requests
+
+
 def test_an_empty_archive_asks_for_nothing(empty: Pipeline) -> None:
     assert not tick(empty).run_requests
 
