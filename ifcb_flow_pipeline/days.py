@@ -5,15 +5,16 @@ Belongs here: the steps, with the disk but without Dagster. Does not belong here
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
 from ifcb_flow_pipeline.detection.model import (
@@ -65,7 +66,11 @@ def write_inventory(tables: DailyTables, archive: Archive, listing: Listing, day
 def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[CloudEntry]:
     """Write ``point_clouds``: all triggers of the bins of the inventory. Returns an entry per bin."""
     inventory, made_of = _input(tables, RAW_BINS, day)
-    bins = (read_bin(archive, row) for row in inventory.to_pylist())
+    # Threads read ahead while this one writes: neither the disk nor a core waits for the other.
+    parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
+    bins = cast(
+        "Iterable[BinRead | CloudEntry]", parallel(delayed(read_bin)(archive, row) for row in inventory.to_pylist())
+    )
     return CloudTables(tables).write(day, bins, Provenance(made_of.signature, {"reader": archive.reader}))
 
 

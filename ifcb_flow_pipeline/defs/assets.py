@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+from dagster._core.storage.tags import RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG
 from pydantic import Field
 
 from ifcb_flow_pipeline import days
@@ -89,7 +90,7 @@ def point_clouds(context: dg.AssetExecutionContext, deployment: Deployment) -> N
                         "unusable_adc_lines": sum(entry.bad_lines for entry in entries)}  # fmt: skip
 
     with permanent_failures():
-        _each_day(context, step)
+        _each_day(context, step, done=_done_before(context, deployment, POINT_CLOUDS))
 
 
 @_daily_asset(BIN_FEATURES, deps=[point_clouds], code_version="1")
@@ -97,7 +98,8 @@ def bin_features(context: dg.AssetExecutionContext, deployment: Deployment) -> N
     """Compute the features of each day's bins from the stored clouds."""
     with permanent_failures():
         settings = deployment.settings.features
-        _each_day(context, lambda day: _table(days.write_features(deployment.tables, settings, day)))
+        done = _done_before(context, deployment, BIN_FEATURES)
+        _each_day(context, lambda day: _table(days.write_features(deployment.tables, settings, day)), done)
 
 
 class TrainConfig(dg.Config):
@@ -194,7 +196,7 @@ def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deploymen
             found["anomalies"] = scores.column("verdict").to_pylist().count("anomaly")
             return found | (_score_pictures(deployment, day, scores) if day in drawn else {})
 
-        _each_day(context, step)
+        _each_day(context, step, done=_done_before(context, deployment, BIN_SCORES))
 
 
 @contextmanager
@@ -206,13 +208,30 @@ def permanent_failures() -> Iterator[None]:
         raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
-def _each_day(context: dg.AssetExecutionContext, step: Callable[[date], dict[str, Any]]) -> None:
+def _each_day(
+    context: dg.AssetExecutionContext, step: Callable[[date], dict[str, Any]], done: frozenset[date] = frozenset()
+) -> None:
     wanted = _days(context)
     for number, day in enumerate(wanted, start=1):
+        if day in done:
+            context.log.info(f"{day} was done before the run was killed, {number} of {len(wanted)}")
+            continue
         started = time.perf_counter()
         metadata = step(day) | {"seconds": round(time.perf_counter() - started, 3)}
         context.add_asset_metadata(metadata, partition_key=day.isoformat())
         context.log.info(f"{day} done in {metadata['seconds']} s, {number} of {len(wanted)}")
+
+
+def _done_before(context: dg.AssetExecutionContext, deployment: Deployment, table: Table) -> frozenset[date]:
+    """The days that a killed run had written already, where this run is Dagster's retry of it."""
+    tags = context.run.tags
+    if RETRY_NUMBER_TAG not in tags or ROOT_RUN_ID_TAG not in tags:
+        return frozenset()
+    killed = context.instance.get_run_record_by_id(tags[ROOT_RUN_ID_TAG])
+    if killed is None or killed.start_time is None:
+        return frozenset()
+    paths = {day: deployment.tables.path(table, day) for day in _days(context)}
+    return frozenset(day for day, path in paths.items() if path.exists() and path.stat().st_mtime > killed.start_time)
 
 
 def _days(context: dg.AssetExecutionContext) -> list[date]:

