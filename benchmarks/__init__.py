@@ -1,1 +1,5 @@
-"""Measurements, side by side with a straightforward baseline in the same run: ``make benchmark``."""
+"""Measurements, side by side with a straightforward baseline in the same run: ``make benchmark``.
+
+``table`` holds and prints results, ``baseline`` is the obvious implementation, ``archives`` makes what is
+measured on, ``workloads`` measures, ``range_run`` is one Dagster run in a process of its own.
+"""

@@ -34,7 +34,6 @@ from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.detection.model import ForestSettings, ModelCard, ModelError, parse_amount
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.selection import select_features
-from ifcb_flow_pipeline.pictures import cloud_picture, score_picture
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, score_thumbnail
@@ -252,6 +251,8 @@ def _day(name: str, text: str) -> date | None:
 
 
 def _card_metadata(card: ModelCard, training_scores: np.ndarray) -> dict[str, Any]:
+    from ifcb_flow_pipeline.pictures import score_picture  # drawing takes half a second to load
+
     excluded = {reason: len(pids) for reason, pids in card.excluded.items()}
     return {
         "model_id": card.model_id,
@@ -272,6 +273,8 @@ def _without_lists(card: ModelCard) -> dict[str, Any]:
 
 
 def _score_pictures(deployment: Deployment, day: date, scores: Any) -> dict[str, Any]:
+    from ifcb_flow_pipeline.pictures import cloud_picture, score_picture  # as above
+
     values = scores.column("anomaly_score").to_numpy()
     if not np.isfinite(values).any():
         return {}

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.errors import FlowError
 
-#: Rows scored at a time: bounds the memory of a large table.
-_CHUNK_ROWS = 65_536
+#: Rows scored at a time by one thread: bounds the memory that a large table takes.
+_CHUNK_ROWS = 32_768
+
+#: A kernel is compiled anew for other types, and for memory that is read-only or not in one piece.
+_PLAIN = ("C", "A", "W")
 
 _LEAF = -1
 
@@ -97,37 +100,40 @@ class Forest:
         """The forest as named arrays, for storage."""
         return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
-    def score_samples(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    def score_samples(self, matrix: NDArray[np.float64], n_jobs: int = -1) -> NDArray[np.float64]:
         """The anomaly score of each row, in (-1, 0): lower is more anomalous.
 
         ``matrix``: shape (n, n_features), finite. Equals ``IsolationForest.score_samples``, which compares
-        features as 32-bit floats. Raises ForestError for a table of another shape or with NaN.
+        features as 32-bit floats. A large table is scored by ``n_jobs`` threads, -1 for as many as there are
+        processors; their number changes no score. Raises ForestError for a table of another shape or with NaN.
         """
+        matrix = np.asarray(matrix)
+        if matrix.ndim != 2 or matrix.shape[1] != self.n_features:
+            raise ForestError(f"the forest takes {self.n_features} features, the table has shape {matrix.shape}")
+        chunks = [matrix[i : i + _CHUNK_ROWS] for i in range(0, len(matrix), _CHUNK_ROWS)]
+        if len(chunks) <= 1:
+            return self._score(matrix)
+        # Threads cost more than a small table does, and their library takes time to load.
+        from joblib import Parallel, delayed
+
+        scores: Any = Parallel(n_jobs, backend="threading")(delayed(self._score)(chunk) for chunk in chunks)
+        return np.concatenate(scores)
+
+    def _score(self, chunk: NDArray) -> NDArray[np.float64]:
+        from ifcb_flow_pipeline.detection.forest_kernel import path_lengths
+
         with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
-            rows = np.asarray(matrix, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.n_features:
-            raise ForestError(f"the forest takes {self.n_features} features, the table has shape {rows.shape}")
+            rows = np.require(chunk, np.float32, _PLAIN)
         if not np.isfinite(rows).all():
             raise ForestError("features must be finite to be scored")
-        chunks = [self._score(rows[i : i + _CHUNK_ROWS]) for i in range(0, len(rows), _CHUNK_ROWS)]
-        return np.concatenate(chunks) if chunks else np.zeros(0)
-
-    def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        depths = np.zeros(len(rows))
-        everything = np.arange(len(rows))
-        for root in self.root:
-            node = np.full(len(rows), root, dtype=np.int32)
-            walking = everything
-            while walking.size:
-                at = node[walking]
-                inner = self.feature[at] != _LEAF
-                walking, at = walking[inner], at[inner]
-                goes_left = rows[walking, self.feature[at]] <= self.threshold[at]
-                node[walking] = np.where(goes_left, self.left[at], self.right[at])
-            depths += self.path_length[node]
         total = len(self.root) * self.normaliser
         # A forest grown on single rows has no depth at all: every row is at the far end of the scale.
-        return -(2.0 ** -(depths / total)) if total else np.full(len(rows), -0.5)
+        if not total:
+            return np.full(len(rows), -0.5)
+        # The arrays of nodes are declared in the order in which the kernel takes them.
+        nodes = (np.require(getattr(self, name), dtype, _PLAIN) for name, dtype in _NODE_ARRAYS.items())
+        sums = path_lengths(rows, np.require(self.root, np.int32, _PLAIN), *nodes)
+        return -(2.0 ** -(sums / total))
 
     def _check_nodes(self) -> None:
         nodes = len(self.feature)

@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import IsolationForest
 
 from ifcb_flow_pipeline.detection.forest import Forest
 from ifcb_flow_pipeline.errors import FlowError
@@ -235,6 +234,9 @@ def train_model(
             f"({sum(map(len, training.excluded.values()))} excluded): widen the training window"
         )
     _check_amounts(settings, training)
+    # Scoring does without scikit-learn, which takes long to load.
+    from sklearn.ensemble import IsolationForest
+
     grower = IsolationForest(
         n_estimators=settings.n_estimators,
         max_samples=_rows_per_tree(settings.max_samples, n_bins),

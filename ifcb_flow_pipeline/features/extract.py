@@ -14,6 +14,8 @@ from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO, PointCloud
 Triggers = Literal["images", "all"]
 TRIGGERS: tuple[Triggers, ...] = ("images", "all")
 
+_COLUMNS = ("x_px", "y_px", "width_px", "height_px")
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureSettings:
@@ -52,18 +54,61 @@ class BinFeatures:
 def extract_features(columns: Mapping[str, NDArray], settings: FeatureSettings) -> BinFeatures:
     """Compute all features of the catalogue from ``x_px``, ``y_px``, ``width_px`` and ``height_px``, each
     of shape (number of ADC lines,) in file order.
+
+    Columns of int16, as files are read, go through compiled kernels, without Python's lock: threads gain from
+    it. Any others go through the functions of the catalogue. The two are equal as the kernels' module says.
     """
+    cloud = _cloud(columns, settings)
+    n_points = len(cloud.x_px)
+    if n_points < MIN_POINTS:
+        what = "images" if settings.triggers == "images" else "triggers"
+        status, reason = ("too_few_points", f"{n_points} {what}, features need {MIN_POINTS}")
+        if cloud.n_rows == 0:
+            status, reason = "empty", "no triggers"
+        return BinFeatures(np.full(len(CATALOGUE), np.nan), cloud.n_rows, cloud.n_images, n_points, status, reason)
+    return BinFeatures(_values(cloud), cloud.n_rows, cloud.n_images, n_points)
+
+
+def _cloud(columns: Mapping[str, NDArray], settings: FeatureSettings) -> PointCloud:
+    x, y, width, height = (columns[name] for name in _COLUMNS)
+    if settings.triggers == "images" and _fit_kernels(x, y, width, height):
+        from ifcb_flow_pipeline.features import kernels
+
+        points = kernels.points_with_image(*map(_plain, (x, y, width, height)))
+        return PointCloud(points.x_px, points.y_px, len(x), len(points.x_px), settings.aspect_ratio)
     with_image = has_image(columns)
     n_rows, n_images = len(with_image), int(np.count_nonzero(with_image))
-    x, y = columns["x_px"], columns["y_px"]
     if settings.triggers == "images":
         x, y = x[with_image], y[with_image]
-    if len(x) < MIN_POINTS:
-        what = "images" if settings.triggers == "images" else "triggers"
-        status, reason = ("too_few_points", f"{len(x)} {what}, features need {MIN_POINTS}")
-        if n_rows == 0:
-            status, reason = "empty", "no triggers"
-        return BinFeatures(np.full(len(CATALOGUE), np.nan), n_rows, n_images, len(x), status, reason)
-    cloud = PointCloud(x, y, n_rows, n_images, settings.aspect_ratio)
-    values = np.array([feature.function(cloud) for feature in CATALOGUE], dtype=np.float64)
-    return BinFeatures(values, n_rows, n_images, len(x))
+    return PointCloud(x, y, n_rows, n_images, settings.aspect_ratio)
+
+
+def _values(cloud: PointCloud) -> NDArray[np.float64]:
+    """The features in the order of the catalogue, shape (number of features in it,)."""
+    known = _from_kernels(cloud) if _fit_kernels(cloud.x_px, cloud.y_px) else {}
+    values = [known[f.name] if f.name in known else f.function(cloud) for f in CATALOGUE]
+    return np.array(values, dtype=np.float64)
+
+
+def _from_kernels(cloud: PointCloud) -> Mapping[str, float]:
+    """The features that the kernels know, by name; none where they do not take such a cloud."""
+    from ifcb_flow_pipeline.features import kernels
+
+    if not kernels.MIN_ASPECT_RATIO <= cloud.aspect_ratio <= kernels.MAX_ASPECT_RATIO:
+        return {}
+    if len(cloud.x_px) > kernels.MAX_POINTS:
+        return {}
+    x, y = _plain(cloud.x_px), _plain(cloud.y_px)
+    found = kernels.cloud_features(x, y, cloud.n_rows, cloud.n_images, float(cloud.aspect_ratio))
+    return dict(zip(found._fields, found, strict=True))
+
+
+def _fit_kernels(*columns: NDArray) -> bool:
+    """Whether kernels, which check nothing themselves, may be given these columns."""
+    shape = columns[0].shape
+    return len(shape) == 1 and all(column.dtype == np.int16 and column.shape == shape for column in columns)
+
+
+def _plain(column: NDArray[np.int16]) -> NDArray[np.int16]:
+    # A kernel is compiled anew for memory that is read-only or not in one piece: a copy is cheaper.
+    return column if column.flags.behaved and column.flags.c_contiguous else column.copy()

@@ -1,5 +1,8 @@
 """Forests: held equal to scikit-learn's, and safe whatever their arrays hold."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -10,6 +13,7 @@ from sklearn.ensemble import IsolationForest
 from ifcb_flow_pipeline.detection import forest as forest_module
 from ifcb_flow_pipeline.detection.forest import Forest, ForestError, average_path_length
 
+from .reference import reference_scores
 from .toys import normal_rows
 
 INDEX_ARRAYS = ("root", "feature", "left", "right")
@@ -136,15 +140,106 @@ def test_a_value_on_the_threshold_goes_left_as_does_one_that_rounds_to_it():
     assert scores.tolist() == [-(2**-0.5)] * 3 + [-(2**-1.5)] * 2
 
 
-def test_a_large_table_is_scored_in_chunks_with_the_same_result(monkeypatch):
+@settings(max_examples=100)
+@given(cases())
+def test_the_compiled_walk_is_that_of_one_step_after_the_other_to_the_last_bit(case):
+    training, further, parameters = case
+    forest = Forest.from_sklearn(grown(training, **parameters))
+    for rows in (training, further):
+        if len(rows):
+            assert forest.score_samples(rows).tolist() == reference_scores(forest, rows).tolist()
+
+
+@pytest.mark.parametrize("n", [1, 511, 512, 513, 1100])
+def test_rows_that_fill_no_whole_block_are_scored_as_all_others(n):
+    forest, rows = Forest.from_sklearn(grown(normal_rows(300), n_estimators=30)), normal_rows(n)
+    assert forest.score_samples(rows).tolist() == reference_scores(forest, rows).tolist()
+
+
+def test_trees_that_share_nodes_and_are_one_leaf_or_a_long_chain_are_walked_to_their_ends():
+    # Node i of the chain asks whether the value is at most i; a walk that starts later has fewer steps to go.
+    n = 40
+    inner = np.arange(n)
+    chain = Forest(
+        root=np.array([0, n // 2, n, 2 * n], np.int32),
+        feature=np.concatenate([np.zeros(n), np.full(n + 1, -1)]).astype(np.int32),
+        threshold=np.concatenate([inner, np.zeros(n + 1)]).astype(np.float64),
+        left=np.concatenate([n + inner, np.full(n + 1, -1)]).astype(np.int32),
+        right=np.concatenate([inner[1:], [2 * n], np.full(n + 1, -1)]).astype(np.int32),
+        path_length=np.concatenate([np.zeros(n), inner, [n]]).astype(np.float64),
+        n_features=1,
+        normaliser=20.0,
+    )
+    rows = np.arange(-1.0, n + 2)[:, None]
+    assert chain.score_samples(rows).tolist() == reference_scores(chain, rows).tolist()
+    # A row of 30: 30 from the start, 30 from the middle, the first leaf has 0, the last one n.
+    assert chain.score_samples(np.array([[30.0]])).tolist() == [-(2 ** -((30 + 30 + 0 + n) / 80))]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3, -1])
+def test_a_large_table_is_scored_in_chunks_with_the_same_result_whatever_the_number_of_threads(monkeypatch, n_jobs):
     forest, rows = Forest.from_arrays(SOUND), normal_rows(23)
     whole = forest.score_samples(rows)
     seen = []
     monkeypatch.setattr(forest_module, "_CHUNK_ROWS", 7)
     score = Forest._score
     monkeypatch.setattr(Forest, "_score", lambda self, chunk: seen.append(len(chunk)) or score(self, chunk))
-    assert forest.score_samples(rows).tolist() == whole.tolist()
-    assert seen == [7, 7, 7, 2]
+    assert forest.score_samples(rows, n_jobs).tolist() == whole.tolist()
+    assert sorted(seen) == [2, 7, 7, 7]
+
+
+def test_a_row_that_cannot_be_scored_is_found_in_every_chunk(monkeypatch):
+    monkeypatch.setattr(forest_module, "_CHUNK_ROWS", 7)
+    for i in (0, 8, 22):
+        rows = normal_rows(23)
+        rows[i, 1] = np.nan
+        with pytest.raises(ForestError, match="finite"):
+            Forest.from_arrays(SOUND).score_samples(rows)
+
+
+def test_a_small_table_starts_no_threads(monkeypatch):
+    def refused(*arguments: object, **options: object) -> None:
+        raise AssertionError("threads for a few rows")
+
+    monkeypatch.setattr("joblib.Parallel", refused)
+    assert len(Forest.from_arrays(SOUND).score_samples(normal_rows(50))) == 50
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        np.asfortranarray,
+        lambda a: np.repeat(a, 2, axis=0)[::2],
+        lambda a: a.astype(">f8"),
+        np.float32,
+        np.ndarray.tolist,
+    ],
+    ids=["by column", "strided", "other byte order", "32 bits", "a list"],
+)
+def test_scores_do_not_depend_on_how_the_table_lies_in_memory(change):
+    forest, rows = Forest.from_arrays(SOUND), normal_rows(20).astype(np.float32).astype(np.float64)
+    changed = change(rows)
+    if isinstance(changed, np.ndarray):
+        changed.setflags(write=False)
+    assert forest.score_samples(changed).tolist() == forest.score_samples(rows).tolist()
+
+
+def test_a_forest_of_wider_or_read_only_arrays_scores_the_same():
+    arrays = {name: array.astype(array.dtype.str.replace("i4", "i8")) for name, array in SOUND.items()}
+    wide = Forest(**arrays | {"n_features": 3, "normaliser": float(SOUND["normaliser"])})
+    for name in (*INDEX_ARRAYS, *VALUE_ARRAYS):
+        getattr(wide, name).setflags(write=False)
+    rows = normal_rows(20)
+    assert wide.score_samples(rows).tolist() == Forest.from_arrays(SOUND).score_samples(rows).tolist()
+
+
+def test_importing_detection_loads_neither_scikit_learn_nor_numba_nor_joblib():
+    code = (
+        "import sys, ifcb_flow_pipeline.detection.forest, ifcb_flow_pipeline.detection.model;"
+        "print(sorted({'sklearn', 'numba', 'joblib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_arrays_make_the_same_forest_again():

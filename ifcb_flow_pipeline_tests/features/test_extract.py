@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, MIN_POINTS
 from ifcb_flow_pipeline.features.extract import TRIGGERS, FeatureSettings, extract_features
 
-from .clouds import clouds, features_of
+from .clouds import clouds
+from .comparing import assert_equal_to_reference
 
 IMAGES, ALL = FeatureSettings("images"), FeatureSettings("all")
 
@@ -50,7 +51,7 @@ def test_an_aspect_ratio_that_is_no_positive_number_is_refused(ratio):
 def test_with_images_alone_the_other_triggers_count_but_are_no_points(cloud, n_without, without_px):
     x, y = (values.astype(np.int16) for values in cloud)
     features = extract_features(columns_of(x, y, n_without=n_without, without_px=without_px), IMAGES)
-    assert by_name(features) == features_of(x, y, n_rows=len(x) + n_without, n_images=len(x))
+    assert_equal_to_reference(by_name(features), (x, y), n_rows=len(x) + n_without, n_images=len(x))
     assert (features.n_rows, features.n_images, features.n_points) == (len(x) + n_without, len(x), len(x))
     assert (features.status, features.reason) == ("ok", "")
 
@@ -62,7 +63,7 @@ def test_with_all_triggers_those_without_an_image_are_points_where_the_file_has_
     columns = columns_of(x, y, n_without=n_without, without_px=without_px)
     features = extract_features(columns, ALL)
     n_rows = len(x) + n_without
-    assert by_name(features) == features_of(columns["x_px"], columns["y_px"], n_images=len(x))
+    assert_equal_to_reference(by_name(features), (columns["x_px"], columns["y_px"]), n_images=len(x))
     assert (features.n_rows, features.n_images, features.n_points) == (n_rows, len(x), n_rows)
     assert (features.status, features.reason) == ("ok", "")
 
@@ -71,7 +72,7 @@ def test_the_aspect_ratio_of_the_settings_is_used():
     columns = columns_of(range(40), range(40))
     features = extract_features(columns, FeatureSettings(aspect_ratio=2.0))
     assert by_name(features)["mean_x"] == 9.75
-    assert by_name(features) == features_of(range(40), range(40), aspect_ratio=2.0)
+    assert_equal_to_reference(by_name(features), (range(40), range(40)), aspect_ratio=2.0)
 
 
 def test_a_bin_of_as_many_points_as_needed_has_features_and_one_point_less_has_none():

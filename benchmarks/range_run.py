@@ -1,0 +1,62 @@
+"""One range of days from raw bins to scores, in a process of its own: through Dagster, or as plain calls.
+
+Prints seconds and peak memory as JSON. Started by ``workloads``.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from datetime import date, timedelta
+
+
+def main(how: str, first: date, n_days: int) -> None:
+    """Run ``how`` (``dagster`` or ``plain``) over ``n_days`` days from ``first``, with a model that is there."""
+    last = first + timedelta(days=n_days - 1)
+    os.environ["IFCB_START_DAY"] = first.isoformat()
+    run = _through_dagster if how == "dagster" else _plain
+    started = time.perf_counter()
+    run(first, last)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_mb": peak}))
+
+
+def _through_dagster(first: date, last: date) -> None:
+    import dagster as dg
+
+    from ifcb_flow_pipeline.defs.launch import prepare_dagster_home
+    from ifcb_flow_pipeline.defs.partitions import range_tags
+    from ifcb_flow_pipeline.defs.resources import Deployment
+    from ifcb_flow_pipeline.definitions import defs
+
+    os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(Deployment().settings.home))
+    with dg.DagsterInstance.get() as instance:
+        result = defs.resolve_job_def("daily_flow").execute_in_process(
+            instance=instance,
+            tags=range_tags(first, last),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    assert result.success
+
+
+def _plain(first: date, last: date) -> None:
+    from ifcb_flow_pipeline import days
+    from ifcb_flow_pipeline.store.daily import DailyTables
+    from ifcb_flow_pipeline.store.models import ModelStore
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    settings = Settings.from_environment(os.environ)
+    tables, model = DailyTables(settings.home / "tables"), ModelStore(settings.home / "models").load()
+    listing = settings.archive.scan(first, last)
+    for i in range((last - first).days + 1):
+        day = first + timedelta(days=i)
+        days.write_inventory(tables, settings.archive, listing, day)
+        days.write_clouds(tables, settings.archive, day)
+        days.write_features(tables, settings.features, day)
+        days.write_scores(tables, model, day)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], date.fromisoformat(sys.argv[2]), int(sys.argv[3]))
