@@ -1,5 +1,6 @@
 """Thumbnails: short enough to be shown in place, and valid SVG, whatever they show."""
 
+import re
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
@@ -57,12 +58,16 @@ def test_triggers_without_image_are_not_drawn() -> None:
 
 
 @pytest.mark.parametrize("schema", ["v1", "v2"])
-def test_a_cloud_all_over_the_frame_still_makes_a_short_picture(schema) -> None:
+@pytest.mark.parametrize("n", [100, 300, 3000])
+def test_a_cloud_all_over_the_frame_is_shown_all_over_the_frame(schema, n: int) -> None:
     rng = np.random.default_rng(0)
-    drawn = paths(
-        cloud_thumbnail(cloud(rng.integers(0, 1360, 3000).tolist(), rng.integers(0, 1024, 3000).tolist()), schema)
-    )
-    assert drawn["steelblue"]
+    scattered = cloud(rng.integers(0, 1360, n).tolist(), rng.integers(0, 1024, n).tolist())
+    address = cloud_thumbnail(scattered, schema)
+    runs = re.findall(r"M(\d+),(\d+)\.5h(\d+)", paths(address)["steelblue"])
+    across, down = (int(side) for side in re.findall(r"viewBox='0 0 (\d+) (\d+)'", unquote(address))[0])
+    filled = {(int(x) + i, int(y)) for x, y, length in runs for i in range(int(length))}
+    assert len(filled) > across * down / 4
+    assert {x for x, _ in filled} == set(range(across)) - ({across - 1} if schema == "v1" else set())
 
 
 def test_positions_outside_the_frame_do_no_harm() -> None:
