@@ -20,6 +20,9 @@ MAX_CHARACTERS = 940
 #: Sides of the squares of a cloud, in px of the camera frame; the largest fit whatever the cloud is.
 _SQUARES_PX = (40, 60, 80, 120, 160)
 
+#: Share of a bin's images from which a square is drawn dark.
+_CROWDED = 0.01
+
 _BARS = 30
 _HEIGHT = 50
 
@@ -45,8 +48,8 @@ def score_thumbnail(scores: NDArray[np.float64], threshold: float) -> str:
 
 
 def cloud_thumbnail(columns: Mapping[str, NDArray], schema: Schema) -> str:
-    """Where in the camera frame a bin's images are, as squares: of 40 px, or larger ones where a scattered cloud
-    would make the picture too long.
+    """Where in the camera frame a bin's images are, as squares, dark where they are crowded: of 40 px, or
+    larger ones where a scattered cloud would make the picture too long.
 
     ``columns``: ``x_px``, ``y_px``, ``width_px``, ``height_px``, each of shape (n,).
     """
@@ -63,7 +66,8 @@ def _cloud_address(columns: Mapping[str, NDArray], schema: Schema, side: int) ->
         bins=(np.arange(down + 1) * side, np.arange(across + 1) * side),
     )
     frame = _path(f"M0,0H{across}V{down}H0z", "gray", 8 / side)
-    return _address(frame + _path(_runs(counts > 0), "steelblue", 1), across, down, side // 5)
+    some, many = _runs(counts > 0), _runs(counts > max(1, _CROWDED * counts.sum()))
+    return _address(frame + _path(some, "skyblue", 1) + _path(many, "navy", 1), across, down, side // 5)
 
 
 def _runs(filled: NDArray[np.bool_]) -> str:
