@@ -17,8 +17,11 @@ from ifcb_flow_pipeline.bins.pid import Schema
 #: Longest address: leaves room for the Markdown around it.
 MAX_CHARACTERS = 940
 
-#: Side of a square of the cloud's grid, in px of the camera frame.
-_CELL_PX = 40
+#: Sides of the squares of a cloud, in px of the camera frame; the largest fit whatever the cloud is.
+_SQUARES_PX = (40, 60, 80, 120, 160)
+
+#: Share of a bin's images from which a square is drawn dark.
+_CROWDED = 0.01
 
 _BARS = 30
 _HEIGHT = 50
@@ -45,29 +48,26 @@ def score_thumbnail(scores: NDArray[np.float64], threshold: float) -> str:
 
 
 def cloud_thumbnail(columns: Mapping[str, NDArray], schema: Schema) -> str:
-    """Where in the camera frame a bin's images are, as squares of 40 px.
+    """Where in the camera frame a bin's images are, as squares, dark where they are crowded: of 40 px, or
+    larger ones where a scattered cloud would make the picture too long.
 
-    ``columns``: ``x_px``, ``y_px``, ``width_px``, ``height_px``, each of shape (n,). Squares with few images are
-    left out where the picture would become too long.
+    ``columns``: ``x_px``, ``y_px``, ``width_px``, ``height_px``, each of shape (n,).
     """
-    across, down = (-(-side // _CELL_PX) for side in FRAME_PX[schema])
+    addresses = (_cloud_address(columns, schema, side) for side in _SQUARES_PX)
+    return next(address for address in addresses if len(address) <= MAX_CHARACTERS)
+
+
+def _cloud_address(columns: Mapping[str, NDArray], schema: Schema, side: int) -> str:
+    across, down = (-(-length // side) for length in FRAME_PX[schema])
     with_image = has_image(columns)
     counts, _, _ = np.histogram2d(
         columns["y_px"][with_image],
         columns["x_px"][with_image],
-        bins=(np.arange(down + 1) * _CELL_PX, np.arange(across + 1) * _CELL_PX),
+        bins=(np.arange(down + 1) * side, np.arange(across + 1) * side),
     )
-    least = 1
-    while True:
-        address = _address(
-            _path(f"M0,0H{across}V{down}H0z", "gray", 0.2) + _path(_runs(counts >= least), "steelblue", 1),
-            across,
-            down,
-            8,
-        )
-        if len(address) <= MAX_CHARACTERS:
-            return address
-        least += 1
+    frame = _path(f"M0,0H{across}V{down}H0z", "gray", 8 / side)
+    some, many = _runs(counts > 0), _runs(counts > max(1, _CROWDED * counts.sum()))
+    return _address(frame + _path(some, "skyblue", 1) + _path(many, "navy", 1), across, down, side // 5)
 
 
 def _runs(filled: NDArray[np.bool_]) -> str:

@@ -60,11 +60,12 @@ def test_any_cloud_gives_a_picture_of_the_same_size(columns):
 def test_a_cloud_shows_its_images_and_its_triggers_without_image(monkeypatch):
     columns = cloud([10, 20, 30], [1, 2, 3])
     columns["width_px"][1] = 0
-    axes = drawn(monkeypatch, lambda: cloud_picture(columns, "v2", "D20230810T113059_IFCB134")).axes[0]
+    figure = drawn(monkeypatch, lambda: cloud_picture(columns, "v2", "D20230810T113059_IFCB134"))
+    axes = figure.axes[0]
     images, others = (np.asarray(points.get_offsets()).tolist() for points in axes.collections)
     assert (images, others) == ([[10, 1], [30, 3]], [[20, 2]])
     assert axes.get_title() == "D20230810T113059_IFCB134"
-    assert "no image (1)" in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "no image (1)" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 @pytest.mark.parametrize("lowest", [500, 1024, 1500, 32760, 32767])

@@ -1,5 +1,6 @@
 """Thumbnails: short enough to be shown in place, and valid SVG, whatever they show."""
 
+import re
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
@@ -45,25 +46,35 @@ def test_scores_always_make_a_short_picture(scores: list[float], threshold: floa
 
 
 def test_an_image_is_a_square_where_it_is_in_the_frame() -> None:
-    assert paths(cloud_thumbnail(cloud([85], [205]), "v2"))["steelblue"] == "M2,5.5h1"
+    assert paths(cloud_thumbnail(cloud([85], [205]), "v2"))["skyblue"] == "M2,5.5h1"
 
 
 def test_neighbouring_squares_are_one_stroke() -> None:
-    assert paths(cloud_thumbnail(cloud([0, 40, 80], [0, 0, 0]), "v2"))["steelblue"] == "M0,0.5h3"
+    assert paths(cloud_thumbnail(cloud([0, 40, 80], [0, 0, 0]), "v2"))["skyblue"] == "M0,0.5h3"
+
+
+def test_a_crowded_square_is_dark() -> None:
+    drawn = paths(cloud_thumbnail(cloud([85] * 5 + [500], [205] * 6), "v2"))
+    assert drawn["navy"] == "M2,5.5h1"
+    assert drawn["skyblue"].count("M") == 2
 
 
 def test_triggers_without_image_are_not_drawn() -> None:
-    assert "steelblue" not in paths(cloud_thumbnail(cloud([0, 0], [0, 0], width=0), "v2"))
+    assert "skyblue" not in paths(cloud_thumbnail(cloud([0, 0], [0, 0], width=0), "v2"))
 
 
 @pytest.mark.parametrize("schema", ["v1", "v2"])
-def test_a_cloud_all_over_the_frame_still_makes_a_short_picture(schema) -> None:
+@pytest.mark.parametrize("n", [100, 300, 3000])
+def test_a_cloud_all_over_the_frame_is_shown_all_over_the_frame(schema, n: int) -> None:
     rng = np.random.default_rng(0)
-    drawn = paths(
-        cloud_thumbnail(cloud(rng.integers(0, 1360, 3000).tolist(), rng.integers(0, 1024, 3000).tolist()), schema)
-    )
-    assert drawn["steelblue"]
+    scattered = cloud(rng.integers(0, 1360, n).tolist(), rng.integers(0, 1024, n).tolist())
+    address = cloud_thumbnail(scattered, schema)
+    runs = re.findall(r"M(\d+),(\d+)\.5h(\d+)", paths(address)["skyblue"])
+    across, down = (int(side) for side in re.findall(r"viewBox='0 0 (\d+) (\d+)'", unquote(address))[0])
+    filled = {(int(x) + i, int(y)) for x, y, length in runs for i in range(int(length))}
+    assert len(filled) > across * down / 4
+    assert {x for x, _ in filled} == set(range(across)) - ({across - 1} if schema == "v1" else set())
 
 
 def test_positions_outside_the_frame_do_no_harm() -> None:
-    assert "steelblue" not in paths(cloud_thumbnail(cloud([-11, 3000], [-11, 1831]), "v2"))
+    assert "skyblue" not in paths(cloud_thumbnail(cloud([-11, 3000], [-11, 1831]), "v2"))

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -153,12 +154,26 @@ def test_the_app_looks_as_the_browser_prefers(address: str, visit: Visit):
     expect(page.get_by_text("Deploy")).to_have_count(0)
 
 
+#: Whether the table stands where it stood at the last twenty looks (one a drawn frame).
+_IS_STILL = """() => {
+    const table = document.querySelector('[data-testid=stDataFrame]');
+    const at = table ? JSON.stringify(table.getBoundingClientRect()) : '';
+    const looks = window.__looks = [...(window.__looks || []), at].slice(-20);
+    return looks.length === 20 && looks.every(look => look === at);
+}"""
+
+
 def _mark(pid: str) -> str:
     return f"path[aria-label*='{pid}']"
 
 
 def _expect_open(page: Page, pid: str) -> None:
     expect(page.get_by_role("heading", name=pid)).to_be_visible(timeout=WAIT_MS)
+    # Whole, and no longer moving: a click by the place must not hit what was there a moment ago.
+    expect(page.locator("[data-testid=stApp]")).to_have_attribute(
+        "data-test-script-state", "notRunning", timeout=WAIT_MS
+    )
+    page.wait_for_function(_IS_STILL, timeout=WAIT_MS)
 
 
 def _expect_cloud(page: Page, pid: str) -> None:
@@ -195,5 +210,6 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.1)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
     pytest.fail(f"the app does not answer within {START_SECONDS} s:\n{log.read_text()}")
