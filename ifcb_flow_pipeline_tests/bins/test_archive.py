@@ -13,8 +13,10 @@ from ifcb_flow_pipeline.bins.archive import (
     FoundFile,
     RawBin,
     dated_spans,
+    likely_day,
     list_bins,
     may_hold,
+    next_change,
     signature,
 )
 from ifcb_flow_pipeline.bins.pid import format_pid, parse_pid
@@ -486,3 +488,35 @@ def test_bins_that_cannot_be_used_never_change_a_signature(extra):
         pid = format_pid("IFCB109", datetime(2023, 8, 10, hour, tzinfo=UTC))
         files += files_of(pid, "D2021") if misplaced else files_of(pid, age=timedelta(seconds=age_s))
     assert day_signature(files) == day_signature(DAY)
+
+
+def test_the_signature_holds_until_the_next_change_and_no_longer():
+    growing = files_of("D20230810T130000_IFCB134", age=timedelta(seconds=30))
+    ahead = files_of("D20230810T140000_IFCB134", age=-timedelta(hours=1))
+    bins = list_bins([*DAY, *growing, *ahead]).bins
+    time, seen = NOW, []
+    while until := next_change(bins, time, SETTLE):
+        assert signature(bins, until - timedelta(seconds=1), SETTLE) == signature(bins, time, SETTLE)
+        assert signature(bins, until, SETTLE) != signature(bins, time, SETTLE)
+        time = until
+        seen.append(until - NOW)
+    assert seen == [timedelta(seconds=90), timedelta(hours=1), timedelta(hours=1, seconds=120)]
+    assert next_change([], NOW, SETTLE) is None
+
+
+@given(st.dates(date(2005, 1, 1), date(2099, 1, 1)), st.times(), st.sampled_from(["v1", "v2"]))
+def test_the_likely_day_of_a_bin_is_its_day(day, time, schema):
+    pid = format_pid("IFCB5", datetime.combine(day, time, tzinfo=UTC), schema)
+    assert likely_day(pid) == day
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        *("", "notes", "D", "T", "_", "D20230810"),
+        *("D20231310T000000_IFCB1", "IFCB5_2023_366_000000", "D²0230810T000000_IFCB1"),
+        *("D20230810Ta\tb", "D20230810T\n", "D20230810T\udce9"),
+    ],
+)
+def test_a_name_that_is_none_of_a_bin_has_no_likely_day(stem):
+    assert likely_day(stem) is None

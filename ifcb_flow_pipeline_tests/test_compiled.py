@@ -1,0 +1,142 @@
+"""Where the machine code of kernels is kept: never in a folder that somebody else could write to."""
+
+import importlib.util
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numba
+import pytest
+
+from ifcb_flow_pipeline import compiled
+
+SOURCE = """
+from ifcb_flow_pipeline.compiled import inlined, kernel
+
+@inlined
+def _double(number):
+    return 2 * number
+
+@kernel
+def twice(number):
+    return _double(number)
+"""
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch) -> Path:
+    """A folder with code and the places that a cache may have: all are there, none is used yet."""
+    for name in ("code", "user", "temporary"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "code" / "kernels.py").write_text(SOURCE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return tmp_path
+
+
+def read_only_code(places: Path) -> None:
+    # A file where the folder should be stops even the superuser, whom permissions do not.
+    (places / "code" / "__pycache__").write_text("")
+
+
+def no_user_folder(places: Path) -> None:
+    (places / "user").rmdir()
+    (places / "user").write_text("")
+
+
+def private_folder(places: Path) -> Path:
+    return places / "temporary" / f"ifcb-flow-kernels-{os.getuid()}"
+
+
+def cached_in(places: Path) -> set[str]:
+    """Run the kernel; which of the places then hold machine code."""
+    specification = importlib.util.spec_from_file_location("kernels", places / "code" / "kernels.py")
+    assert specification and specification.loader
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    assert module.twice(21) == 42
+    return {path.relative_to(places).parts[0] for path in places.rglob("*.nbi")}
+
+
+def test_a_kernel_is_cached_beside_its_code(places):
+    assert cached_in(places) == {"code"}
+
+
+def test_in_a_read_only_install_it_is_cached_in_the_users_folder(places):
+    read_only_code(places)
+    assert cached_in(places) == {"user"}
+
+
+def test_without_either_it_is_cached_in_a_private_temporary_folder(places):
+    read_only_code(places)
+    no_user_folder(places)
+    assert cached_in(places) == {"temporary"}
+    assert stat.S_IMODE(private_folder(places).stat().st_mode) == 0o700
+    assert numba.config.CACHE_DIR == ""
+    assert cached_in(places) == {"temporary"}
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o750, 0o701])
+def test_a_temporary_folder_that_others_can_enter_is_not_used(places, mode):
+    read_only_code(places)
+    no_user_folder(places)
+    private_folder(places).mkdir()
+    private_folder(places).chmod(mode)
+    assert cached_in(places) == set()
+
+
+def test_a_temporary_folder_of_somebody_else_is_not_used(places, monkeypatch):
+    read_only_code(places)
+    no_user_folder(places)
+    somebody = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: somebody)
+    private_folder(places).mkdir(mode=0o700)
+    assert cached_in(places) == set()
+
+
+def test_a_link_in_the_temporary_folder_is_not_followed(places):
+    read_only_code(places)
+    no_user_folder(places)
+    (places / "elsewhere").mkdir(mode=0o700)
+    private_folder(places).symlink_to(places / "elsewhere")
+    assert cached_in(places) == set()
+
+
+def test_without_any_place_at_all_kernels_are_compiled_every_time(places, monkeypatch):
+    read_only_code(places)
+    no_user_folder(places)
+    monkeypatch.setattr(tempfile, "tempdir", str(places / "user" / "absent"))
+    assert cached_in(places) == set()
+    # The folder is ours, and full or read-only: a file stands where numba makes its own.
+    monkeypatch.setattr(compiled, "_private_folder", lambda: places / "user")
+    assert cached_in(places) == set()
+
+
+def test_without_user_ids_there_is_no_temporary_folder(places, monkeypatch):
+    monkeypatch.delattr(os, "getuid")
+    assert compiled._private_folder() is None
+
+
+def test_an_install_that_cannot_be_written_to_reads_files(places):
+    """All of it in a fresh process, as in a container without a home."""
+    read_only_code(places)
+    no_user_folder(places)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join([str(places / "code"), *sys.path]),
+        "HOME": str(places / "user"),
+        "TMPDIR": str(places / "temporary"),
+    }
+    for _ in range(2):
+        program = "import kernels; print(kernels.twice(4), sum(kernels.twice.stats.cache_hits.values()))"
+        command = [sys.executable, "-c", program]
+        run = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+    # The second process found what the first one had compiled.
+    assert run.stdout.split() == ["8", "1"]
+    assert stat.S_IMODE(private_folder(places).stat().st_mode) == 0o700
