@@ -26,10 +26,10 @@ def main(how: str, first: date, n_days: int) -> None:
 def _through_dagster(first: date, last: date) -> None:
     import dagster as dg
 
+    from ifcb_flow_pipeline.definitions import defs
     from ifcb_flow_pipeline.defs.launch import prepare_dagster_home
     from ifcb_flow_pipeline.defs.partitions import range_tags
     from ifcb_flow_pipeline.defs.resources import Deployment
-    from ifcb_flow_pipeline.definitions import defs
 
     os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(Deployment().settings.home))
     with dg.DagsterInstance.get() as instance:
@@ -38,7 +38,8 @@ def _through_dagster(first: date, last: date) -> None:
             tags=range_tags(first, last),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
-    assert result.success
+    if not result.success:
+        raise SystemExit("the run failed")
 
 
 def _plain(first: date, last: date) -> None:

@@ -24,7 +24,14 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """The row as texts."""
         ratio = f"{self.baseline_s / self.ours_s:.1f} x" if self.baseline_s else "-"
-        return (self.workload, _seconds(self.ours_s), _seconds(self.baseline_s), ratio, _seconds(self.limit_s), self.note)
+        return (
+            self.workload,
+            _seconds(self.ours_s),
+            _seconds(self.baseline_s),
+            ratio,
+            _seconds(self.limit_s),
+            self.note,
+        )
 
 
 def machine() -> str:

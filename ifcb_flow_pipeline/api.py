@@ -15,7 +15,7 @@ import pyarrow as pa
 from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
-from ifcb_flow_pipeline.days import IDENTITY, feature_row, inventory_row, library_versions, read_bin
+from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row, inventory_row, library_versions, read_bin
 from ifcb_flow_pipeline.detection.model import (
     ForestSettings,
     Model,
@@ -222,7 +222,7 @@ def _feature_rows(
 ) -> list[dict[str, Any]]:
     rows = []
     for row in inventory:
-        read = read_bin(archive, row)
+        read = read_bin(archive, row, CLOUD_COLUMNS)
         entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
         columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
         rows.append({name: row[name] for name in IDENTITY} | feature_row(entry, columns, settings))

@@ -129,11 +129,14 @@ def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any
     }
 
 
-def read_bin(archive: Archive, row: Mapping[str, Any]) -> BinRead | CloudEntry:
-    """Read the bin of a row of ``raw_bins``; an entry that says why where it is not to be read."""
+def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] | None = None) -> BinRead | CloudEntry:
+    """Read the bin of a row of ``raw_bins``; an entry that says why where it is not to be read.
+
+    With ``columns`` only these of its ADC, and not its header.
+    """
     if row["status"] != "ok":
         return CloudEntry(row["pid"], row["status"], row["reason"])
-    read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"])
+    read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"] if columns is None else None, columns)
     reason = "; ".join(filter(None, (row["reason"], read.reason)))
     return BinRead(read.pid, read.adc, read.status, reason, read.header)
 
