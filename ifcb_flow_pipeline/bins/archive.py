@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -24,6 +25,9 @@ DEFAULT_EXCLUDED = frozenset({"beads", "skip", "bad", "temp", "data_temp"})
 
 #: Days are cut in UTC, some archives sort by local time: a bin may lie this far from its directory's date.
 DIRECTORY_SLACK = timedelta(days=1)
+
+#: Directories and dates whose meaning is remembered: the bins of one directory are asked about together.
+_REMEMBERED = 1024
 
 # Years from 2000 on only: there was no IFCB before, and 0810 or 1305 is a day or a cruise.
 _DATED = (
@@ -71,7 +75,7 @@ class RawBin:
     @property
     def misplaced(self) -> bool:
         """Whether a directory on its path states a date more than a day from its own."""
-        return not all(_may_hold(span, self.bin_id.day) for span in dated_spans(self.directory))
+        return not all(_may_hold(span, self.bin_id.day) for span in _spans(self.directory))
 
     def path(self, extension: Extension) -> str | None:
         """The file's path relative to the archive; None where it is absent."""
@@ -149,7 +153,7 @@ def list_bins(found: Iterable[FoundFile]) -> Listing:
             strays += [str(PurePosixPath(f.directory, f.name)) for fs in by_directory.values() for f in fs.values()]
             continue
         candidates = [RawBin(bin_id, directory, files) for directory, files in by_directory.items()]
-        best = min(candidates, key=_preference)
+        best = candidates[0] if len(candidates) == 1 else min(candidates, key=_preference)
         others = tuple(sorted(raw.directory for raw in candidates if raw is not best))
         bins.append(RawBin(bin_id, best.directory, best.files, others))
     bins.sort(key=lambda raw: (raw.bin_id.start_time, raw.bin_id.pid))
@@ -175,16 +179,50 @@ def signature(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> str:
     return digest.hexdigest()[:16] if count else ""
 
 
+def next_change(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> datetime | None:
+    """When the signature changes by the passing of time alone; None where it does not.
+
+    Bins settle, and those with time stamps in the future count as unsettled once that time has come.
+    """
+    times = (time if now < time else time + settle for time in (raw.modified for raw in bins))
+    return min((time for time in times if time > now), default=None)
+
+
+def likely_day(stem: str) -> date | None:
+    """The day of the bin that a file of this name would belong to; None where the name is none of a bin.
+
+    Quicker than parsing an identifier, and not as strict: the time of day is not looked at.
+    """
+    if not (stem.isascii() and stem.isprintable()):
+        return None
+    date_part, separator, _ = stem.partition("T") if stem.startswith("D") else stem.rpartition("_")
+    return _day_of(date_part) if separator else None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _day_of(date_part: str) -> date | None:
+    midnight = f"{date_part}T000000_IFCB1" if date_part.startswith("D") else f"{date_part}_000000"
+    try:
+        return parse_pid(midnight).day
+    except InvalidPidError:
+        return None
+
+
 def dated_spans(directory: str) -> list[tuple[date, date]]:
     """First and last day that each dated directory on a path stands for."""
-    spans = (_span(part) for part in PurePosixPath(directory).parts)
-    return [span for span in spans if span]
+    return list(_spans(directory))
 
 
 def may_hold(name: str, first: date, last: date) -> bool:
     """Whether a directory of this name can hold bins of the days ``first`` to ``last``."""
     span = _span(name)
     return span is None or (span[0] - DIRECTORY_SLACK <= last and first <= span[1] + DIRECTORY_SLACK)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _spans(directory: str) -> tuple[tuple[date, date], ...]:
+    spans = (_span(part) for part in PurePosixPath(directory).parts)
+    return tuple(span for span in spans if span)
 
 
 def _may_hold(span: tuple[date, date], day: date) -> bool:
@@ -217,6 +255,6 @@ def _preference(raw: RawBin) -> tuple[bool, int, bool, int, str]:
         raw.misplaced,
         1 if size is None else -size,
         "hdr" not in raw.files,
-        -len(dated_spans(raw.directory)),
+        -len(_spans(raw.directory)),
         raw.directory,
     )

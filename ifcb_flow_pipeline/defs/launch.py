@@ -12,8 +12,9 @@ from ifcb_flow_pipeline.defs.metadata import day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags
 from ifcb_flow_pipeline.defs.planning import Request, plan
 from ifcb_flow_pipeline.defs.resources import Deployment
-from ifcb_flow_pipeline.defs.sensors import states_with_partition, steps_of
+from ifcb_flow_pipeline.defs.sensors import states_with_partition, steps_of, survey
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.survey import Budget
 
 #: Runs say on the console only what went wrong; everything else is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -51,7 +52,10 @@ def bring_up_to_date(deployment: Deployment, echo: Callable[[str], object]) -> N
 def _run_requests(
     instance: dg.DagsterInstance, deployment: Deployment, echo: Callable[[str], object], *, with_scores: bool
 ) -> None:
-    states = states_with_partition(deployment.settings.archive.scan(), deployment, None)
+    found = survey(deployment, Budget(), None)
+    while not found.complete:  # directories appeared meanwhile
+        found = survey(deployment, Budget(), None)
+    states = states_with_partition(found, deployment, None)
     for request in plan(states, with_scores=with_scores).requests:
         tags = range_tags(request.first, request.last)
         echo(f"{_what(request)} of {day_text(days_of_tags(tags))} ...")

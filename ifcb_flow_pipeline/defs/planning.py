@@ -10,10 +10,8 @@ from datetime import date, timedelta
 from hashlib import sha256
 from typing import Literal
 
-from ifcb_flow_pipeline.bins.archive import Listing, signature
-from ifcb_flow_pipeline.store.archive import Archive
-from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, Table
+from ifcb_flow_pipeline.store.survey import Survey
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 
 #: What a day lacks: everything from the inventory on, or only its scores.
 Stage = Literal["all", "scores"]
@@ -55,26 +53,17 @@ class Plan:
     pending: Mapping[date, str]
 
 
-def day_states(listing: Listing, archive: Archive, tables: DailyTables) -> dict[date, DayState]:
+def day_states(found: Survey) -> dict[date, DayState]:
     """The state of every day that the archive or the tables have."""
-    now = archive.now()
-    days = set(listing.days) | set(tables.days(BIN_FEATURES)) | set(tables.days(BIN_SCORES))
-    states = {}
-    for day in sorted(days):
-        states[day] = DayState(
-            archive=signature(listing.of_day(day), now, archive.settle),
-            features=_made_of(tables, BIN_FEATURES, day),
-            scores=_made_of(tables, BIN_SCORES, day),
+    features, scores = (found.made_of.get(table.name, {}) for table in (BIN_FEATURES, BIN_SCORES))
+    return {
+        day: DayState(
+            archive=found.archive[day].signature if day in found.archive else "",
+            features=features.get(day),
+            scores=scores.get(day),
         )
-    return states
-
-
-def _made_of(tables: DailyTables, table: Table, day: date) -> str | None:
-    try:
-        made_of = tables.provenance(table, day)
-    except StoreError:
-        return None  # a damaged file counts as not made, so that it is made again
-    return made_of.signature if made_of else None
+        for day in sorted({*found.archive, *features, *scores})
+    }
 
 
 def plan(

@@ -9,7 +9,11 @@ from ifcb_flow_pipeline.defs.jobs import daily_flow, retrain
 from ifcb_flow_pipeline.defs.partitions import today
 from ifcb_flow_pipeline.defs.planning import DayState, plan
 from ifcb_flow_pipeline.defs.resources import Deployment
-from ifcb_flow_pipeline.defs.sensors import days_in_flight, run_request, states_with_partition
+from ifcb_flow_pipeline.defs.sensors import STILL_LOOKING, days_in_flight, run_request, states_with_partition, survey
+from ifcb_flow_pipeline.store.survey import Budget
+
+#: Dagster gives up a schedule after 60 s. This look takes longer than the sensor's, which goes on from it.
+_LOOK_SECONDS = 30.0
 
 
 @dg.schedule(
@@ -28,8 +32,11 @@ def daily_scoring(context: dg.ScheduleEvaluationContext, deployment: Deployment)
 def scoring_requests(
     deployment: Deployment, instance: dg.DagsterInstance, scheduled: datetime, log: Logger
 ) -> list[dg.RunRequest]:
-    """The runs that are due at the time ``scheduled``."""
-    states = states_with_partition(deployment.settings.archive.scan(), deployment, log)
+    """The runs that are due at the time ``scheduled``; only yesterday's as long as a first look goes on."""
+    found = survey(deployment, Budget(_LOOK_SECONDS), log, thorough=True)
+    if not found.complete:
+        log.warning(STILL_LOOKING)
+    states = states_with_partition(found, deployment, log) if found.complete else {}
     with_scores = deployment.models.current_id() is not None
     yesterday = min(scheduled.astimezone(UTC).date(), today()) - timedelta(days=1)
     if yesterday >= deployment.settings.start_day:

@@ -2,6 +2,7 @@
 
 It remembers, in its cursor, only the days that it has asked for and that are not up to date yet. What is up
 to date stands in the tables themselves, so that neither a restart nor a lost cursor loses or repeats a day.
+How archives of any size are looked at within a tick is told in ``store.survey``.
 """
 
 import json
@@ -11,12 +12,18 @@ from logging import Logger
 
 import dagster as dg
 
-from ifcb_flow_pipeline.bins.archive import Listing
 from ifcb_flow_pipeline.defs.jobs import FEATURE_STEPS, SCORE_STEPS, daily_flow
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
 from ifcb_flow_pipeline.defs.planning import DayState, Request, day_states, plan
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.store.archive import ArchiveError
+from ifcb_flow_pipeline.store.survey import Budget, Survey, Surveyor
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
+
+#: A tick of Dagster fails after 60 s, and goes on running beside the next one. A first look takes several ticks.
+TICK_SECONDS = 12.0
+
+STILL_LOOKING = "still looking through the archive; the next tick goes on"
 
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -35,36 +42,46 @@ _UNFINISHED = [
 )
 def new_bins(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.SensorResult:
     """Compare the archive with the tables and ask for the days that differ."""
-    listing = deployment.settings.archive.scan()
-    states = states_with_partition(listing, deployment, context.log)
+    found = survey(deployment, Budget(TICK_SECONDS), context.log)
+    if not found.complete:
+        # Bins that were moved could seem lost until all directories have been looked at.
+        return dg.SensorResult(skip_reason=STILL_LOOKING, cursor=context.cursor)
+    states = states_with_partition(found, deployment, context.log)
     with_scores = deployment.models.current_id() is not None
     busy = days_in_flight(context.instance)
     asked = {date.fromisoformat(day): change for day, change in json.loads(context.cursor or "{}").items()}
     decided = plan(states, with_scores=with_scores, in_flight=busy, asked=asked)
     return dg.SensorResult(
         run_requests=[run_request(request, with_scores) for request in decided.requests],
-        skip_reason=None if decided.requests else f"{len(listing.bins)} bins, nothing new",
+        skip_reason=None if decided.requests else f"{found.n_bins} bins, nothing new",
         cursor=json.dumps({day.isoformat(): change for day, change in decided.pending.items()}),
     )
 
 
-def states_with_partition(listing: Listing, deployment: Deployment, log: Logger | None) -> dict[date, DayState]:
+def survey(deployment: Deployment, budget: Budget, log: Logger | None, *, thorough: bool = False) -> Survey:
+    """Look at the archive and the tables, going on from the last look."""
+    settings = deployment.settings
+    surveyor = Surveyor(settings.archive, deployment.tables, settings.home / "sensor" / "ledger.sqlite")
+    return surveyor.survey((BIN_FEATURES, BIN_SCORES), budget, thorough=thorough, log=log)
+
+
+def states_with_partition(found: Survey, deployment: Deployment, log: Logger | None) -> dict[date, DayState]:
     """The states of the days that have a partition; says which bins have none.
 
     Raises ArchiveError where the archive is empty although bins of it are known: then the disk is more likely
     to be missing than all bins.
     """
     settings = deployment.settings
-    states = day_states(listing, settings.archive, deployment.tables)
-    if not listing.bins and any(state.features for state in states.values()):
+    states = day_states(found)
+    if not found.n_bins and any(state.features for state in states.values()):
         raise ArchiveError(f"{settings.archive.root} has no bins, but had: is the disk mounted?")
-    misplaced = [raw for raw in listing.bins if raw.misplaced]
+    misplaced = [entry for entry in found.archive.values() if entry.n_misplaced]
     if misplaced and log:
         log.warning(
-            f"{len(misplaced)} bins lie in directories of another date and are not used, "
-            f"e.g. {misplaced[0].bin_id.pid} in {misplaced[0].directory}: move them"
+            f"{sum(entry.n_misplaced for entry in misplaced)} bins lie in directories of another date and are not "
+            f"used, e.g. {misplaced[0].misplaced}: move them"
         )
-    outside = [day for day in listing.days if not settings.start_day <= day <= today()]
+    outside = [day for day in found.archive if not settings.start_day <= day <= today()]
     if outside and log:
         log.warning(
             f"{len(outside)} days with bins have no partition, e.g. {outside[0]}: "

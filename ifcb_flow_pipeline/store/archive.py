@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -47,6 +47,17 @@ class BinRead:
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """What one directory holds: names of directories and of links to such that are to be entered, and the
+    files of bins.
+    """
+
+    directories: tuple[str, ...]
+    links: tuple[str, ...]
+    files: tuple[FoundFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """A directory tree of raw bins, only ever read.
 
@@ -64,28 +75,37 @@ class Archive:
         Raises ArchiveError where a directory cannot be read: a partial listing would make bins look
         as if they had disappeared.
         """
-        if not self.root.is_dir():
-            raise ArchiveError(f"no directory {self.root}: is the disk mounted? The archive is set by IFCB_DATA_DIR")
+        self.check_mounted()
         wanted = None if first is None and last is None else (first or _FIRST_DAY, last or _LAST_DAY)
-        listing = list_bins(self._walk(wanted))
+        listing = list_bins(
+            file for found in self.walk(lambda path, _: self.inside(path, wanted)) for file in found.files
+        )
         if wanted is None:
             return listing
         bins = tuple(raw for raw in listing.bins if wanted[0] <= raw.bin_id.day <= wanted[1])
         return Listing(bins, listing.strays)
 
+    def check_mounted(self) -> None:
+        """Raise ArchiveError where there is no archive."""
+        if not self.root.is_dir():
+            raise ArchiveError(f"no directory {self.root}: is the disk mounted? The archive is set by IFCB_DATA_DIR")
+
     def now(self) -> datetime:
         """The time that file ages are measured against (UTC)."""
         return datetime.now(tz=UTC)
 
-    def read_bin(self, pid: str, adc_path: str, hdr_path: str | None) -> "BinRead":
-        """Read a bin's ADC and HDR, given by their paths relative to the root.
+    def read_bin(
+        self, pid: str, adc_path: str, hdr_path: str | None, columns: Sequence[str] | None = None
+    ) -> "BinRead":
+        """Read a bin's ADC (all columns, or those named: see ``parse_adc``) and HDR, given by their paths relative
+        to the root.
 
         Never raises on a bad bin: the status says ``ok``, ``empty`` or ``unreadable``, and the reason why.
         A header that cannot be read costs the header only, and is told in the reason.
         """
         schema = parse_pid(pid).schema
         try:
-            adc = self._read_adc(adc_path, schema)
+            adc = self._read_adc(adc_path, schema, columns)
         except OSError as error:
             reason = f"cannot read {adc_path}: {error.strerror or error}"
             return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {})
@@ -102,35 +122,54 @@ class Archive:
         status = "unreadable" if adc.bad_lines > len(adc) else "ok"
         return BinRead(pid, adc, status, "; ".join(notes), header)
 
-    def _read_adc(self, adc_path: str, schema: Schema) -> Adc:
+    def _read_adc(self, adc_path: str, schema: Schema, columns: Sequence[str] | None) -> Adc:
         if self.reader == "pyifcb":
             from ifcb_flow_pipeline.store.pyifcb_reader import read_adc
 
             return read_adc(self.root / adc_path, schema)
-        return parse_adc((self.root / adc_path).read_bytes(), schema)
+        return parse_adc((self.root / adc_path).read_bytes(), schema, columns)
 
-    def _walk(self, wanted: tuple[date, date] | None) -> Iterator[FoundFile]:
-        exclude = {name.lower() for name in self.exclude}
-        seen: set[tuple[int, int] | None] = {None}
+    def walk(self, inside: Callable[[str, os.stat_result], Inside]) -> Iterator[Inside]:
+        """Go through the tree of directories once: what ``inside`` says of each, given its relative path.
+
+        A directory that several ways lead to is entered once, under its own name where it has one in the archive.
+        """
+        seen: set[tuple[int, int]] = set()
         pending, links = [""], []
         # Links last: a way back into the archive, or in a loop, leads to nothing that is new then.
         while pending or links:
             relative = pending.pop() if pending else links.pop()
-            identity = _identity(self.root / relative)
-            if relative and identity in seen:
+            path = self._path(relative)
+            stat = _look(path, lambda path=path: os.stat(path))  # noqa: PTH116 (see _path)
+            if stat is None:
+                if relative == "":
+                    raise ArchiveError(f"{self.root} disappeared while it was being listed")
+                continue  # moved away since its parent was listed
+            if (stat.st_dev, stat.st_ino) in seen:
                 continue
-            seen.add(identity)
-            for entry in self._entries(relative):
-                if _look(entry.path, entry.is_dir):
-                    if _enter(entry.name, exclude, wanted):
-                        path = f"{relative}/{entry.name}" if relative else entry.name
-                        (links if entry.is_symlink() else pending).append(path)
-                elif entry.name[-4:].lower() in _SUFFIXES and (stat := _look(entry.path, entry.stat)):
-                    yield FoundFile(relative, entry.name, stat.st_size, stat.st_mtime_ns)
+            seen.add((stat.st_dev, stat.st_ino))
+            found = inside(relative, stat)
+            above = f"{relative}/" if relative else ""
+            pending += [above + name for name in found.directories]
+            links += [above + name for name in found.links]
+            yield found
+
+    def inside(self, relative: str, wanted: tuple[date, date] | None = None) -> Inside:
+        """List one directory; with ``wanted`` only what can hold bins from its first to its last day."""
+        exclude = {name.lower() for name in self.exclude}
+        directories, links, files = [], [], []
+        for entry in self._entries(relative):
+            if _look(entry.path, entry.is_dir):
+                if _enter(entry.name, exclude, wanted):
+                    (links if entry.is_symlink() else directories).append(entry.name)
+            elif entry.name[-4:].lower() in _SUFFIXES and (stat := _look(entry.path, entry.stat)):
+                files.append(FoundFile(relative, entry.name, stat.st_size, stat.st_mtime_ns))
+        # In order of name, so that every walk takes the same one of several links to the same directory.
+        return Inside(tuple(sorted(directories)), tuple(sorted(links)), tuple(files))
 
     def _entries(self, relative: str) -> list[os.DirEntry]:
         try:
-            with os.scandir(self.root / relative) as entries:
+            with os.scandir(self._path(relative)) as entries:
                 return list(entries)
         except FileNotFoundError:
             if relative == "":
@@ -139,16 +178,14 @@ class Archive:
         except OSError as error:
             raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
 
+    def _path(self, relative: str) -> str:
+        return os.path.join(self.root, relative) if relative else str(self.root)  # noqa: PTH118 (pathlib takes longer than the disk)
+
 
 def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:
     if name.startswith(".") or name.lower() in exclude:
         return False
     return wanted is None or may_hold(name, *wanted)
-
-
-def _identity(directory: Path) -> tuple[int, int] | None:
-    stat = _look(directory, directory.stat)
-    return (stat.st_dev, stat.st_ino) if stat else None
 
 
 def _look(path: str | Path, look: Callable[[], _Seen]) -> _Seen | None:

@@ -5,7 +5,9 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.defs.planning import MAX_DAYS_PER_RUN, MAX_GAP_DAYS, DayState, plan
+from ifcb_flow_pipeline.defs.planning import MAX_DAYS_PER_RUN, MAX_GAP_DAYS, DayState, day_states, plan
+from ifcb_flow_pipeline.store.ledger import DayEntry
+from ifcb_flow_pipeline.store.survey import Survey
 
 DAY = date(2023, 8, 10)
 NEW = DayState("s1", None, None)
@@ -126,6 +128,20 @@ def test_a_failed_run_of_a_range_is_remembered_also_when_a_neighbour_changes() -
     asked = plan({first: NEW, second: NEW}, with_scores=False).pending
     decided = plan({first: NEW, second: DayState("s2", None, None)}, with_scores=False, asked=asked)
     assert [(r.first, r.last) for r in decided.requests] == [(second, second)]
+
+
+def test_the_states_are_of_all_days_that_the_archive_or_a_table_has() -> None:
+    held, featured, scored = days(3)
+    found = Survey(
+        archive={held: DayEntry("s1", 4, 0, "", None)},
+        made_of={"bin_features": {featured: "s2", scored: None}, "bin_scores": {scored: "s3"}},
+        complete=True,
+    )
+    assert day_states(found) == {
+        held: DayState("s1", None, None),
+        featured: DayState("", "s2", None),
+        scored: DayState("", None, "s3"),
+    }
 
 
 states = st.dictionaries(

@@ -6,6 +6,7 @@ from logging import getLogger
 import dagster as dg
 
 from ifcb_flow_pipeline.definitions import defs
+from ifcb_flow_pipeline.defs import schedules
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags
 from ifcb_flow_pipeline.defs.schedules import daily_scoring, scoring_requests, weekly_retraining
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline
@@ -64,6 +65,14 @@ def test_each_days_request_has_a_key_of_its_own(pipeline: Pipeline) -> None:
     for at in (AFTER_LAST_DAY, AFTER_LAST_DAY + timedelta(days=1)):
         keys |= {request.run_key for request in requests(pipeline, at)}
     assert len(keys) == 2
+
+
+def test_while_a_first_look_goes_on_only_yesterday_is_asked_for(pipeline: Pipeline, monkeypatch, caplog) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(schedules, "_LOOK_SECONDS", 0.0)
+        assert due(pipeline, AFTER_LAST_DAY) == [([DAYS[-1]], FOUR_STEPS[:3])]
+        assert "still looking" in caplog.text
+    assert due(pipeline, AFTER_LAST_DAY) == [(DAYS, FOUR_STEPS[:3])]
 
 
 def test_scoring_runs_by_itself_and_retraining_only_when_someone_turns_it_on() -> None:

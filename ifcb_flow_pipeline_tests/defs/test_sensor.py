@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 
+from ifcb_flow_pipeline.defs import sensors
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
 from ifcb_flow_pipeline.defs.sensors import new_bins
 from ifcb_flow_pipeline.errors import FlowError
@@ -190,6 +192,48 @@ def test_a_clock_that_was_set_back_does_not_keep_a_bin_out(pipeline: Pipeline) -
     for path in pipeline.files(pid):
         os.utime(path, (tomorrow, tomorrow))
     assert days_asked_for(tick(pipeline)) == [DAYS[1]]
+
+
+def test_a_tick_that_ran_out_of_time_asks_for_nothing_and_forgets_nothing(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tick(pipeline)
+    shutil.rmtree(pipeline.deployment.settings.home / "sensor")
+    with monkeypatch.context() as patched:
+        patched.setattr(sensors, "TICK_SECONDS", 0.0)
+        hurried = tick(pipeline, first.cursor)
+        assert not hurried.run_requests
+        assert hurried.skip_reason == dg.SkipReason(sensors.STILL_LOOKING)
+        assert hurried.cursor == first.cursor
+    assert days_asked_for(tick(pipeline)) == DAYS
+
+
+def test_a_damaged_ledger_is_said_and_repeats_no_day(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
+    pipeline.make_everything()
+    assert not tick(pipeline).run_requests
+    ledger = pipeline.deployment.settings.home / "sensor" / "ledger.sqlite"
+    ledger.write_bytes(b"torn" * 5000)
+    late = pipeline.add_bin(DAYS[1], 3)
+    assert days_asked_for(tick(pipeline)) == [DAYS[1]]
+    for path in pipeline.files(late):
+        path.unlink()
+    assert not tick(pipeline).run_requests
+
+
+def test_a_run_makes_a_day_of_the_files_that_the_sensor_saw(pipeline: Pipeline) -> None:
+    copy = pipeline.archive / "copy"
+    copy.mkdir()
+    pid = pipeline.add_bin(DAYS[0], 3)
+    for path in pipeline.files(pid):
+        shutil.copy2(path, copy)
+    carry_out(pipeline, tick(pipeline))
+    assert not tick(pipeline).run_requests
+    (copy / f"{pid}.adc").write_bytes(b"1,2,3\n" * 100_000)
+    settle(copy / f"{pid}.adc")
+    result = tick(pipeline)
+    assert days_asked_for(result) == [DAYS[0]]
+    carry_out(pipeline, result)
+    assert not tick(pipeline).run_requests
 
 
 def _dummy_job() -> dg.JobDefinition:

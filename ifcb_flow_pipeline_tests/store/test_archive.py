@@ -161,6 +161,18 @@ def test_two_links_to_each_other_end(tmp_path):
         assert [raw.copies for raw in listing.bins] == [(), ()]
 
 
+def test_of_links_to_the_same_directory_every_walk_takes_the_same(tmp_path, monkeypatch):
+    root = tmp_path / "archive"
+    put_bin(tmp_path / "disk2")
+    root.mkdir()
+    for name in ("b", "a", "c"):
+        (root / name).symlink_to(tmp_path / "disk2")
+    first = Archive(root).scan()
+    entries = Archive._entries
+    monkeypatch.setattr(Archive, "_entries", lambda *args: entries(*args)[::-1])
+    assert Archive(root).scan() == first
+
+
 def test_dead_links_and_links_to_themselves_are_passed_over(tmp_path):
     put_bin(tmp_path, extensions="adc")
     for name in ("folder", "D20230811T000000_IFCB134.adc"):
