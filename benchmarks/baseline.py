@@ -38,4 +38,5 @@ def features(path: Path) -> list[float]:
 
 def features_in_processes(paths: list[Path], n_jobs: int) -> list[list[float]]:
     """The same for many files, in processes."""
-    return list(Parallel(n_jobs=n_jobs)(delayed(features)(path) for path in paths))
+    found: Any = Parallel(n_jobs=n_jobs)(delayed(features)(path) for path in paths)
+    return list(found)

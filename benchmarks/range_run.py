@@ -5,10 +5,11 @@ Prints seconds and peak memory as JSON. Started by ``workloads``.
 
 import json
 import os
-import resource
 import sys
 import time
 from datetime import date, timedelta
+
+from benchmarks.memory import peak_mb
 
 
 def main(how: str, first: date, n_days: int) -> None:
@@ -19,8 +20,7 @@ def main(how: str, first: date, n_days: int) -> None:
     started = time.perf_counter()
     run(first, last)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_mb": peak}))
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
 
 
 def _through_dagster(first: date, last: date) -> None:

@@ -1,24 +1,24 @@
 """What a tick of the sensor costs over a large archive: the first look, a tick without news, one with 72 new bins.
 
-``python -m benchmarks.sensing 1000000``. The archive is of empty files, three instruments over twenty years, one
-directory a day (``flat`` as second argument: one directory for all); every tick is a process of its own, with
-Dagster loaded. Its time and memory are those of the decision; starting Python is not counted.
+The archive is of empty files, three instruments over twenty years; every tick is a process of its own (this module,
+started as a program), with Dagster loaded. Its time is that of the decision; starting Python is not counted.
 """
 
 import json
 import os
-import resource
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.memory import peak_mb
+from benchmarks.table import Row
 from ifcb_flow_pipeline.bins.pid import format_pid
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, footer
@@ -42,29 +42,36 @@ class LaterArchive(Archive):
         return datetime.now(tz=UTC) + self.later
 
 
-def main(n_bins: int = 1_000_000, layout: str = "days") -> None:
-    """Make the archive, take all measurements and print the table."""
-    with tempfile.TemporaryDirectory() as folder:
-        root, home = Path(folder, "archive"), Path(folder, "home")
-        started = time.perf_counter()
-        for i in range(N_DAYS):
-            _add_bins(root, i, n_bins * i // N_DAYS, n_bins * (i + 1) // N_DAYS, layout)
-        print(f"{n_bins} bins in {N_DAYS} days, made in {time.perf_counter() - started:.0f} s")
-        print(f"{'tick':34} {'seconds':>8} {'max MB':>7}")
-        minutes = 10 * 24 * 60
-        while not _tick(f"first look, at +{minutes} min", root, home, minutes):
-            minutes += 1
-        _write_tables(root, home, minutes)
-        minutes += 1
-        while not _tick("14,600 new tables", root, home, minutes):
-            minutes += 1
-        _tick("nothing new", root, home, minutes + 1)
-        for i in range(2):
-            _add_bins(root, N_DAYS - 1 - i, 10**6, 10**6 + NEW_BINS, layout)
-            _tick(f"{NEW_BINS} new bins", root, home, minutes + 2 + i)
-        for i in range(3):
-            _tick("a day later, all directories due", root, home, minutes + 24 * 60 + i)
-        print(f"ledger {(home / 'ledger.sqlite').stat().st_size / 1e6:.0f} MB")
+def measure(folder: Path, n_bins: int, layout: str = "days") -> list[Row]:
+    """Make the archive (``days``: a directory a day; ``flat``: one for all) and take all measurements."""
+    root, home = folder / "archive", folder / "home"
+    for i in range(N_DAYS):
+        _add_bins(root, i, n_bins * i // N_DAYS, n_bins * (i + 1) // N_DAYS, layout)
+    minutes = 10 * 24 * 60
+    first = _ticks_until_complete(root, home, minutes)
+    minutes += len(first)
+    _write_tables(root, home, minutes)
+    tables = _ticks_until_complete(root, home, minutes + 1)
+    minutes += 2 + len(tables)
+    rows = [_row(f"sensor: first look at {n_bins} bins", first), _row("sensor: 14,600 new tables", tables)]
+    rows.append(_row("sensor: tick without news", [_tick(root, home, minutes)]))
+    _add_bins(root, N_DAYS - 1, 10**6, 10**6 + NEW_BINS, layout)
+    rows.append(_row(f"sensor: tick with {NEW_BINS} new bins", [_tick(root, home, minutes + 1)]))
+    rows.append(_row("sensor: tick a day later", [_tick(root, home, minutes + 24 * 60)]))
+    return rows
+
+
+def _row(workload: str, ticks: list[dict[str, Any]]) -> Row:
+    seconds = [tick["seconds"] for tick in ticks]
+    peak = max(tick["megabytes"] for tick in ticks)
+    return Row(workload, sum(seconds), note=f"{len(ticks)} ticks, longest {max(seconds):.2f} s, {peak:.0f} MB")
+
+
+def _ticks_until_complete(root: Path, home: Path, minutes: int) -> list[dict[str, Any]]:
+    ticks = [_tick(root, home, minutes)]
+    while not ticks[-1]["complete"]:
+        ticks.append(_tick(root, home, minutes + len(ticks)))
+    return ticks
 
 
 def _add_bins(root: Path, number: int, first: int, last: int, layout: str) -> None:
@@ -96,31 +103,23 @@ def _write_tables(root: Path, home: Path, minutes: int) -> None:
             pq.write_table(rows.replace_schema_metadata(footer(table, Provenance(entry.signature))), path)
 
 
-def _tick(what: str, root: Path, home: Path, minutes: int) -> bool:
-    command = [sys.executable, "-m", "benchmarks.sensing", "tick", str(root), str(home), str(minutes)]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    print(f"{what:34} {found['seconds']:8.2f} {found['megabytes']:7.0f}  {found['outcome']}", flush=True)
-    return found["complete"]
+def _tick(root: Path, home: Path, minutes: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.sensing", str(root), str(home), str(minutes)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def _one_tick(root: Path, home: Path, minutes: int) -> None:
-    from ifcb_flow_pipeline import definitions
+    import ifcb_flow_pipeline.definitions  # noqa: F401 - a tick runs where it is loaded
     from ifcb_flow_pipeline.defs.planning import day_states, plan
     from ifcb_flow_pipeline.defs.sensors import TICK_SECONDS
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     found: Survey = _surveyor(root, home, minutes).survey((BIN_FEATURES, BIN_SCORES), Budget(TICK_SECONDS))
-    days = plan(day_states(found), with_scores=True).pending if found.complete else {}
+    if found.complete:
+        plan(day_states(found), with_scores=True)
     seconds = time.perf_counter() - started
-    outcome = f"{found.n_bins} bins, {len(days)} days differ" if found.complete else "not complete"
-    outcome += f" ({before / 1e3:.0f} MB before)"
-    print(json.dumps({"seconds": seconds, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
-                      "complete": found.complete, "outcome": outcome, "loaded": definitions.__name__}))  # fmt: skip
+    print(json.dumps({"seconds": seconds, "megabytes": peak_mb(), "complete": found.complete}))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["tick"]:
-        _one_tick(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
-    else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000, *sys.argv[2:3])
+    _one_tick(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -3,7 +3,6 @@
 import gc
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import numpy as np
 from sklearn.ensemble import IsolationForest
 
 from benchmarks import archives, baseline
+from benchmarks.memory import peak_mb
 from benchmarks.table import Row
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.api import Work, archive_features
@@ -44,9 +44,11 @@ class Size:
     days: int = 60
     bins_per_day: int = 48
     longer: int = 10
+    sensed_bins: int = 1_000_000
 
 
-SMALL = Size(bins=6, mean_triggers=200, scored_rows=2000, bins_of_a_day=6, days=2, bins_per_day=6, longer=2)
+SMALL = Size(bins=6, mean_triggers=200, scored_rows=2000, bins_of_a_day=6, days=2, bins_per_day=6, longer=2,
+             sensed_bins=7300)  # fmt: skip
 
 
 def extraction(folder: Path, size: Size) -> list[Row]:
@@ -107,9 +109,9 @@ def scoring(size: Size) -> list[Row]:
     fitted = IsolationForest(random_state=42).fit(rng.normal(size=(2000, len(FEATURE_NAMES))))
     rows = rng.normal(size=(size.scored_rows, len(FEATURE_NAMES)))
     forest = Forest.from_sklearn(fitted)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     ours = _seconds(lambda: forest.score_samples(rows), repeats=1)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    grown = peak_mb() - before
     theirs = _seconds(lambda: fitted.score_samples(rows), repeats=1)
     np.testing.assert_allclose(forest.score_samples(rows[:1000]), fitted.score_samples(rows[:1000]), atol=1e-12)
     return [Row(f"score {size.scored_rows} rows", ours, theirs, None, f"{grown:.0f} MB more; baseline: scikit-learn")]
