@@ -57,8 +57,9 @@ def serve_until_stopped(settings: Settings, dagster_port: int, app_port: int, ec
         if not stopped.is_set():
             for program in programs:
                 echo(f"{program.name}: {program.url}")
-            echo(f"Everything is in {settings.home}. Ctrl-C stops; to start again: IFCB_FLOW_HOME={settings.home} "
-                 f"IFCB_DATA_DIR={settings.archive.root} ifcb-flow serve")  # fmt: skip
+            again = Path(sys.executable).with_name("ifcb-flow")
+            echo(f"Everything is in {settings.home}. Ctrl-C stops; to start again:")
+            echo(f"IFCB_FLOW_HOME={settings.home} IFCB_DATA_DIR={settings.archive.root} {again} serve")
         while not stopped.wait(1.0):
             for program in programs:
                 if program.process.poll() is not None:
