@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+import pyarrow as pa
 from dagster._core.storage.tags import RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG
 from pydantic import Field
 
@@ -38,8 +39,8 @@ from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, score_thumbnail
 
-#: In a run over many days, only the last ones get pictures: drawing would take longer than scoring.
-DAYS_WITH_PICTURES = 31
+#: In a run over many days, only the last ones get large pictures, which take longer than scoring; all get small ones.
+DAYS_WITH_LARGE_PICTURES = 14
 
 #: For what may pass by itself, such as a network disk that does not answer. See permanent_failures.
 RETRY = dg.RetryPolicy(max_retries=2, delay=30)
@@ -187,13 +188,13 @@ def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deploymen
     """Score each day's features with the model."""
     with permanent_failures():
         model = deployment.models.load(config.model_id)
-        drawn = set(_days(context)[-DAYS_WITH_PICTURES:])
+        with_large = set(_days(context)[-DAYS_WITH_LARGE_PICTURES:])
 
         def step(day: date) -> dict[str, Any]:
             scores = days.write_scores(deployment.tables, model, day)
             found = _table(scores) | {"model_id": model.card.model_id, "threshold": model.card.threshold}
             found["anomalies"] = scores.column("verdict").to_pylist().count("anomaly")
-            return found | (_score_pictures(deployment, day, scores) if day in drawn else {})
+            return found | _score_pictures(deployment, day, scores, large=day in with_large)
 
         _each_day(context, step, done=_done_before(context, deployment, BIN_SCORES))
 
@@ -272,26 +273,24 @@ def _without_lists(card: ModelCard) -> dict[str, Any]:
     return content | {"excluded": {reason: len(pids) for reason, pids in content["excluded"].items()}}
 
 
-def _score_pictures(deployment: Deployment, day: date, scores: Any) -> dict[str, Any]:
-    from ifcb_flow_pipeline.pictures import cloud_picture, score_picture  # as above
-
+def _score_pictures(deployment: Deployment, day: date, scores: pa.Table, *, large: bool) -> dict[str, Any]:
     values = scores.column("anomaly_score").to_numpy()
     if not np.isfinite(values).any():
         return {}
-    worst = scores.column("pid")[0].as_py()
+    worst, threshold = scores.column("pid")[0].as_py(), scores.column("threshold")[0].as_py()
+    schema = parse_pid(worst).schema
     try:
         _, columns = deployment.clouds.read_one(day, worst, days.CLOUD_COLUMNS)
     except FileNotFoundError:
         columns = None  # the clouds are large: some delete old ones
-    threshold = scores.column("threshold")[0].as_py()
-    found = {
-        "scores": thumbnail(score_thumbnail(values, threshold), f"scores of {day}"),
-        "scores_large": picture(score_picture(values, threshold, f"Scores of {day}"), f"scores of {day}"),
-        "worst_bin": worst,
-    }
+    found = {"scores": thumbnail(score_thumbnail(values, threshold), f"scores of {day}"), "worst_bin": worst}
     if columns is not None:
-        schema = parse_pid(worst).schema
-        large = cloud_picture(columns, schema, f"{worst}, score {values[0]:.3f}")
         found["worst_cloud"] = thumbnail(cloud_thumbnail(columns, schema), f"cloud of {worst}")
-        found["worst_cloud_large"] = picture(large, f"cloud of {worst}")
+    if large:
+        from ifcb_flow_pipeline.pictures import cloud_picture, score_picture  # as above
+
+        found["scores_large"] = picture(score_picture(values, threshold, f"Scores of {day}"), f"scores of {day}")
+        if columns is not None:
+            drawn = cloud_picture(columns, schema, f"{worst}, score {values[0]:.3f}")
+            found["worst_cloud_large"] = picture(drawn, f"cloud of {worst}")
     return found

@@ -13,6 +13,7 @@ import pytest
 
 from ifcb_flow_pipeline.bins.archive import EXTENSIONS
 from ifcb_flow_pipeline.definitions import defs
+from ifcb_flow_pipeline.defs import assets
 from ifcb_flow_pipeline.detection.model import Model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, TABLES
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle
@@ -97,6 +98,16 @@ def test_scores_come_with_pictures_small_ones_short_enough_to_be_shown_in_place(
     scores = pipeline.deployment.tables.read(BIN_SCORES, DAYS[2])
     assert scores is not None
     assert metadata["worst_bin"].value == scores["pid"][0].as_py()
+
+
+def test_in_a_long_run_only_the_last_days_get_large_pictures_and_all_get_small_ones(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assets, "DAYS_WITH_LARGE_PICTURES", 1)
+    pipeline.make_everything()
+    large = [{name for name in pipeline.metadata("bin_scores", day) if name.endswith("_large")} for day in DAYS]
+    assert large == [set(), set(), {"scores_large", "worst_cloud_large"}]
+    assert all({"scores", "worst_cloud"} <= set(pipeline.metadata("bin_scores", day)) for day in DAYS)
 
 
 def test_the_columns_of_a_table_are_described_in_the_ui() -> None:
