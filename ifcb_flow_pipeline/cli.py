@@ -172,7 +172,7 @@ def score(
     first = ["pid", "anomaly_score"]
     scores = scores.select(first + [name for name in scores.column_names if name not in first])
     _write(scores, output)
-    anomalies = scores.column("verdict").to_pylist().count("anomaly")
+    anomalies = scores.column("verdict").to_pylist().count("bad")
     click.echo(f"{scores.num_rows} bins, {anomalies} below the threshold {loaded.card.threshold:.4f}: {output}")
 
 

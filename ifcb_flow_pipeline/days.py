@@ -154,27 +154,33 @@ def feature_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings: 
 
 
 def score_table(features: pa.Table, model: Model) -> pa.Table:
-    """Rows of ``bin_scores`` for rows of ``bin_features``: most anomalous first, unscored last, then by pid."""
+    """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid."""
     scores = model.score(feature_matrix(features, model.card.feature_names))
     scored = np.isfinite(scores.anomaly_score)
+    n = len(scored)
+    # A model that does not know its training scores cannot say how rare a score is, only on which side it lies.
+    rare = np.where(
+        np.isfinite(scores.percentile), 1.0 - scores.percentile / 100.0, np.where(scores.is_anomaly, 0.0, 1.0)
+    )
+    severity = np.where(scored, np.clip(-25.0 * np.log10(np.maximum(rare, 1e-4)), 0.0, 100.0), 100.0)
+    threshold = -25.0 * np.log10(model.card.forest_settings.contamination)
+    blank = pa.array([""] * n)
     columns = {name: features.column(name) for name in (*IDENTITY, "status", "reason")}
+    columns |= {name: blank for name in ("cause", "second_cause", "reasons", "rules", "configuration")}
     columns |= {
+        "severity": pa.array(severity),
+        "verdict": pa.array(np.select([~scored, scores.is_anomaly], ["unreadable", "bad"], "ok").tolist()),
+        "findings": pa.array(["[]"] * n),
         "anomaly_score": pa.array(scores.anomaly_score),
         "percentile": pa.array(scores.percentile),
-        "is_anomaly": pa.array(scores.is_anomaly, mask=~scored),
-        "verdict": pa.array(verdicts(scores)),
-        "threshold": pa.array(np.full(len(scored), model.card.threshold)),
-        "model_id": pa.array([model.card.model_id] * len(scored), type=pa.string()),
+        "threshold": pa.array(np.full(n, threshold)),
+        "config_changed": pa.array([False] * n),
+        "model_id": pa.array([model.card.model_id] * n, type=pa.string()),
     }
     table = pa.table({column.name: columns[column.name] for column in BIN_SCORES.columns})
-    # NaN sorts last, as it should.
-    return table.sort_by([("anomaly_score", "ascending"), ("pid", "ascending")]).cast(BIN_SCORES.schema)
-
-
-def verdicts(scores: Scores) -> list[str]:
-    """``ok``, ``anomaly`` or ``unscored`` for each bin."""
-    scored = np.isfinite(scores.anomaly_score)
-    return np.select([~scored, scores.is_anomaly], ["unscored", "anomaly"], "ok").tolist()
+    return table.sort_by([("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")]).cast(
+        BIN_SCORES.schema
+    )
 
 
 def feature_matrix(features: pa.Table, names: tuple[str, ...]) -> np.ndarray:

@@ -193,7 +193,7 @@ def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deploymen
         def step(day: date) -> dict[str, Any]:
             scores = days.write_scores(deployment.tables, model, day)
             found = _table(scores) | {"model_id": model.card.model_id, "threshold": model.card.threshold}
-            found["anomalies"] = scores.column("verdict").to_pylist().count("anomaly")
+            found["anomalies"] = scores.column("verdict").to_pylist().count("bad")
             return found | _score_pictures(deployment, day, scores, large=day in with_large)
 
         _each_day(context, step, done=_done_before(context, deployment, BIN_SCORES))

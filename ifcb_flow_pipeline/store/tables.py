@@ -112,18 +112,42 @@ BIN_FEATURES = Table(
 
 BIN_SCORES = Table(
     "bin_scores",
-    1,
-    "One row a bin, most anomalous first: score, verdict and the model that gave them.",
+    2,
+    "One row a bin, worst first: severity, verdict, suspected cause and reasons, and the model that gave them.",
     (
         *_IDENTITY,
-        Column("anomaly_score", pa.float64(), "", "score_samples of the forest, -1 to 0: LOWER is more anomalous"),
+        Column(
+            "severity",
+            pa.float64(),
+            "",
+            "0 to 100: HIGHER is worse; 99 of 100 healthy bins are below 50; unreadable bins have 100",
+        ),
+        Column("verdict", pa.string(), "", "ok, watch, bad or unreadable"),
+        Column("cause", pa.string(), "", "code of the suspected cause; empty where the verdict is ok"),
+        Column("second_cause", pa.string(), "", "code of the next likely cause; empty where there is none"),
+        Column("reasons", pa.string(), "", "what is unusual and what to check, in words, worst first"),
+        Column(
+            "findings", pa.string(), "", "the same as a JSON list: feature, value, low, high, unit, share, cause, text"
+        ),
+        Column("rules", pa.string(), "", "codes of the hard rules that the bin breaks, separated by spaces"),
+        Column(
+            "anomaly_score", pa.float64(), "", "score of the detector: LOWER is more anomalous; NaN without features"
+        ),
         Column("percentile", pa.float64(), "%", "training bins that look more normal: HIGHER is more anomalous"),
-        Column("is_anomaly", pa.bool_(), "", "score below the threshold; null without score"),
-        Column("verdict", pa.string(), "", "ok, anomaly or unscored"),
-        Column("threshold", pa.float64(), "", "score below which a bin is an anomaly"),
-        Column("model_id", pa.string(), "", "the model that gave the score"),
+        Column("threshold", pa.float64(), "", "severity from which a bin of its instrument is bad"),
+        Column("configuration", pa.string(), "", "short code of the settings that the header states"),
+        Column("config_changed", pa.bool_(), "", "the settings differ from those of the instrument's bin before it"),
+        Column("model_id", pa.string(), "", "the model that gave the verdict"),
         *_OUTCOME,
     ),
 )
+
+#: Every verdict, mildest first, and what it asks of people.
+VERDICTS: Mapping[str, str] = {
+    "ok": "nothing unusual",
+    "watch": "unusual: look when there is time",
+    "bad": "to distrust: look now, exclude unless a person says otherwise",
+    "unreadable": "no data that could be judged: missing, empty of lines or damaged",
+}
 
 TABLES: tuple[Table, ...] = (RAW_BINS, POINT_CLOUDS, BIN_FEATURES, BIN_SCORES)
