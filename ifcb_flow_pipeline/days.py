@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
 from ifcb_flow_pipeline.bins.pid import parse_pid
-from ifcb_flow_pipeline.bins.roi import bytes_needed
+from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
 from ifcb_flow_pipeline.detection.model import (
     ForestSettings,
     Model,
@@ -44,7 +44,7 @@ from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What features are made of: columns of the ADC file, and of the stored clouds.
-CLOUD_COLUMNS = (*STREAM_COLUMNS, "start_byte")
+CLOUD_COLUMNS = STREAM_COLUMNS
 IDENTITY = ("pid", "instrument", "start_time")
 _LIBRARIES = ("ifcb-flow-pipeline", "numpy", "scikit-learn", "scipy", "pandas", "pyarrow", "dagster")
 
@@ -178,7 +178,7 @@ def feature_row(
     outcome |= dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
     stream = _stream(entry, columns, settings)
     if roi_bytes is not None:
-        needed = bytes_needed(columns["start_byte"], columns["width_px"], columns["height_px"])
+        needed = bytes_needed(columns["width_px"], columns["height_px"], FIRST_BYTE[stream.schema])
         outcome["roi_complete"] = roi_bytes >= needed
     return outcome | full_features(stream) | stuck_box(stream)
 

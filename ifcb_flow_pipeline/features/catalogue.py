@@ -164,7 +164,7 @@ FULL_ONLY: tuple[Feature, ...] = (
         wholebin.core_width, "hydrodynamic focus lost, weak sheath", _FG, "log", "mean",
     ),
     _full(
-        "spread", "core_asymmetry", "", "how much farther the core reaches upstream (positive) than downstream; -1 to 1",
+        "spread", "core_asymmetry", "", "how much farther the core reaches upstream than downstream; -1 to 1",
         wholebin.core_asymmetry, "obstruction on one side, changed flash delay", _OWN, "plain", "mean",
     ),
     _full(
@@ -304,15 +304,15 @@ FULL_ONLY: tuple[Feature, ...] = (
         wholebin.flight_spread, "unsteady flow, focus lost", _OWN, "log", "mean",
     ),
     _full(
-        "signal", "peak_median_v", "V", "median peak of the signal that triggers, of images",
+        "signal", "peak_median_v", "V", "median peak of the fluorescence signal, of images",
         wholebin.peak_median, "laser misaligned or weak, photomultiplier", _OWN, "log", "mean",
     ),
     _full(
-        "signal", "peak_floor_fraction", "fraction", "triggers whose peak is at the noise floor",
+        "signal", "peak_floor_fraction", "fraction", "triggers whose fluorescence peak is at the noise floor",
         wholebin.peak_floor, "noise triggering", _OWN, "logit", "mean",
     ),
     _full(
-        "signal", "peak_y_slope", "", "change of the log of the peak from the top of the frame to its bottom",
+        "signal", "peak_y_slope", "", "change of the log of that peak from the top of the frame to its bottom",
         wholebin.peak_y_slope, "laser lights part of the core", _OWN, "plain", "mean",
     ),
     _full(

@@ -38,8 +38,8 @@ def stuck_box(stream: Stream) -> dict[str, float]:
     """The most repeated box of a bin, by the names of STUCK_COLUMNS; NaN where there are too few images."""
     if not stream.enough_images:
         return dict.fromkeys(STUCK_COLUMNS, float("nan"))
-    boxes = np.column_stack((stream.left_px, stream.top_px, stream.width_px, stream.height_px))
-    return dict(zip(STUCK_COLUMNS, repeats.most_frequent(boxes).tolist(), strict=True))
+    place = repeats.repeated_place(stream.left_px, stream.top_px, stream.width_px, stream.height_px)
+    return dict(zip(STUCK_COLUMNS, place, strict=True))
 
 
 def description(header: Mapping[str, Any]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from ifcb_flow_pipeline.features.geometry import Core
 
 #: What is read of an ADC file for the full set of features.
 STREAM_COLUMNS = (
-    "trigger", "t_s", "x_px", "y_px", "width_px", "height_px", "peak_a", "peak_b", "time_of_flight_us",
+    "trigger", "t_s", "x_px", "y_px", "width_px", "height_px", "peak_b", "time_of_flight_us",
     "run_time_s", "inhibit_time_s",
 )  # fmt: skip
 
@@ -174,14 +174,14 @@ class Stream:
             return float("nan")
         last = float(self.time_s.max())
         run = self.columns["run_time_s"]
-        believable = run[timing.is_believable(run, self._row_time_s)]
+        believable = run[timing.is_believable(run, self.columns["t_s"])]
         return float(believable.max()) if len(believable) else last
 
     @cached_property
     def adc_inhibit_s(self) -> float:
         """Blind time that the ADC file gives: the largest that is not longer than the run; NaN if none."""
         run, inhibit = self.columns["run_time_s"], self.columns["inhibit_time_s"]
-        believable = inhibit[(inhibit >= 0) & (inhibit <= run) & timing.is_believable(run, self._row_time_s)]
+        believable = inhibit[(inhibit >= 0) & (inhibit <= run) & timing.is_believable(run, self.columns["t_s"])]
         return float(believable.max()) if len(believable) else float("nan")
 
     @cached_property
@@ -193,7 +193,3 @@ class Stream:
     def inhibit_s(self) -> float:
         """Blind part of the run: as the header has it, else as the ADC file has it; NaN where neither says."""
         return float(self.header.get("inhibit_time_s", self.adc_inhibit_s))
-
-    @property
-    def _row_time_s(self) -> NDArray[np.float64]:
-        return np.repeat(self.time_s, np.diff(np.append(self.first_rows, self.n_rows)))
