@@ -29,14 +29,7 @@ from ifcb_flow_pipeline.detection.model import (
 )
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
-from ifcb_flow_pipeline.features.full import (
-    STUCK_COLUMNS,
-    description,
-    full_features,
-    header_features,
-    no_rows,
-    stuck_box,
-)
+from ifcb_flow_pipeline.features.full import STUCK_COLUMNS, description, full_features, header_features, no_rows
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
@@ -180,14 +173,14 @@ def feature_row(
     if roi_bytes is not None:
         needed = bytes_needed(columns["width_px"], columns["height_px"], FIRST_BYTE[stream.schema])
         outcome["roi_complete"] = roi_bytes >= needed
-    return outcome | full_features(stream) | stuck_box(stream)
+    return outcome | full_features(stream)
 
 
 def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, float]:
     """What is known of a bin that gave no cloud."""
     if entry.status == "empty":
         return full_features(_stream(entry, no_rows(), settings))
-    return header_features(_stream(entry, no_rows(), settings)) if entry.header else {}
+    return header_features(entry.header)
 
 
 def _stream(entry: CloudEntry, columns: Mapping[str, Any], settings: FeatureSettings) -> Stream:

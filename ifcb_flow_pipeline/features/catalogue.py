@@ -7,6 +7,7 @@ There are two sets. ``reference``: names, families and numbers are those of ifcb
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -233,7 +234,7 @@ FULL_ONLY: tuple[Feature, ...] = (
     ),
     _full(
         "trigger", "trigger_rate_hz", "Hz", "triggers per second of the run",
-        wholebin.trigger_rate, "noise triggering, clog; also blooms", _OWN, "log", "mean",
+        attrgetter("run.trigger_rate_hz"), "noise triggering, clog; also blooms", _OWN, "log", "mean",
     ),
     _full(
         "trigger", "no_image_burst", "", "correlation of being without an image between a trigger and the next",
@@ -317,43 +318,43 @@ FULL_ONLY: tuple[Feature, ...] = (
     ),
     _full(
         "run", "run_time_s", "s", "length of the run",
-        wholebin.run_time, "aborted run", _IRFCB, "plain", "none",
+        attrgetter("run.run_time_s"), "aborted run", _IRFCB, "plain", "none",
     ),
     _full(
         "run", "run_time_ratio", "", "length of the run over that which the settings promise",
-        wholebin.run_time_ratio, "aborted run", _ACQ, "plain", "none",
+        attrgetter("run.run_time_ratio"), "aborted run", _ACQ, "plain", "none",
     ),
     _full(
         "run", "volume_ml", "mL", "volume looked at",
-        wholebin.volume, "incomplete run, syringe failure", "pyifcb", "plain", "none",
+        attrgetter("run.volume_ml"), "incomplete run, syringe failure", "pyifcb", "plain", "none",
     ),
     _full(
         "run", "volume_ratio", "", "volume looked at over that which the settings promise",
-        wholebin.volume_ratio, "incomplete run, damaged times; small in blooms, too", _IRFCB, "plain", "none",
+        attrgetter("run.volume_ratio"), "incomplete run, damaged times; small in blooms, too", _IRFCB, "plain", "none",
     ),
     _full(
         "run", "inhibit_fraction", "fraction", "part of the run in which the instrument was blind",
-        wholebin.inhibit_fraction, "noise triggering, too slow a computer; also blooms", _OWN, "logit", "none",
+        attrgetter("run.inhibit_fraction"), "noise triggering, too slow a computer; also blooms", _OWN, "logit", "none",
     ),
     _full(
         "run", "image_count_mismatch", "", "images in the ADC file over those that the header counts, less 1",
-        wholebin.image_count_mismatch, "damaged or cut file", _IRFCB, "plain", "none",
+        attrgetter("run.image_count_mismatch"), "damaged or cut file", _IRFCB, "plain", "none",
     ),
     _full(
         "run", "run_time_mismatch", "", "largest run time in the ADC file over that of the header, less 1",
-        wholebin.run_time_mismatch, "damaged or cut file", _IRFCB, "plain", "none",
+        attrgetter("run.run_time_mismatch"), "damaged or cut file", _IRFCB, "plain", "none",
     ),
     _full(
         "run", "n_triggers", "", "triggers",
-        wholebin.n_triggers, "empty bin, noise triggering; also blooms", _IRFCB, "log", "none",
+        attrgetter("run.n_triggers"), "empty bin, noise triggering; also blooms", _IRFCB, "log", "none",
     ),
     _full(
         "environment", "temperature_c", "°C", "temperature inside the housing",
-        wholebin.temperature, "overheating", _FG, "plain", "none",
+        attrgetter("run.temperature_c"), "overheating", _FG, "plain", "none",
     ),
     _full(
         "environment", "humidity_pct", "%", "relative humidity inside the housing",
-        wholebin.humidity, "leak", _FG, "plain", "none",
+        attrgetter("run.humidity_pct"), "leak", _FG, "plain", "none",
     ),
     _full(
         "quality", "lattice_fraction", "fraction", "images whose box lies on the lattice of 8 px",
@@ -361,7 +362,7 @@ FULL_ONLY: tuple[Feature, ...] = (
     ),
     _full(
         "quality", "bad_line_fraction", "fraction", "ADC lines that cannot be used",
-        wholebin.bad_lines, "damaged or cut file", _OWN, "plain", "none",
+        attrgetter("run.bad_line_fraction"), "damaged or cut file", _OWN, "plain", "none",
     ),
     _full(
         "quality", "trigger_gap_fraction", "fraction", "trigger numbers that are missing",

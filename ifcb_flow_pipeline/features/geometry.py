@@ -59,6 +59,11 @@ def y_is_bottom(
     over_top, under_bottom = np.count_nonzero(y_px < height_px), np.count_nonzero(y_px + height_px > frame_height_px)
     if over_top != under_bottom:
         return bool(under_bottom > over_top)
+    return is_titled_bottom(header)
+
+
+def is_titled_bottom(header: Mapping[str, Any]) -> bool:
+    """Whether the software's title is that of builds that state the bottom edge."""
     return str(header.get("software", "")).startswith(_TITLE_OF_BOTTOM)
 
 
@@ -93,13 +98,13 @@ class Core:
         """Fit the line to the images of usual width. All arrays have shape (images,), images >= 1."""
         small = small_images(width_px)
         x, y = x[small], y[small]
-        middle, half = float(np.median(y)), frame_height_px / 2
+        frame = float(np.median(y)), frame_height_px / 2
+        middle, half = frame
         v = (y - middle) / half
         band = bands(y)
-        first = _line(_fit(x, v, band), v)
-        distance = np.abs(x - first)
+        distance = np.abs(x - _line(_fit(x, y, band, frame), v))
         near = distance <= max(REFIT_SIGMAS * MAD_SIGMA * float(np.median(distance)), LATTICE_PX)
-        a, b, c = _fit(x[near], v[near], band[near])
+        a, b, c = _fit(x[near], y[near], band[near], frame)
         sigma = MAD_SIGMA * float(np.median(np.abs(x - _line((a, b, c), v))))
         return cls(a, middle, b / half, c, sigma, half)
 
@@ -122,14 +127,17 @@ def bands(y: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.minimum(((y - low) / span * BANDS).astype(np.int64), BANDS - 1)
 
 
-def _fit(x: NDArray[np.float64], v: NDArray[np.float64], band: NDArray[np.int64]) -> tuple[float, float, float]:
+def _fit(
+    x: NDArray[np.float64], y: NDArray[np.float64], band: NDArray[np.int64], frame: tuple[float, float]
+) -> tuple[float, float, float]:
     """A parabola a + b v + c v^2 through the medians of x in bands, each weighing as many points as it holds.
 
-    With two bands a line, with one a constant.
+    v is y counted from the first of ``frame`` in units of the second.
     """
+    middle, half = frame
     filled = [band == k for k in np.unique(band)]
     return parabola(
-        [float(v[inside].mean()) for inside in filled],
+        [(float(y[inside].mean()) - middle) / half for inside in filled],
         [float(np.median(x[inside])) for inside in filled],
         [int(np.count_nonzero(inside)) for inside in filled],
     )

@@ -25,7 +25,7 @@ DRIFT_EVIDENCE = 3.0
 #: Standard error of a median over that of a mean, for normal values.
 MEDIAN_ERROR = 1.2533
 
-_EULER = 0.5772156649
+EULER = 0.5772156649
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def longest_gap(share: NDArray[np.float64]) -> float:
     """The longest share of the run without an event, less the longest that chance gives; shape (events,), >= 1."""
     n = len(share)
     longest = float(np.diff(share, prepend=0.0, append=1.0).max())
-    return longest - (np.log(n + 1) + _EULER) / (n + 1)
+    return longest - (np.log(n + 1) + EULER) / (n + 1)
 
 
 def rate_change(share: NDArray[np.float64]) -> float:

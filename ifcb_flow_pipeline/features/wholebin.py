@@ -12,7 +12,7 @@ from functools import wraps
 
 import numpy as np
 
-from ifcb_flow_pipeline.features import geometry, repeats, run, signals, timing
+from ifcb_flow_pipeline.features import geometry, repeats, signals, timing
 from ifcb_flow_pipeline.features.quantiles import IQR_SIGMA, middle_quantiles
 from ifcb_flow_pipeline.features.stream import MIN_TRIGGERS, Stream
 
@@ -173,10 +173,6 @@ def images_per_trigger(stream: Stream) -> float:
     return stream.n_images / stream.n_triggers
 
 
-def trigger_rate(stream: Stream) -> float:
-    return stream.n_triggers / stream.run_s if stream.run_s > 0 else _NAN
-
-
 @_of_triggers(MIN_TRIGGERS)
 def no_image_burst(stream: Stream) -> float:
     return timing.persistence(stream.images_of_trigger == 0)
@@ -301,50 +297,7 @@ def peak_y_slope(stream: Stream) -> float:
     return signals.slope_over_y(stream.of_images("peak_b"), stream.y, stream.frame_px[1])
 
 
-# Run, environment, quality
-
-
-def run_time(stream: Stream) -> float:
-    return stream.run_s
-
-
-def run_time_ratio(stream: Stream) -> float:
-    return stream.run_s / run.expected_run_s(stream.header)
-
-
-def volume(stream: Stream) -> float:
-    return run.volume_ml(stream)
-
-
-def volume_ratio(stream: Stream) -> float:
-    return run.volume_ml(stream) / run.expected_volume_ml(stream.header)
-
-
-def inhibit_fraction(stream: Stream) -> float:
-    return stream.inhibit_s / stream.run_s if stream.run_s > 0 else _NAN
-
-
-def image_count_mismatch(stream: Stream) -> float:
-    counted = stream.header.get("roi_count", _NAN)
-    return (stream.n_images - counted) / max(counted, 1)
-
-
-@_of_triggers(1)
-def run_time_mismatch(stream: Stream) -> float:
-    stated = stream.header.get("run_time_s", _NAN)
-    return float(stream.columns["run_time_s"].max()) / stated - 1 if stated > 0 else _NAN
-
-
-def n_triggers(stream: Stream) -> float:
-    return float(stream.n_triggers)
-
-
-def temperature(stream: Stream) -> float:
-    return float(stream.header.get("temperature_c", _NAN))
-
-
-def humidity(stream: Stream) -> float:
-    return float(stream.header.get("humidity_pct", _NAN))
+# Quality
 
 
 @_of_images
@@ -353,11 +306,6 @@ def lattice(stream: Stream) -> float:
         return _NAN
     names = ("x_px", "y_px", "width_px", "height_px")
     return geometry.lattice_fraction(*(stream.of_images(name).astype(np.int64) for name in names))
-
-
-def bad_lines(stream: Stream) -> float:
-    lines = stream.n_rows + stream.bad_lines
-    return stream.bad_lines / lines if lines else _NAN
 
 
 @_of_triggers(2)
