@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.features import geometry, repeats
 from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
 from ifcb_flow_pipeline.features.run import Run, configuration_of, settings_of
-from ifcb_flow_pipeline.features.stream import MIN_IMAGES, STREAM_COLUMNS, Stream
+from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 
 #: Names of the columns that describe the most repeated box.
 STUCK_COLUMNS = ("stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px")

@@ -42,6 +42,9 @@ from ifcb_flow_pipeline.features.wholebin import AREA_STEP, FULL_WIDTH, LARGE_PX
 
 NAN = math.nan
 
+#: So many cells are counted in a table of all of them, more in a table of those that occur.
+DENSE_CELLS = 1 << 16
+
 
 class TriggerFeatures(NamedTuple):
     """The features of a bin's triggers, by the names that the catalogue has for them.
@@ -649,19 +652,18 @@ def _core(x2, y2, frame_height):
     if span > 0:
         for i in range(n):
             band[i] = min(int((y2[i] / 2 - low) / span * BANDS), BANDS - 1)
+    v = (y2 / 2 - middle) / half
     near = np.ones(n, np.bool_)
     a, b, c = _fit(x2, y2, band, near, middle, half)
     distance = np.empty(n)
     for i in range(n):
-        v = (y2[i] / 2 - middle) / half
-        distance[i] = abs(x2[i] / 2 - (a + b * v + c * (v * v)))
+        distance[i] = abs(x2[i] / 2 - (a + b * v[i] + c * (v[i] * v[i])))
     limit = max(REFIT_SIGMAS * MAD_SIGMA * _median(distance.copy()), LATTICE_PX * 1.0)
     for i in range(n):
         near[i] = distance[i] <= limit
     a, b, c = _fit(x2, y2, band, near, middle, half)
     for i in range(n):
-        v = (y2[i] / 2 - middle) / half
-        distance[i] = abs(x2[i] / 2 - (a + b * v + c * (v * v)))
+        distance[i] = abs(x2[i] / 2 - (a + b * v[i] + c * (v[i] * v[i])))
     return a, middle, b / half, c, MAD_SIGMA * _median(distance)
 
 
@@ -774,60 +776,79 @@ def _touches(low, high, size):
 @kernel
 def _repeats(sides):
     """Share and place as ``repeat_share`` and ``repeated_place`` have them; sides of shape (sides, images)."""
-    first, first_share = _of_half(sides, 0)
-    second, second_share = _of_half(sides, 1)
+    keys, n_cells = _cell_keys(sides)
+    first, first_share = _of_half(sides, keys, n_cells, 0)
+    second, second_share = _of_half(sides, keys, n_cells, 1)
     return (first_share + second_share) / 2, (second if second_share > first_share else first)
 
 
 @kernel
-def _of_half(sides, start):
+def _cell_keys(sides):
+    """The cell of SAME_PX of each image as one number, in the order of the cells' numbers, and how many there may be."""
+    keys, n_cells = np.zeros(sides.shape[1], np.int64), 1
+    for side in sides:
+        low, high = side.min() // SAME_PX, side.max() // SAME_PX
+        span = high - low + 1
+        for i in range(len(keys)):
+            keys[i] = keys[i] * span + (side[i] // SAME_PX - low)
+        n_cells *= span
+    return keys, n_cells
+
+
+@kernel
+def _of_half(sides, keys, n_cells, start):
     """The most frequent place of every other image from ``start`` on, and its share among the others."""
     n_sides, n = sides.shape
-    keys = np.empty((n - start + 1) // 2, np.int64)
-    for i in range(len(keys)):
-        key = 0
-        for side in range(n_sides):
-            # Cells of 16 bits each, none of them negative, so that keys are in order of the cells.
-            key = (key << 16) | (sides[side, start + 2 * i] // SAME_PX + 16384)
-        keys[i] = key
-    most = _most_frequent(keys)
+    most = _most_frequent(keys[start::2], n_cells)
+    members = np.empty((n + 1) // 2, np.int64)
+    count = 0
+    for i in range(start, n, 2):
+        members[count] = i
+        count += keys[i] == most
+    members = members[:count]
     place = np.empty(n_sides, np.int64)
-    members = np.empty(len(keys), np.int64)
     for side in range(n_sides):
-        count = 0
-        for i in range(len(keys)):
-            members[count] = sides[side, start + 2 * i]
-            count += keys[i] == most
-        place[side] = _select(members[:count], (count - 1) // 2)
-    near, others = 0, 0
+        place[side] = _select(sides[side][members], (count - 1) // 2)
+    near = 0
     for i in range(1 - start, n, 2):
         same = True
         for side in range(n_sides):
             same &= abs(sides[side, i] - place[side]) <= SAME_PX
         near += same
-        others += 1
-    return place, near / others
+    return place, near / ((n + start) // 2)
 
 
 @kernel
-def _most_frequent(keys):
-    """The most frequent of keys, n >= 1; of equally frequent ones the smallest."""
+def _most_frequent(keys, n_cells):
+    """The most frequent of keys, n >= 1, from 0 to n_cells - 1; of equally frequent ones the smallest."""
+    if n_cells <= DENSE_CELLS:
+        return _most_frequent_dense(keys, n_cells)
     size = 16
-    while size < 2 * len(keys):
+    while 3 * size < 4 * len(keys):
         size *= 2
-    table = np.full(size, -1, np.int64)
-    counts = np.zeros(size, np.int32)
+    held, counts = np.empty(size, np.int64), np.zeros(size, np.int32)
     best, most = keys[0], 0
     for key in keys:
         mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
         slot = np.int64(mixed >> np.uint64(32)) & (size - 1)
-        while table[slot] != -1 and table[slot] != key:
+        while counts[slot] != 0 and held[slot] != key:
             slot = (slot + 1) & (size - 1)
-        table[slot] = key
+        held[slot] = key
         counts[slot] += 1
         # A key that is the smallest in the end was compared when it reached its full count.
         if counts[slot] > most or (counts[slot] == most and key < best):
             best, most = key, counts[slot]
+    return best
+
+
+@kernel
+def _most_frequent_dense(keys, n_cells):
+    counts = np.zeros(n_cells, np.int32)
+    best, most = keys[0], 0
+    for key in keys:
+        counts[key] += 1
+        if counts[key] > most or (counts[key] == most and key < best):
+            best, most = key, counts[key]
     return best
 
 
@@ -842,48 +863,55 @@ def _repeated_corner(left, top, right, bottom):
 
 @kernel
 def _hot_cell(x2, y2, counted):
-    total = 0.0
+    x, y = x2 // (2 * CELL_PX), y2 // (2 * CELL_PX)
+    span = y.max() - y.min() + 1
+    cells = (x - x.min()) * span + y - y.min()
+    n_cells = (x.max() - x.min() + 1) * span
+    n, total = len(cells), 0.0
     for start in (0, 1):
-        keys = np.empty(len(x2), np.int64)
-        n = 0
-        for i in range(start, len(x2), 2):
-            keys[n] = _cell(x2[i], y2[i])
-            n += counted[i]
-        if n == 0:
+        here = cells[start::2][counted[start::2]]
+        if not len(here):
             continue
-        hottest = _most_frequent(keys[:n])
-        inside, others = 0, 0
-        for i in range(1 - start, len(x2), 2):
-            inside += counted[i] & (_cell(x2[i], y2[i]) == hottest)
-            others += 1
-        total += inside / others
+        hottest = _most_frequent(here, n_cells)
+        inside = 0
+        for i in range(1 - start, n, 2):
+            inside += counted[i] & (cells[i] == hottest)
+        total += inside / ((n + start) // 2)
     return total / 2
-
-
-@inlined
-def _cell(x2, y2):
-    return ((x2 // (2 * CELL_PX) + 16384) << 16) | (y2 // (2 * CELL_PX) + 16384)
 
 
 @kernel
 def _sizes(width, height, widths):
     n = len(width)
+    heights = _count(height)
+    log_width, log_height = _logs(widths), _logs(heights)
     steps = np.empty(n, np.int64)
     large = 0
     for i in range(n):
-        steps[i] = math.floor(math.log(width[i] * height[i] * 1.0) / AREA_STEP)
+        log_area = log_width[width[i] - widths.low] + log_height[height[i] - heights.low]
+        steps[i] = math.floor(log_area / AREA_STEP)
         large += width[i] > LARGE_PX
     areas = _count(steps)
     spread = (_middle_quantile(areas, 0.75) - _middle_quantile(areas, 0.25)) * AREA_STEP / IQR_SIGMA
     return _Sizes(
         _middle_quantile(widths, 0.5),
         _middle_quantile(widths, 0.95),
-        _middle_quantile(_count(height), 0.5),
+        _middle_quantile(heights, 0.5),
         math.exp((_middle_quantile(areas, 0.1) + 0.5) * AREA_STEP),
         math.exp((_middle_quantile(areas, 0.5) + 0.5) * AREA_STEP),
         large / n,
         spread,
     )
+
+
+@kernel
+def _logs(counted):
+    """The logarithms of the counted numbers, at their places."""
+    logs = np.zeros(len(counted.counts))
+    for i in range(len(logs)):
+        if counted.counts[i]:
+            logs[i] = math.log(counted.low + i)
+    return logs
 
 
 @kernel
@@ -923,11 +951,15 @@ def _flight(flight_us):
 @kernel
 def _peak_slope(peak, y2, y2s, frame_height):
     first, last = _counted_quantile(y2s, 1 / 3), _counted_quantile(y2s, 2 / 3)
-    upper, lower = np.flatnonzero(y2 <= first), np.flatnonzero(y2 >= last)
-    distance = (_median(y2[lower]) - _median(y2[upper])) / 2
+    upper, lower = peak[y2 <= first], peak[y2 >= last]
+    n, n_upper, n_lower = len(peak), len(upper), len(lower)
+    # In order of y, the upper third are the first numbers and the lower third the last.
+    top = _counted_rank(y2s, (n_upper - 1) // 2) + _counted_rank(y2s, n_upper // 2)
+    bottom = _counted_rank(y2s, n - n_lower + (n_lower - 1) // 2) + _counted_rank(y2s, n - n_lower + n_lower // 2)
+    distance = (bottom - top) / 4
     if distance <= 0:
         return NAN
-    return (_log_median(peak[lower]) - _log_median(peak[upper])) / distance * frame_height
+    return (_log_median(lower) - _log_median(upper)) / distance * frame_height
 
 
 @kernel

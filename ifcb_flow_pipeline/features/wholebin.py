@@ -219,7 +219,7 @@ def size_spread(stream: Stream) -> float:
 
 def _log_areas(stream: Stream, *shares: float) -> tuple[float, ...]:
     """Quantiles of the log of the area of boxes, which is rounded to AREA_STEP."""
-    steps = np.floor(np.log(stream.width_px * stream.height_px) / AREA_STEP)
+    steps = np.floor((np.log(stream.width_px) + np.log(stream.height_px)) / AREA_STEP)
     return tuple((step + 0.5) * AREA_STEP for step in middle_quantiles(steps, shares))
 
 
