@@ -294,6 +294,7 @@ _Pairs = list[tuple[str, str]]
 _TITLE = "Imaging FlowCytobot"
 _LONGEST_LINE = 4096  # real lines have at most some 300 characters; longer ones are damage, kept as text
 _TABLE_START = ["temp", "humidity"]
+_TABLE_START_LINE = re.compile(r'["\s]*temp', re.IGNORECASE)  # nearly all lines are none, and told so at once
 _HOUSEKEEPING = re.compile(r"([+-]?[\d.]\S*)\s+(temperature|humidity)", re.IGNORECASE)
 # Between a value and the next key in a line of several ``key = value``.
 _GAP = re.compile(r"\t|\s\s|(?<= s)\s")
@@ -319,7 +320,7 @@ def _split_lines(data: bytes) -> tuple[_Pairs, list[str]]:
 
 def _table_pairs(lines: list[str]) -> _Pairs:
     """Pair a line of column names with its line of values (dialect 1); empty if these are none."""
-    if len(lines) < 2 or len(lines[0]) > _LONGEST_LINE:
+    if not _TABLE_START_LINE.match(lines[0]) or len(lines) < 2 or len(lines[0]) > _LONGEST_LINE:
         return []
     columns = _unquoted(lines[0]).split()
     if [column.lower() for column in columns[:2]] != _TABLE_START:

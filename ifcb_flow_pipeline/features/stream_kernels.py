@@ -42,8 +42,11 @@ from ifcb_flow_pipeline.features.wholebin import AREA_STEP, FULL_WIDTH, LARGE_PX
 
 NAN = math.nan
 
-#: So many cells are counted in a table of all of them, more in a table of those that occur.
-DENSE_CELLS = 1 << 16
+#: Values are counted in so many buckets until not more than so many are left.
+BUCKETS, FEW = 256, 16
+
+#: So many cells are counted in a table of all of them, more in one of those that occur.
+TABLE_CELLS = 1 << 15
 
 
 class TriggerFeatures(NamedTuple):
@@ -135,55 +138,53 @@ class _Sizes(NamedTuple):
 
 
 @kernel
-def _select(values, k):
-    """The k-th smallest of all values (0-based), which are put into another order: none before it is larger."""
-    low, high = 0, len(values) - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
+def _neighbours(values, k):
+    """The k-th smallest of n > k values (0-based) and the next one (infinite for the last). No value is NaN.
+
+    Values are counted in buckets until those in the bucket of the k-th are few: no branch depends on single values,
+    which the processor could not foresee.
+    """
+    above = math.inf
+    while len(values) > FEW:
+        low, high = values.min(), values.max()
+        scale = (BUCKETS - 1) / (high - low) if high > low else math.inf
+        if not math.isfinite(scale):
             break
-    return values[k]
+        bucket = np.empty(len(values), np.int16)
+        counts = np.zeros(BUCKETS, np.int64)
+        for i in range(len(values)):
+            bucket[i] = int((values[i] - low) * scale)
+            counts[bucket[i]] += 1
+        at = 0
+        while counts[at] <= k:
+            k -= counts[at]
+            at += 1
+        inside = np.empty(counts[at] + 1)
+        n = 0
+        for i in range(len(values)):
+            inside[n] = values[i]
+            n += bucket[i] == at
+            above = min(above, values[i] if bucket[i] > at else math.inf)
+        values = inside[:n]
+    ordered = np.sort(values)
+    return ordered[k], ordered[k + 1] if k + 1 < len(ordered) else above
 
 
 @kernel
 def _median(values):
-    """As np.median has it. Puts the values, n >= 1, into another order."""
+    """As np.median has it, n >= 1."""
     n = len(values)
-    upper = _select(values, n // 2)
-    if n % 2:
-        return upper * 1.0
-    lower = values[0]
-    for i in range(1, n // 2):
-        lower = max(lower, values[i])
-    return (lower + upper) / 2
+    lower, upper = _neighbours(values, (n - 1) // 2)
+    return lower if n % 2 else (lower + upper) / 2
 
 
 @kernel
 def _quantile(values, fraction):
-    """As np.quantile has it. Puts the values, n >= 1, into another order."""
+    """As np.quantile has it, n >= 1."""
     rank = (len(values) - 1) * fraction
     before = math.floor(rank)
-    low = _select(values, before)
-    if before + 1 == len(values):
-        return low * 1.0
-    high = values[before + 1]
-    for i in range(before + 2, len(values)):
-        high = min(high, values[i])
-    return _between(low, high, rank - before)
+    low, high = _neighbours(values, before)
+    return low if before + 1 == len(values) else _between(low, high, rank - before)
 
 
 @inlined
@@ -498,7 +499,7 @@ def image_features(
         left_strays += stray[i] & (off[i] < 0)
         right_strays += stray[i] & (off[i] > 0)
     touching, wide, outside = _edges(left, top, width, height, frame_px)
-    repeat, place = _repeats(np.stack((left, top, width, height)))
+    repeat, place = _repeats(np.stack((left, top, width, height)), np.zeros(0, np.int32))
     cross_low, cross_high = _middle_quantile(y2s, 0.05) / 2, _middle_quantile(y2s, 0.95) / 2
     sizes = _sizes(width, height, widths)
     flight_time, flight_spread = _flight(flight_us[rows])
@@ -535,7 +536,7 @@ def image_features(
         drift_y_px=_drift(y2[small] / 2, y_sigma),
         flight_time_us=flight_time,
         flight_spread=flight_spread,
-        peak_median_v=_median(peak.copy()),
+        peak_median_v=_peak_median(peak),
         peak_y_slope=_peak_slope(peak, y2, y2s, frame_px[1]),
         lattice_fraction=lattice,
         stuck_x_px=float(place[0]),
@@ -658,7 +659,7 @@ def _core(x2, y2, frame_height):
     distance = np.empty(n)
     for i in range(n):
         distance[i] = abs(x2[i] / 2 - (a + b * v[i] + c * (v[i] * v[i])))
-    limit = max(REFIT_SIGMAS * MAD_SIGMA * _median(distance.copy()), LATTICE_PX * 1.0)
+    limit = max(REFIT_SIGMAS * MAD_SIGMA * _median(distance), LATTICE_PX * 1.0)
     for i in range(n):
         near[i] = distance[i] <= limit
     a, b, c = _fit(x2, y2, band, near, middle, half)
@@ -676,18 +677,18 @@ def _fit(x2, y2, band, used, middle, half):
             counts[band[i]] += 1
             totals[band[i]] += y2[i]
     starts = np.cumsum(counts) - counts
-    sorted_x2 = np.empty(counts.sum(), np.int64)
+    sorted_x = np.empty(counts.sum())
     place = starts.copy()
     for i in range(len(x2)):
         if used[i]:
-            sorted_x2[place[band[i]]] = x2[i]
+            sorted_x[place[band[i]]] = x2[i] / 2
             place[band[i]] += 1
     filled = np.flatnonzero(counts)
     v, x = np.empty(len(filled)), np.empty(len(filled))
     for k in range(len(filled)):
         band_k = filled[k]
         start = starts[band_k]
-        x[k] = _median(sorted_x2[start : start + counts[band_k]]) / 2
+        x[k] = _median(sorted_x[start : start + counts[band_k]])
         v[k] = (totals[band_k] / 2 / counts[band_k] - middle) / half
     return _parabola(v, x, counts[filled])
 
@@ -774,11 +775,14 @@ def _touches(low, high, size):
 
 
 @kernel
-def _repeats(sides):
-    """Share and place as ``repeat_share`` and ``repeated_place`` have them; sides of shape (sides, images)."""
+def _repeats(sides, table):
+    """Share and place as ``repeat_share`` and ``repeated_place`` have them; sides of shape (sides, images).
+
+    ``table`` holds zeros, and is used where there are not more cells.
+    """
     keys, n_cells = _cell_keys(sides)
-    first, first_share = _of_half(sides, keys, n_cells, 0)
-    second, second_share = _of_half(sides, keys, n_cells, 1)
+    first, first_share = _of_half(sides, keys, n_cells, table, 0)
+    second, second_share = _of_half(sides, keys, n_cells, table, 1)
     return (first_share + second_share) / 2, (second if second_share > first_share else first)
 
 
@@ -796,19 +800,20 @@ def _cell_keys(sides):
 
 
 @kernel
-def _of_half(sides, keys, n_cells, start):
+def _of_half(sides, keys, n_cells, table, start):
     """The most frequent place of every other image from ``start`` on, and its share among the others."""
     n_sides, n = sides.shape
-    most = _most_frequent(keys[start::2], n_cells)
+    here = keys[start::2]
+    most = _most_frequent_in_table(here, table) if n_cells <= len(table) else _most_frequent(here)
     members = np.empty((n + 1) // 2, np.int64)
     count = 0
     for i in range(start, n, 2):
         members[count] = i
         count += keys[i] == most
     members = members[:count]
-    place = np.empty(n_sides, np.int64)
+    place = np.empty(n_sides)
     for side in range(n_sides):
-        place[side] = _select(sides[side][members], (count - 1) // 2)
+        place[side], _ = _neighbours(sides[side][members] * 1.0, (count - 1) // 2)
     near = 0
     for i in range(1 - start, n, 2):
         same = True
@@ -819,10 +824,8 @@ def _of_half(sides, keys, n_cells, start):
 
 
 @kernel
-def _most_frequent(keys, n_cells):
-    """The most frequent of keys, n >= 1, from 0 to n_cells - 1; of equally frequent ones the smallest."""
-    if n_cells <= DENSE_CELLS:
-        return _most_frequent_dense(keys, n_cells)
+def _most_frequent(keys):
+    """The most frequent of keys, n >= 1; of equally frequent ones the smallest."""
     size = 16
     while 3 * size < 4 * len(keys):
         size *= 2
@@ -842,22 +845,25 @@ def _most_frequent(keys, n_cells):
 
 
 @kernel
-def _most_frequent_dense(keys, n_cells):
-    counts = np.zeros(n_cells, np.int32)
+def _most_frequent_in_table(keys, table):
+    """The same of keys that are places in a table of zeros, which is left as it was."""
     best, most = keys[0], 0
     for key in keys:
-        counts[key] += 1
-        if counts[key] > most or (counts[key] == most and key < best):
-            best, most = key, counts[key]
+        table[key] += 1
+        if table[key] > most or (table[key] == most and key < best):
+            best, most = key, table[key]
+    for key in keys:
+        table[key] = 0
     return best
 
 
 @kernel
 def _repeated_corner(left, top, right, bottom):
     share = 0.0
+    table = np.zeros(TABLE_CELLS, np.int32)
     for x in (left, right):
         for y in (top, bottom):
-            share = max(share, _repeats(np.stack((x, y)))[0])
+            share = max(share, _repeats(np.stack((x, y)), table)[0])
     return share
 
 
@@ -866,13 +872,12 @@ def _hot_cell(x2, y2, counted):
     x, y = x2 // (2 * CELL_PX), y2 // (2 * CELL_PX)
     span = y.max() - y.min() + 1
     cells = (x - x.min()) * span + y - y.min()
-    n_cells = (x.max() - x.min() + 1) * span
     n, total = len(cells), 0.0
     for start in (0, 1):
         here = cells[start::2][counted[start::2]]
         if not len(here):
             continue
-        hottest = _most_frequent(here, n_cells)
+        hottest = _most_frequent(here)
         inside = 0
         for i in range(1 - start, n, 2):
             inside += counted[i] & (cells[i] == hottest)
@@ -919,7 +924,7 @@ def _drift(values, sigma):
     n = len(values)
     medians = np.empty(DRIFT_BLOCKS)
     for i in range(DRIFT_BLOCKS):
-        medians[i] = _median(values[i * n // DRIFT_BLOCKS : (i + 1) * n // DRIFT_BLOCKS].copy())
+        medians[i] = _median(values[i * n // DRIFT_BLOCKS : (i + 1) * n // DRIFT_BLOCKS])
     error = MEDIAN_ERROR * max(sigma, 1.0) / math.sqrt(n)
     best, best_evidence = 0.0, 0.0
     for k in range(1, DRIFT_BLOCKS):
@@ -949,7 +954,15 @@ def _flight(flight_us):
 
 
 @kernel
+def _peak_median(peak):
+    # Either all peaks are stated, or none (v1).
+    return NAN if math.isnan(peak[0]) else _median(peak)
+
+
+@kernel
 def _peak_slope(peak, y2, y2s, frame_height):
+    if math.isnan(peak[0]):
+        return NAN
     first, last = _counted_quantile(y2s, 1 / 3), _counted_quantile(y2s, 2 / 3)
     upper, lower = peak[y2 <= first], peak[y2 >= last]
     n, n_upper, n_lower = len(peak), len(upper), len(lower)
@@ -963,14 +976,8 @@ def _peak_slope(peak, y2, y2s, frame_height):
 
 
 @kernel
-def _log_median(peak_v):
+def _log_median(peak):
     """The median of the logarithms."""
-    values = np.maximum(peak_v, SMALLEST_V)
-    n = len(values)
-    upper = _select(values, n // 2)
-    if n % 2:
-        return math.log(upper)
-    lower = values[0]
-    for i in range(1, n // 2):
-        lower = max(lower, values[i])
-    return (math.log(lower) + math.log(upper)) / 2
+    n = len(peak)
+    lower, upper = _neighbours(np.maximum(peak, SMALLEST_V), (n - 1) // 2)
+    return math.log(lower) if n % 2 else (math.log(lower) + math.log(upper)) / 2
