@@ -15,8 +15,9 @@ So no dialect is guessed: every line is read by its own shape, and what no rule 
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -276,15 +277,27 @@ def parse_hdr(data: bytes) -> Header:
     titles = [("softwareVersion", line) for line in other_lines if line.startswith(_TITLE)]
     found: dict[tuple[str, str], Value] = {}
     for key, text in titles + pairs:
-        for entry, sample_type in _ENTRIES_BY_KEY.get(key.lower(), ()):
-            value = _PARSERS[entry.kind](text.removesuffix(entry.unit).strip())
-            if value is not None:
-                found[entry.name, sample_type] = value
+        found.update(_values(key, text))
     in_force = str(found.get(("sample_type", ""), ""))
     values: dict[str, Any] = {
         entry.name: found.get((entry.name, in_force), found.get((entry.name, ""))) for entry in HEADER_FIELDS
     }
     return Header(**values, raw=tuple(pairs), other_lines=tuple(other_lines))
+
+
+# The headers of an instrument have the same lines again and again, but for a few: what a line holds is remembered.
+_REMEMBERED = 4096
+
+
+@lru_cache(_REMEMBERED)
+def _values(key: str, text: str) -> tuple[tuple[tuple[str, str], Value], ...]:
+    """What a pair says: each value under the name of its entry and the sample type for which it holds."""
+    found = []
+    for entry, sample_type in _ENTRIES_BY_KEY.get(key.lower(), ()):
+        value = _PARSERS[entry.kind](text.removesuffix(entry.unit).strip())
+        if value is not None:
+            found.append(((entry.name, sample_type), value))
+    return tuple(found)
 
 
 # Lines to pairs
@@ -308,11 +321,14 @@ def _split_lines(data: bytes) -> tuple[_Pairs, list[str]]:
     other_lines: list[str] = []
     position = 0
     while position < len(lines):
-        found, used = _table_pairs(lines[position : position + 2]), 2
+        line, used = lines[position], 1
+        found: Sequence[tuple[str, str]] = ()
+        if _TABLE_START_LINE.match(line) and (found := _table_pairs(lines[position : position + 2])):
+            used = 2
+        elif len(line) <= _LONGEST_LINE:
+            found = _line_pairs(line)
         if not found:
-            found, used = _line_pairs(lines[position]), 1
-        if not found:
-            other_lines.append(_unquoted(lines[position]))
+            other_lines.append(_unquoted(line))
         pairs += found
         position += used
     return pairs, other_lines
@@ -320,7 +336,7 @@ def _split_lines(data: bytes) -> tuple[_Pairs, list[str]]:
 
 def _table_pairs(lines: list[str]) -> _Pairs:
     """Pair a line of column names with its line of values (dialect 1); empty if these are none."""
-    if not _TABLE_START_LINE.match(lines[0]) or len(lines) < 2 or len(lines[0]) > _LONGEST_LINE:
+    if len(lines) < 2 or len(lines[0]) > _LONGEST_LINE:
         return []
     columns = _unquoted(lines[0]).split()
     if [column.lower() for column in columns[:2]] != _TABLE_START:
@@ -331,11 +347,14 @@ def _table_pairs(lines: list[str]) -> _Pairs:
     return list(zip(columns, cells, strict=False))
 
 
-def _line_pairs(line: str) -> _Pairs:
+@lru_cache(_REMEMBERED)
+def _line_pairs(line: str) -> tuple[tuple[str, str], ...]:
     """Find the pairs of one line; empty if it has no key."""
+    return tuple(_find_pairs(line))
+
+
+def _find_pairs(line: str) -> _Pairs:
     line = _unquoted(line)
-    if len(line) > _LONGEST_LINE:
-        return []
     key, colon, text = line.partition(":")
     if colon:
         return [(key.strip(), text.strip())] if key.strip() else []

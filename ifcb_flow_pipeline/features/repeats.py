@@ -8,7 +8,8 @@ the other half, both ways round: more images of the same kind then leave the sha
 import numpy as np
 from numpy.typing import NDArray
 
-#: Two boxes are the same if none of their four numbers differs by more.
+#: Two places are the same if they are in the same cell of so many px, or in neighbouring ones: on the lattice of boxes
+#: that is if they are not farther apart.
 SAME_PX = 8
 
 #: Side of a cell off the core.
@@ -16,39 +17,39 @@ CELL_PX = 32
 
 
 def repeat_share(*sides_px: NDArray[np.float64]) -> float:
-    """Share of images that are within SAME_PX of the most frequent place in all the given sides.
-
-    Each side has shape (images,), images >= 2.
-    """
-    points = np.column_stack(sides_px)
-    return float(np.mean([share for share, _ in _halves(points)]))
+    """Share of images that are, in all the given sides, at the most frequent place; each of shape (images,) >= 2."""
+    return float(np.mean([share for share, _ in _halves(_cells(sides_px))]))
 
 
 def repeated_place(*sides_px: NDArray[np.float64]) -> tuple[float, ...]:
-    """The most frequent place, of the two that the halves have the one that is more frequent in the other half."""
-    first, second = _halves(np.column_stack(sides_px))
-    return tuple((second if second[0] > first[0] else first)[1].tolist())
+    """The most frequent place, of the two that the halves have the one that is more frequent in the other half.
+
+    Of the images in its cell, the lower median of each side.
+    """
+    cells = _cells(sides_px)
+    first, second = _halves(cells)
+    here = (cells == (second if second[0] > first[0] else first)[1]).all(axis=1)
+    return tuple(float(np.quantile(side[here], 0.5, method="lower")) for side in sides_px)
 
 
-def _halves(points: NDArray[np.float64]) -> list[tuple[float, NDArray[np.float64]]]:
-    """The most frequent place of either half, and its share in the other one."""
-    halves = points[::2], points[1::2]
+def _cells(sides_px: tuple[NDArray[np.float64], ...]) -> NDArray[np.float64]:
+    return np.floor(np.column_stack(sides_px) / SAME_PX)
+
+
+def _halves(cells: NDArray[np.float64]) -> list[tuple[float, NDArray[np.float64]]]:
+    """The most frequent cell of either half, and what share of the other half is there or next to it."""
+    halves = cells[::2], cells[1::2]
     found = []
     for half, other in (halves, halves[::-1]):
-        place = most_frequent(half)
-        found.append((float((np.abs(other - place) <= SAME_PX).all(axis=1).mean()), place))
+        cell = most_frequent(half)
+        found.append((float((np.abs(other - cell) <= 1).all(axis=1).mean()), cell))
     return found
 
 
-def most_frequent(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The most frequent place on a lattice of SAME_PX, of points of shape (n, sides), n >= 1: its points' lower median.
-
-    Of several equally frequent ones that with the smallest numbers.
-    """
-    cells = np.floor(points / SAME_PX)
-    _, which, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-    members = points[which.ravel() == int(np.argmax(counts))]
-    return np.quantile(members, 0.5, axis=0, method="lower")
+def most_frequent(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The most frequent of cells of shape (n, sides), n >= 1; of equally frequent ones that of smallest numbers."""
+    distinct, counts = np.unique(cells, axis=0, return_counts=True)
+    return distinct[int(np.argmax(counts))]
 
 
 def hot_cell_share(x: NDArray[np.float64], y: NDArray[np.float64], counted: NDArray[np.bool_]) -> float:
@@ -63,7 +64,6 @@ def hot_cell_share(x: NDArray[np.float64], y: NDArray[np.float64], counted: NDAr
         if not len(here):
             shares.append(0.0)
             continue
-        distinct, counts = np.unique(here, axis=0, return_counts=True)
-        hottest = distinct[int(np.argmax(counts))]
+        hottest = most_frequent(here)
         shares.append(np.mean((there == hottest).all(axis=1) & counted[1 - first :: 2]))
     return float(np.mean(shares))

@@ -42,11 +42,11 @@ from ifcb_flow_pipeline.features.wholebin import AREA_STEP, FULL_WIDTH, LARGE_PX
 
 NAN = math.nan
 
-#: Values are counted in so many buckets until not more than so many are left.
-BUCKETS, FEW = 256, 16
+#: Values are counted in buckets until not more than so many are left.
+FEW = 16
 
 #: So many cells are counted in a table of all of them, more in one of those that occur.
-TABLE_CELLS = 1 << 15
+TABLE_CELLS = 1 << 16
 
 
 class TriggerFeatures(NamedTuple):
@@ -146,12 +146,15 @@ def _neighbours(values, k):
     """
     above = math.inf
     while len(values) > FEW:
-        low, high = values.min(), values.max()
-        scale = (BUCKETS - 1) / (high - low) if high > low else math.inf
+        low, high = values[0], values[0]
+        for value in values:
+            low, high = min(low, value), max(high, value)
+        buckets = 64 if len(values) < 512 else 256
+        scale = (buckets - 1) / (high - low) if high > low else math.inf
         if not math.isfinite(scale):
             break
         bucket = np.empty(len(values), np.int16)
-        counts = np.zeros(BUCKETS, np.int64)
+        counts = np.zeros(buckets, np.int32)
         for i in range(len(values)):
             bucket[i] = int((values[i] - low) * scale)
             counts[bucket[i]] += 1
@@ -499,7 +502,7 @@ def image_features(
         left_strays += stray[i] & (off[i] < 0)
         right_strays += stray[i] & (off[i] > 0)
     touching, wide, outside = _edges(left, top, width, height, frame_px)
-    repeat, place = _repeats(np.stack((left, top, width, height)), np.zeros(0, np.int32))
+    repeat, place = _repeated_box(left, top, width, height)
     cross_low, cross_high = _middle_quantile(y2s, 0.05) / 2, _middle_quantile(y2s, 0.95) / 2
     sizes = _sizes(width, height, widths)
     flight_time, flight_spread = _flight(flight_us[rows])
@@ -775,52 +778,40 @@ def _touches(low, high, size):
 
 
 @kernel
-def _repeats(sides, table):
-    """Share and place as ``repeat_share`` and ``repeated_place`` have them; sides of shape (sides, images).
-
-    ``table`` holds zeros, and is used where there are not more cells.
-    """
-    keys, n_cells = _cell_keys(sides)
-    first, first_share = _of_half(sides, keys, n_cells, table, 0)
-    second, second_share = _of_half(sides, keys, n_cells, table, 1)
-    return (first_share + second_share) / 2, (second if second_share > first_share else first)
-
-
-@kernel
-def _cell_keys(sides):
-    """The cell of SAME_PX of each image as one number, in the order of the cells' numbers, and how many there may be."""
-    keys, n_cells = np.zeros(sides.shape[1], np.int64), 1
-    for side in sides:
-        low, high = side.min() // SAME_PX, side.max() // SAME_PX
-        span = high - low + 1
-        for i in range(len(keys)):
-            keys[i] = keys[i] * span + (side[i] // SAME_PX - low)
-        n_cells *= span
-    return keys, n_cells
-
-
-@kernel
-def _of_half(sides, keys, n_cells, table, start):
-    """The most frequent place of every other image from ``start`` on, and its share among the others."""
-    n_sides, n = sides.shape
-    here = keys[start::2]
-    most = _most_frequent_in_table(here, table) if n_cells <= len(table) else _most_frequent(here)
-    members = np.empty((n + 1) // 2, np.int64)
-    count = 0
-    for i in range(start, n, 2):
-        members[count] = i
-        count += keys[i] == most
-    members = members[:count]
-    place = np.empty(n_sides)
-    for side in range(n_sides):
-        place[side], _ = _neighbours(sides[side][members] * 1.0, (count - 1) // 2)
-    near = 0
-    for i in range(1 - start, n, 2):
-        same = True
-        for side in range(n_sides):
-            same &= abs(sides[side, i] - place[side]) <= SAME_PX
-        near += same
-    return place, near / ((n + start) // 2)
+def _repeated_box(left, top, width, height):
+    """Share and place as ``repeat_share`` and ``repeated_place`` have them of boxes."""
+    n = len(left)
+    cells = np.empty((n, 4), np.int64)
+    for i in range(n):
+        cells[i, 0], cells[i, 1] = left[i] // SAME_PX, top[i] // SAME_PX
+        cells[i, 2], cells[i, 3] = width[i] // SAME_PX, height[i] // SAME_PX
+    keys = np.empty(n, np.int64)
+    for i in range(n):
+        # 15 bits each, none of them negative: keys are in the order of the cells.
+        keys[i] = (((cells[i, 0] + 16384) << 15 | cells[i, 1] + 16384) << 15 | cells[i, 2]) << 15 | cells[i, 3]
+    total, best_share, best = 0.0, -1.0, keys[0]
+    for start in (0, 1):
+        most = _most_frequent(keys[start::2])
+        x, y = (most >> 45) - 16384, (most >> 30 & 32767) - 16384
+        w, h = most >> 15 & 32767, most & 32767
+        near = 0
+        for i in range(1 - start, n, 2):
+            near += (
+                (abs(cells[i, 0] - x) <= 1)
+                & (abs(cells[i, 1] - y) <= 1)
+                & (abs(cells[i, 2] - w) <= 1)
+                & (abs(cells[i, 3] - h) <= 1)
+            )
+        share = near / ((n + start) // 2)
+        total += share
+        if share > best_share:
+            best_share, best = share, most
+    members = np.flatnonzero(keys == best)
+    middle = (len(members) - 1) // 2
+    place = np.empty(4)
+    for side, px in enumerate((left, top, width, height)):
+        place[side], _ = _neighbours(px[members] * 1.0, middle)
+    return total / 2, place
 
 
 @kernel
@@ -859,12 +850,30 @@ def _most_frequent_in_table(keys, table):
 
 @kernel
 def _repeated_corner(left, top, right, bottom):
+    x_low, y_low = left.min() // SAME_PX, top.min() // SAME_PX
+    columns, lines = right.max() // SAME_PX - x_low + 1, bottom.max() // SAME_PX - y_low + 1
+    # A frame has fewer cells; a damaged file may state boxes beyond.
+    table = np.zeros(columns * lines if columns * lines <= TABLE_CELLS else 0, np.int32)
+    left, right = left // SAME_PX - x_low, right // SAME_PX - x_low
+    top, bottom = top // SAME_PX - y_low, bottom // SAME_PX - y_low
     share = 0.0
-    table = np.zeros(TABLE_CELLS, np.int32)
     for x in (left, right):
         for y in (top, bottom):
-            share = max(share, _repeats(np.stack((x, y)), table)[0])
+            share = max(share, _corner_share(x, y, lines, table))
     return share
+
+
+@kernel
+def _corner_share(x, y, lines, table):
+    keys, n, total = x * lines + y, len(x), 0.0
+    for start in (0, 1):
+        most = _most_frequent_in_table(keys[start::2], table) if len(table) else _most_frequent(keys[start::2])
+        x_most, y_most = most // lines, most % lines
+        near = 0
+        for i in range(1 - start, n, 2):
+            near += (abs(x[i] - x_most) <= 1) & (abs(y[i] - y_most) <= 1)
+        total += near / ((n + start) // 2)
+    return total / 2
 
 
 @kernel
@@ -964,8 +973,13 @@ def _peak_slope(peak, y2, y2s, frame_height):
     if math.isnan(peak[0]):
         return NAN
     first, last = _counted_quantile(y2s, 1 / 3), _counted_quantile(y2s, 2 / 3)
-    upper, lower = peak[y2 <= first], peak[y2 >= last]
-    n, n_upper, n_lower = len(peak), len(upper), len(lower)
+    n, n_upper, n_lower = len(peak), 0, 0
+    upper, lower = np.empty(n + 1), np.empty(n + 1)
+    for i in range(n):
+        upper[n_upper] = lower[n_lower] = peak[i]
+        n_upper += y2[i] <= first
+        n_lower += y2[i] >= last
+    upper, lower = upper[:n_upper], lower[:n_lower]
     # In order of y, the upper third are the first numbers and the lower third the last.
     top = _counted_rank(y2s, (n_upper - 1) // 2) + _counted_rank(y2s, n_upper // 2)
     bottom = _counted_rank(y2s, n - n_lower + (n_lower - 1) // 2) + _counted_rank(y2s, n - n_lower + n_lower // 2)
