@@ -27,7 +27,7 @@ from benchmarks.table import machine
 
 FIRST_PART = 0.4
 REGIMES = ("same", "later")
-_SOURCES = ("first", "second", "real")
+_SOURCES = ("first", "second", "bare", "real")
 _FOUND = ("bad", "unreadable")
 _COLUMNS = (
     "detector", "trained on", "AUROC", "average precision", "recall at 1 %", "recall at 0.1 %", "at 1 % of plain bins",
@@ -314,10 +314,11 @@ def _short(value: dict[str, Any] | None) -> str:
 
 
 def simulated(which: str, seeds: Sequence[int], small: bool) -> list[Fleet]:
-    """The archives of a simulator, ``first`` or ``second``."""
+    """The archives of a simulator: ``first``, ``second``, or ``bare`` (the second with little but the cloud)."""
     size = fleets.SMALL if small else None
-    make = fleets.fleet if which == "first" else second_simulator.archive
-    return [make(seed, size) for seed in seeds]
+    if which == "first":
+        return [fleets.fleet(seed, size) for seed in seeds]
+    return [second_simulator.archive(seed, size, bare=which == "bare") for seed in seeds]
 
 
 def _fleets(source: str, seeds: Sequence[int], samples: Path, small: bool) -> list[Fleet]:

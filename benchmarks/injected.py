@@ -44,9 +44,9 @@ Table: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    bins: int = 150
+    bins: int = 250
     triggers: int = 900
-    share: float = 0.12
+    share: float = 0.06
 
 
 def archive(samples: Path, seed: int = 0, small: bool = False) -> Fleet | None:
@@ -101,8 +101,9 @@ def _resampled(rng: np.random.Generator, tables: Sequence[Table], n: int, wander
     sizes = np.diff(np.append(firsts, len(table)))
     drawn = rng.integers(0, len(firsts), n)
     drawn[0] = 0
-    rows = np.concatenate([np.arange(firsts[k], firsts[k] + sizes[k]) for k in drawn])
     trigger = np.repeat(np.arange(n), sizes[drawn])
+    within = np.arange(len(trigger)) - np.searchsorted(trigger, trigger)
+    rows = firsts[drawn][trigger] + within
     waits = np.diff(table[firsts, 1], append=table[-1, 1] + 1)[drawn]
     begins = np.cumsum(waits) - waits
     begins = table[0, 1] + begins * (table[-1, 1] - table[0, 1]) / max(float(begins[-1]), 1e-9)
@@ -230,7 +231,8 @@ def _kept(table: Table, rows: NDArray[np.bool_]) -> Table:
 
 def _blanked(table: Table, lost: NDArray[np.bool_]) -> Table:
     out = table.copy()
-    out[np.ix_(lost, [_X, _Y, _W, _H])] = 0
+    for column in (_X, _Y, _W, _H):
+        out[lost, column] = 0
     return out
 
 

@@ -243,3 +243,6 @@ FILE_FAULTS = ("corrupt_adc", "truncated_adc", "missing_hdr")
 
 NAMES = (*(name for name in CHANGES if name != "bead_run"), *FILE_FAULTS)
 """All faults of this simulator."""
+
+IN_HEADER_ONLY = frozenset({"leak", "overheating", "volume_error", "missing_hdr"})
+"""Faults that nothing but the header shows."""

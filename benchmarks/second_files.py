@@ -13,6 +13,7 @@ from pyarrow import csv
 from benchmarks.second_run import FRAME, Run
 
 _SNAP = 16
+_BARE = ("few lines", "no header")
 _TICK_US = 2.17
 
 
@@ -26,6 +27,8 @@ def write(run: Run, path: Path, start: datetime, rng: np.random.Generator) -> No
         adc = adc[: max(int(len(adc) * (1 - 0.5 * severity)) - int(rng.integers(3, 40)), 10)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".adc").write_bytes(adc)
+    if run.rig.software == "no header":
+        return
     if name == "missing_hdr":
         # It may be there, and have nothing in it.
         if rng.random() < 0.5:
@@ -37,6 +40,11 @@ def write(run: Run, path: Path, start: datetime, rng: np.random.Generator) -> No
 def _boxes(run: Run) -> tuple[NDArray[np.int64], ...]:
     """Corner and size as the program reports them, shape (n_rows,) each: grown blobs of 8 px, within the frame."""
     (grow_x, grow_y), has_image = run.rig.grow, run.width > 0
+    if run.rig.software in _BARE:
+        sides = np.minimum(np.round(run.width), FRAME[0]), np.minimum(np.round(run.height), FRAME[1])
+        corners = (np.round(run.x - sides[0] / 2), np.round(run.y - sides[1] / 2))
+        left, top = (_within(v, side, frame) for v, side, frame in zip(corners, sides, FRAME, strict=True))
+        return tuple(np.where(has_image, v, 0).astype(np.int64) for v in (left, top, *sides))
     width = 8 * np.round((run.width - 2 * grow_x) / 8).clip(1) + 2 * grow_x
     height = 8 * np.round((run.height - 2 * grow_y) / 8).clip(2) + 2 * grow_y
     width, height = np.minimum(width, FRAME[0]), np.minimum(height, FRAME[1])
@@ -73,10 +81,12 @@ def _adc(run: Run, rng: np.random.Generator) -> bytes:
     comparator = np.full(n, -999 if software in ("build 427", "1.1.5.23") else 0)
     zeros = np.zeros(n, dtype=np.int64)
     noise = rng.normal(0, 0.0004, (4, n))
+    seen = 0.0 if software in _BARE else 1.0
     columns = [
         trigger, np.round(run.time, 6), *(np.round(v, 6) for v in (
-            0.03 * run.peak_a + noise[0], 0.03 * run.peak_b + noise[1], 0.004 + noise[2], 0.001 + noise[3],
-            run.peak_a, run.peak_b, 0.0107 + noise[2], 0.0105 + noise[3], flight, run.time, run.time + 0.043)),
+            seen * (0.03 * run.peak_a + noise[0]), seen * (0.03 * run.peak_b + noise[1]), seen * (0.004 + noise[2]),
+            seen * (0.001 + noise[3]), seen * run.peak_a, seen * run.peak_b, seen * (0.0107 + noise[2]),
+            seen * (0.0105 + noise[3]), seen * flight, run.time, run.time + 0.043)),
         x, y, width, height, np.where(width > 0, offset, 0 if software.startswith(("2", "3")) else offset),
         comparator, zeros, zeros, zeros, np.round(run.time - lag, 6), np.round(inhibit, 6),
     ]  # fmt: skip
@@ -122,6 +132,8 @@ def _hdr(run: Run, start: datetime) -> bytes:
         "temperature": f"{settings['temperature']:.6f}",
         "humidity": f"{settings['humidity']:.6f}",
     }
+    if software in _BARE:
+        return _lines(measured, "\n", "")
     if is_new:
         counts = {"triggerCount": int(run.trigger[-1]) + 1 if run.n else 0, "roiCount": int((run.width > 0).sum())}
         kind = "Beads" if settings["kind"] == "beads" else "Normal"

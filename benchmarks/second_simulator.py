@@ -24,11 +24,17 @@ SETTLING_BINS = 10
 _PX_PER_DELAY = -1.6
 
 
-def archive(seed: int, size: fleets.FleetSize | None = None) -> Fleet:
-    """The archive of a seed, made where it is not there yet."""
+_PROGRAMS = ("2.0.0.0", "2.3.0.0", "3.0.0.0", "1.1.5.23", "build 427")
+#: What is left where only the cloud was kept: few header lines or none, no lattice, no signals.
+_BARE_PROGRAMS = ("few lines", "no header")
+
+
+def archive(seed: int, size: fleets.FleetSize | None = None, *, bare: bool = False) -> Fleet:
+    """The archive of a seed, made where it is not there yet; ``bare``: without most of what headers and signals say."""
     size = size or fleets.FleetSize()
     modules = [schedule, second_faults, second_files, second_run]
-    return fleets.cached(f"second-{seed}", (seed, size), modules, lambda root: _write(root, seed, size))
+    name = f"{'bare' if bare else 'second'}-{seed}"
+    return fleets.cached(name, (seed, size, bare), modules, lambda root: _write(root, seed, size, bare))
 
 
 def draw(rng: np.random.Generator, rig: Rig, water: Water) -> Run:
@@ -102,11 +108,12 @@ def _places(
     return x, np.where(is_stray & (rng.random(n) < 0.5), rng.uniform(60, FRAME[1] - 60, n), y)
 
 
-def _write(root: Path, seed: int, size: fleets.FleetSize) -> list[Truth]:
+def _write(root: Path, seed: int, size: fleets.FleetSize, bare: bool) -> list[Truth]:
     rng = np.random.default_rng([seed, 77])
-    scheduler = Scheduler(rng, second_faults.NAMES, PREVALENCES[seed % len(PREVALENCES)])
+    names = [name for name in second_faults.NAMES if not (bare and name in second_faults.IN_HEADER_ONLY)]
+    scheduler = Scheduler(rng, names, PREVALENCES[seed % len(PREVALENCES)])
     truths = []
-    for rig in _rigs(rng, size):
+    for rig in _rigs(rng, size, _BARE_PROGRAMS if bare else _PROGRAMS):
         for start, slot, run, episode in _series(rng, seed, rig, scheduler, size):
             pid = f"D{start:%Y%m%dT%H%M%S}_{rig.name}"
             second_files.write(run, root / f"D{start:%Y}" / f"D{start:%Y%m%d}" / pid, start, episode)
@@ -114,9 +121,9 @@ def _write(root: Path, seed: int, size: fleets.FleetSize) -> list[Truth]:
     return truths
 
 
-def _rigs(rng: np.random.Generator, size: fleets.FleetSize) -> list[Rig]:
+def _rigs(rng: np.random.Generator, size: fleets.FleetSize, names: tuple[str, ...]) -> list[Rig]:
     n = int(rng.integers(size.instruments[0], size.instruments[1] + 1))
-    programs = rng.choice(["2.0.0.0", "2.3.0.0", "3.0.0.0", "1.1.5.23", "build 427"], n)
+    programs = rng.choice(names, n)
     return [
         _rig(rng, f"IFCB{number:03}", str(program))
         for number, program in zip(rng.choice(np.arange(7, 99), n, replace=False).tolist(), programs, strict=True)
@@ -159,10 +166,8 @@ def _series(
     series = []
     for i, (slot, water) in enumerate(zip(slots, waters, strict=True)):
         start += timedelta(seconds=cycle_s + (1000 if i in cleaned else 0) + gaps.get(i, 0.0))
-        own, lasting = (
-            np.random.default_rng([seed, i, int(rig.core_x), 1]),
-            np.random.default_rng([seed, slot.episode + 2]),
-        )
+        own = np.random.default_rng([seed, i, int(rig.core_x), 1])
+        lasting = np.random.default_rng([seed, slot.episode + 2])
         if slot.name in second_faults.WATERS:
             water = second_faults.WATERS[slot.name](own, water, slot.severity)  # noqa: PLW2901 - other water
         run = draw(np.random.default_rng([seed, i, int(rig.core_x)]), rig, water)
