@@ -21,6 +21,7 @@ import pyarrow as pa
 from benchmarks import detectors, fleets, injected, metrics, second_simulator
 from benchmarks.causes import CAUSES, FEW_POINTS
 from benchmarks.detectors import Detector, Verdicts
+from benchmarks.kept import SMALL
 from benchmarks.metrics import Estimate, Ranking, Truths
 from benchmarks.schedule import ASIDE, PLAIN, VARIATION, Fleet
 from benchmarks.table import machine
@@ -315,7 +316,7 @@ def _short(value: dict[str, Any] | None) -> str:
 
 def simulated(which: str, seeds: Sequence[int], small: bool) -> list[Fleet]:
     """The archives of a simulator: ``first``, ``second``, or ``bare`` (the second with little but the cloud)."""
-    size = fleets.SMALL if small else None
+    size = SMALL if small else None
     if which == "first":
         return [fleets.fleet(seed, size) for seed in seeds]
     return [second_simulator.archive(seed, size, bare=which == "bare") for seed in seeds]

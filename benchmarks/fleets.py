@@ -5,10 +5,6 @@ sizes of cells drift, which are serviced (the core jumps after a gap) and get ne
 the cloud moves with them); blooms, detritus and cleanings; and 1 to 6 % faulty bins, from mild to gross.
 """
 
-import hashlib
-import inspect
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import schedule
+from benchmarks.kept import FleetSize, kept
 from benchmarks.schedule import FAULT, PLAIN, VARIATION, Fleet, Scheduler, Slot, Truth, autoregressive
 from ifcb_flow_pipeline import simulate
 from ifcb_flow_pipeline.bins.pid import format_pid
@@ -32,37 +29,10 @@ _FAULTS = tuple(name for name, fault in simulate.FAULTS.items() if fault.is_faul
 _SERVICE_GAP = timedelta(hours=9)
 
 
-@dataclass(frozen=True, slots=True)
-class FleetSize:
-    """How large archives are; small ones only show that everything runs."""
-
-    bins: tuple[int, int] = (200, 400)
-    triggers: tuple[float, float] = (600.0, 1500.0)
-    instruments: tuple[int, int] = (2, 4)
-
-
-SMALL = FleetSize(bins=(90, 91), triggers=(150.0, 200.0), instruments=(2, 2))
-
-
 def fleet(seed: int, size: FleetSize | None = None) -> Fleet:
     """The archive of a seed, made where it is not there yet."""
     size = size or FleetSize()
-    return cached(f"simulate-{seed}", (seed, size), [schedule, simulate], lambda root: _write(root, seed, size))
-
-
-def cached(name: str, key: object, modules: list, make: Callable[[Path], list[Truth]]) -> Fleet:
-    """The fleet that ``make`` writes below a folder, kept among temporary files as long as its makers do not change."""
-    digest = hashlib.sha256(repr(key).encode())
-    for module in [*modules, inspect.getmodule(make)]:
-        source = Path(inspect.getfile(module))
-        for path in sorted(source.parent.glob("*.py")) if source.name == "__init__.py" else [source]:
-            digest.update(path.read_bytes())
-    root = Path(tempfile.gettempdir()) / "ifcb-flow-fleets" / f"{name}-{digest.hexdigest()[:12]}"
-    labels = root / "truths.csv"
-    if not labels.exists():
-        truths = make(root / "archive")
-        schedule.write_truths(truths, labels)
-    return Fleet(name, root / "archive", schedule.read_truths(labels))
+    return kept(f"simulate-{seed}", (seed, size), [schedule, simulate], lambda root: _write(root, seed, size))
 
 
 def _write(root: Path, seed: int, size: FleetSize) -> list[Truth]:

@@ -18,7 +18,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from benchmarks import fleets, schedule
+from benchmarks import schedule
+from benchmarks.kept import kept
 from benchmarks.schedule import FAULT, Fleet, Slot, Truth, autoregressive
 
 #: Bins that are clouds, by the instrument that they make; several bins of one instrument are one pool.
@@ -57,7 +58,7 @@ def archive(samples: Path, seed: int = 0, small: bool = False) -> Fleet | None:
         return None
     size = _Size(bins=40, triggers=150) if small else _Size()
     key = (seed, size, sorted(map(str, found)))
-    return fleets.cached("real", key, [schedule], lambda root: _write(root, seed, found, size))
+    return kept("real", key, [schedule], lambda root: _write(root, seed, found, size))
 
 
 def _write(root: Path, seed: int, found: dict[str, list[Path]], size: _Size) -> list[Truth]:

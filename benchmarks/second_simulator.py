@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import fleets, schedule, second_faults, second_files, second_run
+from benchmarks import schedule, second_faults, second_files, second_run
+from benchmarks.kept import FleetSize, kept
 from benchmarks.schedule import FAULT, PLAIN, VARIATION, Fleet, Scheduler, Slot, Truth, autoregressive
 from benchmarks.second_run import FRAME, Rig, Run, Water
 
@@ -29,12 +30,12 @@ _PROGRAMS = ("2.0.0.0", "2.3.0.0", "3.0.0.0", "1.1.5.23", "build 427")
 _BARE_PROGRAMS = ("few lines", "no header")
 
 
-def archive(seed: int, size: fleets.FleetSize | None = None, *, bare: bool = False) -> Fleet:
+def archive(seed: int, size: FleetSize | None = None, *, bare: bool = False) -> Fleet:
     """The archive of a seed, made where it is not there yet; ``bare``: without most of what headers and signals say."""
-    size = size or fleets.FleetSize()
+    size = size or FleetSize()
     modules = [schedule, second_faults, second_files, second_run]
     name = f"{'bare' if bare else 'second'}-{seed}"
-    return fleets.cached(name, (seed, size, bare), modules, lambda root: _write(root, seed, size, bare))
+    return kept(name, (seed, size, bare), modules, lambda root: _write(root, seed, size, bare))
 
 
 def draw(rng: np.random.Generator, rig: Rig, water: Water) -> Run:
@@ -108,7 +109,7 @@ def _places(
     return x, np.where(is_stray & (rng.random(n) < 0.5), rng.uniform(60, FRAME[1] - 60, n), y)
 
 
-def _write(root: Path, seed: int, size: fleets.FleetSize, bare: bool) -> list[Truth]:
+def _write(root: Path, seed: int, size: FleetSize, bare: bool) -> list[Truth]:
     rng = np.random.default_rng([seed, 77])
     names = [name for name in second_faults.NAMES if not (bare and name in second_faults.IN_HEADER_ONLY)]
     scheduler = Scheduler(rng, names, PREVALENCES[seed % len(PREVALENCES)])
@@ -121,7 +122,7 @@ def _write(root: Path, seed: int, size: fleets.FleetSize, bare: bool) -> list[Tr
     return truths
 
 
-def _rigs(rng: np.random.Generator, size: fleets.FleetSize, names: tuple[str, ...]) -> list[Rig]:
+def _rigs(rng: np.random.Generator, size: FleetSize, names: tuple[str, ...]) -> list[Rig]:
     n = int(rng.integers(size.instruments[0], size.instruments[1] + 1))
     programs = rng.choice(names, n)
     return [
@@ -154,7 +155,7 @@ def _rig(rng: np.random.Generator, name: str, program: str) -> Rig:
 
 
 def _series(
-    rng: np.random.Generator, seed: int, rig: Rig, scheduler: Scheduler, size: fleets.FleetSize
+    rng: np.random.Generator, seed: int, rig: Rig, scheduler: Scheduler, size: FleetSize
 ) -> list[tuple[datetime, Slot, Run, np.random.Generator]]:
     n = int(rng.integers(*size.bins))
     cycle_s = float(rng.choice([1434, 1500, 3600]))
@@ -178,7 +179,7 @@ def _series(
     return series
 
 
-def _waters(rng: np.random.Generator, rig: Rig, n: int, cycle_s: float, size: fleets.FleetSize) -> list[Water]:
+def _waters(rng: np.random.Generator, rig: Rig, n: int, cycle_s: float, size: FleetSize) -> list[Water]:
     mean = rng.uniform(*size.triggers)
     triggers = mean * np.exp(autoregressive(rng, n, 0.81, 0.33))
     core = rig.core_x + np.cumsum(rng.normal(0, 0.5, n)) + np.clip(rng.normal(0, 1.2, n), -3, 3)
