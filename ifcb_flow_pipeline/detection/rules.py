@@ -104,9 +104,7 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
     return rules
 
 
-def broken_rules(
-    features: pa.Table, with_header: Sequence[str] = (), rules: tuple[Rule, ...] | None = None
-) -> Broken:
+def broken_rules(features: pa.Table, with_header: Sequence[str] = (), rules: tuple[Rule, ...] | None = None) -> Broken:
     """Which rules the rows of ``bin_features`` break; ``with_header``: instruments whose bins have headers."""
     rules = hard_rules() if rules is None else rules
     known: dict[str, NDArray[np.float64]] = _facts(features, with_header)
@@ -134,6 +132,7 @@ def _facts(features: pa.Table, with_header: Sequence[str]) -> dict[str, NDArray[
         "is_empty": status.equal("empty").astype(float),
         "is_sparse": status.equal("too_few_points").astype(float),
         "is_beads": sample.equal(*beads).astype(float),
+        "image_count_off": np.abs(optional_numbers(features, "image_count_mismatch")),
         "roi_cut": np.array([complete is False for complete in cut.to_pylist()], dtype=float),
         "header_lost": (usual & read & without).astype(float),
     }
