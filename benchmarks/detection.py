@@ -17,16 +17,20 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import detectors, fleets, metrics
+from benchmarks import detectors, fleets, metrics, second_simulator
 from benchmarks.causes import CAUSES, FEW_POINTS
 from benchmarks.detectors import Detector, Verdicts
 from benchmarks.metrics import Estimate, Ranking, Truths
-from benchmarks.schedule import ASIDE, FAULT, PLAIN, VARIATION, Fleet
+from benchmarks.schedule import ASIDE, PLAIN, VARIATION, Fleet
 from benchmarks.table import machine
 
 FIRST_PART = 0.4
 REGIMES = ("same", "later")
 _FOUND = ("bad", "unreadable")
+_COLUMNS = (
+    "detector", "trained on", "AUROC", "average precision", "recall at 1 %", "recall at 0.1 %", "at 1 % of plain bins",
+    "ms a bin",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -265,8 +269,8 @@ def as_markdown(content: dict[str, Any]) -> str:
         f"{len(content['archives'])} archives, {bins} bins, {faults} of them faulty; features "
         f"{1000 * content['features_seconds_per_bin']:.1f} ms a bin.",
         "",
-        "| detector | trained on | AUROC | average precision | recall at 1 % | recall at 0.1 % | at 1 % of plain bins | ms a bin |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(_COLUMNS)} |",
+        f"|{'---|' * len(_COLUMNS)}",
     ]
     for entry in content["detectors"]:
         values = " | ".join(str(Estimate(**value)) for value in entry["ranking"].values())
@@ -303,8 +307,10 @@ def _short(value: dict[str, Any] | None) -> str:
 
 def simulated(which: str, seeds: Sequence[int], small: bool) -> list[Fleet]:
     """The archives of a simulator, ``first`` or ``second``."""
+    size = fleets.SMALL if small else None
     makers: dict[str, Callable[[int], Fleet]] = {
-        "first": lambda seed: fleets.fleet(seed, fleets.SMALL if small else None),
+        "first": lambda seed: fleets.fleet(seed, size),
+        "second": lambda seed: second_simulator.archive(seed, size),
     }
     return [makers[which](seed) for seed in seeds]
 
@@ -313,7 +319,7 @@ def simulated(which: str, seeds: Sequence[int], small: bool) -> list[Fleet]:
 @click.option("--seeds", default=5, show_default=True, help="How many archives of each simulator.")
 @click.option("--first-seed", default=0, show_default=True, help="The seed of the first archive.")
 @click.option("--simulator", "simulators", type=click.Choice(["first", "second"]), multiple=True,
-              default=("first",), show_default=True)  # fmt: skip
+              default=("first", "second"), show_default=True)  # fmt: skip
 @click.option("--only", "names", multiple=True, help="Only detectors whose name starts so.")
 @click.option("--small", is_flag=True, help="Only show that everything runs; the figures mean nothing.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("benchmarks/results"), show_default=True,

@@ -26,7 +26,7 @@ OLD_NAMES = tuple(name for name in catalogue.FEATURE_NAMES if name != "roi_trigg
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What a detector says of n bins: ``badness`` (n,), and rows of ``bin_scores`` in the same order, if it has them."""
+    """What a detector says of n bins: ``badness`` (n,), and rows of ``bin_scores`` in that order, if it has them."""
 
     badness: NDArray[np.float64]
     rows: pa.Table | None = None

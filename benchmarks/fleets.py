@@ -123,9 +123,7 @@ def _plan(
         current = replace(current, seed=seed, lasting_seed=1000 * seed + max(slot.episode, 0))
         pid = format_pid(instrument.name, start, instrument.schema)
         planted = PlannedBin(pid, instrument, start, current, slot.name or None, slot.severity)
-        if slot.kind == PLAIN:
-            slot = changed.label(serviced.label(slot, i), i)
-        planned.append((planted, slot))
+        planned.append((planted, changed.label(serviced.label(slot, i), i)))
     return planned
 
 
@@ -154,7 +152,7 @@ class _Step:
         )
 
     def label(self, slot: Slot, number: int) -> Slot:
-        if 0 <= self.first <= number < self.first + SETTLING_BINS:
+        if slot.kind == PLAIN and 0 <= self.first <= number < self.first + SETTLING_BINS:
             return Slot(self.name, 1.0, VARIATION, -1, number - self.first)
         return slot
 

@@ -27,7 +27,8 @@ _BRIEF = frozenset({"incomplete_run", "empty_bin", "corrupt_adc", "truncated_adc
 @dataclass(frozen=True, slots=True)
 class Slot:
     """What one bin holds: the name of what happens ("" nothing), its severity (0.1 mild to 1 gross), the number
-    of its episode and the place in it (from 0)."""
+    of its episode and the place in it (from 0).
+    """
 
     name: str = ""
     severity: float = 0.0
@@ -67,8 +68,8 @@ class Scheduler:
         slots = [Slot()] * n_bins
         for i in after_cleaning:
             slots[i] = Slot("post_clean", float(self._rng.uniform(0.1, 1)), VARIATION, self._number())
-        for name, length in (("bloom", 24), ("detritus", 10), ("bloom", 10), ("detritus", 5), ("bead_run", 1)):
-            length = min(int(self._rng.integers(1, length + 1)), max(n_bins // 12, 1))
+        for name, longest in (("bloom", 24), ("detritus", 10), ("bloom", 10), ("detritus", 5), ("bead_run", 1)):
+            length = min(int(self._rng.integers(1, longest + 1)), max(n_bins // 12, 1))
             peak = self._rng.uniform(0.3, 1)
             # It comes and goes gradually, as the water does.
             rise = np.sin(np.pi * (np.arange(length) + 0.5) / length)
