@@ -108,7 +108,7 @@ def _cause_of(name: str, z: float, causes: Sequence[str]) -> str:
     for cause in causes:
         for signature in SIGNATURES:
             way: Mapping[str, float] = signature.up if z > 0 else signature.down
-            if signature.cause == cause and (name in way or name in signature.either):
+            if signature.cause == cause and (way.get(name, 0) > 0 or name in signature.either):
                 return cause
     return causes[0]
 
