@@ -84,7 +84,7 @@ SIGNATURES = (
     ),
     Signature(
         "stain",
-        up={"repeat_fraction": 2, "repeat_anchor_fraction": 2, "hot_cell_fraction": 2, "multi_image_fraction": 1.5,
+        up={"repeat_fraction": 2, "repeat_anchor_fraction": 2, "hot_cell_fraction": 2, "stuck_persistence": 2, "multi_image_fraction": 1.5,
             "images_per_trigger": 1.5, "stray_fraction": 0.7, "stray_left_fraction": 0.4, "stray_right_fraction": 0.4},
         down={"no_image_fraction": 0.5, "stray_spread": 0.5},
     ),
@@ -138,8 +138,8 @@ SIGNATURES = (
         down={"n_triggers": 2, "trigger_rate_hz": 2, "inhibit_fraction": 1},
     ),
     Signature("volume", down={"trigger_rate_hz": 0.4}, either={"run_time_ratio": 2, "volume_ratio": 2}),
-    Signature("leak", up={"humidity_pct": 2, "temperature_c": 0.2}),
-    Signature("overheating", up={"temperature_c": 2}),
+    Signature("leak", up={"humidity_pct": 2, "humidity_rise_pct": 2, "temperature_c": 0.2}),
+    Signature("overheating", up={"temperature_c": 2, "temperature_rise_c": 2}),
     Signature(
         "beads", up={"repeat_fraction": 0.4}, down={"size_spread": 2, "width_p95_px": 0.7, "large_fraction": 0.5}
     ),

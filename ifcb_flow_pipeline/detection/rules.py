@@ -14,7 +14,7 @@ import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.rows import Names, optional_numbers
+from ifcb_flow_pipeline.detection.columns import Names, optional_numbers
 
 
 class RuleError(ValueError):

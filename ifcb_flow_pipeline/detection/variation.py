@@ -26,8 +26,19 @@ LARGE = {
     "full_width_fraction": 1,
 }  # fmt: skip
 
+#: Some large particles among the others are the water's affair, whether many come or few.
+_SOME_LARGE = {"width_p95_px": 1, "large_fraction": 1, "size_spread": 1, "flight_spread": 1}
+
 #: Few particles come in clear water, too.
-FEW = {"trigger_rate_hz": -1, "n_triggers": -1, "inhibit_fraction": -1, "volume_ml": 1}
+FEW = {"trigger_rate_hz": -1, "n_triggers": -1, "inhibit_fraction": -1, "volume_ml": 1, "volume_ratio": 1}
+
+#: So are small ones, and what goes with them.
+SMALL = {
+    "width_median_px": -1, "width_p95_px": -1, "height_median_px": -1, "area_p10_px2": -1, "area_median_px2": -1,
+}  # fmt: skip
+
+#: What wavers by itself: it supports other signs.
+_WAVERING = {"no_image_burst": 1, "rate_change": 1}
 
 #: What remains of a cleaning: more triggers, and more of them without an image.
 RINSED = {
@@ -42,7 +53,8 @@ HARMLESS = {
     "repeat_fraction": -1, "repeat_anchor_fraction": -1, "hot_cell_fraction": -1, "no_image_fraction": -1,
     "multi_image_fraction": -1, "no_image_burst": -1, "large_fraction": -1, "time_uniformity": -1,
     "longest_gap_fraction": -1, "time_backward_fraction": -1, "flight_spread": -1, "peak_floor_fraction": -1,
-    "run_time_mismatch": -1, "temperature_c": -1, "humidity_pct": -1, "lattice_fraction": 1,
+    "run_time_mismatch": -1, "temperature_c": -1, "humidity_pct": -1, "temperature_rise_c": -1,
+    "humidity_rise_pct": -1, "stuck_persistence": -1, "lattice_fraction": 1,
     "bad_line_fraction": -1, "trigger_gap_fraction": -1,
 }  # fmt: skip
 
@@ -79,6 +91,9 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
         (HARMLESS, np.ones(len(z), dtype=bool), 0.0),
         (MANY, np.ones(len(z), dtype=bool), _ALONE),
         (FEW, np.ones(len(z), dtype=bool), _ALONE),
+        (SMALL, np.ones(len(z), dtype=bool), _ALONE),
+        (_WAVERING, np.ones(len(z), dtype=bool), _ALONE),
+        (_SOME_LARGE, np.ones(len(z), dtype=bool), _ALONE),
         (LARGE, bloom, _TOGETHER),
         (MANY, bloom, _TOGETHER),
         (RINSED, after_gap, _TOGETHER),
