@@ -11,6 +11,7 @@ CAUSES: dict[str, frozenset[str]] = {
     "clog": frozenset({"clog"}),
     "incomplete_run": frozenset({"incomplete_run"}),
     "empty_bin": frozenset({"empty"}),
+    "blind_triggers": frozenset({"electronics", "laser"}),
     "noise_trigger": frozenset({"electronics"}),
     "edge_clipping": frozenset({"electronics"}),
     "volume_error": frozenset({"volume"}),

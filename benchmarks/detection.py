@@ -1,13 +1,14 @@
 """How well bad bins are found: ``python -m benchmarks.detection`` prints tables, and writes them as JSON and Markdown.
 
-Every detector gets the same bins of simulated archives (``fleets``: this package's simulator; ``second_simulator``:
-one that shares nothing with it) and is trained as its users would: on the archive itself, faults included
-("same"), or on its first part ("later": what comes after is judged).
+Every detector gets the same bins: of simulated archives (``fleets``: this package's simulator;
+``second_simulator``: one that shares nothing with it), and of real clouds with faults put into them (``injected``).
+It is trained as its users would: on the archive itself, faults included ("same"), or on its first part ("later":
+what comes after is judged).
 """
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import detectors, fleets, metrics, second_simulator
+from benchmarks import detectors, fleets, injected, metrics, second_simulator
 from benchmarks.causes import CAUSES, FEW_POINTS
 from benchmarks.detectors import Detector, Verdicts
 from benchmarks.metrics import Estimate, Ranking, Truths
@@ -26,6 +27,7 @@ from benchmarks.table import machine
 
 FIRST_PART = 0.4
 REGIMES = ("same", "later")
+_SOURCES = ("first", "second", "real")
 _FOUND = ("bad", "unreadable")
 _COLUMNS = (
     "detector", "trained on", "AUROC", "average precision", "recall at 1 %", "recall at 0.1 %", "at 1 % of plain bins",
@@ -259,8 +261,8 @@ def _plain(estimates: dict[str, Estimate]) -> dict[str, dict[str, Any]]:
     return {name: asdict(estimate) for name, estimate in estimates.items()}
 
 
-def as_markdown(content: dict[str, Any]) -> str:
-    """The report as Markdown."""
+def as_markdown(content: dict[str, Any], *, with_cases: bool = True) -> str:
+    """The report as Markdown, with the bins that went wrong or without."""
     bins = sum(archive["bins"] for archive in content["archives"])
     faults = sum(archive["faults"] for archive in content["archives"])
     lines = [
@@ -279,6 +281,7 @@ def as_markdown(content: dict[str, Any]) -> str:
     for entry in content["detectors"]:
         if "verdicts" in entry or entry["detector"].startswith("reference"):
             lines += _entry_lines(entry)
+            lines += _case_lines(entry) if with_cases else []
     return "\n".join(lines) + "\n"
 
 
@@ -294,6 +297,11 @@ def _entry_lines(entry: dict[str, Any]) -> list[str]:
     if "verdicts" in entry:
         lines += ["", "| verdicts | |", "|---|---|"]
         lines += [f"| {name} | {Estimate(**value)} of {value['n']} |" for name, value in entry["verdicts"].items()]
+    return lines
+
+
+def _case_lines(entry: dict[str, Any]) -> list[str]:
+    lines = []
     for title, found in entry.get("cases", {}).items():
         lines += ["", f"{title}:", "", *(f"- {line}" for line in found)]
     return lines
@@ -308,36 +316,49 @@ def _short(value: dict[str, Any] | None) -> str:
 def simulated(which: str, seeds: Sequence[int], small: bool) -> list[Fleet]:
     """The archives of a simulator, ``first`` or ``second``."""
     size = fleets.SMALL if small else None
-    makers: dict[str, Callable[[int], Fleet]] = {
-        "first": lambda seed: fleets.fleet(seed, size),
-        "second": lambda seed: second_simulator.archive(seed, size),
-    }
-    return [makers[which](seed) for seed in seeds]
+    make = fleets.fleet if which == "first" else second_simulator.archive
+    return [make(seed, size) for seed in seeds]
+
+
+def _fleets(source: str, seeds: Sequence[int], samples: Path, small: bool) -> list[Fleet]:
+    if source != "real":
+        return simulated(source, seeds, small)
+    real = injected.archive(samples, small=small)
+    return [real] if real is not None else []
 
 
 @click.command()
 @click.option("--seeds", default=5, show_default=True, help="How many archives of each simulator.")
 @click.option("--first-seed", default=0, show_default=True, help="The seed of the first archive.")
-@click.option("--simulator", "simulators", type=click.Choice(["first", "second"]), multiple=True,
-              default=("first", "second"), show_default=True)  # fmt: skip
+@click.option("--source", "sources", type=click.Choice(_SOURCES), multiple=True, default=_SOURCES, show_default=True)
 @click.option("--only", "names", multiple=True, help="Only detectors whose name starts so.")
+@click.option("--samples", type=click.Path(path_type=Path), default=Path("../shared/ifcb-samples"), show_default=True,
+              help="Folder of public bins for the source real; left out where it is not there.")  # fmt: skip
 @click.option("--small", is_flag=True, help="Only show that everything runs; the figures mean nothing.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("benchmarks/results"), show_default=True,
               help="Folder for detection-*.json and .md.")  # fmt: skip
 def main(
-    seeds: int, first_seed: int, simulators: tuple[str, ...], names: tuple[str, ...], small: bool, output: Path
+    seeds: int,
+    first_seed: int,
+    sources: tuple[str, ...],
+    names: tuple[str, ...],
+    samples: Path,
+    small: bool,
+    output: Path,
 ) -> None:
     """Measure, print, and write the tables."""
     compared = [*detectors.ours(), *detectors.reference(), *detectors.pyod()]
     compared = [d for d in compared if not names or d.name.startswith(names)]
     output.mkdir(parents=True, exist_ok=True)
-    for simulator in simulators:
-        archives = [features_of(fleet) for fleet in simulated(simulator, range(first_seed, first_seed + seeds), small)]
+    for source in sources:
+        archives = [features_of(f) for f in _fleets(source, range(first_seed, first_seed + seeds), samples, small)]
+        if not archives:
+            click.echo(f"{source}: no sample bins in {samples}")
+            continue
         content = report(compare(archives, compared, REGIMES), archives)
-        text = as_markdown(content)
-        click.echo(f"## {simulator} simulator\n\n{text}")
-        (output / f"detection-{simulator}.json").write_text(json.dumps(content, indent=1) + "\n")
-        (output / f"detection-{simulator}.md").write_text(text)
+        click.echo(f"## {source}\n\n{as_markdown(content, with_cases=False)}")
+        (output / f"detection-{source}.json").write_text(json.dumps(content, indent=1) + "\n")
+        (output / f"detection-{source}.md").write_text(as_markdown(content))
 
 
 if __name__ == "__main__":
