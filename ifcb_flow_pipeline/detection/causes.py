@@ -84,7 +84,8 @@ SIGNATURES = (
     ),
     Signature(
         "stain",
-        up={"repeat_fraction": 2, "repeat_anchor_fraction": 2, "hot_cell_fraction": 2, "stuck_persistence": 2, "multi_image_fraction": 1.5,
+        up={"repeat_fraction": 2, "repeat_anchor_fraction": 2, "hot_cell_fraction": 2, "stuck_persistence": 2,
+            "multi_image_fraction": 1.5,
             "images_per_trigger": 1.5, "stray_fraction": 0.7, "stray_left_fraction": 0.4, "stray_right_fraction": 0.4},
         down={"no_image_fraction": 0.5, "stray_spread": 0.5},
     ),

@@ -1,62 +1,50 @@
-"""The flow model: every instrument against its own history, one verdict a bin, with its cause and reasons.
+"""Training of the flow model: every instrument against its own history, by bins that are like the rest.
 
-Training and judging go the same way: features -> deviations from the baseline -> detectors -> surprise ->
-severity; hard rules beside it; then causes and words for what is not in order.
+Contamination is resisted in rounds: what breaks a rule or was labelled bad teaches nothing, and neither does
+what is least like the rest, once a first model has said so. The scale of severities is learnt from bins that
+the baseline and the tails had not seen.
 """
 
 import hashlib
-import io
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.baselines import Baselines, Deviations
+from ifcb_flow_pipeline.detection import ranking
+from ifcb_flow_pipeline.detection.baselines import Baselines
 from ifcb_flow_pipeline.detection.calibration import SurpriseScale
-from ifcb_flow_pipeline.detection.causes import likeness, suspected
-from ifcb_flow_pipeline.detection.columns import Names
-from ifcb_flow_pipeline.detection.model import (
-    FORMAT_VERSION,
-    MIN_TRAINING_BINS,
-    ForestSettings,
-    ModelCard,
-    ModelError,
-    model_id,
-    read_arrays,
-)
+from ifcb_flow_pipeline.detection.flow_model import FlowModel
+from ifcb_flow_pipeline.detection.model import MIN_TRAINING_BINS, ForestSettings, ModelCard, ModelError, model_id
 from ifcb_flow_pipeline.detection.recent import RECENT
 from ifcb_flow_pipeline.detection.rows import Rows
-from ifcb_flow_pipeline.detection.rules import Broken, broken_rules
+from ifcb_flow_pipeline.detection.rules import SURE, broken_rules
 from ifcb_flow_pipeline.detection.tails import TailDetector
-from ifcb_flow_pipeline.detection.traits import Trait, plain_values, traits_of
-from ifcb_flow_pipeline.detection.variation import Explained, after_gaps, config_changes, explained
-from ifcb_flow_pipeline.detection.verdicts import BAD_FROM, WATCH_FROM, severities, verdict_table, verdicts
-from ifcb_flow_pipeline.detection.words import Evidence, words
+from ifcb_flow_pipeline.detection.traits import Trait, traits_of
+from ifcb_flow_pipeline.detection.variation import after_gaps, explained
+from ifcb_flow_pipeline.detection.verdicts import BAD_FROM, SEVERITY_PER_DECADE
 from ifcb_flow_pipeline.features import catalogue
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
+__all__ = ["Decision", "FlowModel", "TrainingSettings", "train_flow_model"]
+
 Decision = Literal["good", "bad", "unsure"]
 
-#: Rows judged at a time: bounds the memory that a large table takes.
-_CHUNK_ROWS = 65_536
+#: Rounds in which a training set loses the bins that are least like the rest, and how rare these must be.
+_ROUNDS, _REJECTED_SHARE = 3, 0.0005
 
-#: The severity with which the first bin of new settings is told.
-_TOLD = 36.0
+#: Parts of the training bins that are judged by what the others teach.
+_FOLDS = 4
 
-#: Columns of ``bin_features`` that are needed besides features, and those that are used where they are there.
-_NEEDED = ("pid", "instrument", "start_time", "status", "n_points")
-_USED = ("configuration", "stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px", "humidity_pct",
-         "temperature_c")  # fmt: skip
+#: An instrument that loses more than this share of its bins, or has fewer than these, is named in the card's note.
+_ABNORMAL_SHARE, _FEW_BINS = 0.10, 50
 
-#: Rounds in which a training set loses the bins that are least like the rest.
-_ROUNDS = 3
+_QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,188 +56,23 @@ class TrainingSettings:
     random_seed: int = 42
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Some rows on the way to their verdicts: can they be judged, how far from usual, and what came before them."""
-
-    judged: NDArray[np.bool_]
-    deviations: Deviations
-    after_gap: NDArray[np.bool_]
-    changed: NDArray[np.bool_]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class FlowModel:
-    """Baselines, detectors and the scale of their scores, with the card that says where they come from."""
+class _Fitted:
+    """Baseline and tails from some bins, and what they make of all n: surprises of groups (n, groups), badness (n,)."""
 
-    card: ModelCard
     baselines: Baselines
     tails: TailDetector
-    scale: SurpriseScale
-    thresholds: Mapping[str, float]
-
-    def check_usable(self, settings: FeatureSettings) -> None:
-        """Raise ModelError, naming the remedy, where features made with these settings cannot be judged."""
-        self.card.check_usable(settings)
-
-    def judge(self, features: pa.Table, history: pa.Table | None = None) -> pa.Table:
-        """A verdict for each row of ``bin_features``, in their order: a table of VERDICT_COLUMNS.
-
-        ``history``: rows of the days before, from which what is usual at the time is told; the more of the
-        last week, the better. Raises ModelError where features are missing.
-        """
-        rows, own = self._rows(features, history)
-        usual, gaps = self.baselines.usual(rows), after_gaps(rows)
-        changed = config_changes(rows)
-        parts = []
-        for first in range(0, features.num_rows, _CHUNK_ROWS):
-            part = features.slice(first, _CHUNK_ROWS)
-            which = own.start + first + np.arange(part.num_rows)
-            deviations = self.baselines.deviations(rows, which, usual)
-            parts.append(self._judge_part(part, _Part(rows.judged[which], deviations, gaps[which], changed[which])))
-        return pa.concat_tables(parts) if parts else verdict_table(features, _no_columns())
-
-    def _judge_part(self, features: pa.Table, part: "_Part") -> pa.Table:
-        broken = broken_rules(features, self._with_header())
-        explanation = explained(part.deviations.z, part.after_gap, self.baselines.traits)
-        score = self.tails.score_samples(part.deviations.z, explanation.factor)
-        surprise = np.maximum(self.scale.surprise(-score), broken.severity.max(axis=1, initial=0.0) / 25.0)
-        # New settings are told once, but are no fault.
-        surprise = np.where(part.changed, np.maximum(surprise, _TOLD / 25.0), surprise)
-        surprise = np.where(part.judged, surprise, np.nan)
-        severity = severities(surprise)
-        instrument = Names.of(features, "instrument")
-        each = np.array([self.thresholds.get(name, self.card.threshold) for name in instrument.names])
-        threshold = each[instrument.codes] if len(each) else np.zeros(0)
-        verdict = verdicts(severity, threshold, part.judged)
-        columns = {
-            "severity": severity,
-            "verdict": verdict,
-            "anomaly_score": -surprise,
-            "percentile": 100.0 * (1.0 - 10.0**-surprise),
-            "threshold": threshold,
-            "rules": broken.codes(),
-            "configuration": Names.of(features, "configuration").to_list(),
-            "config_changed": part.changed,
-            "model_id": [self.card.model_id] * features.num_rows,
-        }
-        told = np.flatnonzero(part.judged & (severity >= np.minimum(WATCH_FROM, threshold)))
-        return verdict_table(features, columns | self._texts_of(told, features, part, broken, explanation))
-
-    def _texts_of(
-        self, told: NDArray[np.int64], features: pa.Table, part: "_Part", broken: Broken, explanation: Explained
-    ) -> dict[str, list[str]]:
-        """Causes, reasons and findings of all rows, empty but for those in ``told``."""
-        traits, z = self.baselines.traits, part.deviations.z[told]
-        surprises = self.tails.surprises(z) * explanation.factor[told]
-        added = self.tails.contributions(surprises)
-        shares = added / np.maximum(added.sum(axis=1, keepdims=True), 1e-9)
-        possible = {
-            "config_change": part.changed[told],
-            "post_clean": explanation.rinsed[told],
-            "bloom": explanation.bloom[told],
-        }
-        reach = self.tails.usual_reach(0.02)
-        centre, spread = part.deviations.centre[told], part.deviations.spread[told]
-        evidence = Evidence(
-            traits=traits,
-            values=_plain(centre + z * spread, traits),
-            low=_plain(centre - reach[0] * spread, traits),
-            high=_plain(centre + reach[1] * spread, traits),
-            shares=shares,
-            z=z,
-            broken=Broken(broken.rules, broken.severity[told], broken.values[told]),
-            causes=suspected(likeness(self.tails.surprises(z), z, traits), possible),
-        )
-        texts = {name: [""] * features.num_rows for name in ("cause", "second_cause", "reasons")}
-        texts["findings"] = ["[]"] * features.num_rows
-        for place, row in enumerate(told.tolist()):
-            said = words(evidence, place)
-            for name, column in texts.items():
-                column[row] = getattr(said, name)
-        return texts
-
-    def _with_header(self) -> list[str]:
-        """The instruments most of whose bins had a header in training."""
-        stated = np.array([bool(name) for name in self.baselines.configurations])
-        return [
-            name
-            for number, name in enumerate(self.baselines.instruments)
-            if 2 * self.baselines.key_bins[stated & (self.baselines.key_instrument == number)].sum()
-            > self.baselines.key_bins[self.baselines.key_instrument == number].sum()
-        ]
-
-    def to_bytes(self) -> bytes:
-        """The model as the content of one file: plain arrays, and texts as JSON."""
-        buffer = io.BytesIO()
-        texts = {"card": self.card.to_json(), "parts": json.dumps(self._texts())}
-        np.savez_compressed(
-            buffer,
-            allow_pickle=False,
-            format_version=np.array(FORMAT_VERSION),
-            **{name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in texts.items()},
-            **self._arrays(),
-        )
-        return buffer.getvalue()
+    groups: NDArray[np.float32]
+    badness: NDArray[np.float64]
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "FlowModel":
-        """Read a model. Raises ModelError where the bytes are none."""
-        return cls.from_arrays(read_arrays(data))
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray]) -> "FlowModel":
-        """The model that the arrays of a file describe. Raises ModelError where they describe none."""
-        try:
-            card = ModelCard.from_json(arrays["card"].tobytes().decode())
-            texts = json.loads(arrays["parts"].tobytes().decode())
-            traits = tuple(Trait(**values) for values in texts["traits"])
-            parts = {"traits": traits, "instruments": tuple(texts["instruments"])}
-            baselines = Baselines(
-                **parts, configurations=tuple(texts["configurations"]), **part_arrays(Baselines, "baselines", arrays)
-            )
-            tails, scale = TailDetector(traits), SurpriseScale()
-            for part, name in ((tails, "tails"), (scale, "scale")):
-                for attribute, value in part_arrays(type(part), name, arrays).items():
-                    setattr(part, attribute, value)
-            thresholds = {str(name): float(value) for name, value in texts["thresholds"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"the model file is damaged ({error!r}); train a new model") from error
-        return cls(card, baselines, tails, scale, thresholds)
-
-    def _texts(self) -> dict[str, Any]:
-        return {
-            "traits": [asdict(trait) for trait in self.baselines.traits],
-            "instruments": self.baselines.instruments,
-            "configurations": self.baselines.configurations,
-            "thresholds": dict(self.thresholds),
-        }
-
-    def _arrays(self) -> dict[str, NDArray]:
-        parts = {"baselines": self.baselines, "tails": self.tails, "scale": self.scale}
-        return {
-            f"{part}.{name}": np.asarray(getattr(value, name))
-            for part, value in parts.items()
-            for name in _ARRAYS[type(value)]
-        }
-
-    def _rows(self, features: pa.Table, history: pa.Table | None) -> tuple[Rows, slice]:
-        """The rows to judge, behind those of the history, and where they are."""
-        traits = self.baselines.traits
-        own = [trait.name for trait in traits if trait not in RECENT]
-        names = [*_NEEDED, *(name for name in (*_USED, *own) if name in features.column_names)]
-        missing = [name for name in (*_NEEDED, *own) if name not in features.column_names]
-        if missing:
-            raise ModelError(
-                f"model {self.card.model_id} needs features that the table does not have: {', '.join(missing)}; "
-                "compute the features again, or train a new model"
-            )
-        if history is None or not history.num_rows:
-            return Rows.of(features, traits), slice(0, features.num_rows)
-        # A day that is judged again is not its own history.
-        before = history.select(names).filter(pc.invert(pc.is_in(history["pid"], features["pid"].combine_chunks())))
-        both = pa.concat_tables([before, features.select(names)])
-        return Rows.of(both, traits), slice(before.num_rows, both.num_rows)
+    def to(cls, rows: Rows, gaps: NDArray[np.bool_], keep: NDArray[np.bool_], traits: Sequence[Trait]) -> "_Fitted":
+        baselines = Baselines.fit(rows, keep, traits)
+        z = baselines.deviations(rows).z
+        factor = explained(z, gaps, traits).factor
+        tails = TailDetector(traits).fit(z[keep], factor[keep])
+        groups = tails.groups_of(z, factor)
+        return cls(baselines, tails, groups, tails.badness(groups))
 
 
 def train_flow_model(
@@ -259,57 +82,122 @@ def train_flow_model(
     created: datetime,
     versions: Mapping[str, str],
 ) -> FlowModel:
-    """Train on rows of ``bin_features``; bins that people labelled bad, and those least like the rest, teach nothing.
+    """Train on rows of ``bin_features``, and on people's decisions about some of them (pid -> decision).
 
-    Raises ModelError, naming the remedy, where there are too few bins. The same rows, in any order, with the
-    same labels and library versions, give the same model.
+    Bins that break a rule, that people labelled bad, or that are least like the rest teach nothing. Raises
+    ModelError, naming the remedy, where there are too few bins or features are missing. The same rows, in any
+    order, with the same labels and library versions, give the same model.
     """
-    features = features.sort_by("pid")
     names = catalogue_names(settings.feature_set)
-    traits = detector_traits(names)
-    rows = Rows.of(features, traits)
-    pids = features["pid"].to_pylist()
-    labelled_bad = np.array([labels.get(pid) == "bad" for pid in pids], dtype=bool)
-    keep = rows.full & ~labelled_bad
+    _check_columns(features, names)
+    features = features.sort_by("pid")
+    rows = Rows.of(features, detector_traits(names))
+    excluded = _without(features, rows, labels)
+    keep = rows.full & ~np.logical_or.reduce(list(excluded.values()))
     if keep.sum() < MIN_TRAINING_BINS:
         raise ModelError(
             f"{int(keep.sum())} bins with features to train on, at least {MIN_TRAINING_BINS} are needed "
             f"({int((~keep).sum())} excluded): widen the training window"
         )
     gaps = after_gaps(rows)
-    for _ in range(_ROUNDS):
-        baselines = Baselines.fit(rows, keep, traits)
-        z = baselines.deviations(rows).z
-        factor = explained(z, gaps, traits).factor
-        tails = TailDetector(traits).fit(z[keep], factor[keep])
-        badness = -tails.score_samples(z, factor)
-        scale = SurpriseScale().fit(badness[keep])
-        rejected = keep & (badness > _limit(badness[keep]))
-        keep = keep & ~rejected
+    fitted = _Fitted.to(rows, gaps, keep, detector_traits(names))
+    usable = keep
+    for _ in range(_ROUNDS - 1):
+        keep = usable & (fitted.badness <= _limit(fitted.badness[usable]))
+        fitted = _Fitted.to(rows, gaps, keep, detector_traits(names))
+    badness = _held_out(rows, gaps, keep, settings)
     scale = SurpriseScale().fit(badness[keep])
-    excluded = _excluded(features, labelled_bad=labelled_bad, rejected=rows.full & ~labelled_bad & ~keep)
     kept = features.filter(pa.array(keep))
-    model = FlowModel(_card(kept, settings, versions, excluded), baselines, tails, scale, {})
-    made_of = (settings, kept["pid"].to_pylist())
-    return replace(
-        model,
-        card=replace(
-            model.card,
-            model_id=model_id("flow", created, model._arrays(), *made_of),
-            created=created.isoformat(timespec="seconds"),
-            feature_names=names,
-        ),
+    card = replace(
+        _card(kept, settings, created, versions),
+        feature_names=names,
+        excluded=_pids_excluded(features, excluded | {"rejected": usable & ~keep}),
+        note=_note(features, usable, keep),
+        score_quantiles={f"{q:g}": float(np.quantile(-scale.surprise(badness[keep]), q)) for q in _QUANTILES},
+        metrics={"rejected_share": float((usable & ~keep).sum() / usable.sum())},
     )
+    ranker = ranking.LabelRanker.untaught(len(fitted.tails.groups))
+    model = _taught(FlowModel(card, fitted.baselines, fitted.tails, scale, ranker, {}), fitted, features, labels)
+    made_of = (settings, kept["pid"].to_pylist(), model.texts())
+    return replace(model, card=replace(model.card, model_id=model_id("flow", created, model.arrays(), *made_of)))
 
 
-def _card(
-    kept: pa.Table, settings: TrainingSettings, versions: Mapping[str, str], excluded: Mapping[str, Sequence[str]]
-) -> ModelCard:
+def _check_columns(features: pa.Table, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in features.column_names]
+    if missing:
+        raise ModelError(f"the table does not have the features {', '.join(missing)}: compute the features again")
+
+
+def _without(features: pa.Table, rows: Rows, labels: Mapping[str, Decision]) -> dict[str, NDArray[np.bool_]]:
+    """Which bins teach nothing from the start, by reason; shape (n,)."""
+    _, is_bad = ranking.decisions_of(features["pid"].to_pylist(), labels)
+    is_good = np.array([labels.get(pid) == "good" for pid in features["pid"].to_pylist()], dtype=bool)
+    breaks = rows.full & ~is_bad & ~is_good & (broken_rules(features).severity.max(axis=1, initial=0.0) >= SURE)
+    if 2 * breaks.sum() > rows.full.sum():
+        # What most bins do is no exception here; each bin is still told that it breaks the rule.
+        breaks = np.zeros(len(rows), dtype=bool)
+    return {"labelled_bad": is_bad, "rule": breaks}
+
+
+def _limit(badness: NDArray[np.float64]) -> float:
+    """How bad a bin may be to teach: an exponential tail through the bulk's quantiles leaves the share farther out."""
+    low, high = np.quantile(badness, (0.5, 0.9))
+    return float(high + (high - low) / np.log(5.0) * np.log(0.1 / _REJECTED_SHARE))
+
+
+def _held_out(
+    rows: Rows, gaps: NDArray[np.bool_], keep: NDArray[np.bool_], settings: TrainingSettings
+) -> NDArray[np.float64]:
+    """The badness of the kept bins by what the other parts of them teach, shape (n,); 0 elsewhere."""
+    kept = np.flatnonzero(keep)
+    part = np.full(len(rows), -1)
+    part[kept] = np.random.default_rng(settings.random_seed).permutation(len(kept)) % _FOLDS
+    if len(kept) < _FOLDS * MIN_TRAINING_BINS:
+        part[kept] = -1  # too few to part
+    badness = np.zeros(len(rows))
+    for fold in np.unique(part[kept]):
+        held = keep & (part == fold)
+        others = keep if fold < 0 else keep & (part != fold)
+        badness[held] = _Fitted.to(rows, gaps, others, detector_traits(catalogue_names(settings.feature_set))).badness[
+            held
+        ]
+    return badness
+
+
+def _taught(model: FlowModel, fitted: _Fitted, features: pa.Table, labels: Mapping[str, Decision]) -> FlowModel:
+    """The model with what people's decisions teach; as it is where there are none."""
+    labelled, is_bad = ranking.decisions_of(features["pid"].to_pylist(), labels)
+    if not labelled.any():
+        return model
+    chosen = is_bad[labelled]
+    verdicts = model.judge(features)
+    severity = verdicts["severity"].to_numpy()[labelled]
+    instrument = np.array(features["instrument"].to_pylist(), dtype=object)[labelled]
+    before = ranking.label_metrics(severity >= BAD_FROM, chosen)
+    if min(chosen.sum(), (~chosen).sum()) >= ranking.MIN_FOR_RANKING:
+        groups, seed = fitted.groups[labelled], model.card.forest_settings.random_seed
+        shift = ranking.held_out_shifts(groups, chosen, seed)
+        moved = np.clip(severity + SEVERITY_PER_DECADE * shift, 0.0, 100.0)
+        if _auroc(moved, chosen) > _auroc(severity, chosen):
+            model, severity = replace(model, ranker=ranking.LabelRanker().fit(groups, chosen)), moved
+    thresholds = ranking.learnt_thresholds(severity, chosen, instrument)
+    limit = np.array([thresholds.get(name, BAD_FROM) for name in instrument])
+    after = ranking.label_metrics(severity >= limit, chosen)
+    metrics = dict(model.card.metrics) | {"labels": after, "labels_without_learning": before}
+    return replace(model, thresholds=thresholds, card=replace(model.card, metrics=metrics))
+
+
+def _auroc(severity: NDArray[np.float64], is_bad: NDArray[np.bool_]) -> float:
+    """The chance that a bad bin is told worse than a good one."""
+    worse = severity[is_bad][:, None] - severity[~is_bad][None]
+    return float((np.sign(worse) + 1).mean() / 2)
+
+
+def _card(kept: pa.Table, settings: TrainingSettings, created: datetime, versions: Mapping[str, str]) -> ModelCard:
     starts = [start.date() for start in kept["start_time"].to_pylist() if start is not None]
-    digest = hashlib.sha256("\n".join(kept["pid"].to_pylist()).encode()).hexdigest()
     return ModelCard(
         model_id="",
-        created="",
+        created=created.isoformat(timespec="seconds"),
         feature_names=(),
         feature_settings=settings.feature_settings,
         forest_settings=ForestSettings(random_seed=settings.random_seed),
@@ -318,8 +206,8 @@ def _card(
         n_bins_by_instrument=dict(sorted(Counter(kept["instrument"].to_pylist()).items())),
         first_day=min(starts).isoformat() if starts else None,
         last_day=max(starts).isoformat() if starts else None,
-        excluded=excluded,
-        training_pids_sha256=digest,
+        excluded={},
+        training_pids_sha256=hashlib.sha256("\n".join(kept["pid"].to_pylist()).encode()).hexdigest(),
         score_quantiles={},
         versions=dict(versions),
         kind="flow",
@@ -327,30 +215,34 @@ def _card(
     )
 
 
-def _plain(values: NDArray, traits: Sequence[Trait]) -> NDArray[np.float64]:
-    return np.column_stack([plain_values(values[:, i], trait.scale) for i, trait in enumerate(traits)])
+def _note(features: pa.Table, usable: NDArray[np.bool_], keep: NDArray[np.bool_]) -> str:
+    """What someone should know of the training window: where it looks abnormal, or short."""
+    instrument = np.array(features["instrument"].to_pylist(), dtype=object)
+    said = []
+    for name in sorted(set(instrument[usable].tolist())):
+        own = usable & (instrument == name)
+        lost = float((own & ~keep).sum() / own.sum())
+        if lost > _ABNORMAL_SHARE:
+            said.append(
+                f"{lost:.0%} of the bins of {name} are unlike the rest: look whether its window is a normal one"
+            )
+        if (own & keep).sum() < _FEW_BINS:
+            said.append(
+                f"{name} has only {int((own & keep).sum())} bins: it is judged largely by the other instruments"
+            )
+    return "; ".join(said)
 
 
-def _no_columns() -> dict[str, list[Any]]:
-    names = ("severity", "verdict", "anomaly_score", "percentile", "threshold", "model_id")
-    return {name: [] for name in names}
-
-
-_ARRAYS: Mapping[type, Sequence[str]] = {
-    Baselines: ("key_instrument", "key_centre", "key_bins", "centre", "spread", "points",
-                "fleet_centre", "fleet_spread", "fleet_range", "sampling", "least"),
-    TailDetector: ("power_", "width_", "offset_"),
-    SurpriseScale: ("badness_", "surprise_", "slope_"),
-}  # fmt: skip
-
-
-def part_arrays(part: type, prefix: str, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """The arrays of one part of a model. Raises KeyError, ValueError where they are missing or no numbers."""
-    found = {name: arrays[f"{prefix}.{name}"] for name in _ARRAYS[part]}
-    for name, values in found.items():
-        if values.dtype.kind not in "fi":
-            raise ValueError(f"{prefix}.{name} holds {values.dtype}")
-    return found
+def _pids_excluded(features: pa.Table, reasons: Mapping[str, NDArray[np.bool_]]) -> dict[str, list[str]]:
+    excluded: dict[str, list[str]] = {}
+    pids = features["pid"].to_pylist()
+    for pid, status in zip(pids, features["status"].to_pylist(), strict=True):
+        if status != "ok":
+            excluded.setdefault(status, []).append(pid)
+    for reason, mask in reasons.items():
+        if mask.any():
+            excluded[reason] = np.array(pids, dtype=object)[mask].tolist()
+    return excluded
 
 
 def catalogue_names(feature_set: str) -> tuple[str, ...]:
@@ -369,17 +261,3 @@ def detector_traits(names: Sequence[str]) -> tuple[Trait, ...]:
 
 def _beyond(traits: Sequence[Trait]) -> bool:
     return any(trait.role != "reference" for trait in traits)
-
-
-def _excluded(features: pa.Table, **reasons: NDArray[np.bool_]) -> dict[str, list[str]]:
-    pids, excluded = np.array(features["pid"].to_pylist(), dtype=object), {}
-    for pid, status in zip(pids, features["status"].to_pylist(), strict=True):
-        if status != "ok":
-            excluded.setdefault(status, []).append(pid)
-    return excluded | {reason: pids[mask].tolist() for reason, mask in reasons.items() if mask.any()}
-
-
-def _limit(badness):
-    low, high = np.quantile(badness, (0.5, 0.9))
-    # Of an exponential tail through both, one bin in 2000 lies farther out.
-    return high + (high - low) / np.log(5.0) * np.log(0.1 / 0.0005)

@@ -1,6 +1,6 @@
 """Reading a model of whichever kind a file holds."""
 
-from ifcb_flow_pipeline.detection.flow import FlowModel
+from ifcb_flow_pipeline.detection.flow_model import FlowModel
 from ifcb_flow_pipeline.detection.model import Model, read_arrays
 
 AnyModel = Model | FlowModel

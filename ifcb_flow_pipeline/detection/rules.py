@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.columns import Names, optional_numbers
 
+#: A bin that breaks a rule of this severity is judged by it; a milder one only supports what the cloud looks like.
+SURE = 60.0
+
 
 class RuleError(ValueError):
     """Rules that cannot be used; the message says which and why."""

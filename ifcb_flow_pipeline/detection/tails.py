@@ -24,7 +24,7 @@ _POWERS = (0.7, 1.4)
 MOST = 12.0
 
 #: A group counts from about one in 10 to this power on; what is less rare than that adds nearly nothing.
-_COUNTS_FROM = 1.3
+_COUNTS_FROM = 1.8
 
 
 @dataclass(eq=False)
@@ -94,14 +94,17 @@ class TailDetector:
         np.put_along_axis(added, which, _counted(largest), axis=1)
         return added
 
-    def score_samples(self, z: NDArray[np.float32], factor: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
-        """The score of each row, shape (n,): minus the sum of its groups' surprises; lower is more anomalous.
+    def groups_of(self, z: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The surprises of the groups, shape (n, groups), where only ``factor`` (n, d) of each feature's counts."""
+        return self.group_surprises(self.surprises(z) * factor)[0]
 
-        ``factor``: shape (n, d), how much of each surprise counts; all of it where None.
-        """
-        surprises = self.surprises(z)
-        largest, _ = self.group_surprises(surprises if factor is None else surprises * factor)
-        return -_counted(largest).sum(axis=1).astype(np.float64)
+    def badness(self, groups: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How bad rows with these surprises of groups are, shape (n,): minus the score."""
+        return _counted(groups).sum(axis=1).astype(np.float64)
+
+    def score_samples(self, z: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The score of each row, shape (n,): minus the sum of its groups' surprises; lower is more anomalous."""
+        return -self.badness(self.group_surprises(self.surprises(z))[0])
 
     def _members(self) -> list[NDArray[np.int64]]:
         return [

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.causes import CAUSES, SIGNATURES
 from ifcb_flow_pipeline.detection.recent import RECENT
-from ifcb_flow_pipeline.detection.rules import Broken
+from ifcb_flow_pipeline.detection.rules import SURE, Broken
 from ifcb_flow_pipeline.detection.traits import Trait
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 
@@ -19,9 +19,6 @@ _MOST_FINDINGS, _MOST_REASONS = 6, 3
 
 #: A feature that adds less than this share to a bin's score is not worth a word.
 _LEAST_SHARE = 0.05
-
-#: A rule this severe names the cause; a milder one only supports what the cloud looks like.
-_SURE = 60.0
 
 _MEANINGS = {feature.name: feature.meaning for feature in CATALOGUE} | {
     trait.name: meaning for trait, meaning in RECENT.items()
@@ -62,7 +59,7 @@ def words(evidence: Evidence, row: int) -> Words:
     causes = _causes(evidence, row)
     rules = [_rule_finding(evidence, row, number) for number in evidence.broken.of(row)]
     features = [_feature_finding(evidence, row, column, causes) for column in _columns(evidence.shares[row])]
-    sure = [finding for finding in rules if evidence.broken.severity[row].max() >= _SURE]
+    sure = [finding for finding in rules if evidence.broken.severity[row].max() >= SURE]
     findings = [*rules, *features] if sure else [*features[:1], *rules, *features[1:]]
     findings = findings[:_MOST_FINDINGS]
     reasons = "; ".join(finding["text"] for finding in findings[:_MOST_REASONS])
@@ -73,7 +70,7 @@ def _causes(evidence: Evidence, row: int) -> list[str]:
     broken, looks = evidence.broken, evidence.causes[row]
     by_rules = [broken.rules[number] for number in broken.of(row)]
     sure = [rule.cause for number, rule in zip(broken.of(row), by_rules, strict=True)
-            if broken.severity[row, number] >= _SURE]  # fmt: skip
+            if broken.severity[row, number] >= SURE]  # fmt: skip
     known = [cause for cause in looks if cause != "unknown"]
     return list(dict.fromkeys([*sure, *known, *(rule.cause for rule in by_rules)])) or ["unknown"]
 
