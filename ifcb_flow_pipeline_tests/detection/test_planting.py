@@ -85,6 +85,7 @@ def test_a_clog_leaves_few_triggers_after_four_tenths_of_the_run_and_the_end(hea
     kept = len(found["t_s"]) / len(healthy["t_s"])
     assert kept == pytest.approx(0.46, abs=0.03)
     assert found["t_s"][-1] == healthy["t_s"][-1]
+    assert set(np.diff(found["trigger"])) <= {0, 1}
 
 
 def test_electronics_trigger_without_an_image(healthy):
