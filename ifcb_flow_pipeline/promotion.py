@@ -30,6 +30,10 @@ COMPARED_DAYS = 28
 PLANTED_BINS = 40
 
 
+class WorseModelError(ModelError):
+    """A model that is not put to use; the message says in what it is worse."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What came of a challenger. ``comparison``: None where there was nothing to compare it with, as ``text`` says."""
@@ -37,6 +41,28 @@ class Trial:
     passed: bool
     text: str
     comparison: Comparison | None = None
+
+
+def promote(
+    models: ModelStore,
+    tables: DailyTables,
+    labels: Mapping[str, str],
+    settings: FeatureSettings,
+    model_id: str,
+    *,
+    who: str,
+    note: str = "",
+    even_if_worse: bool = False,
+) -> Trial:
+    """Put a kept model to use, compared as ``try_challenger`` does.
+
+    Raises WorseModelError where it is worse, unless it is wanted all the same.
+    """
+    trial = try_challenger(models, tables, models.load(model_id), labels, settings)
+    if not (trial.passed or even_if_worse):
+        raise WorseModelError(f"{model_id} is {trial.text}: to use it all the same, promote it even if worse")
+    models.promote(model_id, who, note or trial.text)
+    return trial
 
 
 def try_challenger(

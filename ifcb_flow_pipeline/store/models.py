@@ -102,6 +102,11 @@ class ModelStore:
             return []
         return [change for line in lines if (change := _change_of(line)) is not None]
 
+    def newest_id(self) -> str | None:
+        """The id of the kept model that was made last, in use or not; None where there is none."""
+        made = [(self.card(kept).created, self._existing(kept, "card.json").stat().st_mtime_ns, kept) for kept in self.ids()]
+        return max(made)[2] if made else None
+
     def ids(self) -> list[str]:
         """The ids of all kept models, in alphabetical order."""
         return sorted(path.parent.name for path in self.root.glob("*/card.json"))
