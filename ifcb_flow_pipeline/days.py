@@ -17,14 +17,9 @@ import pyarrow.compute as pc
 from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
-from ifcb_flow_pipeline.detection.model import (
-    ForestSettings,
-    Model,
-    ModelError,
-    Scores,
-    TrainingSet,
-    train_model,
-)
+from ifcb_flow_pipeline.detection.flow import Decision, FlowModel, TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelError, TrainingSet, train_model
+from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
@@ -95,7 +90,7 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
     return table
 
 
-def write_scores(tables: DailyTables, model: Model, day: date) -> pa.Table:
+def write_scores(tables: DailyTables, model: AnyModel, day: date) -> pa.Table:
     """Write ``bin_scores``: one row per row of ``bin_features``, most anomalous first.
 
     Raises ModelError, naming the remedy, where the model does not fit the features.
@@ -153,31 +148,12 @@ def feature_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings: 
     return outcome | dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
 
 
-def score_table(features: pa.Table, model: Model) -> pa.Table:
-    """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid."""
-    scores = model.score(feature_matrix(features, model.card.feature_names))
-    scored = np.isfinite(scores.anomaly_score)
-    n = len(scored)
-    # A model that does not know its training scores cannot say how rare a score is, only on which side it lies.
-    rare = np.where(
-        np.isfinite(scores.percentile), 1.0 - scores.percentile / 100.0, np.where(scores.is_anomaly, 0.0, 1.0)
-    )
-    severity = np.where(scored, np.clip(-25.0 * np.log10(np.maximum(rare, 1e-4)), 0.0, 100.0), 100.0)
-    threshold = -25.0 * np.log10(model.card.forest_settings.contamination)
-    blank = pa.array([""] * n)
-    columns = {name: features.column(name) for name in (*IDENTITY, "status", "reason")}
-    columns |= {name: blank for name in ("cause", "second_cause", "reasons", "rules", "configuration")}
-    columns |= {
-        "severity": pa.array(severity),
-        "verdict": pa.array(np.select([~scored, scores.is_anomaly], ["unreadable", "bad"], "ok").tolist()),
-        "findings": pa.array(["[]"] * n),
-        "anomaly_score": pa.array(scores.anomaly_score),
-        "percentile": pa.array(scores.percentile),
-        "threshold": pa.array(np.full(n, threshold)),
-        "config_changed": pa.array([False] * n),
-        "model_id": pa.array([model.card.model_id] * n, type=pa.string()),
-    }
-    table = pa.table({column.name: columns[column.name] for column in BIN_SCORES.columns})
+def score_table(features: pa.Table, model: AnyModel, history: pa.Table | None = None) -> pa.Table:
+    """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid.
+
+    ``history``: rows of ``bin_features`` of the days before, see ``FlowModel.judge``.
+    """
+    table = model.judge(features, history)
     return table.sort_by([("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")]).cast(
         BIN_SCORES.schema
     )
@@ -206,18 +182,51 @@ def train(
     return train_model(training_set(features, window, feature_names, settings), forest, created, library_versions())
 
 
+def window_features(tables: DailyTables, window: TrainingWindow, settings: FeatureSettings) -> pa.Table:
+    """The stored rows of ``bin_features`` of a window, in order of pid.
+
+    Raises ModelError, naming the remedy, where days of the window have features that were made with other settings.
+    """
+    _check_same_settings(tables, window, settings)
+    features = tables.read_range(BIN_FEATURES, window.first or date.min, window.last or date.max)
+    return chosen_rows(features, window)
+
+
+def chosen_rows(features: pa.Table, window: TrainingWindow) -> pa.Table:
+    """The rows of ``bin_features`` of a window's instruments and pids, in order of pid."""
+    if window.instruments:
+        features = features.filter(pc.field("instrument").isin(sorted(window.instruments)))
+    if window.pids is not None:
+        features = features.filter(pc.field("pid").isin(pa.array(window.pids, type=pa.string())))
+    return features.sort_by("pid")
+
+
+def train_flow(
+    tables: DailyTables,
+    window: TrainingWindow,
+    settings: TrainingSettings,
+    labels: Mapping[str, Decision],
+    created: datetime,
+) -> FlowModel:
+    """Train a flow model on the stored features of a window, and on people's decisions about its bins.
+
+    Raises ModelError, naming the remedy, where there is too little to train on, or where days of the window
+    have features that were made with other settings.
+    """
+    features = window_features(tables, window, settings.feature_settings)
+    return train_flow_model(features, settings, labels, created, library_versions())
+
+
 def training_set(
     features: pa.Table, window: TrainingWindow, feature_names: tuple[str, ...], settings: FeatureSettings
 ) -> TrainingSet:
     """The rows of ``bin_features`` that a model is trained on, and why the others are not, in order of pid."""
-    if window.instruments:
-        features = features.filter(pc.field("instrument").isin(sorted(window.instruments)))
+    features = chosen_rows(features, window)
     excluded: dict[str, list[str]] = {}
     if window.pids is not None:
         missing = sorted(set(window.pids) - set(features["pid"].to_pylist()))
         if missing:
             excluded["not_found"] = missing
-        features = features.filter(pc.field("pid").isin(pa.array(window.pids, type=pa.string())))
     for row in features.filter(pc.field("status") != "ok").select(["pid", "status"]).to_pylist():
         excluded.setdefault(row["status"], []).append(row["pid"])
     features = features.filter(pc.field("status") == "ok").sort_by("pid")
