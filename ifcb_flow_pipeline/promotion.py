@@ -130,5 +130,3 @@ def planted_rows(tables: DailyTables, healthy: pa.Table, settings: FeatureSettin
             planted = plant(fault, columns or {}, bin_id.schema, seed=zlib.crc32(row["pid"].encode()))
             rows[fault].append(row | feature_row(replace(entry, header=header), planted, settings))
     return {fault: pa.Table.from_pylist(found, schema=healthy.schema) for fault, found in rows.items()}
-
-

@@ -57,7 +57,7 @@ def promote_kept_model(context: dg.OpExecutionContext, config: PromoteConfig, de
             deployment.labels.decisions(),
             deployment.settings.features,
             config.model_id,
-            who=config.who or f"run {context.run_id}",
+            who=config.who or f"run {context.run.run_id}",
             note=config.note,
             even_if_worse=config.even_if_worse,
         )
@@ -68,7 +68,7 @@ def promote_kept_model(context: dg.OpExecutionContext, config: PromoteConfig, de
 def return_to_previous_model(context: dg.OpExecutionContext, config: RollbackConfig, deployment: Deployment) -> None:
     """Take back the latest promotion that still stands."""
     with permanent_failures():
-        model_id = deployment.models.rollback(config.who or f"run {context.run_id}", config.note)
+        model_id = deployment.models.rollback(config.who or f"run {context.run.run_id}", config.note)
     context.log.info(f"{model_id} is in use again")
 
 

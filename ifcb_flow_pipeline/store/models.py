@@ -105,7 +105,9 @@ class ModelStore:
 
     def newest_id(self) -> str | None:
         """The id of the kept model that was made last, in use or not; None where there is none."""
-        made = [(self.card(kept).created, self._existing(kept, "card.json").stat().st_mtime_ns, kept) for kept in self.ids()]
+        made = [
+            (self.card(kept).created, self._existing(kept, "card.json").stat().st_mtime_ns, kept) for kept in self.ids()
+        ]
         return max(made)[2] if made else None
 
     def ids(self) -> list[str]:
