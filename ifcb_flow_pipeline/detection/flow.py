@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.baselines import Baselines
+from ifcb_flow_pipeline.detection.baselines import Baselines, Deviations
 from ifcb_flow_pipeline.detection.calibration import SurpriseScale
+from ifcb_flow_pipeline.detection.causes import likeness, suspected
 from ifcb_flow_pipeline.detection.model import (
     FORMAT_VERSION,
     MIN_TRAINING_BINS,
@@ -29,10 +30,13 @@ from ifcb_flow_pipeline.detection.model import (
     model_id,
     read_arrays,
 )
-from ifcb_flow_pipeline.detection.rows import Names, Rows
+from ifcb_flow_pipeline.detection.rows import Names, Rows, numbers
+from ifcb_flow_pipeline.detection.rules import Broken, broken_rules
 from ifcb_flow_pipeline.detection.tails import TailDetector
-from ifcb_flow_pipeline.detection.traits import Trait, traits_of
-from ifcb_flow_pipeline.detection.verdicts import BAD_FROM, severities, verdict_table, verdicts
+from ifcb_flow_pipeline.detection.traits import Trait, plain_values, traits_of
+from ifcb_flow_pipeline.detection.variation import Explained, after_gaps, config_changes, explained
+from ifcb_flow_pipeline.detection.verdicts import BAD_FROM, WATCH_FROM, severities, verdict_table, verdicts
+from ifcb_flow_pipeline.detection.words import Evidence, words
 from ifcb_flow_pipeline.features import catalogue
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
@@ -40,6 +44,9 @@ Decision = Literal["good", "bad", "unsure"]
 
 #: Rows judged at a time: bounds the memory that a large table takes.
 _CHUNK_ROWS = 65_536
+
+#: The severity with which the first bin of new settings is told.
+_TOLD = 36.0
 
 #: Rounds in which a training set loses the bins that are least like the rest.
 _ROUNDS = 3
@@ -52,6 +59,16 @@ class TrainingSettings:
     feature_settings: FeatureSettings = field(default_factory=FeatureSettings)
     feature_set: str = "full"
     random_seed: int = 42
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some rows on the way to their verdicts: can they be judged, how far from usual, and what came before them."""
+
+    judged: NDArray[np.bool_]
+    deviations: Deviations
+    after_gap: NDArray[np.bool_]
+    changed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,28 +92,85 @@ class FlowModel:
         last week, the better. Raises ModelError where features are missing.
         """
         rows, own = self._rows(features, history)
-        surprise = np.full(features.num_rows, np.nan)
-        usual = self.baselines.usual(rows)
-        for chunk in _chunks(np.flatnonzero(rows.judged[own]) + own.start):
-            z = self.baselines.deviations(rows, chunk, usual).z
-            surprise[chunk - own.start] = self.scale.surprise(-self.tails.score_samples(z))
+        usual, gaps = self.baselines.usual(rows), after_gaps(rows)
+        changed = config_changes(rows)
+        parts = []
+        for first in range(0, features.num_rows, _CHUNK_ROWS):
+            part = features.slice(first, _CHUNK_ROWS)
+            which = own.start + first + np.arange(part.num_rows)
+            deviations = self.baselines.deviations(rows, which, usual)
+            parts.append(self._judge_part(part, _Part(rows.judged[which], deviations, gaps[which], changed[which])))
+        return pa.concat_tables(parts) if parts else verdict_table(features, _no_columns())
+
+    def _judge_part(self, features: pa.Table, part: "_Part") -> pa.Table:
+        broken = broken_rules(features, self._with_header())
+        explanation = explained(part.deviations.z, part.after_gap, self.baselines.traits)
+        score = self.tails.score_samples(part.deviations.z, explanation.factor)
+        surprise = np.maximum(self.scale.surprise(-score), broken.severity.max(axis=1, initial=0.0) / 25.0)
+        # New settings are told once, but are no fault.
+        surprise = np.where(part.changed, np.maximum(surprise, _TOLD / 25.0), surprise)
+        surprise = np.where(part.judged, surprise, np.nan)
         severity = severities(surprise)
         instrument = Names.of(features, "instrument")
         each = np.array([self.thresholds.get(name, self.card.threshold) for name in instrument.names])
         threshold = each[instrument.codes] if len(each) else np.zeros(0)
-        readable = np.isfinite(surprise)
-        return verdict_table(
-            features,
-            {
-                "severity": severity,
-                "verdict": verdicts(severity, threshold, readable),
-                "anomaly_score": -surprise,
-                "percentile": 100.0 * (1.0 - 10.0**-surprise),
-                "threshold": threshold,
-                "configuration": Names.of(features, "configuration").to_list(),
-                "model_id": [self.card.model_id] * features.num_rows,
-            },
+        verdict = verdicts(severity, threshold, part.judged)
+        columns = {
+            "severity": severity,
+            "verdict": verdict,
+            "anomaly_score": -surprise,
+            "percentile": 100.0 * (1.0 - 10.0**-surprise),
+            "threshold": threshold,
+            "rules": broken.codes(),
+            "configuration": Names.of(features, "configuration").to_list(),
+            "config_changed": part.changed,
+            "model_id": [self.card.model_id] * features.num_rows,
+        }
+        told = np.flatnonzero(part.judged & (severity >= np.minimum(WATCH_FROM, threshold)))
+        return verdict_table(features, columns | self._texts_of(told, features, part, broken, explanation))
+
+    def _texts_of(
+        self, told: NDArray[np.int64], features: pa.Table, part: "_Part", broken: Broken, explanation: Explained
+    ) -> dict[str, list[str]]:
+        """Causes, reasons and findings of all rows, empty but for those in ``told``."""
+        traits, z = self.baselines.traits, part.deviations.z[told]
+        surprises = self.tails.surprises(z) * explanation.factor[told]
+        added = self.tails.contributions(surprises)
+        shares = added / np.maximum(added.sum(axis=1, keepdims=True), 1e-9)
+        possible = {
+            "config_change": part.changed[told],
+            "post_clean": explanation.rinsed[told],
+            "bloom": explanation.bloom[told],
+        }
+        reach = self.tails.usual_reach(0.02)
+        centre, spread = part.deviations.centre[told], part.deviations.spread[told]
+        evidence = Evidence(
+            traits=traits,
+            values=np.column_stack([numbers(features, trait.name)[told] for trait in traits]),
+            low=_plain(centre - reach[0] * spread, traits),
+            high=_plain(centre + reach[1] * spread, traits),
+            shares=shares,
+            z=z,
+            broken=Broken(broken.rules, broken.severity[told], broken.values[told]),
+            causes=suspected(likeness(self.tails.surprises(z), z, traits), possible),
         )
+        texts = {name: [""] * features.num_rows for name in ("cause", "second_cause", "reasons")}
+        texts["findings"] = ["[]"] * features.num_rows
+        for place, row in enumerate(told.tolist()):
+            said = words(evidence, place)
+            for name, column in texts.items():
+                column[row] = getattr(said, name)
+        return texts
+
+    def _with_header(self) -> list[str]:
+        """The instruments most of whose bins had a header in training."""
+        stated = np.array([bool(name) for name in self.baselines.configurations])
+        return [
+            name
+            for number, name in enumerate(self.baselines.instruments)
+            if 2 * self.baselines.key_bins[stated & (self.baselines.key_instrument == number)].sum()
+            > self.baselines.key_bins[self.baselines.key_instrument == number].sum()
+        ]
 
     def to_bytes(self) -> bytes:
         """The model as the content of one file: plain arrays, and texts as JSON."""
@@ -196,11 +270,13 @@ def train_flow_model(
             f"{int(keep.sum())} bins with features to train on, at least {MIN_TRAINING_BINS} are needed "
             f"({int((~keep).sum())} excluded): widen the training window"
         )
+    gaps = after_gaps(rows)
     for _ in range(_ROUNDS):
         baselines = Baselines.fit(rows, keep, traits)
         z = baselines.deviations(rows).z
-        tails = TailDetector(traits).fit(z[keep])
-        badness = -tails.score_samples(z)
+        factor = explained(z, gaps, traits).factor
+        tails = TailDetector(traits).fit(z[keep], factor[keep])
+        badness = -tails.score_samples(z, factor)
         scale = SurpriseScale().fit(badness[keep])
         rejected = keep & (badness > _limit(badness[keep]))
         keep = keep & ~rejected
@@ -245,9 +321,13 @@ def _card(
     )
 
 
-def _chunks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for first in range(0, len(rows), _CHUNK_ROWS):
-        yield rows[first : first + _CHUNK_ROWS]
+def _plain(values: NDArray, traits: Sequence[Trait]) -> NDArray[np.float64]:
+    return np.column_stack([plain_values(values[:, i], trait.scale) for i, trait in enumerate(traits)])
+
+
+def _no_columns() -> dict[str, list[Any]]:
+    names = ("severity", "verdict", "anomaly_score", "percentile", "threshold", "model_id")
+    return {name: [] for name in names}
 
 
 _ARRAYS: Mapping[type, Sequence[str]] = {
@@ -269,14 +349,10 @@ def part_arrays(part: type, prefix: str, arrays: Mapping[str, NDArray]) -> dict[
 
 def catalogue_names(feature_set: str) -> tuple[str, ...]:
     """The features of a set: ``reference`` or ``full``. Raises ModelError for another."""
-    sets = {"reference": catalogue.FEATURE_NAMES, "full": _full_names()}
+    sets = {"reference": catalogue.FEATURE_NAMES, "full": catalogue.FULL_FEATURE_NAMES}
     if feature_set not in sets:
         raise ModelError(f"there is no feature set {feature_set!r}; there are: {', '.join(sets)}")
     return sets[feature_set]
-
-
-def _full_names() -> tuple[str, ...]:
-    return tuple(feature.name for feature in catalogue.CATALOGUE)
 
 
 def detector_traits(names: Sequence[str]) -> tuple[Trait, ...]:

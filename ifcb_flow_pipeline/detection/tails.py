@@ -40,7 +40,6 @@ class TailDetector:
     """
 
     traits: Sequence[Trait] = ()
-    weights: NDArray[np.float32] | None = None
     power_: NDArray[np.float32] = field(init=False)
     width_: NDArray[np.float32] = field(init=False)
     offset_: NDArray[np.float32] = field(init=False)
@@ -50,25 +49,29 @@ class TailDetector:
         """The groups' names in the order of the columns of ``group_surprises``."""
         return tuple(dict.fromkeys(trait.role for trait in self.traits))
 
-    def fit(self, z: NDArray[np.float32]) -> Self:
+    def fit(self, z: NDArray[np.float32], factor: NDArray[np.float32] | None = None) -> Self:
         """Learn the tails of the features and of their groups."""
         sides = [_fit_tail(sign * z[:, column]) for sign in (-1, 1) for column in range(z.shape[1])]
         powers, widths = np.array(sides, dtype=np.float32).T.reshape(2, 2, -1)
         self.power_, self.width_ = powers, widths
         self.offset_ = np.zeros(len(self.groups), dtype=np.float32)
-        largest, _ = self.group_surprises(self.surprises(z))
+        surprises = self.surprises(z)
+        largest, _ = self.group_surprises(surprises if factor is None else surprises * factor)
         self.offset_ = np.maximum(np.quantile(largest, 0.9, axis=0) - 1.0, 0.0).astype(np.float32)
         return self
 
     def surprises(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        """-log10 of each feature's two-sided tail probability, times its weight; 0 where unknown; shape (n, d)."""
+        """-log10 of each feature's two-sided tail probability, 0 where unknown; shape (n, d)."""
         found = np.zeros(z.shape, dtype=np.float32)
-        weights = np.ones((2, z.shape[1]), dtype=np.float32) if self.weights is None else self.weights
         for side, sign in enumerate((-1.0, 1.0)):
             distance = np.maximum(np.nan_to_num(sign * z), 0.0)
             surprise = (distance / self.width_[side]) ** self.power_[side] / np.log(10.0)
-            found += np.minimum(surprise, MOST) * weights[side]
+            found += np.minimum(surprise, MOST)
         return found
+
+    def usual_reach(self, share: float) -> NDArray[np.float32]:
+        """How far below and above the centre, in spreads, this share of healthy bins lies, shape (2, d)."""
+        return (self.width_ * np.log(1.0 / share) ** (1.0 / self.power_)).astype(np.float32)
 
     def group_surprises(self, surprises: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The largest surprise of each group, less what so many features give by chance, and which it is.
@@ -91,9 +94,13 @@ class TailDetector:
         np.put_along_axis(added, which, _counted(largest), axis=1)
         return added
 
-    def score_samples(self, z: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The score of each row, shape (n,): minus the sum of its groups' surprises; lower is more anomalous."""
-        largest, _ = self.group_surprises(self.surprises(z))
+    def score_samples(self, z: NDArray[np.float32], factor: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        """The score of each row, shape (n,): minus the sum of its groups' surprises; lower is more anomalous.
+
+        ``factor``: shape (n, d), how much of each surprise counts; all of it where None.
+        """
+        surprises = self.surprises(z)
+        largest, _ = self.group_surprises(surprises if factor is None else surprises * factor)
         return -_counted(largest).sum(axis=1).astype(np.float64)
 
     def _members(self) -> list[NDArray[np.int64]]:

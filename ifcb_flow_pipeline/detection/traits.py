@@ -33,9 +33,9 @@ def traits_of(names: Sequence[str]) -> tuple[Trait, ...]:
         Trait(
             name,
             known[name].unit,
-            getattr(known[name], "scale", "plain"),
-            getattr(known[name], "noise", "none"),
-            getattr(known[name], "role", "reference"),
+            known[name].scale,
+            known[name].noise,
+            known[name].role,
         )
         for name in names
     )
