@@ -84,7 +84,7 @@ def comparison_metadata(comparison: Comparison | None) -> dict[str, Any]:
         "changed": dg.MetadataValue.md(markdown_rows(("bin", "model in use", "challenger"), changed)),
     }
     # A number that there is not would be no JSON.
-    agreement = {} if math.isnan(comparison.rank_agreement) else {"rank_agreement": comparison.rank_agreement}
+    agreement = {} if math.isnan(comparison.rank_agreement) else {"rank_agreement": round(comparison.rank_agreement, 4)}
     return found | agreement
 
 

@@ -18,6 +18,9 @@ MAX_LOST_SHARE = 0.05
 #: The same for a single kind of fault, of which there are fewer bins.
 MAX_LOST_SHARE_OF_A_FAULT = 0.3
 
+#: Fewer bins with a planted fault decide nothing.
+MIN_PLANTED = 10
+
 #: Share of the bins that the champion does not call bad which the challenger may: it may find what was missed, and
 #: more than 6 % of an archive is rarely at fault.
 MAX_NEW_ALARMS = 0.1
@@ -129,6 +132,7 @@ def _worse(
     planted: Mapping[str, Pair], alarms: Pair, labelled_bad: Pair, labelled_good: Pair, **_: Any
 ) -> tuple[str, ...]:
     reasons = []
+    planted = {fault: pair for fault, pair in planted.items() if pair.n >= MIN_PLANTED}
     n = sum(pair.n for pair in planted.values())
     lost = sum(pair.lost * pair.n for pair in planted.values()) / max(n, 1)
     if lost > MAX_LOST_SHARE:

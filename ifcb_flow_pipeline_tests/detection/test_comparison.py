@@ -123,6 +123,13 @@ def test_a_few_labels_decide_nothing() -> None:
     assert compare(Scorer(ALL_FOUND), dict.fromkeys(named("bin", range(4)), "bad"), champion).worse == ()
 
 
+def test_a_few_planted_bins_decide_nothing() -> None:
+    few = {"air": rows("air", 9)}
+    assert compare_models(CHAMPION, Scorer(set()), rows("bin"), few, {}).worse == ()
+    enough = {"air": rows("air", 10)}
+    assert len(compare_models(CHAMPION, Scorer(set()), rows("bin"), enough, {}).worse) == 2
+
+
 def test_without_bins_there_is_nothing_to_hold_against_a_challenger() -> None:
     nothing = pa.table({"pid": pa.array([], pa.string())})
     found = compare_models(CHAMPION, Scorer(set()), nothing, {}, {})
