@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.rows import Names, Rows
+from ifcb_flow_pipeline.detection.rows import Rows
 from ifcb_flow_pipeline.detection.traits import Trait
 
 #: So many bins of its own weigh as much as the fleet does in an instrument's spread.
@@ -22,8 +22,14 @@ _SPREAD_PRIOR_BINS = 20.0
 #: Roles that a setting of the instrument may move: relearnt for each configuration.
 _SET_ROLES = ("position",)
 
-#: Roles that change slowly with water and weather, and are compared with the days before.
-_SLOW_ROLES = ("position", "trigger", "size", "signal", "environment", "velocity")
+#: Other roles that change slowly with water and weather, and are compared with the days before, too.
+_SLOW_ROLES = ("trigger", "size", "signal", "environment", "velocity")
+
+#: After a gap this long an instrument may have been taken out and put back: its core may lie elsewhere.
+LONG_GAP_S = 6 * 3600.0
+
+#: Deployments that start nearer to each other than this are the same.
+_SAME_START_S = 1.0
 
 #: Days before a bin's own that tell what is usual at the time, and the bins in them that count half.
 LOCAL_DAYS = 5
@@ -61,10 +67,11 @@ class Deviations:
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """Centres and spreads of d features for m instruments and k configurations of them.
+    """Centres and spreads of d features for m instruments and k deployments of them.
 
-    ``key_instrument`` (k,): the instrument of each of the ``configurations``; ``key_centre`` (k, d) and
-    ``key_bins`` (k,): of its bins in that configuration. ``centre``, ``spread`` (m, d): of each instrument over
+    A deployment is a time of an instrument without long gaps and in one configuration. ``key_instrument`` (k,) and
+    ``configurations``: of each deployment; ``key_start`` (k,): of its first bin, s since 1970; ``key_centre`` (k, d)
+    and ``key_bins`` (k,): of its bins. ``centre``, ``spread`` (m, d): of each instrument over
     all configurations; ``points`` (m,): the usual number of points of its bins. ``fleet_centre``,
     ``fleet_spread``, ``fleet_range`` (d,): over instruments; the range is the spread between their centres.
     ``sampling`` (d,): share of the spread's square that goes with 1 / points. ``least`` (d,): no spread is smaller.
@@ -74,6 +81,7 @@ class Baselines:
     instruments: tuple[str, ...]
     configurations: tuple[str, ...]
     key_instrument: NDArray[np.int64]
+    key_start: NDArray[np.float64]
     key_centre: NDArray[np.float32]
     key_bins: NDArray[np.int64]
     centre: NDArray[np.float32]
@@ -95,22 +103,21 @@ class Baselines:
         least = _resolution(rows.values[keep], traits)
         spreads = np.array([_spread(rows.values[of_instrument == i]) for i in range(len(instruments))])
         fleet_spread = np.maximum(_medians(spreads), least)
-        pairs = _Pairs.of(rows)
-        kept_pairs = np.unique(pairs.codes[keep])
-        key_instrument = rows.instrument.numbers_in(instruments)[pairs.example[kept_pairs]]
-        key_bins = np.bincount(pairs.codes[keep], minlength=len(pairs.example))[kept_pairs]
+        deployments = _Deployments.of(rows)
+        kept = np.unique(deployments.codes[keep])
+        key_instrument = rows.instrument.numbers_in(instruments)[deployments.example[kept]]
+        key_bins = np.bincount(deployments.codes[keep], minlength=len(deployments.example))[kept]
+        centres = [
+            _towards(_medians(rows.values[keep & (deployments.codes == one)]), medians[i], n, traits)
+            for one, i, n in zip(kept, key_instrument, key_bins, strict=True)
+        ]
         fitted = cls(
             traits=tuple(traits),
             instruments=instruments,
-            configurations=tuple(pairs.configuration_names(kept_pairs)),
+            configurations=tuple(deployments.configuration[one] for one in kept),
             key_instrument=key_instrument,
-            key_centre=np.array(
-                [
-                    _towards(_medians(rows.values[keep & (pairs.codes == pair)]), medians[i], n, traits)
-                    for pair, i, n in zip(kept_pairs, key_instrument, key_bins, strict=True)
-                ],
-                dtype=np.float32,
-            ),
+            key_start=deployments.start[kept],
+            key_centre=np.array(centres, dtype=np.float32),
             key_bins=key_bins,
             centre=medians.astype(np.float32),
             spread=np.maximum(spreads, least).astype(np.float32),
@@ -127,38 +134,62 @@ class Baselines:
         """How far rows (those in ``which``; all where None) lie from what ``usual`` says of all of them."""
         usual = usual or self.usual(rows)
         which = np.arange(len(rows)) if which is None else which
-        centre = usual.centre[usual.pair[which]] + usual.offset[usual.block[which]]
+        centre = usual.centre[usual.deployment[which]] + usual.offsets(which)
         points = np.maximum(rows.n_points[which], 1.0)
         # Fewer points than usual scatter more; more of them do not scatter less than bins differ.
-        thinner = (usual.points[usual.pair[which]] / points)[:, None].astype(np.float32)
+        thinner = (usual.points[usual.deployment[which]] / points)[:, None].astype(np.float32)
         factor = np.sqrt(1.0 + self.sampling * (thinner - 1.0))
-        spread = np.maximum(usual.spread[usual.pair[which]] * factor, self.least)
-        return Deviations((rows.values[which] - centre) / spread, centre, spread)
+        spread = np.maximum(usual.spread[usual.deployment[which]] * factor, self.least)
+        # On its scale, a share of n points cannot be known better than this, even where it is always nothing.
+        spread = np.where(self._is_share(), np.maximum(spread, 1.0 / np.sqrt(points)[:, None]), spread)
+        return Deviations((rows.values[which] - centre) / spread, centre, spread.astype(np.float32))
+
+    def _is_share(self) -> NDArray[np.bool_]:
+        return np.array([trait.scale == "logit" and trait.noise == "mean" for trait in self.traits])
 
     def usual(self, rows: Rows) -> "Usual":
-        """What is usual for each instrument and configuration among the rows, and on each of their days."""
-        pairs = _Pairs.of(rows)
-        instrument = rows.instrument.numbers_in(self.instruments)[pairs.example]
-        names = pairs.configuration_names(np.arange(len(pairs.example)))
-        known = zip(self.key_instrument, self.configurations, strict=True)
-        places = {pair: key for key, pair in enumerate(known)}
-        keys = [places.get((i, name), -1) for i, name in zip(instrument, names, strict=True)]
-        # Only pairs that training did not know need their own bins to be looked at.
-        centre = np.array(
-            [
-                self.key_centre[key] if key >= 0 else self._learnt(rows, pairs.codes == pair, i, names[pair])
-                for pair, (key, i) in enumerate(zip(keys, instrument, strict=True))
-            ],
-            dtype=np.float32,
-        ).reshape(-1, len(self.traits))
+        """What is usual for each deployment among the rows, and on each of their days."""
+        deployments = _Deployments.of(rows)
+        instrument = rows.instrument.numbers_in(self.instruments)[deployments.example]
+        # Only deployments that training did not know need their own bins to be looked at.
+        centres = []
+        for one, owner in enumerate(instrument):
+            key = self._key_of(deployments, one, owner)
+            own = deployments.codes == one if key is None else None
+            centres.append(self._learnt(rows, own, owner, deployments.configuration[one]) if key is None
+                           else self.key_centre[key])  # fmt: skip
+        centre = np.array(centres, dtype=np.float32).reshape(-1, len(self.traits))
         unknown = instrument < 0
         spread = np.where(unknown[:, None], self.fleet_spread * _UNKNOWN_WIDENING, self.spread[instrument])
         points = np.where(unknown, np.median(self.points), self.points[instrument])
-        usual = Usual(pairs.codes, centre, spread, points, np.zeros(len(rows), dtype=np.int64), np.zeros((1, 1)))
-        return usual.following_the_days(rows, self.traits)
+        codes = deployments.codes
+        set_by, slow = _columns(self.traits, _SET_ROLES), _columns(self.traits, _SLOW_ROLES)
+        return Usual(
+            codes,
+            centre,
+            spread,
+            points,
+            (
+                _DayOffsets.of(rows, codes, (codes, centre, spread), set_by, steady_counts=True),
+                _DayOffsets.of(rows, rows.instrument.codes, (codes, centre, spread), slow, steady_counts=False),
+            ),
+        )
+
+    def _key_of(self, deployments: "_Deployments", one: int, instrument: int) -> int | None:
+        """The known deployment that this one is (part of); None where training did not see it."""
+        alike = np.array([name == deployments.configuration[one] for name in self.configurations], dtype=bool)
+        keys = np.flatnonzero(alike & (self.key_instrument == instrument))
+        if not len(keys):
+            return None
+        if not deployments.is_first[one]:
+            same = keys[np.abs(self.key_start[keys] - deployments.start[one]) < _SAME_START_S]
+            return int(same[0]) if len(same) else None
+        # The rows begin in the middle of it: it is the last one that had begun by then.
+        begun = keys[self.key_start[keys] <= deployments.start[one]]
+        return int(begun[np.argmax(self.key_start[begun])] if len(begun) else keys[np.argmin(self.key_start[keys])])
 
     def _learnt(self, rows: Rows, own: NDArray[np.bool_], instrument: int, configuration: str) -> NDArray:
-        """The centre of a pair that training did not know, shape (d,), from its bins among the rows."""
+        """The centre of a deployment that training did not know, shape (d,), from its bins among the rows."""
         found = rows.values[own & rows.full]
         if instrument < 0:
             noise = self.fleet_spread**2 / max(len(found), 0.1)
@@ -190,70 +221,126 @@ class Baselines:
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What is usual among n rows: of each row's pair of instrument and configuration, and of its day.
+    """What is usual among n rows: of each row's deployment, and of its day.
 
-    ``pair``, ``block`` (n,): numbers into ``centre``, ``spread``, ``points`` (one a pair) and into ``offset`` (one a
-    pair and day: how far the days before it lie from the centre).
+    ``deployment`` (n,): numbers into ``centre``, ``spread`` (deployments, d) and ``points`` (deployments,).
     """
 
-    pair: NDArray[np.int64]
+    deployment: NDArray[np.int64]
     centre: NDArray[np.float32]
     spread: NDArray[np.float32]
     points: NDArray[np.float64]
-    block: NDArray[np.int64]
-    offset: NDArray[np.float32]
+    days: "tuple[_DayOffsets, ...]"
 
-    def following_the_days(self, rows: Rows, traits: Sequence[Trait]) -> "Usual":
-        """The same with the offsets of each day: of the LOCAL_DAYS days before it, as far as they may move it."""
-        day = rows.day - rows.day.min() if len(rows) else rows.day
-        length = int(day.max()) + 1 if len(rows) else 1
-        blocks, block = np.unique(self.pair * length + day, return_inverse=True)
-        slow = np.array([trait.role in _SLOW_ROLES for trait in traits])
-        medians, counts = _block_medians(rows, block, len(blocks), slow)
-        pair_of, day_of = np.divmod(blocks, length)
-        medians -= self.centre[pair_of][:, slow]
-        before = np.full((LOCAL_DAYS, *medians.shape), np.nan, dtype=np.float32)
-        n_before = np.zeros(len(blocks))
-        for back in range(1, LOCAL_DAYS + 1):
-            place = np.minimum(np.searchsorted(blocks, blocks - back), len(blocks) - 1)
-            there = (blocks[place] == blocks - back) & (day_of >= back)
-            before[back - 1, there] = medians[place[there]]
-            n_before += np.where(there, counts[place], 0)
-        weight = (n_before / (n_before + _LOCAL_PRIOR_BINS))[:, None]
-        limit = _LOCAL_LIMIT * self.spread[pair_of][:, slow]
-        offset = np.zeros((len(blocks), len(traits)), dtype=np.float32)
-        offset[:, slow] = np.clip(np.nan_to_num(_medians(before)) * weight, -limit, limit)
-        return replace(self, block=block, offset=offset)
+    def offsets(self, which: NDArray) -> NDArray[np.float32]:
+        """How far the days before lie from the centre, for these rows, shape (rows, d)."""
+        found = np.zeros((len(which), self.centre.shape[1]), dtype=np.float32)
+        for days in self.days:
+            found[:, days.columns] = days.offset[days.block[which]]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
-class _Pairs:
-    """The pairs of instrument and configuration among n rows: each row's, and a row of each."""
+class _DayOffsets:
+    """How far the LOCAL_DAYS days before each day lie from the centre, in some columns: shape (blocks, columns).
+
+    ``block`` (n,): each row's day of its deployment or instrument.
+    """
+
+    columns: NDArray[np.int64]
+    block: NDArray[np.int64]
+    offset: NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls,
+        rows: Rows,
+        group: NDArray[np.int64],
+        deployment: tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]],
+        columns: NDArray[np.int64],
+        *,
+        steady_counts: bool,
+    ) -> "_DayOffsets":
+        """Those of the days of each group (n,); ``deployment``: of each row, and the centres and spreads of all.
+
+        They are limited, so that a fault that lasts does not become normal; with ``steady_counts`` not where
+        all the days before agree.
+        """
+        code, centre, spread = deployment
+        day = rows.day - rows.day.min() if len(rows) else rows.day
+        length = int(day.max()) + 1 if len(rows) else 1
+        blocks, example, block = np.unique(group * length + day, return_index=True, return_inverse=True)
+        medians, counts = _block_medians(rows, (block, len(blocks)), columns, centre[:, columns], code)
+        before = np.full((LOCAL_DAYS, *medians.shape), np.nan, dtype=np.float32)
+        n_before = np.zeros(len(blocks))
+        for back in range(1, LOCAL_DAYS + 1):
+            place = np.minimum(np.searchsorted(blocks, blocks - back), max(len(blocks) - 1, 0))
+            there = (blocks[place] == blocks - back) & (blocks % length >= back)
+            before[back - 1, there] = medians[place[there]]
+            n_before += np.where(there, counts[place], 0)
+        own_spread = spread[code[example]][:, columns]
+        limit = _LOCAL_LIMIT * own_spread
+        if steady_counts:
+            limit = np.where(np.ptp(before, axis=0) < own_spread, np.inf, limit)
+        weight = (n_before / (n_before + _LOCAL_PRIOR_BINS))[:, None]
+        offset = np.clip(np.nan_to_num(_medians(before)) * weight, -limit, limit)
+        return cls(columns, block, offset.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class _Deployments:
+    """The deployments among n rows: of each row, and of each a row, its configuration, and when it starts.
+
+    ``is_first``: nothing before it is known of its instrument, it may have started earlier.
+    """
 
     codes: NDArray[np.int64]
     example: NDArray[np.int64]
-    configuration: Names
+    configuration: list[str]
+    start: NDArray[np.float64]
+    is_first: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, rows: Rows) -> "_Pairs":
-        joined = rows.instrument.codes * len(rows.configuration.names) + rows.configuration.codes
-        _, example, codes = np.unique(joined, return_index=True, return_inverse=True)
-        return cls(codes, example, rows.configuration)
+    def of(cls, rows: Rows) -> "_Deployments":
+        part = _parts_between_gaps(rows)
+        joined = (rows.instrument.codes * (part.max(initial=0) + 1) + part) * len(rows.configuration.names)
+        _, example, codes = np.unique(joined + rows.configuration.codes, return_index=True, return_inverse=True)
+        start = np.full(len(example), np.inf)
+        np.minimum.at(start, codes, rows.time_s)
+        names = [rows.configuration.names[code] for code in rows.configuration.codes[example]]
+        return cls(codes, example, names, start, part[example] == 0)
 
-    def configuration_names(self, pairs: NDArray[np.int64]) -> list[str]:
-        return [self.configuration.names[code] for code in self.configuration.codes[self.example[pairs]]]
+
+def _parts_between_gaps(rows: Rows) -> NDArray[np.int64]:
+    """The number of long gaps before each row in its instrument, shape (n,)."""
+    order = np.lexsort((rows.time_s, rows.instrument.codes))
+    gap = np.diff(rows.time_s[order], prepend=0.0)
+    codes = rows.instrument.codes[order]
+    same = np.concatenate(([False], codes[1:] == codes[:-1]))[: len(order)]
+    many = np.cumsum((gap > LONG_GAP_S) & same)
+    firsts = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
+    parts = np.empty(len(rows), dtype=np.int64)
+    parts[order] = many - many[firsts] if len(order) else many
+    return parts
 
 
-def _block_medians(rows: Rows, block: NDArray, n_blocks: int, slow: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
-    """Medians of the slow features of the full rows of each block, and how many rows those are."""
+def _columns(traits: Sequence[Trait], roles: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([column for column, trait in enumerate(traits) if trait.role in roles], dtype=np.int64)
+
+
+def _block_medians(
+    rows: Rows, blocks: tuple[NDArray, int], columns: NDArray, centre: NDArray, code: NDArray
+) -> tuple[NDArray, NDArray]:
+    """Medians over the full rows of each block of how far they lie from the centre, and how many rows those are."""
+    block, n_blocks = blocks
     order = np.argsort(block, kind="stable")
     order = order[rows.full[order]]
     bounds = np.searchsorted(block[order], np.arange(n_blocks + 1))
-    columns = np.flatnonzero(slow)
     medians = np.full((n_blocks, len(columns)), np.nan, dtype=np.float32)
     for number, (first, last) in enumerate(pairwise(bounds)):
         if last > first:
-            medians[number] = _medians(rows.values[order[first:last, None], columns])
+            own = order[first:last]
+            medians[number] = _medians(rows.values[own[:, None], columns] - centre[code[own]])
     return medians, np.diff(bounds)
 
 
@@ -295,7 +382,7 @@ def _range(medians: NDArray, fleet_spread: NDArray) -> NDArray[np.float32]:
 
 
 def _towards(own: NDArray, instrument: NDArray, n_bins: int, traits: Sequence[Trait]) -> NDArray:
-    """The centre of a configuration: its own, the nearer to the instrument's the fewer bins it has."""
+    """The centre of a deployment: its own, the nearer to the instrument's the fewer bins it has."""
     prior = np.array([1.0 if trait.role in _SET_ROLES else _SPREAD_PRIOR_BINS for trait in traits])
     return _blend(own, instrument, n_bins / (n_bins + prior))
 

@@ -22,7 +22,10 @@ _ALIKE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What one cause does: features that go ``up``, ``down``, or ``either`` way, with how typical that is."""
+    """What one cause does: features that go ``up``, ``down``, or ``either`` way, with how typical that is.
+
+    A negative number speaks against it.
+    """
 
     cause: str
     up: Mapping[str, float] = field(default_factory=dict)
@@ -69,7 +72,8 @@ SIGNATURES = (
         "air",
         up={"stray_fraction": 2, "stray_spread": 1.5, "stray_left_fraction": 1, "stray_right_fraction": 1,
             "edge_touch_fraction": 1.2, "out_of_frame_fraction": 0.5, "width_p95_px": 1, "large_fraction": 1,
-            "size_spread": 1, "core_width_px": 0.5, "no_image_fraction": 0.5, "cross_range_px": 0.5},
+            "size_spread": 1, "core_width_px": 0.5, "no_image_fraction": 0.5, "cross_range_px": 0.5,
+            "full_width_fraction": -1.5},
         down={"images_per_trigger": 0.5, "cross_low_px": 0.5},
     ),
     Signature(
@@ -80,7 +84,7 @@ SIGNATURES = (
     ),
     Signature(
         "stain",
-        up={"repeat_fraction": 2, "repeat_anchor_fraction": 2, "hot_cell_fraction": 2, "multi_image_fraction": 1.5,
+        up={"repeat_fraction": 2, "repeat_anchor_fraction": 2, "hot_cell_fraction": 2, "stuck_persistence": 2, "multi_image_fraction": 1.5,
             "images_per_trigger": 1.5, "stray_fraction": 0.7, "stray_left_fraction": 0.4, "stray_right_fraction": 0.4},
         down={"no_image_fraction": 0.5, "stray_spread": 0.5},
     ),
@@ -100,7 +104,8 @@ SIGNATURES = (
     Signature(
         "sheath_flow",
         up={"core_width_px": 2, "stray_fraction": 1, "stray_left_fraction": 0.7, "stray_right_fraction": 0.7,
-            "cross_high_px": 0.7, "cross_range_px": 0.7, "size_spread": 0.3, "flight_spread": 0.5},
+            "cross_high_px": 0.7, "cross_range_px": 0.7, "size_spread": 0.3, "flight_spread": 0.5,
+            "full_width_fraction": -1.5},
         down={"cross_low_px": 0.7},
         either={"core_asymmetry": 0.3},
     ),
@@ -118,7 +123,9 @@ SIGNATURES = (
     Signature(
         "electronics",
         up={"edge_touch_fraction": 2, "full_width_fraction": 2, "out_of_frame_fraction": 1, "stray_fraction": 0.7,
-            "large_fraction": 0.7, "stray_left_fraction": 0.5, "stray_right_fraction": 0.5, "width_p95_px": 0.3},
+            "large_fraction": 0.7, "stray_left_fraction": 0.5, "stray_right_fraction": 0.5, "width_p95_px": 0.7,
+            "size_spread": 0.7, "core_width_px": 0.3},
+        down={"lattice_fraction": 0.5},
     ),
     Signature("electronics", up={"trigger_gap_fraction": 1, "time_backward_fraction": 0.7}, either={"dead_time_s": 2}),
     Signature(
@@ -131,8 +138,8 @@ SIGNATURES = (
         down={"n_triggers": 2, "trigger_rate_hz": 2, "inhibit_fraction": 1},
     ),
     Signature("volume", down={"trigger_rate_hz": 0.4}, either={"run_time_ratio": 2, "volume_ratio": 2}),
-    Signature("leak", up={"humidity_pct": 2, "temperature_c": 0.2}),
-    Signature("overheating", up={"temperature_c": 2}),
+    Signature("leak", up={"humidity_pct": 2, "humidity_rise_pct": 2, "temperature_c": 0.2}),
+    Signature("overheating", up={"temperature_c": 2, "temperature_rise_c": 2}),
     Signature(
         "beads", up={"repeat_fraction": 0.4}, down={"size_spread": 2, "width_p95_px": 0.7, "large_fraction": 0.5}
     ),

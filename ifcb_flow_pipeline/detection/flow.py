@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.detection.baselines import Baselines, Deviations
 from ifcb_flow_pipeline.detection.calibration import SurpriseScale
 from ifcb_flow_pipeline.detection.causes import likeness, suspected
+from ifcb_flow_pipeline.detection.columns import Names
 from ifcb_flow_pipeline.detection.model import (
     FORMAT_VERSION,
     MIN_TRAINING_BINS,
@@ -30,7 +31,8 @@ from ifcb_flow_pipeline.detection.model import (
     model_id,
     read_arrays,
 )
-from ifcb_flow_pipeline.detection.rows import Names, Rows, numbers
+from ifcb_flow_pipeline.detection.recent import RECENT
+from ifcb_flow_pipeline.detection.rows import Rows
 from ifcb_flow_pipeline.detection.rules import Broken, broken_rules
 from ifcb_flow_pipeline.detection.tails import TailDetector
 from ifcb_flow_pipeline.detection.traits import Trait, plain_values, traits_of
@@ -47,6 +49,11 @@ _CHUNK_ROWS = 65_536
 
 #: The severity with which the first bin of new settings is told.
 _TOLD = 36.0
+
+#: Columns of ``bin_features`` that are needed besides features, and those that are used where they are there.
+_NEEDED = ("pid", "instrument", "start_time", "status", "n_points")
+_USED = ("configuration", "stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px", "humidity_pct",
+         "temperature_c")  # fmt: skip
 
 #: Rounds in which a training set loses the bins that are least like the rest.
 _ROUNDS = 3
@@ -146,7 +153,7 @@ class FlowModel:
         centre, spread = part.deviations.centre[told], part.deviations.spread[told]
         evidence = Evidence(
             traits=traits,
-            values=np.column_stack([numbers(features, trait.name)[told] for trait in traits]),
+            values=_plain(centre + z * spread, traits),
             low=_plain(centre - reach[0] * spread, traits),
             high=_plain(centre + reach[1] * spread, traits),
             shares=shares,
@@ -229,9 +236,9 @@ class FlowModel:
     def _rows(self, features: pa.Table, history: pa.Table | None) -> tuple[Rows, slice]:
         """The rows to judge, behind those of the history, and where they are."""
         traits = self.baselines.traits
-        needed = ("pid", "instrument", "start_time", "status", "configuration", "n_points")
-        names = [*needed, *(trait.name for trait in traits)]
-        missing = [name for name in names if name not in features.column_names and name != "configuration"]
+        own = [trait.name for trait in traits if trait not in RECENT]
+        names = [*_NEEDED, *(name for name in (*_USED, *own) if name in features.column_names)]
+        missing = [name for name in (*_NEEDED, *own) if name not in features.column_names]
         if missing:
             raise ModelError(
                 f"model {self.card.model_id} needs features that the table does not have: {', '.join(missing)}; "
@@ -239,7 +246,6 @@ class FlowModel:
             )
         if history is None or not history.num_rows:
             return Rows.of(features, traits), slice(0, features.num_rows)
-        names = [name for name in names if name in features.column_names]
         # A day that is judged again is not its own history.
         before = history.select(names).filter(pc.invert(pc.is_in(history["pid"], features["pid"].combine_chunks())))
         both = pa.concat_tables([before, features.select(names)])
@@ -358,7 +364,11 @@ def catalogue_names(feature_set: str) -> tuple[str, ...]:
 def detector_traits(names: Sequence[str]) -> tuple[Trait, ...]:
     """The traits of the features that the detectors use: those beyond the reference's, where there are any."""
     traits = traits_of(names)
-    return tuple(trait for trait in traits if trait.role != "reference") or traits
+    return (*(trait for trait in traits if trait.role != "reference"), *RECENT) if _beyond(traits) else traits
+
+
+def _beyond(traits: Sequence[Trait]) -> bool:
+    return any(trait.role != "reference" for trait in traits)
 
 
 def _excluded(features: pa.Table, **reasons: NDArray[np.bool_]) -> dict[str, list[str]]:

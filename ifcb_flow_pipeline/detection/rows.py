@@ -5,45 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ifcb_flow_pipeline.detection.columns import Names, numbers, times
+from ifcb_flow_pipeline.detection.recent import RECENT, recent_values
 from ifcb_flow_pipeline.detection.traits import Trait, scaled_values
 
 #: Statuses whose bins can be judged; the others hold nothing.
 JUDGED = ("ok", "empty", "too_few_points")
 
 _DAY_S = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """n texts of which many are equal: the different ones, and each row's number among them, shape (n,)."""
-
-    names: tuple[str, ...]
-    codes: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, table: pa.Table, name: str) -> "Names":
-        """A column of texts, empty where null or where the table has no such column."""
-        if name not in table.column_names:
-            return cls(("",), np.zeros(table.num_rows, dtype=np.int64))
-        column = pc.fill_null(table.column(name).cast(pa.string()), "").combine_chunks().dictionary_encode()
-        return cls(tuple(column.dictionary.to_pylist()), column.indices.to_numpy().astype(np.int64))
-
-    def numbers_in(self, known: Sequence[str]) -> NDArray[np.int64]:
-        """Each row's number among ``known``, -1 where it is not among them; shape (n,)."""
-        place = {name: number for number, name in enumerate(known)}
-        found = np.array([place.get(name, -1) for name in self.names], dtype=np.int64)
-        return found[self.codes] if found.size else self.codes
-
-    def equal(self, *texts: str) -> NDArray[np.bool_]:
-        """Which rows have one of these texts, shape (n,)."""
-        return self.numbers_in(texts) >= 0
-
-    def to_list(self) -> list[str]:
-        """The texts row by row."""
-        return np.array(self.names, dtype=object)[self.codes].tolist() if self.names else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +37,10 @@ class Rows:
     def of(cls, table: pa.Table, traits: Sequence[Trait]) -> "Rows":
         """The rows of a table with the columns of ``bin_features``. Raises KeyError, naming a missing feature."""
         values = np.empty((table.num_rows, len(traits)), dtype=np.float32, order="F")
+        recent = recent_values(table) if any(trait in RECENT for trait in traits) else {}
         for column, trait in enumerate(traits):
-            values[:, column] = scaled_values(numbers(table, trait.name), trait.scale)
+            found = recent[trait.name] if trait.name in recent else numbers(table, trait.name)
+            values[:, column] = scaled_values(found, trait.scale)
         status = Names.of(table, "status")
         return cls(
             instrument=Names.of(table, "instrument"),
@@ -86,20 +59,3 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.time_s)
-
-
-def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    """A column as floats, NaN where null or not finite. Raises KeyError where the table has none of the name."""
-    values = table.column(name).cast(pa.float64()).to_numpy()
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def optional_numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    """As ``numbers``, but all NaN where the table has no such column."""
-    return numbers(table, name) if name in table.column_names else np.full(table.num_rows, np.nan)
-
-
-def times(table: pa.Table) -> NDArray[np.float64]:
-    """Start times in seconds since 1970, shape (n,); a bin without one counts as the very first."""
-    microseconds = pc.fill_null(table.column("start_time").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), 0)
-    return microseconds.to_numpy() / 1e6

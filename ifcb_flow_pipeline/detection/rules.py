@@ -14,7 +14,7 @@ import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.rows import Names, optional_numbers
+from ifcb_flow_pipeline.detection.columns import Names, optional_numbers
 
 
 class RuleError(ValueError):
@@ -127,7 +127,7 @@ def _facts(features: pa.Table, with_header: Sequence[str]) -> dict[str, NDArray[
     cut = features["roi_complete"] if "roi_complete" in features.column_names else pa.nulls(features.num_rows)
     usual = Names.of(features, "instrument").equal(*with_header)
     read = status.equal("ok", "too_few_points", "empty")
-    without = np.isnan(optional_numbers(features, "run_time_s")) & np.isnan(optional_numbers(features, "temperature_c"))
+    without = Names.of(features, "configuration").equal("")
     return {
         "is_empty": status.equal("empty").astype(float),
         "is_sparse": status.equal("too_few_points").astype(float),

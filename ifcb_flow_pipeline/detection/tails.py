@@ -15,7 +15,7 @@ from ifcb_flow_pipeline.detection.traits import Trait
 
 #: Shares of one side of a feature's distribution from whose quantiles its tail is continued. Beyond the last,
 #: a training set may be faulty: what lies there is extrapolated, never copied.
-_SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+_SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 #: The power of a tail: 1 is that of an exponential distribution, 1.4 nearly that of a normal one seen from here.
 _POWERS = (0.7, 1.4)
@@ -127,6 +127,6 @@ def _fit_tail(distance: NDArray) -> tuple[float, float]:
     x, y = np.log(at), np.log(-np.log1p(-np.array(_SHARES)))
     slope = np.polyfit(x, y, 1)[0] if np.ptp(x) > 0 else _POWERS[1]
     power = float(np.clip(slope, *_POWERS))
-    # The outer quantiles matter for the tail: the curve is hung up at them.
-    width = float(np.exp(np.mean((x - y / power)[-3:])))
+    # The outer quantiles matter for the tail: none of them lies beyond the curve.
+    width = float(np.exp(np.max((x - y / power)[-4:])))
     return power, max(width, 0.05)

@@ -29,32 +29,22 @@ class Trait:
 def traits_of(names: Sequence[str]) -> tuple[Trait, ...]:
     """The traits of these features of the catalogue, in this order. Raises KeyError for an unknown one."""
     known = {feature.name: feature for feature in catalogue.CATALOGUE}
-    return tuple(
-        Trait(
-            name,
-            known[name].unit,
-            known[name].scale,
-            known[name].noise,
-            known[name].role,
-        )
-        for name in names
-    )
+    return tuple(_trait(known[name]) for name in names)
 
 
-def scaled(matrix: NDArray[np.float64], traits: Sequence[Trait]) -> NDArray[np.float32]:
-    """Features of shape (n, features) on the scales of their traits; NaN stays NaN.
+def _trait(feature: catalogue.Feature) -> Trait:
+    # What tells of damage is a share of n lines or boxes, and as uncertain as any other share.
+    if feature.role == "quality":
+        return Trait(feature.name, feature.unit, "logit", "mean", feature.role)
+    return Trait(feature.name, feature.unit, feature.scale, feature.noise, feature.role)
+
+
+def scaled_values(values: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
+    """Values of one feature on a scale: ``plain``, ``log`` or ``logit``; NaN stays NaN.
 
     A fraction ("logit") is taken to twice the arcsine of its root, in rad: near nothing and near all, where
     a logit runs away, its sampling noise is the same 1 / sqrt(n) as everywhere (Anscombe 1948).
     """
-    result = np.empty(matrix.shape, dtype=np.float32)
-    for column, trait in enumerate(traits):
-        result[:, column] = scaled_values(matrix[:, column], trait.scale)
-    return result
-
-
-def scaled_values(values: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
-    """Values of one feature on a scale: ``plain``, ``log`` or ``logit``."""
     if scale == "log":
         return np.log(np.maximum(values, _TINY))
     if scale == "logit":

@@ -26,13 +26,36 @@ LARGE = {
     "full_width_fraction": 1,
 }  # fmt: skip
 
+#: Some large particles among the others are the water's affair, whether many come or few.
+_SOME_LARGE = {"width_p95_px": 1, "large_fraction": 1, "size_spread": 1, "flight_spread": 1}
+
 #: Few particles come in clear water, too.
-FEW = {"trigger_rate_hz": -1, "n_triggers": -1, "inhibit_fraction": -1, "volume_ml": 1}
+FEW = {"trigger_rate_hz": -1, "n_triggers": -1, "inhibit_fraction": -1, "volume_ml": 1, "volume_ratio": 1}
+
+#: So are small ones, and what goes with them.
+SMALL = {
+    "width_median_px": -1, "width_p95_px": -1, "height_median_px": -1, "area_p10_px2": -1, "area_median_px2": -1,
+}  # fmt: skip
+
+#: What wavers by itself: it supports other signs.
+_WAVERING = {"no_image_burst": 1, "rate_change": 1}
 
 #: What remains of a cleaning: more triggers, and more of them without an image.
 RINSED = {
     "trigger_rate_hz": 1, "n_triggers": 1, "inhibit_fraction": 1, "volume_ml": -1, "volume_ratio": -1,
     "no_image_fraction": 1, "images_per_trigger": -1, "rate_change": -1, "time_uniformity": 1,
+}  # fmt: skip
+
+#: Ways in which a feature may go as far as it likes: fewer strays than usual, or a colder housing, is no fault.
+HARMLESS = {
+    "core_width_px": -1, "stray_fraction": -1, "stray_left_fraction": -1, "stray_right_fraction": -1,
+    "stray_spread": -1, "edge_touch_fraction": -1, "full_width_fraction": -1, "out_of_frame_fraction": -1,
+    "repeat_fraction": -1, "repeat_anchor_fraction": -1, "hot_cell_fraction": -1, "no_image_fraction": -1,
+    "multi_image_fraction": -1, "no_image_burst": -1, "large_fraction": -1, "time_uniformity": -1,
+    "longest_gap_fraction": -1, "time_backward_fraction": -1, "flight_spread": -1, "peak_floor_fraction": -1,
+    "run_time_mismatch": -1, "temperature_c": -1, "humidity_pct": -1, "temperature_rise_c": -1,
+    "humidity_rise_pct": -1, "stuck_persistence": -1, "lattice_fraction": 1,
+    "bad_line_fraction": -1, "trigger_gap_fraction": -1,
 }  # fmt: skip
 
 #: How much of a surprise counts that one of these explains: always, and where its other signs are there too.
@@ -41,8 +64,9 @@ _ALONE, _TOGETHER = 0.5, 0.35
 #: From how many spreads on a rate is that of a bloom.
 _BLOOM_RATE_Z = 2.0
 
-#: A run follows a cleaning where the way from the last start is so much longer than usual.
-_LONGER = 1.2
+#: A run follows a cleaning where so much more time than usual lies between its start and the last one, and so many
+#: times more than such times scatter.
+_LONGER_S, _LONGER_SPREADS = 400.0, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +88,12 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
     bloom = rate > _BLOOM_RATE_Z
     factor = np.ones(z.shape, dtype=np.float32)
     for signs, where, share in (
+        (HARMLESS, np.ones(len(z), dtype=bool), 0.0),
         (MANY, np.ones(len(z), dtype=bool), _ALONE),
         (FEW, np.ones(len(z), dtype=bool), _ALONE),
+        (SMALL, np.ones(len(z), dtype=bool), _ALONE),
+        (_WAVERING, np.ones(len(z), dtype=bool), _ALONE),
+        (_SOME_LARGE, np.ones(len(z), dtype=bool), _ALONE),
         (LARGE, bloom, _TOGETHER),
         (MANY, bloom, _TOGETHER),
         (RINSED, after_gap, _TOGETHER),
@@ -87,7 +115,8 @@ def after_gaps(rows: Rows) -> NDArray[np.bool_]:
         at = np.flatnonzero(codes == code)
         gaps = np.diff(times[at])
         if len(gaps):
-            follows[at[1:]] = gaps > _LONGER * np.median(gaps)
+            longer = gaps - np.median(gaps)
+            follows[at[1:]] = longer > max(_LONGER_S, _LONGER_SPREADS * np.median(np.abs(longer)))
     found = np.zeros(len(rows), dtype=bool)
     found[order] = follows
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.causes import CAUSES, SIGNATURES
+from ifcb_flow_pipeline.detection.recent import RECENT
 from ifcb_flow_pipeline.detection.rules import Broken
 from ifcb_flow_pipeline.detection.traits import Trait
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
@@ -22,7 +23,9 @@ _LEAST_SHARE = 0.05
 #: A rule this severe names the cause; a milder one only supports what the cloud looks like.
 _SURE = 60.0
 
-_MEANINGS = {feature.name: feature.meaning for feature in CATALOGUE}
+_MEANINGS = {feature.name: feature.meaning for feature in CATALOGUE} | {
+    trait.name: meaning for trait, meaning in RECENT.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def _cause_of(name: str, z: float, causes: Sequence[str]) -> str:
     for cause in causes:
         for signature in SIGNATURES:
             way: Mapping[str, float] = signature.up if z > 0 else signature.down
-            if signature.cause == cause and (name in way or name in signature.either):
+            if signature.cause == cause and (way.get(name, 0) > 0 or name in signature.either):
                 return cause
     return causes[0]
 
