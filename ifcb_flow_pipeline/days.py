@@ -18,20 +18,13 @@ from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
 from ifcb_flow_pipeline.bins.pid import parse_pid
-from ifcb_flow_pipeline.bins.roi import bytes_needed
+from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
 from ifcb_flow_pipeline.detection.flow import Decision, FlowModel, TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelError, TrainingSet, train_model
 from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
-from ifcb_flow_pipeline.features.full import (
-    STUCK_COLUMNS,
-    description,
-    full_features,
-    header_features,
-    no_rows,
-    stuck_box,
-)
+from ifcb_flow_pipeline.features.full import STUCK_COLUMNS, description, full_features, header_features, no_rows
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
@@ -39,7 +32,7 @@ from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What features are made of: columns of the ADC file, and of the stored clouds.
-CLOUD_COLUMNS = (*STREAM_COLUMNS, "start_byte")
+CLOUD_COLUMNS = STREAM_COLUMNS
 IDENTITY = ("pid", "instrument", "start_time")
 
 #: So many days before a day are looked at for what is usual at the time, and for what has been going on since.
@@ -207,16 +200,16 @@ def feature_row(
     outcome |= dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
     stream = _stream(entry, columns, settings)
     if roi_bytes is not None:
-        needed = bytes_needed(columns["start_byte"], columns["width_px"], columns["height_px"])
+        needed = bytes_needed(columns["width_px"], columns["height_px"], FIRST_BYTE[stream.schema])
         outcome["roi_complete"] = roi_bytes >= needed
-    return outcome | full_features(stream) | stuck_box(stream)
+    return outcome | full_features(stream)
 
 
 def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, float]:
     """What is known of a bin that gave no cloud."""
     if entry.status == "empty":
         return full_features(_stream(entry, no_rows(), settings))
-    return header_features(_stream(entry, no_rows(), settings)) if entry.header else {}
+    return header_features(entry.header)
 
 
 def _stream(entry: CloudEntry, columns: Mapping[str, Any], settings: FeatureSettings) -> Stream:

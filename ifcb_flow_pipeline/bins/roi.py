@@ -115,7 +115,9 @@ def _pixels(roi: bytes | memoryview) -> Image:
     return pixels
 
 
-def bytes_needed(start_byte: NDArray[np.int64], width_px: NDArray[np.integer], height_px: NDArray[np.integer]) -> int:
-    """How long a file must be to hold all images of these rows, each of shape (rows,); 0 without images."""
-    ends = start_byte + width_px.astype(np.int64) * height_px
-    return int(ends[(width_px > 0) & (height_px > 0)].max(initial=0))
+def bytes_needed(width_px: NDArray[np.integer], height_px: NDArray[np.integer], first_byte: int) -> int:
+    """How long the file of a bin must be to hold its images, which follow each other without a gap.
+
+    The sizes are those of all its ADC rows; ``first_byte`` as in `RoiTable`.
+    """
+    return first_byte + int(np.sum(width_px.astype(np.int64) * height_px))

@@ -7,6 +7,7 @@ There are two sets. ``reference``: names, families and numbers are those of ifcb
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -164,7 +165,7 @@ FULL_ONLY: tuple[Feature, ...] = (
         wholebin.core_width, "hydrodynamic focus lost, weak sheath", _FG, "log", "mean",
     ),
     _full(
-        "spread", "core_asymmetry", "", "how much farther the core reaches upstream (positive) than downstream; -1 to 1",
+        "spread", "core_asymmetry", "", "how much farther the core reaches upstream than downstream; -1 to 1",
         wholebin.core_asymmetry, "obstruction on one side, changed flash delay", _OWN, "plain", "mean",
     ),
     _full(
@@ -233,7 +234,7 @@ FULL_ONLY: tuple[Feature, ...] = (
     ),
     _full(
         "trigger", "trigger_rate_hz", "Hz", "triggers per second of the run",
-        wholebin.trigger_rate, "noise triggering, clog; also blooms", _OWN, "log", "mean",
+        attrgetter("run.trigger_rate_hz"), "noise triggering, clog; also blooms", _OWN, "log", "mean",
     ),
     _full(
         "trigger", "no_image_burst", "", "correlation of being without an image between a trigger and the next",
@@ -304,56 +305,56 @@ FULL_ONLY: tuple[Feature, ...] = (
         wholebin.flight_spread, "unsteady flow, focus lost", _OWN, "log", "mean",
     ),
     _full(
-        "signal", "peak_median_v", "V", "median peak of the signal that triggers, of images",
+        "signal", "peak_median_v", "V", "median peak of the fluorescence signal, of images",
         wholebin.peak_median, "laser misaligned or weak, photomultiplier", _OWN, "log", "mean",
     ),
     _full(
-        "signal", "peak_floor_fraction", "fraction", "triggers whose peak is at the noise floor",
+        "signal", "peak_floor_fraction", "fraction", "triggers whose fluorescence peak is at the noise floor",
         wholebin.peak_floor, "noise triggering", _OWN, "logit", "mean",
     ),
     _full(
-        "signal", "peak_y_slope", "", "change of the log of the peak from the top of the frame to its bottom",
+        "signal", "peak_y_slope", "", "change of the log of that peak from the top of the frame to its bottom",
         wholebin.peak_y_slope, "laser lights part of the core", _OWN, "plain", "mean",
     ),
     _full(
         "run", "run_time_s", "s", "length of the run",
-        wholebin.run_time, "aborted run", _IRFCB, "plain", "none",
+        attrgetter("run.run_time_s"), "aborted run", _IRFCB, "plain", "none",
     ),
     _full(
         "run", "run_time_ratio", "", "length of the run over that which the settings promise",
-        wholebin.run_time_ratio, "aborted run", _ACQ, "plain", "none",
+        attrgetter("run.run_time_ratio"), "aborted run", _ACQ, "plain", "none",
     ),
     _full(
         "run", "volume_ml", "mL", "volume looked at",
-        wholebin.volume, "incomplete run, syringe failure", "pyifcb", "plain", "none",
+        attrgetter("run.volume_ml"), "incomplete run, syringe failure", "pyifcb", "plain", "none",
     ),
     _full(
         "run", "volume_ratio", "", "volume looked at over that which the settings promise",
-        wholebin.volume_ratio, "incomplete run, damaged times; small in blooms, too", _IRFCB, "plain", "none",
+        attrgetter("run.volume_ratio"), "incomplete run, damaged times; small in blooms, too", _IRFCB, "plain", "none",
     ),
     _full(
         "run", "inhibit_fraction", "fraction", "part of the run in which the instrument was blind",
-        wholebin.inhibit_fraction, "noise triggering, too slow a computer; also blooms", _OWN, "logit", "none",
+        attrgetter("run.inhibit_fraction"), "noise triggering, too slow a computer; also blooms", _OWN, "logit", "none",
     ),
     _full(
         "run", "image_count_mismatch", "", "images in the ADC file over those that the header counts, less 1",
-        wholebin.image_count_mismatch, "damaged or cut file", _IRFCB, "plain", "none",
+        attrgetter("run.image_count_mismatch"), "damaged or cut file", _IRFCB, "plain", "none",
     ),
     _full(
         "run", "run_time_mismatch", "", "largest run time in the ADC file over that of the header, less 1",
-        wholebin.run_time_mismatch, "damaged or cut file", _IRFCB, "plain", "none",
+        attrgetter("run.run_time_mismatch"), "damaged or cut file", _IRFCB, "plain", "none",
     ),
     _full(
         "run", "n_triggers", "", "triggers",
-        wholebin.n_triggers, "empty bin, noise triggering; also blooms", _IRFCB, "log", "none",
+        attrgetter("run.n_triggers"), "empty bin, noise triggering; also blooms", _IRFCB, "log", "none",
     ),
     _full(
         "environment", "temperature_c", "°C", "temperature inside the housing",
-        wholebin.temperature, "overheating", _FG, "plain", "none",
+        attrgetter("run.temperature_c"), "overheating", _FG, "plain", "none",
     ),
     _full(
         "environment", "humidity_pct", "%", "relative humidity inside the housing",
-        wholebin.humidity, "leak", _FG, "plain", "none",
+        attrgetter("run.humidity_pct"), "leak", _FG, "plain", "none",
     ),
     _full(
         "quality", "lattice_fraction", "fraction", "images whose box lies on the lattice of 8 px",
@@ -361,7 +362,7 @@ FULL_ONLY: tuple[Feature, ...] = (
     ),
     _full(
         "quality", "bad_line_fraction", "fraction", "ADC lines that cannot be used",
-        wholebin.bad_lines, "damaged or cut file", _OWN, "plain", "none",
+        attrgetter("run.bad_line_fraction"), "damaged or cut file", _OWN, "plain", "none",
     ),
     _full(
         "quality", "trigger_gap_fraction", "fraction", "trigger numbers that are missing",

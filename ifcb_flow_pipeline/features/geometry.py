@@ -9,12 +9,14 @@ Sources: the lattice of boxes and the two dialects of y are those of the acquisi
 (github.com/robertjolson/ifcb-acq, ``Analysis.cpp``): boxes grow from blocks of 8 px by ``blobYgrowAmount``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.features.quantiles import MAD_SIGMA
 
 #: Pitch of the lattice that boxes lie on.
 LATTICE_PX = 8
@@ -31,10 +33,7 @@ BANDS = 16
 
 #: Points farther from the first fit than so many standard deviations do not take part in the second, but never
 #: those nearer than a lattice step.
-_REFIT_SIGMAS = 3.0
-
-#: The robust standard deviation of a normal distribution over its median absolute deviation.
-MAD_SIGMA = 1.4826
+REFIT_SIGMAS = 3.0
 
 _TITLE_OF_BOTTOM = "Imaging FlowCytobot Acquisition Software"
 
@@ -60,6 +59,11 @@ def y_is_bottom(
     over_top, under_bottom = np.count_nonzero(y_px < height_px), np.count_nonzero(y_px + height_px > frame_height_px)
     if over_top != under_bottom:
         return bool(under_bottom > over_top)
+    return is_titled_bottom(header)
+
+
+def is_titled_bottom(header: Mapping[str, Any]) -> bool:
+    """Whether the software's title is that of builds that state the bottom edge."""
     return str(header.get("software", "")).startswith(_TITLE_OF_BOTTOM)
 
 
@@ -77,7 +81,7 @@ class Core:
     """The line of the core: ``x = x_px + tilt * (y - y_px) + bend_px * ((y - y_px) / half_height_px)**2``.
 
     ``y_px`` is the median y, where ``tilt`` is the slope; ``bend_px`` how far the line has left its tangent half a
-    frame away (NaN as long as too few bands of y hold an image); ``sigma_px`` the robust standard deviation about it.
+    frame away (0 where y does not vary enough); ``sigma_px`` the robust standard deviation about it.
     """
 
     x_px: float
@@ -94,15 +98,14 @@ class Core:
         """Fit the line to the images of usual width. All arrays have shape (images,), images >= 1."""
         small = small_images(width_px)
         x, y = x[small], y[small]
-        middle, half = float(np.median(y)), frame_height_px / 2
+        frame = float(np.median(y)), frame_height_px / 2
+        middle, half = frame
         v = (y - middle) / half
-        everything = np.ones(len(x), bool)
-        first = _fit(x, v, everything)
-        residual = np.abs(x - _line(first, v))
-        near = residual <= max(_REFIT_SIGMAS * MAD_SIGMA * float(np.median(residual)), LATTICE_PX)
-        second = _fit(x, v, near)
-        sigma = MAD_SIGMA * float(np.median(np.abs(x - _line(second, v))))
-        a, b, c = second
+        band = bands(y)
+        distance = np.abs(x - _line(_fit(x, y, band, frame), v))
+        near = distance <= max(REFIT_SIGMAS * MAD_SIGMA * float(np.median(distance)), LATTICE_PX)
+        a, b, c = _fit(x[near], y[near], band[near], frame)
+        sigma = MAD_SIGMA * float(np.median(np.abs(x - _line((a, b, c), v))))
         return cls(a, middle, b / half, c, sigma, half)
 
     def x_at(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,22 +119,49 @@ def _line(coefficients: tuple[float, float, float], v: NDArray[np.float64]) -> N
     return a + b * v + c * v**2
 
 
-def _fit(x: NDArray[np.float64], v: NDArray[np.float64], used: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """A parabola through the medians of x in bands of v, each weighing as many points as it holds.
+def bands(y: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The band, 0 to BANDS - 1, that each y lies in; they share out its range. Shape (n,), n >= 1."""
+    low, span = y.min(), y.max() - y.min()
+    if span == 0:
+        return np.zeros(len(y), np.int64)
+    return np.minimum(((y - low) / span * BANDS).astype(np.int64), BANDS - 1)
 
-    With two bands a line, with one a constant.
+
+def _fit(
+    x: NDArray[np.float64], y: NDArray[np.float64], band: NDArray[np.int64], frame: tuple[float, float]
+) -> tuple[float, float, float]:
+    """A parabola a + b v + c v^2 through the medians of x in bands, each weighing as many points as it holds.
+
+    v is y counted from the first of ``frame`` in units of the second.
     """
-    x, v = x[used], v[used]
-    low, span = v.min(), v.max() - v.min()
-    band = np.minimum(((v - low) / span * BANDS).astype(np.int64), BANDS - 1) if span > 0 else np.zeros(len(v), int)
-    filled = np.unique(band)
-    medians = np.array([np.median(x[band == k]) for k in filled])
-    centres = np.array([v[band == k].mean() for k in filled])
-    counts = np.array([np.count_nonzero(band == k) for k in filled])
-    degree = min(len(filled) - 1, 2)
-    coefficients = np.polynomial.polynomial.polyfit(centres, medians, degree, w=np.sqrt(counts))
-    a, b, c = (*coefficients.tolist(), 0.0, 0.0)[:3]
-    return a, b, c
+    middle, half = frame
+    filled = [band == k for k in np.unique(band)]
+    return parabola(
+        [(float(y[inside].mean()) - middle) / half for inside in filled],
+        [float(np.median(x[inside])) for inside in filled],
+        [int(np.count_nonzero(inside)) for inside in filled],
+    )
+
+
+def parabola(v: Sequence[float], x: Sequence[float], weight: Sequence[int]) -> tuple[float, float, float]:
+    """The parabola a + b v + c v^2 of least squares through points at different v; a line through two, as from one."""
+    total = sum(weight)
+    v_mean = sum(w * vi for w, vi in zip(weight, v, strict=True)) / total
+    x_mean = sum(w * xi for w, xi in zip(weight, x, strict=True)) / total
+    if len(v) == 1:
+        return x_mean, 0.0, 0.0
+    # In polynomials that are orthogonal under the weights, each coefficient is found on its own.
+    d = [vi - v_mean for vi in v]
+    second = sum(w * di * di for w, di in zip(weight, d, strict=True))
+    slope = sum(w * di * xi for w, di, xi in zip(weight, d, x, strict=True)) / second
+    if len(v) == 2:
+        return x_mean - slope * v_mean, slope, 0.0
+    skew, spread = sum(w * di * di * di for w, di in zip(weight, d, strict=True)) / second, second / total
+    q = [di * di - skew * di - spread for di in d]
+    bend = sum(w * qi * xi for w, qi, xi in zip(weight, q, x, strict=True))
+    bend /= sum(w * qi * qi for w, qi in zip(weight, q, strict=True))
+    a = x_mean - slope * v_mean + bend * (v_mean * v_mean + skew * v_mean - spread)
+    return a, slope - bend * skew - 2 * bend * v_mean, bend
 
 
 def is_stray(off_core_px: NDArray[np.float64], width_px: NDArray[np.float64]) -> NDArray[np.bool_]:

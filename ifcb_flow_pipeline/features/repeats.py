@@ -5,8 +5,6 @@ the more so the fewer the images. So it is sought in one half of the images (eve
 the other half, both ways round: more images of the same kind then leave the share as it is in expectation.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,26 +15,29 @@ SAME_PX = 8
 CELL_PX = 32
 
 
-class Box(NamedTuple):
-    """A box in px: left and top edge, width and height."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
 def repeat_share(*sides_px: NDArray[np.float64]) -> float:
-    """Share of images that are within SAME_PX of the most frequent place in all the given sides; NaN below two.
+    """Share of images that are within SAME_PX of the most frequent place in all the given sides.
 
-    Each side has shape (images,).
+    Each side has shape (images,), images >= 2.
     """
     points = np.column_stack(sides_px)
+    return float(np.mean([share for share, _ in _halves(points)]))
+
+
+def repeated_place(*sides_px: NDArray[np.float64]) -> tuple[float, ...]:
+    """The most frequent place, of the two that the halves have the one that is more frequent in the other half."""
+    first, second = _halves(np.column_stack(sides_px))
+    return tuple((second if second[0] > first[0] else first)[1].tolist())
+
+
+def _halves(points: NDArray[np.float64]) -> list[tuple[float, NDArray[np.float64]]]:
+    """The most frequent place of either half, and its share in the other one."""
     halves = points[::2], points[1::2]
-    if not len(halves[1]):
-        return float("nan")
-    shares = [_near(other, most_frequent(half)).mean() for half, other in (halves, halves[::-1])]
-    return float(np.mean(shares))
+    found = []
+    for half, other in (halves, halves[::-1]):
+        place = most_frequent(half)
+        found.append((float((np.abs(other - place) <= SAME_PX).all(axis=1).mean()), place))
+    return found
 
 
 def most_frequent(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -50,21 +51,15 @@ def most_frequent(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.quantile(members, 0.5, axis=0, method="lower")
 
 
-def _near(points: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (np.abs(points - place) <= SAME_PX).all(axis=1)
-
-
 def hot_cell_share(x: NDArray[np.float64], y: NDArray[np.float64], counted: NDArray[np.bool_]) -> float:
     """Share of images that are counted and in that cell of CELL_PX which holds most of the counted ones.
 
-    Arrays of shape (images,). NaN below two images.
+    Arrays of shape (images,), images >= 2.
     """
     cells = np.column_stack((x // CELL_PX, y // CELL_PX))
     shares = []
     for first in (0, 1):
         here, there = cells[first::2][counted[first::2]], cells[1 - first :: 2]
-        if not len(there):
-            return float("nan")
         if not len(here):
             shares.append(0.0)
             continue

@@ -8,10 +8,10 @@ Sources: the syringe pump draws 5 mL in 20 min and the run ends about 2 s before
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
-if TYPE_CHECKING:
-    from ifcb_flow_pipeline.features.stream import Stream
+from ifcb_flow_pipeline.bins.pid import Schema
 
 #: Volume that passes the camera per minute of looking; from IFCB7 on.
 FLOW_ML_PER_MIN = 0.25
@@ -25,6 +25,8 @@ _V1_BLIND_S = 0.073
 _SECONDS_PER_ML = 60 / FLOW_ML_PER_MIN
 _UNUSED_S = 2.0
 
+_NAN = float("nan")
+
 #: Header values that are settings, and change what a healthy bin looks like.
 SETTINGS = (
     "software", "run_fast", "run_fast_factor", "sample_volume_ml", "skip_volume_ml", "sampling_speed",
@@ -33,33 +35,109 @@ SETTINGS = (
     "pump_drive_v",
 )  # fmt: skip
 
-_NAN = float("nan")
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is known of a run besides its triggers; the properties named as features are these features.
 
-def speed_factor(header: Mapping[str, Any]) -> float:
-    """How much faster than usual the sample was injected."""
-    factor = header.get("run_fast_factor", 1.0) if header.get("run_fast") else 1.0
-    return float(factor) if factor > 0 else 1.0
+    ``n_rows``, ``n_images``, ``n_triggers``, ``bad_lines``: counts of the ADC file. ``adc_run_s``, ``adc_inhibit_s``:
+    run and blind time as it has them, where they are believable, ``largest_run_s`` whether believable or not; NaN where
+    it does not say.
+    """
 
+    schema: Schema
+    header: Mapping[str, Any] = field(default_factory=dict)
+    n_rows: int = 0
+    n_images: int = 0
+    n_triggers: int = 0
+    bad_lines: int = 0
+    adc_run_s: float = _NAN
+    adc_inhibit_s: float = _NAN
+    largest_run_s: float = _NAN
 
-def expected_volume_ml(header: Mapping[str, Any]) -> float:
-    """The volume that the settings promise; NaN where they do not say."""
-    volume = header.get("sample_volume_ml", _NAN) - header.get("skip_volume_ml", 0.0)
-    return float(volume) if volume > 0 else _NAN
+    @property
+    def run_time_s(self) -> float:
+        """Length of the run: as the header has it, else as the ADC file has it."""
+        return float(self.header.get("run_time_s", self.adc_run_s))
 
+    @property
+    def inhibit_s(self) -> float:
+        """Blind part of the run: as the header has it, else as the ADC file has it."""
+        return float(self.header.get("inhibit_time_s", self.adc_inhibit_s))
 
-def expected_run_s(header: Mapping[str, Any]) -> float:
-    """The length of the run that the settings promise; NaN where they do not say."""
-    return (expected_volume_ml(header) * _SECONDS_PER_ML - _UNUSED_S) / speed_factor(header)
+    @property
+    def speed_factor(self) -> float:
+        """How much faster than usual the sample was injected."""
+        factor = self.header.get("run_fast_factor", 1.0) if self.header.get("run_fast") else 1.0
+        return float(factor) if factor > 0 else 1.0
 
+    @property
+    def expected_volume_ml(self) -> float:
+        """The volume that the settings promise."""
+        volume = self.header.get("sample_volume_ml", _NAN) - self.header.get("skip_volume_ml", 0.0)
+        return float(volume) if volume > 0 else _NAN
 
-def volume_ml(stream: "Stream") -> float:
-    """The volume that was looked at: that which passed while the instrument was not blind; NaN where unknown."""
-    if stream.schema == "v1":
-        look_s = stream.run_s - stream.n_triggers * _V1_BLIND_S
-        return look_s * _V1_STEPS_PER_S * _V1_ML_PER_STEP
-    look_s = stream.run_s - stream.inhibit_s
-    return look_s / 60 * FLOW_ML_PER_MIN * speed_factor(stream.header)
+    @property
+    def expected_run_s(self) -> float:
+        """The length of the run that the settings promise."""
+        expected = (self.expected_volume_ml * _SECONDS_PER_ML - _UNUSED_S) / self.speed_factor
+        return expected if expected > 0 else _NAN
+
+    @property
+    def run_time_ratio(self) -> float:
+        """Length of the run over that which the settings promise."""
+        return self.run_time_s / self.expected_run_s
+
+    @property
+    def volume_ml(self) -> float:
+        """The volume that was looked at: that which passed while the instrument was not blind."""
+        if self.schema == "v1":
+            look_s = self.run_time_s - self.n_triggers * _V1_BLIND_S
+            return look_s * _V1_STEPS_PER_S * _V1_ML_PER_STEP
+        return (self.run_time_s - self.inhibit_s) / 60 * FLOW_ML_PER_MIN * self.speed_factor
+
+    @property
+    def volume_ratio(self) -> float:
+        """The volume that was looked at over that which the settings promise."""
+        return self.volume_ml / self.expected_volume_ml
+
+    @property
+    def inhibit_fraction(self) -> float:
+        """Blind part of the run."""
+        return self.inhibit_s / self.run_time_s if self.run_time_s > 0 else _NAN
+
+    @property
+    def trigger_rate_hz(self) -> float:
+        """Triggers per second of the run."""
+        return self.n_triggers / self.run_time_s if self.run_time_s > 0 else _NAN
+
+    @property
+    def image_count_mismatch(self) -> float:
+        """Images in the ADC file over those that the header counts, less 1."""
+        counted = self.header.get("roi_count", _NAN)
+        return (self.n_images - counted) / max(counted, 1)
+
+    @property
+    def run_time_mismatch(self) -> float:
+        """Largest run time in the ADC file over that of the header, less 1."""
+        stated = self.header.get("run_time_s", _NAN)
+        return self.largest_run_s / stated - 1 if stated > 0 else _NAN
+
+    @property
+    def bad_line_fraction(self) -> float:
+        """ADC lines that cannot be used."""
+        lines = self.n_rows + self.bad_lines
+        return self.bad_lines / lines if lines else _NAN
+
+    @property
+    def temperature_c(self) -> float:
+        """Temperature inside the housing."""
+        return float(self.header.get("temperature_c", _NAN))
+
+    @property
+    def humidity_pct(self) -> float:
+        """Relative humidity inside the housing."""
+        return float(self.header.get("humidity_pct", _NAN))
 
 
 def settings_of(header: Mapping[str, Any]) -> str:

@@ -4,9 +4,6 @@ Source of columns: the acquisition software (github.com/robertjolson/ifcb-acq). 
 measured, and single values may be absurdly large.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,26 +11,17 @@ from numpy.typing import NDArray
 FLOOR_V = 0.012
 
 #: Below this a logarithm says nothing.
-_SMALLEST_V = 1e-3
+SMALLEST_V = 1e-3
 
-#: IQR over standard deviation of a normal distribution.
-IQR_SIGMA = 1.349
-
-
-def trigger_peak(header: Mapping[str, Any]) -> str:
-    """The column of the signal that triggers: photomultiplier A or B; B (fluorescence), as most have, if unknown."""
-    return "peak_a" if header.get("trigger_selection") == 1 else "peak_b"
+#: Step of the clock that times of flight are counted with, and the longest that is believed, in steps.
+FLIGHT_STEP_US = 1e6 / 460_000
+MAX_FLIGHT_STEPS = 1000
 
 
-def measured(flight_us: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The times of flight that were measured."""
-    return flight_us[flight_us > 0]
-
-
-def relative_spread(values: NDArray[np.float64]) -> float:
-    """Robust standard deviation over median, of positive values of shape (n,), n >= 1."""
-    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return float((high - low) / IQR_SIGMA / median)
+def flight_steps(flight_us: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The times of flight that were measured, in steps of the clock; shape (measured,)."""
+    steps = np.rint(flight_us[flight_us > 0] / FLIGHT_STEP_US)
+    return steps[(steps >= 1) & (steps <= MAX_FLIGHT_STEPS)]
 
 
 def slope_over_y(peak_v: NDArray[np.float64], y: NDArray[np.float64], frame_height_px: int) -> float:
@@ -46,5 +34,5 @@ def slope_over_y(peak_v: NDArray[np.float64], y: NDArray[np.float64], frame_heig
     distance = float(np.median(y[lower]) - np.median(y[upper]))
     if distance <= 0:
         return float("nan")
-    brightness = np.log(np.maximum(peak_v, _SMALLEST_V))
+    brightness = np.log(np.maximum(peak_v, SMALLEST_V))
     return float((np.median(brightness[lower]) - np.median(brightness[upper])) / distance * frame_height_px)

@@ -17,10 +17,11 @@ from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.pid import Schema
 from ifcb_flow_pipeline.features import geometry, timing
 from ifcb_flow_pipeline.features.geometry import Core
+from ifcb_flow_pipeline.features.run import Run
 
 #: What is read of an ADC file for the full set of features.
 STREAM_COLUMNS = (
-    "trigger", "t_s", "x_px", "y_px", "width_px", "height_px", "peak_a", "peak_b", "time_of_flight_us",
+    "trigger", "t_s", "x_px", "y_px", "width_px", "height_px", "peak_b", "time_of_flight_us",
     "run_time_s", "inhibit_time_s",
 )  # fmt: skip
 
@@ -28,7 +29,7 @@ STREAM_COLUMNS = (
 #: triggers, their distribution in time.
 MIN_IMAGES = MIN_TRIGGERS = 30
 
-_DAY_S = 86_400.0
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,13 @@ class Stream:
     def time_s(self) -> NDArray[np.float64]:
         """Time of each trigger since the start of the run, in file order; a jump back over midnight is undone."""
         time = self.columns["t_s"][self.first_rows].astype(np.float64)
-        jumps = np.diff(time, prepend=time[:1]) < -_DAY_S / 2
-        return time + _DAY_S * np.cumsum(jumps)
+        jumps = np.diff(time, prepend=time[:1]) < -DAY_S / 2
+        return time + DAY_S * np.cumsum(jumps)
 
     @cached_property
     def events(self) -> "timing.Events":
         """The triggers as events in the time that the instrument was running."""
-        return timing.Events.of(self.time_s, self.run_s)
+        return timing.Events.of(self.time_s, self.run.run_time_s)
 
     # Run
 
@@ -174,26 +175,28 @@ class Stream:
             return float("nan")
         last = float(self.time_s.max())
         run = self.columns["run_time_s"]
-        believable = run[timing.is_believable(run, self._row_time_s)]
+        believable = run[timing.is_believable(run, self.columns["t_s"])]
         return float(believable.max()) if len(believable) else last
 
     @cached_property
     def adc_inhibit_s(self) -> float:
         """Blind time that the ADC file gives: the largest that is not longer than the run; NaN if none."""
         run, inhibit = self.columns["run_time_s"], self.columns["inhibit_time_s"]
-        believable = inhibit[(inhibit >= 0) & (inhibit <= run) & timing.is_believable(run, self._row_time_s)]
+        believable = inhibit[(inhibit >= 0) & (inhibit <= run) & timing.is_believable(run, self.columns["t_s"])]
         return float(believable.max()) if len(believable) else float("nan")
 
     @cached_property
-    def run_s(self) -> float:
-        """Length of the run: as the header has it, else as the ADC file has it; NaN where neither says."""
-        return float(self.header.get("run_time_s", self.adc_run_s))
-
-    @cached_property
-    def inhibit_s(self) -> float:
-        """Blind part of the run: as the header has it, else as the ADC file has it; NaN where neither says."""
-        return float(self.header.get("inhibit_time_s", self.adc_inhibit_s))
-
-    @property
-    def _row_time_s(self) -> NDArray[np.float64]:
-        return np.repeat(self.time_s, np.diff(np.append(self.first_rows, self.n_rows)))
+    def run(self) -> Run:
+        """What is known of the run besides its triggers."""
+        run_times = self.columns["run_time_s"]
+        return Run(
+            schema=self.schema,
+            header=self.header,
+            n_rows=self.n_rows,
+            n_images=self.n_images,
+            n_triggers=self.n_triggers,
+            bad_lines=self.bad_lines,
+            adc_run_s=self.adc_run_s,
+            adc_inhibit_s=self.adc_inhibit_s,
+            largest_run_s=float(run_times.max()) if len(run_times) else float("nan"),
+        )

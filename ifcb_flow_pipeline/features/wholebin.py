@@ -12,12 +12,16 @@ from functools import wraps
 
 import numpy as np
 
-from ifcb_flow_pipeline.features import geometry, repeats, run, signals, timing
+from ifcb_flow_pipeline.features import geometry, repeats, signals, timing
+from ifcb_flow_pipeline.features.quantiles import IQR_SIGMA, middle_quantiles
 from ifcb_flow_pipeline.features.stream import MIN_TRIGGERS, Stream
 
 #: Images wider than this are large, and those that fill so much of the frame's width are as wide as it.
 LARGE_PX = 300
 FULL_WIDTH = 0.9
+
+#: Step in which the logarithm of an area is counted.
+AREA_STEP = 0.01
 
 _NAN = float("nan")
 _Function = Callable[[Stream], float]
@@ -77,12 +81,12 @@ def core_asymmetry(stream: Stream) -> float:
 
 @_of_images
 def cross_low(stream: Stream) -> float:
-    return float(np.quantile(stream.y, 0.05))
+    return middle_quantiles(stream.y, [0.05])[0]
 
 
 @_of_images
 def cross_high(stream: Stream) -> float:
-    return float(np.quantile(stream.y, 0.95))
+    return middle_quantiles(stream.y, [0.95])[0]
 
 
 def cross_range(stream: Stream) -> float:
@@ -169,10 +173,6 @@ def images_per_trigger(stream: Stream) -> float:
     return stream.n_images / stream.n_triggers
 
 
-def trigger_rate(stream: Stream) -> float:
-    return stream.n_triggers / stream.run_s if stream.run_s > 0 else _NAN
-
-
 @_of_triggers(MIN_TRIGGERS)
 def no_image_burst(stream: Stream) -> float:
     return timing.persistence(stream.images_of_trigger == 0)
@@ -183,27 +183,27 @@ def no_image_burst(stream: Stream) -> float:
 
 @_of_images
 def width_median(stream: Stream) -> float:
-    return float(np.median(stream.width_px))
+    return middle_quantiles(stream.width_px, [0.5])[0]
 
 
 @_of_images
 def width_p95(stream: Stream) -> float:
-    return float(np.quantile(stream.width_px, 0.95))
+    return middle_quantiles(stream.width_px, [0.95])[0]
 
 
 @_of_images
 def height_median(stream: Stream) -> float:
-    return float(np.median(stream.height_px))
+    return middle_quantiles(stream.height_px, [0.5])[0]
 
 
 @_of_images
 def area_p10(stream: Stream) -> float:
-    return float(np.quantile(stream.width_px * stream.height_px, 0.1))
+    return float(np.exp(_log_areas(stream, 0.1)[0]))
 
 
 @_of_images
 def area_median(stream: Stream) -> float:
-    return float(np.median(stream.width_px * stream.height_px))
+    return float(np.exp(_log_areas(stream, 0.5)[0]))
 
 
 @_of_images
@@ -213,8 +213,14 @@ def large_fraction(stream: Stream) -> float:
 
 @_of_images
 def size_spread(stream: Stream) -> float:
-    low, high = np.quantile(np.log(stream.width_px * stream.height_px), (0.25, 0.75))
-    return float((high - low) / signals.IQR_SIGMA)
+    low, high = _log_areas(stream, 0.25, 0.75)
+    return (high - low) / IQR_SIGMA
+
+
+def _log_areas(stream: Stream, *shares: float) -> tuple[float, ...]:
+    """Quantiles of the log of the area of boxes, which is rounded to AREA_STEP."""
+    steps = np.floor((np.log(stream.width_px) + np.log(stream.height_px)) / AREA_STEP)
+    return tuple((step + 0.5) * AREA_STEP for step in middle_quantiles(steps, shares))
 
 
 # Time
@@ -244,7 +250,7 @@ def drift_x(stream: Stream) -> float:
 def drift_y(stream: Stream) -> float:
     y = stream.y[stream.small]
     low, high = np.quantile(y, (0.25, 0.75))
-    return timing.drift(y, float(high - low) / signals.IQR_SIGMA)
+    return timing.drift(y, float(high - low) / IQR_SIGMA)
 
 
 @_of_triggers(2)
@@ -262,76 +268,36 @@ def time_backward(stream: Stream) -> float:
 
 @_of_images
 def flight_time(stream: Stream) -> float:
-    flight = signals.measured(stream.of_images("time_of_flight_us"))
-    return float(np.median(flight)) if len(flight) else _NAN
+    steps = signals.flight_steps(stream.of_images("time_of_flight_us"))
+    return middle_quantiles(steps, [0.5])[0] * signals.FLIGHT_STEP_US if len(steps) else _NAN
 
 
 @_of_images
 def flight_spread(stream: Stream) -> float:
-    flight = signals.measured(stream.of_images("time_of_flight_us"))
-    return signals.relative_spread(flight) if len(flight) else _NAN
+    steps = signals.flight_steps(stream.of_images("time_of_flight_us"))
+    if not len(steps):
+        return _NAN
+    low, median, high = middle_quantiles(steps, [0.25, 0.5, 0.75])
+    return (high - low) / IQR_SIGMA / median
 
 
 @_of_images
 def peak_median(stream: Stream) -> float:
-    return float(np.median(stream.of_images(signals.trigger_peak(stream.header))))
+    return float(np.median(stream.of_images("peak_b")))
 
 
 @_of_triggers(1)
 def peak_floor(stream: Stream) -> float:
-    peak = stream.columns[signals.trigger_peak(stream.header)][stream.first_rows]
+    peak = stream.columns["peak_b"][stream.first_rows]
     return _NAN if np.isnan(peak).all() else float(np.mean(peak <= signals.FLOOR_V))
 
 
 @_of_images
 def peak_y_slope(stream: Stream) -> float:
-    return signals.slope_over_y(stream.of_images(signals.trigger_peak(stream.header)), stream.y, stream.frame_px[1])
+    return signals.slope_over_y(stream.of_images("peak_b"), stream.y, stream.frame_px[1])
 
 
-# Run, environment, quality
-
-
-def run_time(stream: Stream) -> float:
-    return stream.run_s
-
-
-def run_time_ratio(stream: Stream) -> float:
-    return stream.run_s / run.expected_run_s(stream.header)
-
-
-def volume(stream: Stream) -> float:
-    return run.volume_ml(stream)
-
-
-def volume_ratio(stream: Stream) -> float:
-    return run.volume_ml(stream) / run.expected_volume_ml(stream.header)
-
-
-def inhibit_fraction(stream: Stream) -> float:
-    return stream.inhibit_s / stream.run_s if stream.run_s > 0 else _NAN
-
-
-def image_count_mismatch(stream: Stream) -> float:
-    counted = stream.header.get("roi_count", _NAN)
-    return (stream.n_images - counted) / max(counted, 1)
-
-
-@_of_triggers(1)
-def run_time_mismatch(stream: Stream) -> float:
-    stated = stream.header.get("run_time_s", _NAN)
-    return float(stream.columns["run_time_s"].max()) / stated - 1 if stated > 0 else _NAN
-
-
-def n_triggers(stream: Stream) -> float:
-    return float(stream.n_triggers)
-
-
-def temperature(stream: Stream) -> float:
-    return float(stream.header.get("temperature_c", _NAN))
-
-
-def humidity(stream: Stream) -> float:
-    return float(stream.header.get("humidity_pct", _NAN))
+# Quality
 
 
 @_of_images
@@ -340,11 +306,6 @@ def lattice(stream: Stream) -> float:
         return _NAN
     names = ("x_px", "y_px", "width_px", "height_px")
     return geometry.lattice_fraction(*(stream.of_images(name).astype(np.int64) for name in names))
-
-
-def bad_lines(stream: Stream) -> float:
-    lines = stream.n_rows + stream.bad_lines
-    return stream.bad_lines / lines if lines else _NAN
 
 
 @_of_triggers(2)
