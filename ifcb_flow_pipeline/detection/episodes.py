@@ -64,11 +64,11 @@ def find_episodes(
         }
     )
     bins = bins.filter(pc.field("instrument").is_valid() & pc.field("start_time").is_valid())
-    instrument = pc.dictionary_encode(bins["instrument"].combine_chunks()).indices.to_numpy()
+    instrument = bins["instrument"].combine_chunks().dictionary_encode().indices.to_numpy()
     time = bins["start_time"].combine_chunks().cast(pa.int64()).to_numpy()
     order = np.lexsort((time, instrument))
-    bad = pc.equal(bins["verdict"], "bad").to_numpy()[order]
-    unreadable = pc.equal(bins["verdict"], "unreadable").to_numpy()[order]
+    bad = _is(bins, "bad")[order]
+    unreadable = _is(bins, "unreadable")[order]
     return _episodes(bins, order, instrument[order], bad, ~bad & ~unreadable)
 
 
@@ -77,9 +77,14 @@ def episodes_of(scores: pa.Table) -> list[Episode]:
     return find_episodes(*(scores.column(name) for name in EPISODE_COLUMNS))
 
 
-def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
-    column = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
-    return column.cast(kind)
+def _column(values: Sequence[Any] | pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    return (values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)).cast(kind)
+
+
+def _is(bins: pa.Table, verdict: str) -> NDArray[np.bool_]:
+    of_verdict = bins["verdict"].combine_chunks().dictionary_encode()
+    which = of_verdict.dictionary.to_pylist()
+    return of_verdict.indices.to_numpy() == (which.index(verdict) if verdict in which else -1)
 
 
 def _episodes(
@@ -126,7 +131,7 @@ def _episodes(
 
 def _main_causes(causes: pa.ChunkedArray, number: NDArray[np.intp], severity: NDArray[np.float64]) -> list[str]:
     """The cause with the largest sum of severities in each episode; of equal ones the first in the alphabet."""
-    coded = pc.dictionary_encode(pc.fill_null(causes, "").combine_chunks())
+    coded = causes.fill_null("").combine_chunks().dictionary_encode()
     names = np.array(coded.dictionary.to_pylist(), dtype=object)
     rank = np.argsort(np.argsort(names.astype(str)))
     pairs, inverse = np.unique(number * len(names) + rank[coded.indices.to_numpy()], return_inverse=True)

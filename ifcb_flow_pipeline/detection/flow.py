@@ -337,7 +337,7 @@ def _no_columns() -> dict[str, list[Any]]:
 
 
 _ARRAYS: Mapping[type, Sequence[str]] = {
-    Baselines: ("key_instrument", "key_centre", "key_bins", "centre", "spread", "points",
+    Baselines: ("key_instrument", "key_start", "key_centre", "key_bins", "centre", "spread", "points",
                 "fleet_centre", "fleet_spread", "fleet_range", "sampling", "least"),
     TailDetector: ("power_", "width_", "offset_"),
     SurpriseScale: ("badness_", "surprise_", "slope_"),
