@@ -3,6 +3,7 @@
 A directory is looked at again and again, by whoever calls; nothing here waits.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -43,6 +44,15 @@ class LiveScore:
     ended: bool
     score: PrefixScore
     certain_after: int | None = None
+
+    def line(self) -> str:
+        """The bin in a line for people."""
+        score = self.score
+        severity = "  -" if math.isnan(score.severity) else f"{score.severity:3.0f}"
+        state = "ended" if self.ended else "running"
+        certain = f" (certain after {self.certain_after} triggers)" if self.certain_after else ""
+        head = f"{self.pid} {state:7} {score.n_triggers:6} triggers  severity {severity}  {score.verdict}{certain}"
+        return f"{head}  {score.reasons}".rstrip()
 
 
 @dataclass(slots=True)

@@ -38,6 +38,14 @@ class Episode:
     worst_pid: str
     ongoing: bool
 
+    def line(self) -> str:
+        """The episode in a line for people."""
+        state = "still going on" if self.ongoing else f"until {self.end:%Y-%m-%d %H:%M}"
+        return (
+            f"{self.instrument}: {self.cause or 'unknown'} since {self.start:%Y-%m-%d %H:%M}, {state}: "
+            f"{self.n_bad} of {self.n_bins} bins bad, worst {self.worst_pid} ({self.worst_severity:.0f})"
+        )
+
 
 def find_episodes(
     pids: Sequence[Any],
@@ -77,7 +85,7 @@ def episodes_of(scores: pa.Table) -> list[Episode]:
     return find_episodes(*(scores.column(name) for name in EPISODE_COLUMNS))
 
 
-def _column(values: Sequence[Any] | pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+def _column(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
     return (values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)).cast(kind)
 
 
