@@ -4,6 +4,7 @@
 beneath give whole tables, and the command line is built on them.
 """
 
+import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,17 @@ import pyarrow as pa
 from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
-from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row, inventory_row, library_versions, read_bin
+from ifcb_flow_pipeline.days import (
+    CLOUD_COLUMNS,
+    IDENTITY,
+    TrainingWindow,
+    feature_row,
+    inventory_row,
+    library_versions,
+    read_bin,
+    training_set,
+)
+from ifcb_flow_pipeline.detection.flow import Decision, TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.detection.model import (
     ForestSettings,
     Model,
@@ -25,6 +36,7 @@ from ifcb_flow_pipeline.detection.model import (
     parse_amount,
     train_model,
 )
+from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
 from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
@@ -38,6 +50,8 @@ _Stated = TypeVar("_Stated")
 
 DEFAULT_CHUNK_SIZE = 100
 DEFAULT_MODEL = "model.npz"
+
+_DECISIONS: Mapping[str, Decision] = {"good": "good", "bad": "bad", "unsure": "unsure"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,42 @@ def archive_features(
         tables.append(pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema))
         work.progress(len(rows))
     return pa.concat_tables(tables) if tables else BIN_FEATURES.schema.empty_table()
+
+
+def train_on(
+    features: pa.Table,
+    settings: FeatureSettings,
+    labels: Mapping[str, Decision] | None = None,
+    reference: tuple[tuple[str, ...], ForestSettings] | None = None,
+) -> AnyModel:
+    """Train a model on rows of ``bin_features`` made with these settings.
+
+    ``labels``: what people decided about bins, by pid. ``reference``: names of features and settings of the forest of
+    ifcb-flow-metric, where that is wanted. Raises ModelError, naming the remedy, where it cannot.
+    """
+    created, versions = datetime.now(tz=UTC), library_versions()
+    if reference is None:
+        return train_flow_model(features, TrainingSettings(settings), labels or {}, created, versions)
+    names, forest = reference
+    return train_model(training_set(features, TrainingWindow(), names, settings, labels), forest, created, versions)
+
+
+def read_decisions(path: Path) -> dict[str, Decision]:
+    """People's decisions in a CSV file with the columns ``pid`` and ``decision`` (good, bad or unsure); of several
+    about a bin the last counts. Raises ModelError, naming file and line, for what is none.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ModelError(f"{path} is no CSV file in UTF-8: {error}") from error
+    found: dict[str, Decision] = {}
+    for number, row in enumerate(rows, start=2):
+        decision = _DECISIONS.get((row.get("decision") or "").strip())
+        if not row.get("pid") or decision is None:
+            raise ModelError(f"{path}, line {number}: a pid and a decision (good, bad or unsure) are needed")
+        found[row["pid"].strip()] = decision
+    return found
 
 
 class FeatureExtractor:

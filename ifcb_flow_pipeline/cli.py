@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ifcb_flow_pipeline.api import Work
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.store.archive import Archive
+    from ifcb_flow_pipeline.store.models import ModelStore
 
 _IN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -91,21 +92,34 @@ _selection = _options(
     click.option("--config-file", type=_IN_FILE, help="The same, from a YAML file."),
 )
 _triggers = click.Choice(["images", "all"])
+_who = click.option("--who", help="Who wants it; kept in the history.  [default: the user's name]")
+_note = click.option("--note", default="", help="Why; kept in the history.")
+
+#: The columns of a score file that people look at first.
+_FIRST = ["pid", "anomaly_score", "severity", "verdict", "cause", "reasons"]
 
 
 @main.command()
 @_reading
+@click.option("--feature-set", type=click.Choice(["full", "reference"]), default="full",
+              help="full: all features, each instrument against its own history, with causes and reasons; "
+                   "reference: the features and the forest of ifcb-flow-metric.")  # fmt: skip
+@click.option("--labels", type=_IN_FILE, help="CSV file with the columns pid and decision (good, bad or unsure).")
 @_selection
 @click.option("--contamination", type=click.FloatRange(0, 0.5, min_open=True), default=0.02,
-              help="Share of the training bins that the threshold calls anomalies; moves no score.")  # fmt: skip
+              help="Reference only: share of the training bins that are called bad; moves no score.")  # fmt: skip
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
-@click.option(
-    "--max-samples", type=_Amount(), default="auto", help="Bins per tree: a count, a share such as 0.5, or auto."
-)
-@click.option("--max-features", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Features per tree.")
+@click.option("--max-samples", type=_Amount(), default="auto",
+              help="Reference only: bins per tree, a count, a share such as 0.5, or auto.")  # fmt: skip
+@click.option("--max-features", type=click.FloatRange(0, 1, min_open=True), default=1.0,
+              help="Reference only: share of the features per tree.")  # fmt: skip
 @click.option("--model", type=_OUT_FILE, default="model.npz", help="File to write the model to.")
+@click.pass_context
 def train(
+    ctx: click.Context,
+    feature_set: str,
+    labels: Path | None,
     config: str | None,
     config_file: Path | None,
     contamination: float,
@@ -117,10 +131,8 @@ def train(
     **reading: Any,
 ) -> None:
     """Train a model on the bins in DATA_DIR."""
-    from datetime import UTC, datetime
-
-    from ifcb_flow_pipeline.days import TrainingWindow, library_versions, training_set
-    from ifcb_flow_pipeline.detection.model import ForestSettings, train_model
+    from ifcb_flow_pipeline.api import read_decisions, train_on
+    from ifcb_flow_pipeline.detection.model import ForestSettings
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.features.selection import select_features
     from ifcb_flow_pipeline.store.models import write_model
@@ -128,13 +140,18 @@ def train(
     names = select_features(_selected(config, config_file))
     forest = ForestSettings(contamination, max_samples=max_samples, max_features=max_features)
     settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio)
+    decisions = {} if labels is None else read_decisions(labels)
+    if feature_set == "full":
+        _say_ignored(ctx, "config", "config_file", "contamination", "max_samples", "max_features")
     features = _extract(settings, **reading)
-    training = training_set(features, TrainingWindow(), names, settings)
-    trained = train_model(training, forest, datetime.now(tz=UTC), library_versions())
+    trained = train_on(features, settings, decisions, (names, forest) if feature_set == "reference" else None)
     with _writing(model):
         write_model(model, trained)
-    click.echo(f"{trained.card.model_id}: {trained.card.n_bins} bins, {len(names)} features, "
-               f"threshold {trained.card.threshold:.4f}, written to {model}")  # fmt: skip
+    card = trained.card
+    click.echo(f"{card.model_id}: {card.n_bins} bins, {len(card.feature_names)} features, "
+               f"threshold {card.threshold:.4f}, written to {model}")  # fmt: skip
+    if card.note:
+        click.echo(f"Warning: {card.note}", err=True)
 
 
 @main.command()
@@ -143,7 +160,7 @@ def train(
 @click.option("--aspect-ratio", type=_AspectRatio(), help="Must be the model's.  [default: the model's]")
 @click.option("--triggers", type=_triggers, help="Must be the model's.  [default: the model's]")
 @click.option("--model", type=_IN_FILE, default="model.npz", help="File of the model.")
-@click.option("--output", type=_OUT_FILE, default="scores.csv", help="CSV file to write, most anomalous bin first.")
+@click.option("--output", type=_OUT_FILE, default="scores.csv", help="CSV file to write, worst bin first.")
 def score(
     config: str | None,
     config_file: Path | None,
@@ -153,7 +170,9 @@ def score(
     output: Path,
     **reading: Any,
 ) -> None:
-    """Score the bins in DATA_DIR with a model."""
+    """Score the bins in DATA_DIR with a model: a verdict for each, with its reasons."""
+    from dataclasses import replace
+
     from ifcb_flow_pipeline.days import score_table
     from ifcb_flow_pipeline.detection.model import ModelError
     from ifcb_flow_pipeline.features.extract import FeatureSettings
@@ -163,17 +182,15 @@ def score(
     loaded = read_model(model)
     theirs = loaded.card.feature_settings
     asked = triggers if triggers == "all" or triggers == "images" else theirs.triggers
-    settings = FeatureSettings(asked, theirs.aspect_ratio if aspect_ratio is None else aspect_ratio)
+    settings = replace(theirs, triggers=asked, aspect_ratio=aspect_ratio or theirs.aspect_ratio)
     loaded.check_usable(settings)
     selection = _selected(config, config_file)
     if selection is not None and select_features(selection) != loaded.card.feature_names:
         raise ModelError(f"{model} was trained on other features than selected; leave the selection out to use its own")
     scores = score_table(_extract(settings, **reading), loaded)
-    first = ["pid", "anomaly_score"]
-    scores = scores.select(first + [name for name in scores.column_names if name not in first])
-    _write(scores, output)
-    anomalies = scores.column("verdict").to_pylist().count("bad")
-    click.echo(f"{scores.num_rows} bins, {anomalies} below the threshold {loaded.card.threshold:.4f}: {output}")
+    _write(scores.select(_FIRST + [name for name in scores.column_names if name not in _FIRST]), output)
+    _say_verdicts(scores)
+    click.echo(f"{scores.num_rows} bins: {output}")
 
 
 @main.command()
@@ -238,6 +255,80 @@ def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: f
 
 
 @main.command()
+@click.argument("data_dir", type=_DIRECTORY)
+@click.option("--model", type=_IN_FILE, default="model.npz", help="File of the model.")
+@click.option("--interval", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Seconds between looks.")
+@click.option("--once", is_flag=True, help="Look once, and end.")
+def watch(data_dir: Path, model: Path, interval: float, once: bool) -> None:
+    """Follow the bins that grow in DATA_DIR: a line for each look at one, until stopped with Ctrl-C."""
+    import time
+
+    from ifcb_flow_pipeline.live import Watch
+    from ifcb_flow_pipeline.store.archive import DEFAULT_SETTLE, Archive
+    from ifcb_flow_pipeline.store.models import read_model
+
+    watched = Watch(Archive(data_dir, settle=DEFAULT_SETTLE), read_model(model))
+    try:
+        while True:
+            for live in watched.look():
+                click.echo(live.line())
+            if once:
+                return
+            time.sleep(interval)
+    except KeyboardInterrupt:
+        # How people end it: nothing was left half done.
+        return
+
+
+@main.command()
+def models() -> None:
+    """List the kept models of the deployment, and which one is in use."""
+    store = _model_store()
+    current, previous = store.current_id(), store.previous_id()
+    for model_id in store.ids():
+        card = store.card(model_id)
+        use = {current: "in use", previous: "before"}.get(model_id, "")
+        click.echo(f"{model_id:34} {use:7} {card.feature_set:10} {card.n_bins:7} bins, "
+                   f"{card.first_day} to {card.last_day}")  # fmt: skip
+    for change in store.history():
+        click.echo(f"{change.at:%Y-%m-%d %H:%M} {change.action} {change.model_id} by {change.who}: {change.note}")
+
+
+@main.command()
+@click.argument("model_id")
+@_who
+@_note
+@click.option("--even-if-worse", is_flag=True, help="Take it even where it is worse than the model in use.")
+def promote(model_id: str, who: str | None, note: str, even_if_worse: bool) -> None:
+    """Put the kept model MODEL_ID to use, unless it is worse than the one in use."""
+    from ifcb_flow_pipeline import promotion
+    from ifcb_flow_pipeline.store.daily import DailyTables
+    from ifcb_flow_pipeline.store.labels import LabelStore
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    settings = Settings.from_environment(os.environ)
+    trial = promotion.promote(
+        _model_store(),
+        DailyTables(settings.home / "tables"),
+        LabelStore(settings.home / "labels.sqlite").decisions(),
+        settings.features,
+        model_id,
+        who=who or _user(),
+        note=note,
+        even_if_worse=even_if_worse,
+    )
+    click.echo(f"{model_id} is in use: {trial.text}")
+
+
+@main.command()
+@_who
+@_note
+def rollback(who: str | None, note: str) -> None:
+    """Return to the model that was in use before."""
+    click.echo(f"{_model_store().rollback(who or _user(), note)} is in use again")
+
+
+@main.command()
 @click.option("--serve/--no-serve", default=True, help="Start the Dagster UI and the review app at the end.")
 @click.option("--dagster-port", type=int, default=3000, help="Port of the Dagster UI; the next free one is taken.")
 @click.option("--app-port", type=int, default=8501, help="Port of the review app; the next free one is taken.")
@@ -265,6 +356,40 @@ def _serve(settings: Any, dagster_port: int, app_port: int) -> None:
     from ifcb_flow_pipeline.serving import serve_until_stopped
 
     serve_until_stopped(settings, dagster_port, app_port, click.echo)
+
+
+def _model_store() -> "ModelStore":
+    from ifcb_flow_pipeline.store.models import ModelStore
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    return ModelStore(Settings.from_environment(os.environ).home / "models")
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"user {os.getuid()}"
+
+
+def _say_ignored(ctx: click.Context, *names: str) -> None:
+    given = [name for name in names if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        click.echo(f"{options}: without effect but with --feature-set reference", err=True)
+
+
+def _say_verdicts(scores: "pa.Table") -> None:
+    from ifcb_flow_pipeline.days import status_counts
+    from ifcb_flow_pipeline.detection.episodes import episodes_of
+
+    counts = status_counts(scores.column("verdict").to_pylist())
+    click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no bins")
+    for episode in episodes_of(scores):
+        if episode.ongoing:
+            click.echo(episode.line())
 
 
 def _extract(

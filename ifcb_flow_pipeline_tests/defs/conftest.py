@@ -1,6 +1,7 @@
 """A small simulated archive of two instruments and three days, and the pipeline over it."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -96,18 +97,45 @@ def settle(path: Path) -> None:
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
     """The pipeline over an archive without bins."""
-    (tmp_path / "archive").mkdir()
-    monkeypatch.setenv("IFCB_DATA_DIR", str(tmp_path / "archive"))
-    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
-        yield Pipeline(Deployment(), instance)
+    yield from _pipeline_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def pipeline(empty: Pipeline) -> Pipeline:
     """The pipeline over three days of two instruments, 24 bins; nothing has been run."""
+    _add_bins(empty)
+    return empty
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a pipeline in which everything has been made once, to be copied."""
+    folder = tmp_path_factory.mktemp("everything")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for made in _pipeline_in(folder, monkeypatch):
+            _add_bins(made)
+            made.make_everything()
+    return folder
+
+
+@pytest.fixture
+def made(everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    """The pipeline over the bins of ``pipeline``, everything made; its runs are not among those of the instance."""
+    for name in ("archive", "home"):
+        shutil.copytree(everything / name, tmp_path / name)
+    yield from _pipeline_in(tmp_path, monkeypatch)
+
+
+def _pipeline_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    (folder / "archive").mkdir(exist_ok=True)
+    monkeypatch.setenv("IFCB_DATA_DIR", str(folder / "archive"))
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(folder / "home"))
+    with dg.DagsterInstance.ephemeral(tempdir=str(folder)) as instance:
+        yield Pipeline(Deployment(), instance)
+
+
+def _add_bins(pipeline: Pipeline) -> None:
     for day in DAYS:
         for hour in HOURS:
             for instrument in INSTRUMENTS:
-                empty.add_bin(day, hour, instrument)
-    return empty
+                pipeline.add_bin(day, hour, instrument)

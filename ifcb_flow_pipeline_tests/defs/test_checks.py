@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import dagster as dg
 import numpy as np
+import pytest
 
-from ifcb_flow_pipeline.detection.drift import score_drift
+from ifcb_flow_pipeline.detection.drift import severity_drift
 from ifcb_flow_pipeline.store.daily import Provenance
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle
@@ -18,14 +19,13 @@ def outcomes(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvalua
     return {check.check_name: check for check in result.get_asset_check_evaluations()}
 
 
-def test_all_checks_of_a_healthy_run_pass(pipeline: Pipeline) -> None:
-    pipeline.make_everything()
-    checks = outcomes(pipeline.run("daily_flow", DAYS[0], DAYS[-1]))
+def test_all_checks_of_a_healthy_run_pass(made: Pipeline) -> None:
+    checks = outcomes(made.run("daily_flow", DAYS[0], DAYS[-1]))
     assert set(checks) == {
         "bins_are_readable",
         "features_are_complete",
         "scores_are_complete",
-        "scores_have_not_drifted",
+        "severities_have_not_drifted",
         "model_is_recent",
     }
     assert all(check.passed for check in checks.values())
@@ -44,12 +44,11 @@ def test_many_unreadable_bins_are_a_warning_that_names_them(pipeline: Pipeline) 
     assert damaged in str(check.metadata["examples"].value)
 
 
-def test_features_that_miss_a_bin_stop_the_run_before_it_scores(pipeline: Pipeline, monkeypatch) -> None:
-    pipeline.make_everything()
-    tables = pipeline.deployment.tables
+def test_features_that_miss_a_bin_stop_the_run_before_it_scores(made: Pipeline, monkeypatch) -> None:
+    tables = made.deployment.tables
     before = tables.path(BIN_SCORES, DAYS[0]).read_bytes()
     _lose_a_bin(monkeypatch, BIN_FEATURES)
-    result = pipeline.run("daily_flow", DAYS[0], DAYS[0])
+    result = made.run("daily_flow", DAYS[0], DAYS[0])
     check = outcomes(result)["features_are_complete"]
     assert not result.success
     assert not check.passed
@@ -57,49 +56,47 @@ def test_features_that_miss_a_bin_stop_the_run_before_it_scores(pipeline: Pipeli
     assert tables.path(BIN_SCORES, DAYS[0]).read_bytes() == before
 
 
-def test_scores_that_miss_a_bin_are_an_error(pipeline: Pipeline, monkeypatch) -> None:
-    pipeline.make_everything()
+def test_scores_that_miss_a_bin_are_an_error(made: Pipeline, monkeypatch) -> None:
     _lose_a_bin(monkeypatch, BIN_SCORES)
-    check = outcomes(pipeline.run("daily_flow", DAYS[0], DAYS[0], "bin_scores"))["scores_are_complete"]
+    check = outcomes(made.run("daily_flow", DAYS[0], DAYS[0], "bin_scores"))["scores_are_complete"]
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.ERROR
 
 
-def test_scores_unlike_those_of_the_training_bins_are_a_warning(pipeline: Pipeline) -> None:
-    pipeline.make_everything()
+def test_severities_above_those_of_healthy_bins_are_a_warning(made: Pipeline) -> None:
     for i in range(5):
         for hour in range(0, 24, 3):
-            pipeline.add_bin(DAYS[-1] + timedelta(days=1 + i), hour, fault="air", severity=1.0)
+            made.add_bin(DAYS[-1] + timedelta(days=1 + i), hour, fault="air", severity=1.0)
     first, last = DAYS[-1] + timedelta(days=1), DAYS[-1] + timedelta(days=5)
-    check = outcomes(pipeline.run("daily_flow", first, last))["scores_have_not_drifted"]
+    check = outcomes(made.run("daily_flow", first, last))["severities_have_not_drifted"]
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     assert float(str(check.metadata["drift"].value)) > 0.3
 
 
-def test_a_few_bins_say_nothing_about_drift(pipeline: Pipeline) -> None:
-    pipeline.make_everything()
-    check = outcomes(pipeline.run("daily_flow", DAYS[0], DAYS[0], "bin_scores"))["scores_have_not_drifted"]
+def test_a_few_bins_say_nothing_about_drift(made: Pipeline) -> None:
+    check = outcomes(made.run("daily_flow", DAYS[0], DAYS[0], "bin_scores"))["severities_have_not_drifted"]
     assert check.passed
     assert "too few" in str(check.description)
 
 
-def test_an_old_model_is_a_warning(pipeline: Pipeline) -> None:
-    pipeline.make_everything()
-    models = pipeline.deployment.models
+def test_an_old_model_is_a_warning(made: Pipeline) -> None:
+    models = made.deployment.models
     card = models.root / str(models.current_id()) / "card.json"
     content = json.loads(card.read_text())
     card.write_text(json.dumps(content | {"created": "2020-01-01T00:00:00+00:00"}))
-    check = outcomes(pipeline.run("daily_flow", DAYS[0], DAYS[0], "bin_scores"))["model_is_recent"]
+    check = outcomes(made.run("daily_flow", DAYS[0], DAYS[0], "bin_scores"))["model_is_recent"]
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
 
 
-def test_drift_is_the_largest_distance_between_the_distributions() -> None:
-    assert score_drift(np.array([1.0, 2.0]), np.array([1.0, 2.0])) == 0.0
-    assert score_drift(np.array([1.0, 2.0]), np.array([3.0, 4.0])) == 1.0
-    # At 1, half of the first are that low and none of the second.
-    assert score_drift(np.array([1.0, 3.0]), np.array([2.0, 3.0])) == 0.5
+def test_drift_is_how_far_severities_lie_above_those_of_healthy_bins() -> None:
+    as_expected = -25.0 * np.log10(1.0 - (np.arange(1000) + 0.5) / 1000)
+    assert severity_drift(as_expected) < 0.002
+    assert severity_drift(np.zeros(100)) == 0.0
+    # Nine of ten healthy bins are below 25, none of these.
+    assert severity_drift(np.full(50, 25.0)) == pytest.approx(0.9)
+    assert severity_drift(np.concatenate((as_expected, np.full(1000, 75.0)))) == pytest.approx(0.5, abs=0.01)
 
 
 def _lose_a_bin(monkeypatch, table) -> None:

@@ -1,0 +1,175 @@
+"""Bins as they accumulate: what an instrument's running bin looks like so far, and when a fault was certain.
+
+A directory is looked at again and again, by whoever calls; nothing here waits.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ifcb_flow_pipeline.bins.adc import has_image
+from ifcb_flow_pipeline.bins.archive import Listing, RawBin
+from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row, inventory_row, read_bin
+from ifcb_flow_pipeline.detection.prefixes import (
+    PREFIX_SHARES,
+    PrefixScore,
+    certain_after,
+    first_triggers,
+    judge_running,
+    prefix_lengths,
+    trigger_numbers,
+)
+from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.store.archive import Archive, BinRead
+from ifcb_flow_pipeline.store.clouds import CloudEntry
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES
+
+#: So many ended bins of an instrument tell what is usual at the time.
+HISTORY_BINS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class LiveScore:
+    """What a bin looks like so far. ``certain_after``: of an ended bin that is bad, after how many triggers that was
+    certain; None otherwise.
+    """
+
+    pid: str
+    ended: bool
+    score: PrefixScore
+    certain_after: int | None = None
+
+    def line(self) -> str:
+        """The bin in a line for people."""
+        score = self.score
+        severity = "  -" if math.isnan(score.severity) else f"{score.severity:3.0f}"
+        state = "ended" if self.ended else "running"
+        certain = f" (certain after {self.certain_after} triggers)" if self.certain_after else ""
+        head = f"{self.pid} {state:7} {score.n_triggers:6} triggers  severity {severity}  {score.verdict}{certain}"
+        return f"{head}  {score.reasons}".rstrip()
+
+
+@dataclass(slots=True)
+class Watch:
+    """Follows the bins of a directory. A bin has ended when there is a later one of its instrument, or when its files
+    have been left alone for as long as ``archive.settle``.
+    """
+
+    archive: Archive
+    model: AnyModel
+    _since: date | None = None
+    _history: dict[str, list[pa.Table]] = field(default_factory=dict)
+    _told: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    _ended: set[str] | None = None
+
+    def look(self) -> list[LiveScore]:
+        """The bins that have grown, ended or appeared since the last look, in order of time; at the first look, the
+        latest of each instrument.
+        """
+        listing = self.archive.scan(self._since)
+        latest = {raw.bin_id.instrument: raw.bin_id.pid for raw in listing.bins}
+        if self._ended is None:
+            self._ended = set()
+            self._remember(listing, set(latest.values()))
+        now = self.archive.now()
+        found = []
+        for raw in listing.bins:
+            pid, size = raw.bin_id.pid, raw.size("adc")
+            if size is None or pid in self._ended:
+                continue
+            settled = raw.state(now, self.archive.settle).status != "unsettled"
+            ended = settled or latest[raw.bin_id.instrument] != pid
+            if self._told.get(pid) != (size, ended):
+                self._told[pid] = (size, ended)
+                found.append(self._judge(raw, ended))
+        self._since = max((raw.bin_id.day for raw in listing.bins), default=self._since)
+        return found
+
+    def _judge(self, raw: RawBin, ended: bool) -> LiveScore:
+        pid, instrument = raw.bin_id.pid, raw.bin_id.instrument
+        before = self._before(instrument)
+        found = prefix_scores(self.archive, raw, self.model, before, PREFIX_SHARES if ended else (1.0,))
+        if not ended:
+            return LiveScore(pid, False, found[-1])
+        whole = self._features(raw)
+        score = self.model.judge(whole, before).to_pylist()[0]
+        self._keep(instrument, whole)
+        (self._ended or set()).add(pid)
+        values = (score[name] for name in ("verdict", "severity", "anomaly_score", "cause", "reasons"))
+        n_triggers = found[-1].n_triggers if found else 0
+        certain = certain_after(found) if score["verdict"] == "bad" else None
+        return LiveScore(pid, True, PrefixScore(n_triggers, *values), certain)
+
+    def _features(self, raw: RawBin) -> pa.Table:
+        return whole_features(self.archive, raw, self.model.card.feature_settings)
+
+    def _remember(self, listing: Listing, latest: set[str]) -> None:
+        past: dict[str, list[RawBin]] = {}
+        for raw in listing.bins:
+            if raw.bin_id.pid not in latest:
+                past.setdefault(raw.bin_id.instrument, []).append(raw)
+        for instrument, bins in past.items():
+            self._ended = (self._ended or set()) | {raw.bin_id.pid for raw in bins}
+            for raw in bins[-HISTORY_BINS:]:
+                self._keep(instrument, self._features(raw))
+
+    def _keep(self, instrument: str, features: pa.Table) -> None:
+        kept = self._history.setdefault(instrument, [])
+        kept.append(features)
+        del kept[:-HISTORY_BINS]
+
+    def _before(self, instrument: str) -> pa.Table | None:
+        kept = self._history.get(instrument)
+        return pa.concat_tables(kept) if kept else None
+
+
+def prefix_scores(
+    archive: Archive,
+    raw: RawBin,
+    model: AnyModel,
+    history: pa.Table | None = None,
+    shares: Sequence[float] = PREFIX_SHARES,
+) -> list[PrefixScore]:
+    """The verdicts on the first parts of a bin, shortest first, as if it were still running.
+
+    ``history``: rows of ``bin_features`` of the bins before. A bin without triggers has one verdict: waiting.
+    """
+    read = _read(archive, raw)
+    columns = read.adc.columns if isinstance(read, BinRead) else {}
+    numbers = trigger_numbers(columns["trigger"]) if columns else np.zeros(0)
+    lengths = prefix_lengths(int(numbers[-1]) if len(numbers) else 0, shares)
+    if not lengths or read.status != "ok":
+        return [PrefixScore(0, "waiting", float("nan"), float("nan"), "", "")]
+    entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
+    rows = []
+    for length in lengths:
+        part = first_triggers(columns, length)
+        counts = {"n_rows": len(part["trigger"]), "n_images": int(has_image(part).sum())}
+        rows.append(_row(raw, replace(entry, **counts), part, model.card.feature_settings))
+    return judge_running(model, pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema), lengths, history)
+
+
+def whole_features(archive: Archive, raw: RawBin, settings: FeatureSettings) -> pa.Table:
+    """The row of ``bin_features`` of a bin as it lies there now."""
+    read = _read(archive, raw)
+    entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
+    columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
+    return pa.Table.from_pylist([_row(raw, entry, columns, settings)], schema=BIN_FEATURES.schema)
+
+
+def _read(archive: Archive, raw: RawBin) -> BinRead | CloudEntry:
+    at_once = replace(archive, settle=timedelta())
+    return read_bin(at_once, inventory_row(raw, at_once, archive.now()), CLOUD_COLUMNS)
+
+
+def _row(
+    raw: RawBin, entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings
+) -> dict[str, Any]:
+    identity = (raw.bin_id.pid, raw.bin_id.instrument, raw.bin_id.start_time)
+    return dict(zip(IDENTITY, identity, strict=True)) | feature_row(entry, columns, settings, raw.size("roi"))
