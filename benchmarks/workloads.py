@@ -140,7 +140,7 @@ def _train(archive: Path, home: Path) -> None:
     model = train_model(training, ForestSettings(), datetime.now(tz=UTC), library_versions())
     store = ModelStore(home / "models")
     store.save(model)
-    store.use(model.card.model_id)
+    store.promote(model.card.model_id, "benchmark")
 
 
 def _run(how: str, archive: Path, home: Path, n_days: int) -> dict[str, Any]:

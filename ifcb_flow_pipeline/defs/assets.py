@@ -173,7 +173,7 @@ def anomaly_model(
         model = days.train(deployment.tables, config.window(), names, settings, config.forest_settings(), created)
         deployment.models.save(model)
         if config.use:
-            deployment.models.use(model.card.model_id)
+            deployment.models.promote(model.card.model_id, f"run {context.run_id}")
         context.log.info(f"trained {model.card.model_id} on {model.card.n_bins} bins")
     return dg.MaterializeResult(metadata=_card_metadata(model.card, model.training_scores))
 

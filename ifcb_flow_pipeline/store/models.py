@@ -1,9 +1,12 @@
-"""The models on disk: each under its own id, with its card beside it, and which one is in use."""
+"""The models on disk: each under its own id, with its card beside it; which one is in use, and which were."""
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
 from ifcb_flow_pipeline.detection.model import Model, ModelCard, ModelError
 from ifcb_flow_pipeline.store.daily import replacing
@@ -13,8 +16,26 @@ CURRENT = "current"
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A change of the model in use.
+
+    ``action``: promote, or rollback to the model that was in use before. ``previous``: the id of the model that it
+    replaced; None for the first. ``who`` and ``note`` are for people.
+    """
+
+    at: datetime
+    action: Literal["promote", "rollback"]
+    model_id: str
+    previous: str | None
+    who: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStore:
-    """The models under ``root``: ``<model id>/model.npz`` and ``card.json``, and ``current.json``."""
+    """The models under ``root``: ``<model id>/model.npz`` and ``card.json``, ``current.json``, which names the model
+    in use, and ``history.jsonl``, a line for each change of it, which is only ever added to.
+    """
 
     root: Path
 
@@ -25,12 +46,24 @@ class ModelStore:
         with replacing(folder / "card.json") as temporary:
             temporary.write_text(model.card.to_json())
 
-    def use(self, model_id: str) -> None:
-        """Make a kept model the one in use. Raises ModelError where there is none of that id."""
+    def promote(self, model_id: str, who: str, note: str = "", at: datetime | None = None) -> None:
+        """Make a kept model the one in use (``at``: now). Raises ModelError where there is none of that id."""
         self.card(model_id)
         kept = self._existing(model_id, "card.json").parent.name  # never "current"
-        with replacing(self.root / "current.json") as temporary:
-            temporary.write_text(json.dumps({"model_id": kept}))
+        if kept != self._readable_current_id():
+            self._change("promote", kept, who, note, at)
+
+    def rollback(self, who: str, note: str = "", at: datetime | None = None) -> str:
+        """Make the model the one in use that was so before the present one (``at``: now); returns its id.
+
+        Raises ModelError where there is none, or where it is no longer kept.
+        """
+        previous = self.previous_id()
+        if previous is None:
+            raise ModelError("no model was in use before the present one: promote the one that is wanted")
+        self.card(previous)
+        self._change("rollback", previous, who, note, at)
+        return previous
 
     def current_id(self) -> str | None:
         """The id of the model in use; None where there is none yet. Raises ModelError where it cannot be read."""
@@ -40,7 +73,34 @@ class ModelStore:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:
-            raise ModelError(f"{path} cannot be read ({error!r}); take a model into use again") from error
+            raise ModelError(f"{path} cannot be read ({error!r}); promote a model again") from error
+
+    def previous_id(self) -> str | None:
+        """The id of the model to which a rollback returns; None where there is none.
+
+        A rollback takes back the latest promotion that has not been taken back, so that several in a row go further
+        and further back.
+        """
+        in_use: list[str] = []
+        for change in self.history():
+            if change.action == "rollback":
+                del in_use[-1:]
+            # The model before may have come into use without a line, by a version that wrote none.
+            for model_id in (change.previous, change.model_id) if change.action == "promote" else (change.model_id,):
+                if model_id and in_use[-1:] != [model_id]:
+                    in_use.append(model_id)
+        current = self.current_id()
+        while in_use and in_use[-1] == current:
+            in_use.pop()
+        return in_use[-1] if in_use else None
+
+    def history(self) -> list[Change]:
+        """All changes of the model in use, oldest first. A line that was cut off while it was written is left out."""
+        try:
+            lines = (self.root / "history.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+        return [change for line in lines if (change := _change_of(line)) is not None]
 
     def ids(self) -> list[str]:
         """The ids of all kept models, in alphabetical order."""
@@ -53,6 +113,29 @@ class ModelStore:
     def load(self, model_id: str = CURRENT) -> Model:
         """A kept model. Raises ModelError, naming the remedy, where there is none or it is damaged."""
         return read_model(self._existing(model_id, "model.npz"))
+
+    def _change(
+        self, action: Literal["promote", "rollback"], model_id: str, who: str, note: str, at: datetime | None
+    ) -> None:
+        at = at or datetime.now(tz=UTC)
+        change = Change(at, action, model_id, self._readable_current_id(), who, note)
+        with replacing(self.root / "current.json") as temporary:
+            temporary.write_text(json.dumps({"model_id": model_id}))
+        line = json.dumps(asdict(change) | {"at": at.isoformat(timespec="seconds")}, ensure_ascii=False)
+        with (self.root / "history.jsonl").open("a+b") as file:
+            # A line that a killed process left unfinished must not swallow this one.
+            if file.tell() and not _ends_a_line(file):
+                line = "\n" + line
+            file.write(f"{line}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _readable_current_id(self) -> str | None:
+        # A damaged note is mended by a promotion, so it must not stand in its way.
+        try:
+            return self.current_id()
+        except ModelError:
+            return None
 
     def _existing(self, model_id: str, name: str) -> Path:
         if model_id == CURRENT:
@@ -81,3 +164,16 @@ def write_model(path: Path, model: Model) -> None:
     """Write a model to a file, replacing what was there in one step."""
     with replacing(path) as temporary:
         temporary.write_bytes(model.to_bytes())
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _change_of(line: str) -> Change | None:
+    try:
+        values: Mapping[str, Any] = json.loads(line)
+        return Change(**{**values, "at": datetime.fromisoformat(values["at"])})
+    except (ValueError, TypeError, KeyError):
+        return None

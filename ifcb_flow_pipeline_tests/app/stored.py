@@ -130,7 +130,7 @@ def write_model(home: Path, model_id: str) -> None:
     folder = home / "models" / model_id
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "card.json").write_text(card.to_json())
-    ModelStore(home / "models").use(model_id)
+    ModelStore(home / "models").promote(model_id, "tests")
 
 
 def _by_day(bins: Iterable[StoredBin]) -> dict[date, list[StoredBin]]:

@@ -1,0 +1,127 @@
+"""What people have entered: SQLite files that several processes may read and add to at once.
+
+Unlike everything else under the data folder, such a file cannot be computed again. So it is never made anew over
+what is there, its rows are neither changed nor removed (the file itself refuses that), and every addition is on the
+disk, whole, before it is reported as done. The write-ahead log that makes this possible needs a local disk.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ifcb_flow_pipeline.errors import FlowError
+
+#: Seconds to wait for another process that is writing. Nobody writes for longer than a moment.
+_PATIENCE = 20.0
+
+_NEVER = """
+CREATE TRIGGER {table}_{event} BEFORE {event} ON {table} BEGIN SELECT RAISE(ABORT, 'rows are only added'); END
+"""
+
+
+class RecordError(FlowError):
+    """A file of records that cannot be used, or an entry that cannot be kept; the message says the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFile:
+    """A file of records at ``path``; nothing is written before the first entry.
+
+    ``mark``: number that tells this kind of file from other SQLite files. ``version``: rises when ``tables``, the
+    names and columns of the tables, change. ``what``: what the file holds, for messages.
+    """
+
+    path: Path
+    mark: int
+    version: int
+    tables: dict[str, str]
+    what: str
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """An open connection to read through, None where there is no file yet. Raises RecordError."""
+        if not self.path.exists():
+            yield None
+            return
+        with self._opened() as connection:
+            yield connection if self._is_ours(connection) else None
+
+    @contextmanager
+    def adding(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside a transaction that keeps all that the block adds, or nothing. Raises RecordError."""
+        with self._opened() as connection:
+            if not self._is_ours(connection):
+                # Kept in the file; other processes may be reading and writing from now on.
+                connection.execute("PRAGMA journal_mode = WAL")
+            # IMMEDIATE: what is read in here is not changed by others before it is written.
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if not self._is_ours(connection):
+                    self._make(connection)
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as connection:
+                connection.execute("PRAGMA foreign_keys = ON")
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
+
+    def _is_ours(self, connection: sqlite3.Connection) -> bool:
+        """Whether the tables are there; False for an empty file. Raises RecordError for any other file."""
+        mark, version, n_tables = _identity(connection)
+        if (mark, version) == (self.mark, self.version):
+            return True
+        if mark == self.mark:
+            raise RecordError(
+                f"{self.path} has version {version} of {self.what}, this program knows {self.version}: use the "
+                "program that wrote it, or a newer one"
+            )
+        if n_tables:
+            raise RecordError(f"{self.path} is a database of another program, not {self.what}: move it away")
+        return False
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        for name, columns in self.tables.items():
+            connection.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY AUTOINCREMENT, {columns})")
+            for event in ("UPDATE", "DELETE"):
+                connection.execute(_NEVER.format(table=name, event=event))
+        connection.execute(f"PRAGMA application_id = {self.mark}")
+        connection.execute(f"PRAGMA user_version = {self.version}")
+
+    def _unusable(self, error: Exception) -> RecordError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return RecordError(
+                f"{self.path} is damaged or no file of {self.what} ({error}): move it away together with its -wal and "
+                "-shm files and put a backup in its place; `sqlite3 FILE .recover` may save what is in it"
+            )
+        if code == sqlite3.SQLITE_BUSY:
+            return RecordError(f"{self.path} is kept busy by another program: close it, then try again")
+        return RecordError(
+            f"cannot use {self.path} ({error}): is the disk full or write-protected, or the folder not a local disk?"
+        )
+
+
+def _identity(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    # In one transaction: another process may be making the file right now.
+    inside = connection.in_transaction
+    if not inside:
+        connection.execute("BEGIN")
+    try:
+        (mark,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (n_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        if not inside:
+            connection.rollback()
+    return mark, version, n_tables
