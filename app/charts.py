@@ -1,6 +1,9 @@
-"""The charts. Colours hold in light and dark; whatever has a colour has a shape or a place of its own as well.
+"""The charts, as Vega-Lite specifications. Colours hold in light and dark; whatever has a colour has a shape or a
+place of its own as well.
 
 Belongs here: how prepared values are drawn. Does not belong here: which are drawn (``series``), reading (``data``).
+They are written as plain dictionaries: checking them with Altair takes half a second a chart, which a click would
+wait for.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -18,7 +20,10 @@ from app.theme import BLUE, GREEN, GREY, LOOKS, ORANGE, PURPLE, VERMILION, cause
 from ifcb_flow_pipeline.detection.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
 
-#: The selections of the lanes.
+#: A Vega-Lite specification, its tables among it.
+Spec = dict[str, Any]
+
+#: The selections of charts of bins over time.
 PICKED, BRUSHED = "picked", "brushed"
 
 #: Height of a lane on the value axis, in parts of the height that values take. The rest holds, from below, episodes,
@@ -33,7 +38,7 @@ _NARROWEST = 0.005
 
 _TIME = "%Y-%m-%d %H:%M"
 
-_DECISION_SHAPES: Mapping[str, tuple[str, str]] = {
+_DECISION_LOOKS: Mapping[str, tuple[str, str]] = {
     "good": ("circle", GREEN),
     "bad": ("cross", VERMILION),
     "unsure": ("triangle-up", PURPLE),
@@ -42,7 +47,7 @@ _DECISION_SHAPES: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What the lanes show: its name with unit, the range of values drawn, and how numbers are written."""
+    """What is drawn over time: its name with unit, the range of values drawn, and how numbers are written."""
 
     title: str
     low: float
@@ -51,7 +56,7 @@ class Measure:
     ticks: tuple[float, ...] = ()
 
     @classmethod
-    def fitted(cls, title: str, values: np.ndarray, number: str = ".3~g") -> "Measure":
+    def fitted(cls, title: str, values: NDArray[np.floating], number: str = ".3~g") -> "Measure":
         """A measure whose range holds all finite values."""
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -61,7 +66,7 @@ class Measure:
     @property
     def marked(self) -> tuple[float, ...]:
         """The values that the axis names."""
-        return self.ticks or tuple(np.linspace(self.low, self.high, 3))
+        return self.ticks or tuple(np.linspace(self.low, self.high, 3).tolist())
 
 
 SEVERITY = Measure("severity", 0.0, 100.0, ticks=(0.0, 50.0, 100.0))
@@ -69,7 +74,11 @@ SEVERITY = Measure("severity", 0.0, 100.0, ticks=(0.0, 50.0, 100.0))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Marks:
-    """What the lanes show besides bins. ``thresholds``: instrument, first, last, value. ``models``: start, model_id."""
+    """What is drawn over time besides bins.
+
+    ``thresholds``: ``instrument``, ``first``, ``last``, ``value``. ``models``: ``start``, ``model_id``. ``decided``:
+    instrument, start and decision of bins.
+    """
 
     episodes: Sequence[Episode] = ()
     thresholds: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -77,7 +86,7 @@ class Marks:
     decided: Sequence[tuple[str, datetime, Label]] = ()
 
 
-def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[str], marks: Marks) -> alt.LayerChart:
+def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[str], marks: Marks) -> Spec:
     """A lane per instrument over the window: envelope or all bins, thresholds, episodes, model changes, decisions.
 
     Each bin that is a mark has its verdict's colour and shape; a click on one and a brush over time are the
@@ -86,15 +95,15 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
     draw = _Lanes(measure, window, tuple(instruments))
     layers = [
         draw.names(),
-        *([] if track.envelope is None else draw.envelope(track.envelope)),
-        *draw.models(marks.models),
-        *draw.thresholds(marks.thresholds),
-        *draw.episodes(marks.episodes),
-        *draw.decided(marks.decided),
+        *draw.envelope(track.envelope),
+        draw.models(marks.models),
+        draw.thresholds(marks.thresholds),
+        draw.episodes(marks.episodes),
+        draw.decided(marks.decided),
         draw.bins(track.points),
     ]
     height = _ONE_LANE_PX if len(instruments) == 1 else _LANE_PX * max(1, len(instruments))
-    return alt.LayerChart(layer=layers).properties(height=height, width="container")
+    return _layered(layers) | {"height": height}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,47 +114,52 @@ class _Lanes:
     window: Window
     instruments: tuple[str, ...]
 
-    def names(self) -> alt.Chart:
-        frame = pd.DataFrame({
+    def names(self) -> Spec:
+        rows = pd.DataFrame({
             "start": [self.window.first] * len(self.instruments),
             "at": [self._lane(name) + _NAME for name in self.instruments],
             "instrument": list(self.instruments),
         })  # fmt: skip
-        words = alt.Chart(frame).mark_text(align="left", baseline="middle", dx=4, fontWeight="bold", color=GREY)
-        return words.encode(x=self._x(), y=self._y(), text="instrument:N")
+        mark = {"type": "text", "align": "left", "baseline": "middle", "dx": 4, "fontWeight": "bold", "color": GREY}
+        return _layer(rows, mark, x=self._x(), y=self._y(), text={"field": "instrument"})
 
-    def envelope(self, frame: pd.DataFrame) -> list[alt.Chart]:
-        moved = {name: self._of(frame["instrument"], frame[name]) for name in ("low", "q05", "median", "q95", "high")}
-        frame = pd.DataFrame({"start": frame["start"], "segment": frame["segment"]} | moved)
-        base = alt.Chart(frame).encode(x=self._x(), detail="segment:N")
-        y = self._y("low")
+    def envelope(self, rows: pd.DataFrame | None) -> list[Spec]:
+        if rows is None:
+            return []
+        names = ("low", "q05", "median", "q95", "high")
+        moved = {name: self._of(rows["instrument"], rows[name]) for name in names}
+        rows = pd.DataFrame({"start": rows["start"], "segment": rows["segment"]} | moved)
+        x, detail, step = self._x(), {"field": "segment"}, {"interpolate": "step-after", "color": BLUE}
         return [
-            base.mark_area(interpolate="step-after", color=BLUE, opacity=0.18).encode(y=y, y2="high:Q"),
-            base.mark_area(interpolate="step-after", color=BLUE, opacity=0.35).encode(y=self._y("q05"), y2="q95:Q"),
-            base.mark_line(interpolate="step-after", color=BLUE, strokeWidth=1.5).encode(y=self._y("median")),
-        ]
+            _layer(
+                rows,
+                {"type": "area", "opacity": opacity, **step},
+                x=x,
+                y=self._y(low),
+                y2={"field": high},
+                detail=detail,
+            )
+            for low, high, opacity in (("low", "high", 0.18), ("q05", "q95", 0.35))
+        ] + [_layer(rows, {"type": "line", "strokeWidth": 1.5, **step}, x=x, y=self._y("median"), detail=detail)]
 
-    def models(self, frame: pd.DataFrame) -> list[alt.Chart]:
-        if frame.empty:
-            return []
-        frame = frame.assign(when=_written(frame["start"]))
-        rule = alt.Chart(frame).mark_rule(color=GREY, strokeDash=[2, 3], strokeWidth=1.5)
-        return [rule.encode(x=self._x(), tooltip=[alt.Tooltip("model_id:N", title="new model"),
-                                                  alt.Tooltip("when:N", title="from (UTC)")])]  # fmt: skip
+    def models(self, rows: pd.DataFrame) -> Spec | None:
+        if rows.empty:
+            return None
+        rows = rows.assign(when=_written(rows["start"]))
+        return _layer(rows, _rule([2, 3]), x=self._x(), tooltip=_tips({"model_id": "new model", "when": "from (UTC)"}))
 
-    def thresholds(self, frame: pd.DataFrame) -> list[alt.Chart]:
-        if frame.empty:
-            return []
-        frame = frame.assign(at=self._of(frame["instrument"], frame["value"]), start=frame["first"])
-        rule = alt.Chart(frame).mark_rule(strokeDash=[5, 4], color=GREY, strokeWidth=1.5)
-        return [rule.encode(x=self._x(), x2="last:T", y=self._y(),
-                            tooltip=[alt.Tooltip("value:Q", title="threshold", format=".0f")])]  # fmt: skip
+    def thresholds(self, rows: pd.DataFrame) -> Spec | None:
+        if rows.empty:
+            return None
+        rows = rows.assign(at=self._of(rows["instrument"], rows["value"]), start=rows["first"])
+        tip = [{"field": "value", "type": "quantitative", "title": "threshold", "format": ".0f"}]
+        return _layer(rows, _rule([5, 4]), x=self._x(), x2={"field": "last"}, y=self._y(), tooltip=tip)
 
-    def episodes(self, episodes: Sequence[Episode]) -> list[alt.Chart]:
+    def episodes(self, episodes: Sequence[Episode]) -> Spec | None:
         shown = [episode for episode in episodes if episode.instrument in self.instruments]
         if not shown:
-            return []
-        frame = pd.DataFrame({
+            return None
+        rows = pd.DataFrame({
             "start": [max(episode.start, self.window.first) for episode in shown],
             "end": [min(episode.end, self.window.last) for episode in shown],
             "at": [self._lane(episode.instrument) + _EPISODES for episode in shown],
@@ -155,105 +169,103 @@ class _Lanes:
             "until": ["still running" if episode.ongoing else f"{episode.end:{_TIME}}" for episode in shown],
             "n_bad": [episode.n_bad for episode in shown],
         })  # fmt: skip
-        bar = alt.Chart(frame).mark_rule(color=VERMILION, strokeWidth=5, strokeCap="square", opacity=0.75)
-        names = {"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"}
-        tooltip = [alt.Tooltip(name, title=title) for name, title in names.items()]
-        return [bar.encode(x=self._x(), x2="end:T", y=self._y(), tooltip=tooltip)]
+        mark = {"type": "rule", "color": VERMILION, "strokeWidth": 6, "strokeCap": "square", "opacity": 0.75}
+        tips = _tips({"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"})
+        return _layer(rows, mark, x=self._x(), x2={"field": "end"}, y=self._y(), tooltip=tips)
 
-    def decided(self, decided: Sequence[tuple[str, datetime, Label]]) -> list[alt.Chart]:
+    def decided(self, decided: Sequence[tuple[str, datetime, Label]]) -> Spec | None:
         shown = [found for found in decided if found[0] in self.instruments]
         if not shown:
-            return []
-        frame = pd.DataFrame({
+            return None
+        rows = pd.DataFrame({
             "start": [start for _, start, _ in shown],
             "at": [self._lane(instrument) + _DECIDED for instrument, _, _ in shown],
             "decision": [label.decision for _, _, label in shown],
             "pid": [label.pid for _, _, label in shown],
             "reviewer": [label.reviewer for _, _, label in shown],
         })  # fmt: skip
-        names = list(_DECISION_SHAPES)
-        shapes, colours = zip(*_DECISION_SHAPES.values(), strict=True)
-        return [
-            alt.Chart(frame)
-            .mark_point(filled=False, size=40, strokeWidth=2)
-            .encode(
-                x=self._x(),
-                y=self._y(),
-                shape=alt.Shape("decision:N", scale=alt.Scale(domain=names, range=list(shapes)), legend=None),
-                color=alt.Color("decision:N", scale=alt.Scale(domain=names, range=list(colours)), legend=None),
-                tooltip=["pid:N", "decision:N", "reviewer:N"],
-            )
-        ]
+        return _layer(
+            rows,
+            {"type": "point", "size": 40, "strokeWidth": 2},
+            x=self._x(),
+            y=self._y(),
+            **_looks("decision", _DECISION_LOOKS, legend=None),
+            tooltip=_tips({"pid": "bin", "decision": "decided", "reviewer": "by"}),
+        )
 
-    def bins(self, points: pd.DataFrame) -> alt.Chart:
-        frame = pd.DataFrame({
-            "pid": points["pid"].astype(str),
+    def bins(self, points: pd.DataFrame) -> Spec:
+        rows = pd.DataFrame({
+            "pid": points["pid"].to_numpy(dtype=object),
             "start": points["start_time"],
             "when": _written(points["start_time"]),
             "at": self._of(points["instrument"], points["value"]),
             "value": points["value"],
             "severity": points["severity"],
-            "verdict": points["verdict"].astype(str),
-            "suspected": points["cause"].astype(str).map(cause_name),
+            "verdict": points["verdict"].astype(object),
+            "suspected": [cause_name(cause) for cause in points["cause"]],
         })  # fmt: skip
-        return (
-            alt.Chart(frame)
-            .mark_point(filled=True, size=30, opacity=0.8)
-            .encode(
-                x=self._x(),
-                y=self._y(),
-                **verdict_marks(),
-                order=alt.Order("severity:Q"),
-                tooltip=[
-                    alt.Tooltip("pid:N", title="bin"),
-                    alt.Tooltip("when:N", title="start (UTC)"),
-                    alt.Tooltip("verdict:N"),
-                    alt.Tooltip("suspected:N", title="suspected cause"),
-                    alt.Tooltip("value:Q", title=self.measure.title, format=self.measure.number),
-                ],
-            )
-            .add_params(
-                alt.selection_point(name=PICKED, fields=["pid"], on="click"),
-                alt.selection_interval(name=BRUSHED, encodings=["x"]),
-            )
+        value = {"field": "value", "type": "quantitative", "title": self.measure.title, "format": self.measure.number}
+        layer = _layer(
+            rows.sort_values("severity"),
+            {"type": "point", "filled": True, "size": 30, "opacity": 0.85},
+            x=self._x(),
+            y=self._y(),
+            **verdict_marks(),
+            tooltip=[
+                *_tips({"pid": "bin", "when": "start (UTC)", "verdict": "verdict", "suspected": "suspected cause"}),
+                value,
+            ],
         )
+        picked = {"name": PICKED, "select": {"type": "point", "fields": ["pid"], "on": "click"}}
+        brushed = {"name": BRUSHED, "select": {"type": "interval", "encodings": ["x"]}}
+        return layer | {"params": [picked, brushed]}
 
     def _lane(self, instrument: str) -> float:
         return _LANE * (len(self.instruments) - 1 - self.instruments.index(instrument))
 
-    def _at(self, values: Iterable[float], lane: NDArray[np.floating]) -> NDArray[np.floating]:
-        share = (np.asarray(values, dtype=float) - self.measure.low) / (self.measure.high - self.measure.low)
-        return lane + np.clip(share, 0.0, 1.0)
-
     def _of(self, instruments: Iterable[str], values: Iterable[float]) -> NDArray[np.floating]:
-        return self._at(values, np.array([self._lane(name) for name in instruments], dtype=float))
+        share = (np.asarray(values, dtype=float) - self.measure.low) / (self.measure.high - self.measure.low)
+        return np.array([self._lane(name) for name in instruments], dtype=float) + np.clip(share, 0.0, 1.0)
 
-    def _x(self) -> alt.X:
-        domain = [self.window.first.isoformat(), self.window.last.isoformat()]
-        scale = alt.Scale(type="utc", domain=domain, nice=False, clamp=True)
-        return alt.X("start:T", title="start of the run (UTC)", scale=scale, axis=alt.Axis(tickCount=8, grid=False))
+    def _x(self) -> Spec:
+        domain = [round(moment.timestamp() * 1000) for moment in (self.window.first, self.window.last)]
+        scale = {"type": "utc", "domain": domain, "nice": False, "clamp": True}
+        return _on("start", "start of the run (UTC)", "temporal", scale=scale, axis={"tickCount": 8, "grid": False})
 
-    def _y(self, name: str = "at") -> alt.Y:
+    def _y(self, name: str = "at") -> Spec:
         low, high = self.measure.low, self.measure.high
         shares = [(value - low) / (high - low) for value in self.measure.marked]
         values = [lane * _LANE + share for lane in range(len(self.instruments)) for share in shares]
         label = f"format({low} + (datum.value % {_LANE}) * {high - low}, '{self.measure.number}')"
-        axis = alt.Axis(values=values, labelExpr=label, grid=True, gridOpacity=0.4)
-        top = max(1, len(self.instruments)) * _LANE
-        return alt.Y(f"{name}:Q", title=self.measure.title, axis=axis,
-                     scale=alt.Scale(domain=[-0.2, top - 0.1], nice=False, zero=False))  # fmt: skip
+        scale = {"domain": [-0.2, max(1, len(self.instruments)) * _LANE - 0.1], "nice": False, "zero": False}
+        return _on(
+            name, self.measure.title, scale=scale, axis={"values": values, "labelExpr": label, "gridOpacity": 0.4}
+        )
 
 
-def verdict_marks() -> dict[str, Any]:
+def distributions(groups: Mapping[str, NDArray[np.floating]], title: str) -> Spec:
+    """The distributions of named groups of values as curves that rise from 0 to 1, and the median of each."""
+    curves = pd.concat([quantile_curve(values).assign(group=name) for name, values in groups.items()])
+    middles = pd.DataFrame({"group": list(groups), "value": [np.nanmedian(values) for values in groups.values()]})
+    names = list(groups)
+    group = {
+        "color": _on(
+            "group", None, "nominal", scale={"domain": names, "range": [BLUE, ORANGE]}, legend={"orient": "top"}
+        ),
+        "strokeDash": _on("group", None, "nominal", scale={"domain": names, "range": [[1, 0], [6, 3]]}),
+    }
+    x, share = _on("value", title), _on("share", "share of the bins at or below", axis={"format": "%"})
+    tips = [*_tips({"group": "of"}), {"field": "value", "type": "quantitative", "title": "median", "format": ".1f"}]
+    return _layered([
+        _layer(curves, {"type": "line", "interpolate": "step-after"}, x=x, y=share, **group),
+        _layer(middles, {"type": "rule", "opacity": 0.7}, x=x, tooltip=tips, **group),
+    ]) | {"height": 240}  # fmt: skip
+
+
+def verdict_marks(legend: Spec | None = None) -> Spec:
     """Colour and shape of marks by their field ``verdict``, with one legend for both."""
-    names = list(LOOKS)
-    legend = alt.Legend(orient="top", title=None, symbolOpacity=1)
-    return {
-        "color": alt.Color("verdict:N", legend=legend, title=None,
-                           scale=alt.Scale(domain=names, range=[look.colour for look in LOOKS.values()])),
-        "shape": alt.Shape("verdict:N", legend=legend, title=None,
-                           scale=alt.Scale(domain=names, range=[look.shape for look in LOOKS.values()])),
-    }  # fmt: skip
+    looks = {name: (look.shape, look.colour) for name, look in LOOKS.items()}
+    return _looks("verdict", looks, legend=legend or {"orient": "top", "title": None, "symbolOpacity": 1})
 
 
 def picked_pid(event: Mapping[str, Any]) -> str | None:
@@ -272,37 +284,41 @@ def brushed_window(event: Mapping[str, Any], window: Window) -> Window | None:
     return Window(first, last) if last - first >= window.span * _NARROWEST else None
 
 
-def distributions(groups: Mapping[str, NDArray[np.floating]], title: str) -> alt.LayerChart:
-    """The distributions of named groups of values as curves that rise from 0 to 1, and the median of each."""
-    curves = pd.concat([quantile_curve(values).assign(group=name) for name, values in groups.items()])
-    middles = pd.DataFrame({"group": list(groups), "value": [np.nanmedian(values) for values in groups.values()]})
-    names = list(groups)
-    colour = alt.Color(
-        "group:N", scale=alt.Scale(domain=names, range=[BLUE, ORANGE]), legend=alt.Legend(orient="top", title=None)
-    )
-    dash = alt.StrokeDash("group:N", scale=alt.Scale(domain=names, range=[[1, 0], [6, 3]]), legend=None)
-    x = alt.X("value:Q", title=title)
-    curve = (
-        alt.Chart(curves)
-        .mark_line(interpolate="step-after")
-        .encode(
-            x=x,
-            y=alt.Y("share:Q", title="share of the bins at or below", axis=alt.Axis(format="%")),
-            color=colour,
-            strokeDash=dash,
-        )
-    )
-    middle = (
-        alt.Chart(middles)
-        .mark_rule(opacity=0.7)
-        .encode(
-            x=x,
-            color=colour,
-            strokeDash=dash,
-            tooltip=[alt.Tooltip("group:N"), alt.Tooltip("value:Q", title="median", format=".1f")],
-        )
-    )
-    return alt.LayerChart(layer=[curve, middle]).properties(height=240)
+def _layered(layers: Iterable[Spec | None]) -> Spec:
+    """The layers that there are, in one view; the tables that they name become those of the chart."""
+    tables: dict[str, pd.DataFrame] = {}
+    drawn = []
+    for layer in layers:
+        if layer is not None:
+            name = f"table{len(tables)}"
+            tables[name] = layer["data"]
+            drawn.append(layer | {"data": {"name": name}})
+    return {"layer": drawn, "datasets": tables}
+
+
+def _layer(rows: pd.DataFrame, mark: Spec, **encoding: Any) -> Spec:
+    return {"data": rows, "mark": mark, "encoding": encoding}
+
+
+def _on(field_name: str, title: str | None, kind: str = "quantitative", **options: Any) -> Spec:
+    return {"field": field_name, "type": kind, "title": title, **options}
+
+
+def _tips(titles: Mapping[str, str]) -> list[Spec]:
+    return [{"field": name, "type": "nominal", "title": title} for name, title in titles.items()]
+
+
+def _rule(dash: list[int]) -> Spec:
+    return {"type": "rule", "strokeDash": dash, "color": GREY, "strokeWidth": 1.5}
+
+
+def _looks(name: str, looks: Mapping[str, tuple[str, str]], legend: Spec | None) -> Spec:
+    """Shape and colour of marks by the field ``name``; ``looks``: both of each of its values."""
+    shapes, colours = zip(*looks.values(), strict=True)
+    return {
+        channel: _on(name, None, "nominal", scale={"domain": list(looks), "range": list(values)}, legend=legend)
+        for channel, values in (("shape", shapes), ("color", colours))
+    }
 
 
 def _written(times: Iterable[Any]) -> list[str]:

@@ -241,7 +241,10 @@ def _envelope(
     instrument: NDArray[np.integer], cell: NDArray[np.int64], values: NDArray[np.floating], window: Window
 ) -> pd.DataFrame:
     place = instrument.astype(np.int64) * N_CELLS + cell
-    order = np.lexsort((values, place))
+    # By value, then by place: sixteen bits are sorted in a tenth of the time of sixty-four.
+    order = np.argsort(values)
+    small = np.uint16 if place.max() < 2**16 else np.int64
+    order = order[np.argsort(place[order].astype(small), kind="stable")]
     place, values = place[order], values[order]
     starts = np.flatnonzero(np.diff(place, prepend=-1))
     counts = np.diff(np.append(starts, len(place)))

@@ -176,7 +176,7 @@ def _draw(track: Track, measure: charts.Measure, window: Window, marks: charts.M
         if brushed := charts.brushed_window(event, window):
             _zoom(brushed)
 
-    st.altair_chart(
+    st.vega_lite_chart(
         charts.lanes(track, measure, window, instruments, marks),
         key=key,
         on_select=react,
@@ -231,7 +231,8 @@ def _feature_title(name: str) -> str:
 
 def _worst_bins(scored: Scored, rows: NDArray[np.intp]) -> None:
     severity = scored.rows["severity"].to_numpy()[rows]
-    worst = scored.rows.iloc[rows[np.argsort(-severity, kind="stable")[:_MAX_LISTED]]]
+    n = min(_MAX_LISTED, len(rows))
+    worst = scored.rows.iloc[rows[np.argpartition(-severity, n - 1)[:n]]].sort_values("severity", ascending=False)
     with st.expander(f"The {len(worst):,} worst bins of this period"):
         table = worst[["pid", "instrument", "start_time", "severity", "verdict", "cause", "status"]]
         table = table.assign(cause=table["cause"].astype(str).map(cause_name))
@@ -272,7 +273,7 @@ def _distributions(
         return
     left, right = st.columns([3, 2])
     with left:
-        st.altair_chart(charts.distributions({name: severity[of] for name, of in groups.items()}, "severity"),
+        st.vega_lite_chart(charts.distributions({name: severity[of] for name, of in groups.items()}, "severity"),
                         alt="Distributions of severity of two selections")  # fmt: skip
     with right:
         st.table(pd.DataFrame({name: _summary(severity[of], verdict[of]) for name, of in groups.items()}))
