@@ -36,6 +36,9 @@ _LANE_PX, _ONE_LANE_PX = 125, 250
 #: A brush over less than this share of a window is taken for a click.
 _NARROWEST = 0.005
 
+#: The other end of a mark in time. Without its type, Vega-Lite takes the domain of its scale for plain numbers.
+_END: Spec = {"type": "temporal"}
+
 _TIME = "%Y-%m-%d %H:%M"
 
 _DECISION_LOOKS: Mapping[str, tuple[str, str]] = {
@@ -153,15 +156,15 @@ class _Lanes:
             return None
         rows = rows.assign(at=self._of(rows["instrument"], rows["value"]), start=rows["first"])
         tip = [{"field": "value", "type": "quantitative", "title": "threshold", "format": ".0f"}]
-        return _layer(rows, _rule([5, 4]), x=self._x(), x2={"field": "last"}, y=self._y(), tooltip=tip)
+        return _layer(rows, _rule([5, 4]), x=self._x(), x2=_END | {"field": "last"}, y=self._y(), tooltip=tip)
 
     def episodes(self, episodes: Sequence[Episode]) -> Spec | None:
         shown = [episode for episode in episodes if episode.instrument in self.instruments]
         if not shown:
             return None
         rows = pd.DataFrame({
-            "start": [max(episode.start, self.window.first) for episode in shown],
-            "end": [min(episode.end, self.window.last) for episode in shown],
+            "start": _times(max(episode.start, self.window.first) for episode in shown),
+            "end": _times(min(episode.end, self.window.last) for episode in shown),
             "at": [self._lane(episode.instrument) + _EPISODES for episode in shown],
             "pid": [episode.worst_pid for episode in shown],
             "cause": [cause_name(episode.cause) for episode in shown],
@@ -171,14 +174,14 @@ class _Lanes:
         })  # fmt: skip
         mark = {"type": "rule", "color": VERMILION, "strokeWidth": 6, "strokeCap": "square", "opacity": 0.75}
         tips = _tips({"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"})
-        return _layer(rows, mark, x=self._x(), x2={"field": "end"}, y=self._y(), tooltip=tips)
+        return _layer(rows, mark, x=self._x(), x2=_END | {"field": "end"}, y=self._y(), tooltip=tips)
 
     def decided(self, decided: Sequence[tuple[str, datetime, Label]]) -> Spec | None:
         shown = [found for found in decided if found[0] in self.instruments]
         if not shown:
             return None
         rows = pd.DataFrame({
-            "start": [start for _, start, _ in shown],
+            "start": _times(start for _, start, _ in shown),
             "at": [self._lane(instrument) + _DECIDED for instrument, _, _ in shown],
             "decision": [label.decision for _, _, label in shown],
             "pid": [label.pid for _, _, label in shown],
@@ -228,7 +231,7 @@ class _Lanes:
         return np.array([self._lane(name) for name in instruments], dtype=float) + np.clip(share, 0.0, 1.0)
 
     def _x(self) -> Spec:
-        domain = [round(moment.timestamp() * 1000) for moment in (self.window.first, self.window.last)]
+        domain = [_moment(self.window.first), _moment(self.window.last)]
         scale = {"type": "utc", "domain": domain, "nice": False, "clamp": True}
         return _on("start", "start of the run (UTC)", "temporal", scale=scale, axis={"tickCount": 8, "grid": False})
 
@@ -319,6 +322,17 @@ def _looks(name: str, looks: Mapping[str, tuple[str, str]], legend: Spec | None)
         channel: _on(name, None, "nominal", scale={"domain": list(looks), "range": list(values)}, legend=legend)
         for channel, values in (("shape", shapes), ("color", colours))
     }
+
+
+def _moment(moment: datetime) -> Spec:
+    """An end of a scale of time. As a number it would be lost: the browser's interpreter of Vega cannot read it."""
+    return {"utc": True, "year": moment.year, "month": moment.month, "date": moment.day, "hours": moment.hour,
+            "minutes": moment.minute, "seconds": moment.second}  # fmt: skip
+
+
+def _times(moments: Iterable[datetime]) -> pd.DatetimeIndex:
+    # Several libraries' UTC in one column would make it one of texts.
+    return pd.DatetimeIndex([moment.astimezone(UTC) for moment in moments])
 
 
 def _written(times: Iterable[Any]) -> list[str]:

@@ -191,10 +191,9 @@ def thresholds(scored: Scored, rows: NDArray[np.intp]) -> pd.DataFrame:
         own = rows[codes == code]
         for first, last in _runs(values[own]):
             found.append((instruments.categories[code], own[first], own[last], float(values[own[first]])))
+    starts = scored.rows["start_time"]
     frame = pd.DataFrame(found, columns=["instrument", "first", "last", "value"])
-    for name in ("first", "last"):
-        frame[name] = scored.rows["start_time"].iloc[frame[name]].to_numpy() if found else []
-    return frame
+    return frame.assign(**{name: starts.iloc[frame[name].astype(int)].array for name in ("first", "last")})
 
 
 def model_changes(scored: Scored, rows: NDArray[np.intp]) -> pd.DataFrame:

@@ -54,22 +54,26 @@ def _page() -> None:
     scored = data.read_scored(stores)
     decisions = _decisions(stores)
     everything = series.whole(scored)
-    wanted = _filters(scored)
-    window = _window(everything)
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        window = _window(everything)
+        name = st.segmented_control("Show", ["severity", "anomaly score"], key="show", default="severity",
+                                    required=True, bind="query-params", width="content")  # fmt: skip
+        wanted = _filters(scored)
     rows = series.select(scored, window, wanted, decisions)
     for problem in scored.problems[:3]:
         st.error(plain(problem))
     if not len(rows):
         st.info("No bin is left by this filter. Widen the period, or take some of the filter's choices away.")
         return
-    _lanes(stores, scored, rows, window, decisions)
+    _lanes(stores, scored, rows, window, decisions, name)
     _second_track(stores, scored, rows, window)
     _worst_bins(scored, rows)
     _distributions(scored, rows, window, wanted, decisions)
 
 
 def _filters(scored: Scored) -> Filter:
-    with st.container(horizontal=True, gap="small"):
+    chosen = sum(bool(st.session_state.get(key)) for key in ("instrument", "verdict", "cause", "status", "decision"))
+    with st.popover(f"Filter ({chosen})" if chosen else "Filter", icon=":material/filter_alt:", width="content"):
         return Filter(
             instruments=_choice("instrument", "Instruments", scored.instruments),
             verdicts=_choice("verdict", "Verdicts", list(LOOKS)),
@@ -80,27 +84,24 @@ def _filters(scored: Scored) -> Filter:
 
 
 def _choice(key: str, label: str, options: Sequence[str], format_func: Any = str) -> tuple[str, ...]:
-    return tuple(
-        st.multiselect(
-            label, options, key=key, format_func=format_func, placeholder="all", width=190, bind="query-params"
-        )
-    )
+    chosen = st.multiselect(label, options, key=key, format_func=format_func, placeholder="all", width=280,
+                            bind="query-params")  # fmt: skip
+    return tuple(chosen)
 
 
 def _window(everything: Window) -> Window:
     """The window of the address; the widgets that set it are drawn and show it."""
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        span = st.segmented_control("Period up to the last bin", list(SPANS), key="span", default=_DEFAULT_SPAN,
-                                    on_change=_forget_zoom, bind="query-params")  # fmt: skip
-        window = _zoomed() or _latest(everything, SPANS[span or _DEFAULT_SPAN])
-        window = window.within(everything)
-        for label, icon, other in (
-            ("earlier", ":material/chevron_left:", window.moved(-0.5)),
-            ("later", ":material/chevron_right:", window.moved(0.5)),
-            ("zoom out", ":material/zoom_out:", window.widened(3)),
-        ):
-            st.button(label, icon=icon, on_click=_zoom, args=(other.within(everything),))
-        _days(window, everything)
+    span = st.segmented_control("Period up to the last bin", list(SPANS), key="span", default=_DEFAULT_SPAN,
+                                on_change=_forget_zoom, bind="query-params", width="content")  # fmt: skip
+    window = _zoomed() or _latest(everything, SPANS[span or _DEFAULT_SPAN])
+    window = window.within(everything)
+    for label, icon, other in (
+        ("earlier", ":material/chevron_left:", window.moved(-0.5)),
+        ("later", ":material/chevron_right:", window.moved(0.5)),
+        ("zoom out", ":material/zoom_out:", window.widened(3)),
+    ):
+        st.button(label, icon=icon, on_click=_zoom, args=(other.within(everything),))
+    _days(window, everything)
     return window
 
 
@@ -146,10 +147,8 @@ def _latest(everything: Window, span: timedelta | None) -> Window:
 
 
 def _lanes(
-    stores: Stores, scored: Scored, rows: NDArray[np.intp], window: Window, decisions: Mapping[str, Label]
+    stores: Stores, scored: Scored, rows: NDArray[np.intp], window: Window, decisions: Mapping[str, Label], name: str
 ) -> None:
-    name = st.segmented_control("Show", ["severity", "anomaly score"], key="show", default="severity",
-                                required=True, bind="query-params", label_visibility="collapsed")  # fmt: skip
     values = scored.rows["anomaly_score" if name == "anomaly score" else "severity"].to_numpy()[rows]
     measure = charts.SEVERITY if name == "severity" else charts.Measure.fitted("anomaly score", values, ".2f")
     track = series.track(scored, rows, values, window)
