@@ -39,6 +39,25 @@ _NARROWEST = 0.005
 #: The other end of a mark in time. Without its type, Vega-Lite takes the domain of its scale for plain numbers.
 _END: Spec = {"type": "temporal"}
 
+#: How times are written on axes, by what they are the beginning of.
+_TIMES: Spec = {"year": "%Y", "quarter": "%b %Y", "month": "%b %Y", "week": "%d %b", "date": "%d %b", "day": "%d %b",
+                "hours": "%H:%M", "minutes": "%H:%M", "seconds": "%H:%M:%S", "milliseconds": "%H:%M:%S"}  # fmt: skip
+
+#: Width of a cloud, height of the distribution above it, and the room around the frame.
+_CLOUD_PX, _MARGIN_PX, _ROOM_PX = 440, 44, 20
+
+#: From first to last, from small to large: each is seen on white and on black.
+_WARMING = [BLUE, "#7A6FB0", PURPLE, ORANGE]
+
+#: Thousands of marks as pixels: as elements of the page each would cost ten times as long.
+_ON_CANVAS: Spec = {"usermeta": {"embedOptions": {"renderer": "canvas"}}}
+
+_BINS: Spec = {"maxbins": 60}
+_COUNT: Spec = {"aggregate": "count", "type": "quantitative", "axis": None}
+
+#: How many widths of its normal range a value is drawn outside of it.
+_FAR = 3.0
+
 _TIME = "%Y-%m-%d %H:%M"
 
 _DECISION_LOOKS: Mapping[str, tuple[str, str]] = {
@@ -80,13 +99,14 @@ class Marks:
     """What is drawn over time besides bins.
 
     ``thresholds``: ``instrument``, ``first``, ``last``, ``value``. ``models``: ``start``, ``model_id``. ``decided``:
-    instrument, start and decision of bins.
+    instrument, start and decision of bins. ``chosen``: the bin that is ringed, if it is among the points.
     """
 
     episodes: Sequence[Episode] = ()
     thresholds: pd.DataFrame = field(default_factory=pd.DataFrame)
     models: pd.DataFrame = field(default_factory=pd.DataFrame)
     decided: Sequence[tuple[str, datetime, Label]] = ()
+    chosen: str | None = None
 
 
 def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[str], marks: Marks) -> Spec:
@@ -103,6 +123,7 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
         draw.thresholds(marks.thresholds),
         draw.episodes(marks.episodes),
         draw.decided(marks.decided),
+        draw.ring(track.points.loc[track.points["pid"].eq(marks.chosen or "")]),
         draw.bins(track.points),
     ]
     height = _ONE_LANE_PX if len(instruments) == 1 else _LANE_PX * max(1, len(instruments))
@@ -196,6 +217,13 @@ class _Lanes:
             tooltip=_tips({"pid": "bin", "decision": "decided", "reviewer": "by"}),
         )
 
+    def ring(self, points: pd.DataFrame) -> Spec | None:
+        if points.empty:
+            return None
+        rows = pd.DataFrame({"start": points["start_time"], "at": self._of(points["instrument"], points["value"])})
+        mark = {"type": "point", "size": 220, "strokeWidth": 2.5, "color": GREY, "opacity": 1}
+        return _layer(rows, mark, x=self._x(), y=self._y())
+
     def bins(self, points: pd.DataFrame) -> Spec:
         rows = pd.DataFrame({
             "pid": points["pid"].to_numpy(dtype=object),
@@ -233,7 +261,13 @@ class _Lanes:
     def _x(self) -> Spec:
         domain = [_moment(self.window.first), _moment(self.window.last)]
         scale = {"type": "utc", "domain": domain, "nice": False, "clamp": True}
-        return _on("start", "start of the run (UTC)", "temporal", scale=scale, axis={"tickCount": 8, "grid": False})
+        return _on(
+            "start",
+            "start of the run (UTC)",
+            "temporal",
+            scale=scale,
+            axis={"tickCount": 8, "grid": False, "format": _TIMES},
+        )
 
     def _y(self, name: str = "at") -> Spec:
         low, high = self.measure.low, self.measure.high
@@ -265,6 +299,103 @@ def distributions(groups: Mapping[str, NDArray[np.floating]], title: str) -> Spe
     ]) | {"height": 240}  # fmt: skip
 
 
+#: By what the images of a cloud can be coloured: the column, the words of the legend, and the kind of its scale.
+COLOURINGS: Mapping[str, tuple[str, str, str]] = {
+    "time": ("minute", "minute of the run", "linear"),
+    "size": ("area_px2", "area (px²)", "log"),
+    "fluorescence": ("fluorescence_v", "chlorophyll fluorescence (V)", "symlog"),
+}
+
+
+def cloud(images: pd.DataFrame, typical: str | None, frame_px: tuple[int, int], colouring: str) -> Spec:
+    """Where in the camera frame a bin's images lie, y downwards, one px as wide as high, over the typical cloud.
+
+    ``images``: see ``clouds.points``. ``typical``: address of a picture of the whole frame. How x and y are
+    distributed stands above and beside.
+    """
+    x, y = (_axis(images, name, size) for name, size in zip(("x", "y"), frame_px, strict=True))
+    x |= {"title": "x (px), along the flow"}
+    y |= {"title": "y (px), across the flow", "scale": {**y["scale"], "reverse": True}}
+    across, down = (axis["scale"]["domain"][1] - axis["scale"]["domain"][0] for axis in (x, y))
+    height = round(_CLOUD_PX * down / across)
+    frame = pd.DataFrame({"x": [0], "y": [0], "x2": [frame_px[0]], "y2": [frame_px[1]], "typical": [typical or ""]})
+    corners = {"x": x, "y": y, "x2": {"field": "x2"}, "y2": {"field": "y2"}}
+    column, title, kind = COLOURINGS[colouring]
+    colour = _on(
+        column, title, scale={"type": kind, "range": _WARMING}, legend={"orient": "top", "gradientLength": 220}
+    )
+    layers = [
+        _layer(frame, {"type": "image", "aspect": False}, **corners, url={"field": "typical"}) if typical else None,
+        _layer(frame, {"type": "rect", "fillOpacity": 0, "stroke": GREY, "strokeWidth": 1.5}, **corners),
+        _layer(images, {"type": "point", "filled": True, "size": 9, "opacity": 0.8}, x=x, y=y, color=colour),
+    ]
+    plot = _layered(layers)
+    tables = plot.pop("datasets")
+    rows = {"name": f"table{len(tables) - 1}"}
+    bars = {"type": "bar", "color": GREY, "binSpacing": 0}
+    above = {"data": rows, "mark": bars, "width": _CLOUD_PX, "height": _MARGIN_PX, "encoding": {
+        "x": {**x, "bin": _BINS, "axis": None}, "y": _COUNT}}  # fmt: skip
+    beside = {"data": rows, "mark": bars, "width": _MARGIN_PX, "height": height, "encoding": {
+        "y": {**y, "bin": _BINS, "axis": None}, "x": _COUNT}}  # fmt: skip
+    middle = {"hconcat": [plot | {"width": _CLOUD_PX, "height": height}, beside], "spacing": 4}
+    return {"vconcat": [above, middle], "spacing": 4, "datasets": tables, **_ON_CANVAS}
+
+
+def course(rows: pd.DataFrame) -> Spec:
+    """How a run went (see ``clouds.course``): images and triggers without image per second, and x of the images."""
+    minute = _on("minute", "minute of the run")
+    rates = rows.melt("minute", ["images", "without_image"], "what", "rate").replace({"without_image": "without image"})
+    looks = {"images": BLUE, "without image": VERMILION}
+    colour = _on(
+        "what", None, "nominal", scale={"domain": list(looks), "range": list(looks.values())}, legend={"orient": "top"}
+    )
+    dash = _on("what", None, "nominal", scale={"domain": list(looks), "range": [[1, 0], [5, 3]]})
+    rate = _layer(rates, {"type": "line", "interpolate": "step"}, x={**minute, "axis": None},
+                  y=_on("rate", "per second"), color=colour, strokeDash=dash)  # fmt: skip
+    x_scale = {"zero": False}
+    band = _layer(rows, {"type": "area", "interpolate": "step", "color": BLUE, "opacity": 0.3}, x=minute,
+                  y=_on("x_low", "x (px)", scale=x_scale), y2={"field": "x_high"})  # fmt: skip
+    middle = _layer(
+        rows,
+        {"type": "line", "interpolate": "step", "color": BLUE},
+        x=minute,
+        y=_on("x_median", "x (px)", scale=x_scale),
+    )
+    upper, lower = _layered([rate]), _layered([band, middle])
+    tables = {f"rate {name}": table for name, table in upper.pop("datasets").items()} | lower.pop("datasets")
+    upper["layer"][0]["data"] = {"name": next(iter(tables))}
+    return {"vconcat": [upper | {"height": 110}, lower | {"height": 110}],
+            "datasets": tables, "resolve": {"scale": {"x": "shared"}}}  # fmt: skip
+
+
+def ranges(rows: pd.DataFrame) -> Spec:
+    """How far values are out of their normal ranges: ``name``, ``value``, ``low``, ``high`` and ``written`` of each,
+    worst first. All ranges are drawn as equally wide; values far off stand at the edge.
+    """
+    width = (rows["high"] - rows["low"]).where(lambda width: width > 0, 1.0)
+    place = ((rows["value"] - rows["low"]) / width).clip(-_FAR, 1 + _FAR)
+    drawn = pd.DataFrame({"name": rows["name"], "place": place, "low": 0.0, "high": 1.0, "written": rows["written"]})
+    y = _on("name", None, "nominal", sort=None, axis={"labelLimit": 190})
+    scale = {"domain": [-_FAR - 0.1, 1 + _FAR + 0.1], "nice": False}
+    axis = {"values": [0.5], "labelExpr": "'normal'", "grid": False, "ticks": False}
+    bar = _layer(
+        drawn,
+        {"type": "bar", "color": BLUE, "opacity": 0.3, "height": 12},
+        y=y,
+        x=_on("low", None, scale=scale, axis=axis),
+        x2={"field": "high"},
+    )
+    mark = {"type": "point", "shape": "diamond", "filled": True, "size": 110, "color": VERMILION, "opacity": 1}
+    value = _layer(
+        drawn,
+        mark,
+        y=y,
+        x=_on("place", None, scale=scale, axis=axis),
+        tooltip=_tips({"name": "feature", "written": "value"}),
+    )
+    return _layered([bar, value]) | {"height": 26 * max(2, len(rows))}
+
+
 def verdict_marks(legend: Spec | None = None) -> Spec:
     """Colour and shape of marks by their field ``verdict``, with one legend for both."""
     looks = {name: (look.shape, look.colour) for name, look in LOOKS.items()}
@@ -285,6 +416,14 @@ def brushed_window(event: Mapping[str, Any], window: Window) -> Window | None:
         return None
     first, last = (datetime.fromtimestamp(milliseconds / 1000, UTC) for milliseconds in sorted(span))
     return Window(first, last) if last - first >= window.span * _NARROWEST else None
+
+
+def _axis(images: pd.DataFrame, name: str, size: int) -> Spec:
+    # Some builds write positions outside the frame; they are shown where they are.
+    values = images[name].to_numpy()
+    low, high = min(0.0, float(values.min())), max(float(size), float(values.max()))
+    domain = [low - _ROOM_PX, high + _ROOM_PX]
+    return {"field": name, "type": "quantitative", "scale": {"domain": domain, "nice": False}, "axis": {"tickCount": 6}}
 
 
 def _layered(layers: Iterable[Spec | None]) -> Spec:

@@ -4,10 +4,11 @@ Belongs here: reading, choosing and ordering rows. Does not belong here: anythin
 """
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +19,14 @@ import pyarrow.compute as pc
 import streamlit as st
 from numpy.typing import NDArray
 
+from app import clouds
+from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
+from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiTable
 from ifcb_flow_pipeline.detection.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.detection.model import ModelCard
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
@@ -31,20 +37,19 @@ from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What is read of a point cloud to draw it.
-CLOUD_COLUMNS = (
-    "trigger",
-    "t_s",
-    "x_px",
-    "y_px",
-    "width_px",
-    "height_px",
-    "start_byte",
-    "pmt_b",
-    "has_image",
-)
+CLOUD_COLUMNS = (*STREAM_COLUMNS, "start_byte", "pmt_b")
+
+#: Bins whose clouds together are the typical one of an instrument, and of how many of its last healthy ones they are.
+TYPICAL_BINS, TYPICAL_OF = 12, 48
+
+#: Days before and after a bin, and latest episodes of its instrument, among whose bins similar ones are sought.
+SIMILAR_DAYS, SIMILAR_EPISODES = 7, 30
 
 #: Days of which a feature is read for a look at years: four hundred files take half a second.
 MAX_FEATURE_DAYS = 400
+
+#: Days that are looked at for bins without score.
+LATEST_DAYS = 7
 
 _THREADS = 4
 
@@ -55,14 +60,22 @@ Stage = Literal["no tables", "no features", "no model", "no scores", "scores"]
 class Stores:
     """Where the archive, the tables and the models of a deployment are."""
 
-    home: Path
-    archive: Archive
+    settings: Settings
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Stores":
         """The stores that the IFCB_* variables name. Raises SettingsError for one without meaning."""
-        settings = Settings.from_environment(environment)
-        return cls(settings.home, settings.archive)
+        return cls(Settings.from_environment(environment))
+
+    @property
+    def home(self) -> Path:
+        """The folder of all of them but the archive."""
+        return self.settings.home
+
+    @property
+    def archive(self) -> Archive:
+        """The raw bins."""
+        return self.settings.archive
 
     @property
     def tables(self) -> DailyTables:
@@ -107,6 +120,10 @@ class Scored:
         """The row numbers of bins, -1 for those without score."""
         return self.by_pid.get_indexer(pd.Index(pids, dtype=self.by_pid.dtype))
 
+    def of_instrument(self, name: str) -> NDArray[np.intp]:
+        """The row numbers of an instrument's bins, in order of time."""
+        return np.flatnonzero(self.rows["instrument"].eq(name).to_numpy())
+
     @property
     def instruments(self) -> list[str]:
         """The instruments that have scored bins, in alphabetical order."""
@@ -134,6 +151,11 @@ class BinRecord:
     def known(self) -> bool:
         """Whether any table has the bin."""
         return any(found is not None for found in (self.inventory, self.features, self.score, self.entry))
+
+    @property
+    def instrument(self) -> str:
+        """The instrument, from the identifier."""
+        return parse_pid(self.pid).instrument
 
     @property
     def outcome(self) -> tuple[str, str]:
@@ -209,6 +231,95 @@ def read_cloud(stores: Stores, pid: str) -> tuple[CloudEntry | None, Mapping[str
         return None, None
 
 
+def stream_of(stores: Stores, pid: str, entry: CloudEntry, cloud: Mapping[str, NDArray]) -> Stream:
+    """A bin's cloud as the features see it: in the frame of its instrument, with its header."""
+    bin_id = parse_pid(pid)
+    frame_px = stores.settings.features.frame_px(bin_id.instrument, bin_id.schema)
+    return Stream(cloud, bin_id.schema, entry.header, frame_px, entry.bad_lines)
+
+
+def neighbours(scored: Scored, pid: str) -> tuple[str | None, str | None]:
+    """The bins of the same instrument before and after a bin, by time; the bin itself need not be scored."""
+    own = scored.of_instrument(parse_pid(pid).instrument)
+    start = int(parse_pid(pid).start_time.timestamp() * 1_000_000)
+    before, after = own[scored.micros[own] < start], own[scored.micros[own] > start]
+    pids = scored.rows["pid"]
+    return (str(pids.iloc[before[-1]]) if len(before) else None, str(pids.iloc[after[0]]) if len(after) else None)
+
+
+def read_typical(stores: Stores, scored: Scored, pid: str) -> NDArray[np.float64]:
+    """The density of the clouds of healthy bins of the instrument before the day of a bin: shares of the frame's cells
+    (see ``clouds.density``), zero throughout where there are none. Raises as ``read_bin``.
+    """
+    bin_id = parse_pid(pid)
+    own = scored.of_instrument(bin_id.instrument)
+    healthy = own[scored.rows["verdict"].iloc[own].eq("ok").to_numpy()]
+    midnight = int(datetime.combine(bin_id.day, time(), UTC).timestamp() * 1_000_000)
+    before = healthy[scored.micros[healthy] < midnight][-TYPICAL_OF:]
+    chosen = before if len(before) else healthy[:TYPICAL_OF]
+    chosen = chosen[:: max(1, len(chosen) // TYPICAL_BINS)][-TYPICAL_BINS:]
+    return _typical(stores.home, tuple(scored.rows["pid"].iloc[chosen]), stores)
+
+
+def read_similar(stores: Stores, scored: Scored, record: BinRecord, n_wanted: int) -> pd.DataFrame:
+    """The bins of the same instrument whose features are nearest to those of a bin: ``row`` in ``Scored.rows`` and
+    ``distance``, in robust standard deviations of the bins that were compared. Empty where the bin has no features.
+    """
+    parts = [rows_of_day(stores, BIN_FEATURES, day) for day in _days_to_compare(stores, record)]
+    found = [part.filter(pc.field("instrument") == record.instrument) for part in parts if part is not None]
+    names = [feature.name for feature in CATALOGUE]
+    if record.features is None or not found:
+        return pd.DataFrame({"row": [], "distance": []})
+    table = pa.concat_tables(found).to_pandas()
+    own = np.array([record.features[name] for name in names], dtype=float)
+    distance = distances(table[names].to_numpy(dtype=float), own)
+    rows = scored.find(table["pid"].tolist())
+    keep = np.flatnonzero((rows >= 0) & np.isfinite(distance) & (table["pid"] != record.pid).to_numpy())
+    nearest = keep[np.argsort(distance[keep], kind="stable")[:n_wanted]]
+    return pd.DataFrame({"row": rows[nearest], "distance": distance[nearest]})
+
+
+def distances(features: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far rows of features, shape (n, k), are from one row, shape (k,): the root mean square over the features that
+    both have, each divided by its robust standard deviation and counted as at most ten of these. NaN without any.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # features that no bin has
+        middle = np.nanmedian(features, axis=0)
+        spread = 1.4826 * np.nanmedian(np.abs(features - middle), axis=0)
+        # A feature that hardly ever moves would outweigh all others.
+        spread = np.where(spread > 0, spread, np.nan)
+        return np.sqrt(np.nanmean(np.clip((features - own) / spread, -10, 10) ** 2, axis=1))
+
+
+def read_images(stores: Stores, record: BinRecord, rows: Sequence[int]) -> Images | str:
+    """The images of some rows of a bin's .adc from its .roi file, or why there are none."""
+    path = record.inventory["roi_path"] if record.inventory is not None else None
+    if record.cloud is None or not path:
+        return "The archive has no .roi file of this bin."
+    table = RoiTable(record.cloud["start_byte"], record.cloud["width_px"], record.cloud["height_px"],
+                     FIRST_BYTE[parse_pid(record.pid).schema])  # fmt: skip
+    try:
+        return stores.archive.read_images(path, table, rows)
+    except OSError as error:
+        return f"The images cannot be read: {path}: {error.strerror or error}. Is IFCB_DATA_DIR set for the review app?"
+
+
+def unscored(stores: Stores, last: date) -> dict[str, int]:
+    """How many bins of the inventory have no row of scores, by day, of the LATEST_DAYS up to ``last`` and the day after;
+    days with none left out. Raises StoreError for a file that cannot be used.
+    """
+    missing = {}
+    for day in (last + timedelta(days=number) for number in range(1 - LATEST_DAYS, 2)):
+        listed = rows_of_day(stores, RAW_BINS, day)
+        scores = rows_of_day(stores, BIN_SCORES, day)
+        pids = set() if listed is None else set(listed["pid"].to_pylist())
+        n_missing = len(pids - (set() if scores is None else set(scores["pid"].to_pylist())))
+        if n_missing:
+            missing[day.isoformat()] = n_missing
+    return missing
+
+
 def model_in_use(stores: Stores) -> ModelCard | None:
     """The card of the model in use, None where there is none. Raises ModelError where its card is missing."""
     return stores.models.card() if stores.models.current_id() else None
@@ -219,12 +330,25 @@ def created(card: ModelCard) -> datetime:
     return datetime.fromisoformat(card.created)
 
 
+def start_of(pid: str) -> datetime:
+    """When a bin's run started. Raises InvalidPidError."""
+    return parse_pid(pid).start_time
+
+
 def day_of(pid: str | None) -> date | None:
     """The day of a bin; None where the text, of an address perhaps, names no bin."""
     try:
         return parse_pid(pid or "").day
     except InvalidPidError:
         return None
+
+
+def _days_to_compare(stores: Stores, record: BinRecord) -> list[date]:
+    near = {record.day + timedelta(days=days) for days in range(-SIMILAR_DAYS, SIMILAR_DAYS + 1)}
+    worst = [
+        parse_pid(episode.worst_pid).day for episode in read_episodes(stores) if episode.instrument == record.instrument
+    ]
+    return sorted(near | set(worst[-SIMILAR_EPISODES:]))
 
 
 def _changed(stores: Stores, table: Table, day: date) -> int | None:
@@ -260,6 +384,15 @@ def _all_years(home: Path, years: tuple[tuple[int, int], ...]) -> Scored:
 def _all_episodes(home: Path, years: tuple[tuple[int, int], ...]) -> list[Episode]:
     parts = [_year(home, year, changed_ns)[0] for year, changed_ns in years]
     return episodes_of(pa.concat_tables(parts).unify_dictionaries())
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _typical(home: Path, pids: tuple[str, ...], _stores: Stores) -> NDArray[np.float64]:  # noqa: ARG001 - part of the key
+    reads = [(pid, *read_cloud(_stores, pid)) for pid in pids]
+    streams = [
+        stream_of(_stores, pid, entry, cloud) for pid, entry, cloud in reads if entry is not None and cloud is not None
+    ]
+    return clouds.density(streams, streams[0].frame_px if streams else FRAME_PX["v2"])
 
 
 @st.cache_data(max_entries=12, show_spinner="Reading a feature ...")
