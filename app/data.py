@@ -306,8 +306,8 @@ def read_images(stores: Stores, record: BinRecord, rows: Sequence[int]) -> Image
 
 
 def unscored(stores: Stores, last: date) -> dict[str, int]:
-    """How many bins of the inventory have no row of scores, by day, of the LATEST_DAYS up to ``last`` and the day after;
-    days with none left out. Raises StoreError for a file that cannot be used.
+    """How many bins of the inventory have no row of scores: of the LATEST_DAYS up to ``last`` and the day after, those
+    days that have such bins. Raises StoreError for a file that cannot be used.
     """
     missing = {}
     for day in (last + timedelta(days=number) for number in range(1 - LATEST_DAYS, 2)):

@@ -46,7 +46,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentStatus:
-    """How an instrument is doing. ``day`` and ``week`` end with its last bin; ``running``: episodes that have not ended."""
+    """How an instrument is doing.
+
+    ``day`` and ``week`` end with its last bin. ``running``: its episodes that have not ended.
+    """
 
     instrument: str
     state: State
@@ -109,7 +112,7 @@ def readability(statuses: Sequence[InstrumentStatus]) -> Check:
 
 
 def completeness(missing: Mapping[str, int]) -> Check:
-    """Whether the bins of the latest days are scored. ``missing``: how many are not, by day, days without any left out."""
+    """Whether the bins of the latest days are scored. ``missing``: how many are not, by day."""
     n_missing = sum(missing.values())
     found = f"{count(n_missing, 'bin')} of {', '.join(missing)}" if missing else "all bins of the latest days have"
     return Check("Every bin has a score", not missing, found + (" have none" if missing else " one"),

@@ -117,10 +117,9 @@ def _episodes(rng: np.random.Generator, n: int, n_days: int) -> np.ndarray:
     cause = np.full(n, -1)
     k = len(INSTRUMENTS)
     n_episodes = max(2, _EPISODES_PER_YEAR * n_days // 365)
-    for at, length, code in zip(
-        rng.integers(0, n, n_episodes), rng.integers(1, 60, n_episodes), rng.integers(0, len(_CAUSES), n_episodes)
-    ):
-        cause[at : at + k * length : k] = code
+    for _ in range(n_episodes):
+        at, length, code = rng.integers(0, (n, 60, len(_CAUSES)))
+        cause[at : at + k * (1 + length) : k] = code
     cause[n - 12 * k :: k] = 0  # one that is still running
     return cause
 

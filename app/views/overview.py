@@ -8,7 +8,7 @@ from app import charts, data, series, status
 from app.data import Scored, Stores
 from app.pages import BIN, OVERVIEW, TIMELINE, TRIAGE, go_to, link, scored_stores
 from app.series import Filter, Window
-from app.status import Check, InstrumentStatus, State, Tally
+from app.status import InstrumentStatus, State, Tally
 from app.theme import LOOKS, cause_name
 from app.words import age, count, plain
 from ifcb_flow_pipeline.detection.episodes import Episode
@@ -55,8 +55,7 @@ def _cards(statuses: Sequence[InstrumentStatus]) -> None:
 
 def _card(one: InstrumentStatus) -> None:
     look, now = LOOKS[one.state], status.utc_now()
-    st.markdown(f"### {plain(one.instrument)}")
-    st.markdown(f":{look.badge}-badge[{look.icon} {_STATES[one.state]}]")
+    st.markdown(f"### {plain(one.instrument)} :{look.badge}-badge[{look.icon} {_STATES[one.state]}]")
     for episode in one.running:
         _running(episode)
     day, week = st.columns(2)
@@ -97,16 +96,17 @@ def _checks(stores: Stores, scored: Scored, statuses: Sequence[InstrumentStatus]
     ]
     failing = [check for check in found if not check.passed]
     for check in failing:
-        st.warning(f"**{plain(check.title)}**: {plain(check.found)}. {plain(check.remedy)}", icon=":material/warning:")
+        st.warning(
+            f"**Not so: {plain(check.title)}.** {plain(check.found)}. {plain(check.remedy)}", icon=":material/warning:"
+        )
     with st.expander(f"{count(len(found) - len(failing), 'check')} passed", icon=":material/check_circle:"):
         for check in found:
             if check.passed:
                 st.markdown(f"- {plain(check.title)}: {plain(check.found)}")
     if card is not None:
-        st.caption(
-            f"Model in use: {plain(card.model_id)}, trained {age(data.created(card), now)} on {count(card.n_bins, 'bin')} "
-            f"of {plain(str(card.first_day))} to {plain(str(card.last_day))}."
-        )
+        trained = f"trained {age(data.created(card), now)} on {count(card.n_bins, 'bin')}"
+        days = f"{plain(str(card.first_day))} to {plain(str(card.last_day))}"
+        st.caption(f"Model in use: {plain(card.model_id)}, {trained} of {days}.")
 
 
 def _model(stores: Stores) -> ModelCard | None:
