@@ -3,46 +3,79 @@
 Belongs here: reading, choosing and ordering rows. Does not belong here: anything that draws.
 """
 
+import os
+import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.bins.pid import parse_pid
+from app import clouds
+from ifcb_flow_pipeline.bins.frame import FRAME_PX
+from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
+from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiTable
+from ifcb_flow_pipeline.detection.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.detection.model import ModelCard
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
-from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
+from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.labels import Label, LabelStore
 from ifcb_flow_pipeline.store.models import ModelStore
+from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
-#: How many of the latest days with scores are shown at first.
-DEFAULT_DAYS = 14
+#: What is read of a point cloud to draw it.
+CLOUD_COLUMNS = (*STREAM_COLUMNS, "start_byte", "pmt_b")
 
-CLOUD_COLUMNS = ("x_px", "y_px", "has_image")
+#: Bins whose clouds together are the typical one of an instrument, and of how many of its last healthy ones they are.
+TYPICAL_BINS, TYPICAL_OF = 12, 48
+
+#: Days before and after a bin, and latest episodes of its instrument, among whose bins similar ones are sought.
+SIMILAR_DAYS, SIMILAR_EPISODES = 7, 30
+
+#: Days of which a feature is read for a look at years: four hundred files take half a second.
+MAX_FEATURE_DAYS = 400
+
+#: Days that are looked at for bins without score.
+LATEST_DAYS = 7
+
+_THREADS = 4
 
 Stage = Literal["no tables", "no features", "no model", "no scores", "scores"]
-Verdict = Literal["all", "anomaly", "unscored"]
-VERDICTS: tuple[Verdict, ...] = ("all", "anomaly", "unscored")
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where the tables, clouds and models of a deployment are."""
+    """Where the archive, the tables and the models of a deployment are."""
 
-    home: Path
+    settings: Settings
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Stores":
         """The stores that the IFCB_* variables name. Raises SettingsError for one without meaning."""
-        return cls(Settings.from_environment(environment).home)
+        return cls(Settings.from_environment(environment))
+
+    @property
+    def home(self) -> Path:
+        """The folder of all of them but the archive."""
+        return self.settings.home
+
+    @property
+    def archive(self) -> Archive:
+        """The raw bins."""
+        return self.settings.archive
 
     @property
     def tables(self) -> DailyTables:
@@ -57,104 +90,234 @@ class Stores:
     @property
     def stage(self) -> Stage:
         """How far the pipeline has come."""
-        if scored_days(self):
+        if ScoreOverview(self.tables).changed_ns():
             return "scores"
         if self.tables.days(BIN_FEATURES):
             return "no scores" if self.models.current_id() else "no model"
         return "no features" if self.tables.days(RAW_BINS) else "no tables"
 
 
-@dataclass(frozen=True, slots=True)
-class PeriodScores:
-    """The rows of ``bin_scores`` of a period, and what is wrong with the days that could not be read."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """All scored bins, and what is wrong with the days that could not be read.
+
+    ``rows`` has the columns of ``store.overview.OVERVIEW_SCHEMA`` in order of ``start_time`` and ``pid``, words as
+    categories; its index counts from 0. ``micros``: its start times in microseconds since 1970, int64 of shape (n,).
+    It is shared by all sessions: never change it.
+    """
 
     rows: pd.DataFrame
+    micros: NDArray[np.int64]
     problems: tuple[str, ...]
+    by_pid: pd.Index
+
+    def of(self, pid: str) -> int | None:
+        """The row number of a bin; None where it has no score."""
+        found = self.find([pid])[0]
+        return None if found < 0 else int(found)
+
+    def find(self, pids: Sequence[str]) -> NDArray[np.intp]:
+        """The row numbers of bins, -1 for those without score."""
+        return self.by_pid.get_indexer(pd.Index(pids, dtype=self.by_pid.dtype))
+
+    def of_instrument(self, name: str) -> NDArray[np.intp]:
+        """The row numbers of an instrument's bins, in order of time."""
+        return np.flatnonzero(self.rows["instrument"].eq(name).to_numpy())
+
+    @property
+    def instruments(self) -> list[str]:
+        """The instruments that have scored bins, in alphabetical order."""
+        return sorted(self.rows["instrument"].cat.categories)
 
 
 @dataclass(frozen=True, slots=True)
 class BinRecord:
     """What is stored about one bin.
 
-    ``score``: its row of ``bin_scores``, None where it has none. ``entry``: how reading it went, None where
-    the day's point clouds lack it. ``cloud``: CLOUD_COLUMNS of all triggers, None where it has no points.
+    ``inventory``, ``features``, ``score``: its rows of the tables of these names, None where it has none. ``entry``:
+    how reading it went, None where the day's point clouds lack it. ``cloud``: CLOUD_COLUMNS of all triggers, None
+    where it has no points.
     """
 
     pid: str
     day: date
+    inventory: Mapping[str, Any] | None
+    features: Mapping[str, Any] | None
     score: Mapping[str, Any] | None
     entry: CloudEntry | None
     cloud: Mapping[str, NDArray] | None
 
     @property
+    def known(self) -> bool:
+        """Whether any table has the bin."""
+        return any(found is not None for found in (self.inventory, self.features, self.score, self.entry))
+
+    @property
+    def instrument(self) -> str:
+        """The instrument, from the identifier."""
+        return parse_pid(self.pid).instrument
+
+    @property
     def outcome(self) -> tuple[str, str]:
-        """Status and reason as far as the bin came: those of its score include those of its reading."""
-        if self.score is not None:
-            return self.score["status"], self.score["reason"]
-        return (self.entry.status, self.entry.reason) if self.entry is not None else ("", "")
+        """Status and reason as far as the bin came."""
+        if self.score is None and self.features is None and self.entry is not None:
+            return self.entry.status, self.entry.reason
+        row = self.score or self.features or self.inventory
+        return (row["status"], row["reason"]) if row is not None else ("", "")
 
 
-def scored_days(stores: Stores) -> list[date]:
-    """The days that have scores, ascending."""
-    return stores.tables.days(BIN_SCORES)
+def stores() -> Stores:
+    """The stores of this deployment. Raises SettingsError for a setting without meaning."""
+    return Stores.of(os.environ)
 
 
-def default_period(days: Sequence[date], wanted: date | None = None) -> tuple[date, date]:
-    """First and last of the latest DEFAULT_DAYS days with scores.
+def read_scored(stores: Stores) -> Scored:
+    """All scored bins. Only years in which a day was written since the last look are read again."""
+    return _all_years(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()))
 
-    ``days``: all that have scores, ascending, at least one. ``wanted``: a day that the period has to
-    reach back to; where it lies further back, the period ends with it.
+
+def read_episodes(stores: Stores) -> list[Episode]:
+    """The episodes among all scored bins, by start."""
+    return _all_episodes(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()))
+
+
+def read_decisions(stores: Stores) -> Mapping[str, Label]:
+    """The decision that counts for each bin that has one. Raises RecordError where they cannot be read."""
+    return LabelStore(stores.home / "labels.sqlite").current()
+
+
+def read_feature(stores: Stores, scored: Scored, rows: NDArray[np.intp], name: str) -> tuple[NDArray[np.float64], int]:
+    """A feature of scored bins, NaN where it is not known, and of how many days it was read: of more than
+    MAX_FEATURE_DAYS, evenly chosen ones. Raises StoreError for a file that cannot be used.
     """
-    first, last = _latest(days)
-    if wanted is not None and wanted < first and wanted in days:
-        return _latest([day for day in days if day <= wanted])
-    return first, last
-
-
-def read_scores(stores: Stores, first: date, last: date) -> PeriodScores:
-    """The scores of all days from ``first`` to ``last`` (both included); a bad day does not hide the others."""
-    parts, problems = [], []
-    for day in scored_days(stores):
-        if first <= day <= last:
-            try:
-                part = _scores_of_day(stores, day)
-            except StoreError as error:
-                problems.append(str(error))
-            else:
-                parts += [] if part is None else [part]
-    schema = BIN_SCORES.schema.remove_metadata()
-    table = pa.concat_tables(parts) if parts else schema.empty_table()
-    return PeriodScores(table.to_pandas(), tuple(problems))
-
-
-def ranked(rows: pd.DataFrame, instrument: str | None) -> pd.DataFrame:
-    """The rows of one instrument (None: of all), most anomalous first, with ``rank`` from 1.
-
-    Bins without score come last, by pid, and have no rank.
-    """
-    if instrument is not None:
-        rows = rows.loc[rows["instrument"].isin([instrument])]
-    ordered = rows.sort_values(["anomaly_score", "pid"], ignore_index=True, na_position="last")
-    rank = pd.Series(range(1, len(ordered) + 1), dtype="Int64")
-    ordered.insert(0, "rank", rank.where(ordered["anomaly_score"].notna()))
-    return ordered
-
-
-def of_verdict(rows: pd.DataFrame, verdict: Verdict) -> pd.DataFrame:
-    """The rows with this verdict, in their order."""
-    return rows if verdict == "all" else rows.loc[rows["verdict"].isin([verdict])].reset_index(drop=True)
+    days = scored.rows["start_time"].iloc[rows].dt.normalize().drop_duplicates()
+    step = max(1, -(-len(days) // MAX_FEATURE_DAYS))
+    states = tuple((day, _changed(stores, BIN_FEATURES, day)) for day in days.iloc[::step].dt.date)
+    found = _feature_of_days(stores.home, name, tuple((day, changed) for day, changed in states if changed is not None))
+    values = np.full(len(rows), np.nan)
+    known = pd.Index(scored.rows["pid"].iloc[rows]).get_indexer(found.index)
+    values[known[known >= 0]] = found.to_numpy()[known >= 0]
+    return values, len(states)
 
 
 def read_bin(stores: Stores, pid: str) -> BinRecord:
     """All that is stored about a bin. Raises InvalidPidError, or StoreError for a file that cannot be used."""
     day = parse_pid(pid).day
-    scores = _scores_of_day(stores, day)
-    found = [] if scores is None else scores.filter(pc.field("pid") == pid).to_pylist()
+    inventory, features, score = (row_of(stores, table, pid) for table in (RAW_BINS, BIN_FEATURES, BIN_SCORES))
+    entry, cloud = read_cloud(stores, pid)
+    return BinRecord(pid, day, inventory, features, score, entry, cloud)
+
+
+def row_of(stores: Stores, table: Table, pid: str) -> Mapping[str, Any] | None:
+    """The row of a bin in a daily table; None where it has none. Raises as ``read_bin``."""
+    rows = rows_of_day(stores, table, parse_pid(pid).day)
+    found = [] if rows is None else rows.filter(pc.field("pid") == pid).to_pylist()
+    return found[0] if found else None
+
+
+def rows_of_day(stores: Stores, table: Table, day: date) -> pa.Table | None:
+    """A day of a table, None where it has not been made. Raises StoreError for a file that cannot be used."""
+    changed = _changed(stores, table, day)
+    return None if changed is None else _cached_day(stores.home, table.name, day, changed)
+
+
+def read_cloud(stores: Stores, pid: str) -> tuple[CloudEntry | None, Mapping[str, NDArray] | None]:
+    """How reading a bin went, and its cloud (CLOUD_COLUMNS); None each where there is none. Raises as ``read_bin``."""
+    day = parse_pid(pid).day
+    changed = _changed(stores, POINT_CLOUDS, day)
     try:
-        entry, cloud = _cached_cloud(stores.home, day, pid, _changed(stores, POINT_CLOUDS, day))
+        return (None, None) if changed is None else _cached_cloud(stores.home, day, pid, changed)
     except (FileNotFoundError, KeyError):
-        entry, cloud = None, None
-    return BinRecord(pid, day, found[0] if found else None, entry, cloud)
+        return None, None
+
+
+def stream_of(stores: Stores, pid: str, entry: CloudEntry, cloud: Mapping[str, NDArray]) -> Stream:
+    """A bin's cloud as the features see it: in the frame of its instrument, with its header."""
+    bin_id = parse_pid(pid)
+    frame_px = stores.settings.features.frame_px(bin_id.instrument, bin_id.schema)
+    return Stream(cloud, bin_id.schema, entry.header, frame_px, entry.bad_lines)
+
+
+def neighbours(scored: Scored, pid: str) -> tuple[str | None, str | None]:
+    """The bins of the same instrument before and after a bin, by time; the bin itself need not be scored."""
+    own = scored.of_instrument(parse_pid(pid).instrument)
+    start = int(parse_pid(pid).start_time.timestamp() * 1_000_000)
+    before, after = own[scored.micros[own] < start], own[scored.micros[own] > start]
+    pids = scored.rows["pid"]
+    return (str(pids.iloc[before[-1]]) if len(before) else None, str(pids.iloc[after[0]]) if len(after) else None)
+
+
+def read_typical(stores: Stores, scored: Scored, pid: str) -> NDArray[np.float64]:
+    """The density of the clouds of healthy bins of the instrument before the day of a bin: shares of the frame's cells
+    (see ``clouds.density``), zero throughout where there are none. Raises as ``read_bin``.
+    """
+    bin_id = parse_pid(pid)
+    own = scored.of_instrument(bin_id.instrument)
+    healthy = own[scored.rows["verdict"].iloc[own].eq("ok").to_numpy()]
+    midnight = int(datetime.combine(bin_id.day, time(), UTC).timestamp() * 1_000_000)
+    before = healthy[scored.micros[healthy] < midnight][-TYPICAL_OF:]
+    chosen = before if len(before) else healthy[:TYPICAL_OF]
+    chosen = chosen[:: max(1, len(chosen) // TYPICAL_BINS)][-TYPICAL_BINS:]
+    return _typical(stores.home, tuple(scored.rows["pid"].iloc[chosen]), stores)
+
+
+def read_similar(stores: Stores, scored: Scored, record: BinRecord, n_wanted: int) -> pd.DataFrame:
+    """The bins of the same instrument whose features are nearest to those of a bin: ``row`` in ``Scored.rows`` and
+    ``distance``, in robust standard deviations of the bins that were compared. Empty where the bin has no features.
+    """
+    parts = [rows_of_day(stores, BIN_FEATURES, day) for day in _days_to_compare(stores, record)]
+    found = [part.filter(pc.field("instrument") == record.instrument) for part in parts if part is not None]
+    names = [feature.name for feature in CATALOGUE]
+    if record.features is None or not found:
+        return pd.DataFrame({"row": [], "distance": []})
+    table = pa.concat_tables(found).to_pandas()
+    own = np.array([record.features[name] for name in names], dtype=float)
+    distance = distances(table[names].to_numpy(dtype=float), own)
+    rows = scored.find(table["pid"].tolist())
+    keep = np.flatnonzero((rows >= 0) & np.isfinite(distance) & (table["pid"] != record.pid).to_numpy())
+    nearest = keep[np.argsort(distance[keep], kind="stable")[:n_wanted]]
+    return pd.DataFrame({"row": rows[nearest], "distance": distance[nearest]})
+
+
+def distances(features: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far rows of features, shape (n, k), are from one row, shape (k,): the root mean square over the features that
+    both have, each divided by its robust standard deviation and counted as at most ten of these. NaN without any.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # features that no bin has
+        middle = np.nanmedian(features, axis=0)
+        spread = 1.4826 * np.nanmedian(np.abs(features - middle), axis=0)
+        # A feature that hardly ever moves would outweigh all others.
+        spread = np.where(spread > 0, spread, np.nan)
+        return np.sqrt(np.nanmean(np.clip((features - own) / spread, -10, 10) ** 2, axis=1))
+
+
+def read_images(stores: Stores, record: BinRecord, rows: Sequence[int]) -> Images | str:
+    """The images of some rows of a bin's .adc from its .roi file, or why there are none."""
+    path = record.inventory["roi_path"] if record.inventory is not None else None
+    if record.cloud is None or not path:
+        return "The archive has no .roi file of this bin."
+    table = RoiTable(record.cloud["start_byte"], record.cloud["width_px"], record.cloud["height_px"],
+                     FIRST_BYTE[parse_pid(record.pid).schema])  # fmt: skip
+    try:
+        return stores.archive.read_images(path, table, rows)
+    except OSError as error:
+        return f"The images cannot be read: {path}: {error.strerror or error}. Is IFCB_DATA_DIR set for the review app?"
+
+
+def unscored(stores: Stores, last: date) -> dict[str, int]:
+    """How many bins of the inventory have no row of scores: of the LATEST_DAYS up to ``last`` and the day after, those
+    days that have such bins. Raises StoreError for a file that cannot be used.
+    """
+    missing = {}
+    for day in (last + timedelta(days=number) for number in range(1 - LATEST_DAYS, 2)):
+        listed = rows_of_day(stores, RAW_BINS, day)
+        scores = rows_of_day(stores, BIN_SCORES, day)
+        pids = set() if listed is None else set(listed["pid"].to_pylist())
+        n_missing = len(pids - (set() if scores is None else set(scores["pid"].to_pylist())))
+        if n_missing:
+            missing[day.isoformat()] = n_missing
+    return missing
 
 
 def model_in_use(stores: Stores) -> ModelCard | None:
@@ -167,32 +330,94 @@ def created(card: ModelCard) -> datetime:
     return datetime.fromisoformat(card.created)
 
 
-def _latest(days: Sequence[date]) -> tuple[date, date]:
-    return days[-DEFAULT_DAYS:][0], days[-1]
+def start_of(pid: str) -> datetime:
+    """When a bin's run started. Raises InvalidPidError."""
+    return parse_pid(pid).start_time
 
 
-def _changed(stores: Stores, table: Table, day: date) -> int:
-    return stores.tables.path(table, day).stat().st_mtime_ns
-
-
-def _scores_of_day(stores: Stores, day: date) -> pa.Table | None:
+def day_of(pid: str | None) -> date | None:
+    """The day of a bin; None where the text, of an address perhaps, names no bin."""
     try:
-        return _cached_scores(stores.home, day, _changed(stores, BIN_SCORES, day))
+        return parse_pid(pid or "").day
+    except InvalidPidError:
+        return None
+
+
+def _days_to_compare(stores: Stores, record: BinRecord) -> list[date]:
+    near = {record.day + timedelta(days=days) for days in range(-SIMILAR_DAYS, SIMILAR_DAYS + 1)}
+    worst = [
+        parse_pid(episode.worst_pid).day for episode in read_episodes(stores) if episode.instrument == record.instrument
+    ]
+    return sorted(near | set(worst[-SIMILAR_EPISODES:]))
+
+
+def _changed(stores: Stores, table: Table, day: date) -> int | None:
+    try:
+        return stores.tables.path(table, day).stat().st_mtime_ns
     except FileNotFoundError:
         return None
 
 
-# A year of days takes some 20 MB.
-@st.cache_data(max_entries=400, show_spinner=False)
-def _cached_scores(home: Path, day: date, changed_ns: int) -> pa.Table | None:  # noqa: ARG001 - part of the key
-    return Stores(home).tables.read(BIN_SCORES, day)
+def _arrow_strings(type_: pa.DataType) -> Any:
+    # Half a million identifiers as Python objects take 40 MB more, and a second more.
+    return pd.StringDtype("pyarrow") if type_ == pa.string() else None
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+# Older versions of a year that is being written are let go as new ones come.
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _year(home: Path, year: int, changed_ns: int) -> tuple[pa.Table, tuple[str, ...]]:  # noqa: ARG001 - part of the key
+    found = ScoreOverview(DailyTables(home / "tables")).read(year)
+    return found.rows, found.problems
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading scores ...")
+def _all_years(home: Path, years: tuple[tuple[int, int], ...]) -> Scored:
+    parts = [_year(home, year, changed_ns) for year, changed_ns in years]
+    table = pa.concat_tables([part for part, _ in parts]).unify_dictionaries()
+    rows = table.to_pandas(types_mapper=_arrow_strings)
+    micros = table["start_time"].cast(pa.int64()).to_numpy()
+    problems = tuple(problem for _, found in parts for problem in found)
+    return Scored(rows, micros, problems, pd.Index(rows["pid"]))
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _all_episodes(home: Path, years: tuple[tuple[int, int], ...]) -> list[Episode]:
+    parts = [_year(home, year, changed_ns)[0] for year, changed_ns in years]
+    return episodes_of(pa.concat_tables(parts).unify_dictionaries())
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _typical(home: Path, pids: tuple[str, ...], _stores: Stores) -> NDArray[np.float64]:  # noqa: ARG001 - part of the key
+    reads = [(pid, *read_cloud(_stores, pid)) for pid in pids]
+    streams = [
+        stream_of(_stores, pid, entry, cloud) for pid, entry, cloud in reads if entry is not None and cloud is not None
+    ]
+    return clouds.density(streams, streams[0].frame_px if streams else FRAME_PX["v2"])
+
+
+@st.cache_data(max_entries=12, show_spinner="Reading a feature ...")
+def _feature_of_days(home: Path, name: str, days: tuple[tuple[date, int], ...]) -> pd.Series:
+    tables = DailyTables(home / "tables")
+    with ThreadPoolExecutor(_THREADS) as threads:
+        parts = list(threads.map(lambda day: tables.read(BIN_FEATURES, day[0], ["pid", name]), days))
+    found = [part for part in parts if part is not None]
+    if not found:
+        return pd.Series(dtype=float, index=pd.Index([], dtype="str"))
+    rows = pa.concat_tables(found).to_pandas(types_mapper=_arrow_strings)
+    return pd.Series(rows[name].to_numpy(dtype=float), index=pd.Index(rows["pid"]))
+
+
+@st.cache_resource(max_entries=120, show_spinner=False)
+def _cached_day(home: Path, name: str, day: date, changed_ns: int) -> pa.Table | None:  # noqa: ARG001 - part of the key
+    table = next(table for table in (RAW_BINS, BIN_FEATURES, BIN_SCORES) if table.name == name)
+    return DailyTables(home / "tables").read(table, day)
+
+
+@st.cache_resource(max_entries=48, show_spinner=False)
 def _cached_cloud(
     home: Path,
     day: date,
     pid: str,
     changed_ns: int,  # noqa: ARG001 - part of the key
 ) -> tuple[CloudEntry, Mapping[str, NDArray] | None]:
-    return CloudTables(Stores(home).tables).read_one(day, pid, CLOUD_COLUMNS)
+    return CloudTables(DailyTables(home / "tables")).read_one(day, pid, CLOUD_COLUMNS)

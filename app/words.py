@@ -1,8 +1,10 @@
 """What is said to people: numbers, ages and texts of unknown origin as Markdown can show them."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +46,59 @@ def age(then: datetime, now: datetime) -> str:
     return f"{count(int(hours / 24), 'day')} ago"
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is unusual about a bin (see ``findings`` of ``bin_scores``); numbers are NaN where there are none."""
+
+    feature: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    text: str
+    check: str
+
+    @property
+    def has_range(self) -> bool:
+        """Whether it is a value against a normal range."""
+        return bool(self.feature) and all(map(math.isfinite, (self.value, self.low, self.high)))
+
+    @property
+    def written(self) -> str:
+        """The value with its unit."""
+        return f"{number(self.value)} {self.unit}".strip()
+
+    @property
+    def normal(self) -> str:
+        """The normal range with its unit."""
+        return f"{number(self.low)} to {number(self.high)} {self.unit}".strip()
+
+
+def findings(text: str) -> list[Finding]:
+    """The findings of a row of ``bin_scores``, worst first; none where the text holds none that can be read."""
+    try:
+        found = json.loads(text or "[]")
+        return [
+            Finding(
+                feature=str(one.get("feature") or ""),
+                value=_number(one.get("value")),
+                low=_number(one.get("low")),
+                high=_number(one.get("high")),
+                unit=str(one.get("unit") or ""),
+                text=str(one.get("text") or one.get("rule") or ""),
+                check=str(one.get("check") or ""),
+            )
+            for one in found
+        ]
+    except (ValueError, TypeError, AttributeError):
+        return []
+
+
+def number(value: float) -> str:
+    """A number to three digits, without exponent where it can be."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def meanings(table: Table) -> dict[str, str]:
     """The meaning of each column of a stored table, by its name."""
     return {column.name: plain(column.meaning) for column in table.columns}
@@ -56,6 +111,10 @@ def header_lines(header: Mapping[str, Any]) -> list[dict[str, str]]:
         for entry in HEADER_FIELDS
         if entry.name in header
     ]
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _label(entry: HeaderField) -> str:

@@ -1,6 +1,7 @@
 """The archive on disk: walking it once, and reading the files of one bin."""
 
 import errno
+import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ifcb_flow_pipeline.bins.adc import Adc, parse_adc
 from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED, EXTENSIONS, FoundFile, Listing, list_bins, may_hold
 from ifcb_flow_pipeline.bins.hdr import parse_hdr
 from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
+from ifcb_flow_pipeline.bins.roi import Images, RoiError, RoiTable, read_image
 from ifcb_flow_pipeline.errors import FlowError
 
 _Seen = TypeVar("_Seen")
@@ -129,6 +131,21 @@ class Archive:
             return parse_hdr((self.root / hdr_path).read_bytes()).to_dict(), ""
         except OSError as error:
             return {}, f"cannot read {hdr_path}: {error.strerror or error}"
+
+    def read_images(self, roi_path: str, table: RoiTable, rows: Sequence[int]) -> Images:
+        """The images of some rows, from a .roi file given by its path relative to the root; nothing else of it is read.
+
+        Rows without an image that can be read are told in ``missing``. Raises OSError where the file cannot be opened.
+        """
+        images, missing = {}, {}
+        with (self.root / roi_path).open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+            for row in rows:
+                try:
+                    images[row] = read_image(memoryview(content), table, row).copy()
+                except RoiError as error:
+                    missing[row] = str(error)
+        return Images(images, missing)
 
     def _read_adc(self, adc_path: str, schema: Schema, columns: Sequence[str] | None) -> Adc:
         if self.reader == "pyifcb":

@@ -78,8 +78,7 @@ class RecordFile:
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         """Whether the tables are there; False for an empty file. Raises RecordError for any other file."""
-        (mark,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        mark, version, n_tables = _identity(connection)
         if (mark, version) == (self.mark, self.version):
             return True
         if mark == self.mark:
@@ -87,7 +86,7 @@ class RecordFile:
                 f"{self.path} has version {version} of {self.what}, this program knows {self.version}: use the "
                 "program that wrote it, or a newer one"
             )
-        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if n_tables:
             raise RecordError(f"{self.path} is a database of another program, not {self.what}: move it away")
         return False
 
@@ -111,3 +110,18 @@ class RecordFile:
         return RecordError(
             f"cannot use {self.path} ({error}): is the disk full or write-protected, or the folder not a local disk?"
         )
+
+
+def _identity(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    # In one transaction: another process may be making the file right now.
+    inside = connection.in_transaction
+    if not inside:
+        connection.execute("BEGIN")
+    try:
+        (mark,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (n_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        if not inside:
+            connection.rollback()
+    return mark, version, n_tables

@@ -4,6 +4,7 @@ The README lists them. Everything that is set once for all users of a deployment
 differ from run to run (a training window, say) is configuration of the asset or an option of the command.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -30,12 +31,16 @@ class SettingsError(FlowError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a deployment; ``home`` is the folder that everything is written to."""
+    """The settings of a deployment; ``home`` is the folder that everything is written to.
+
+    ``dashboard_url``: address of the IFCB dashboard that has the same bins, without a slash at its end.
+    """
 
     archive: Archive
     home: Path
     start_day: date
     features: FeatureSettings
+    dashboard_url: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -52,6 +57,7 @@ class Settings:
             home=home,
             start_day=start_day(environment),
             features=_features(environment),
+            dashboard_url=_address(environment, "IFCB_DASHBOARD_URL"),
         )
 
 
@@ -84,6 +90,13 @@ def _seconds(environment: Mapping[str, str], variable: str, default: timedelta) 
     if not 0 <= seconds <= 86_400:
         raise SettingsError(f"{variable} is {text!r}; it must be a number of seconds from 0 to 86400")
     return timedelta(seconds=seconds)
+
+
+def _address(environment: Mapping[str, str], variable: str) -> str | None:
+    text = environment.get(variable, "").strip()
+    if text and not re.fullmatch(r"https?://[\w.:\[\]-]+(/[\w./~-]*)?", text, re.ASCII):
+        raise SettingsError(f"{variable} is {text!r}; it must be an address such as https://ifcb-data.whoi.edu")
+    return text.rstrip("/") or None
 
 
 def _choice(environment: Mapping[str, str], variable: str, choices: tuple[_Choice, ...]) -> _Choice:
