@@ -3,7 +3,8 @@
 Belongs here: reading, choosing and ordering rows. Does not belong here: anything that draws.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -15,34 +16,44 @@ import pyarrow.compute as pc
 import streamlit as st
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.detection.model import ModelCard
+from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
-from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
+from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.models import ModelStore
+from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
-#: How many of the latest days with scores are shown at first.
-DEFAULT_DAYS = 14
-
-CLOUD_COLUMNS = ("x_px", "y_px", "has_image")
+#: What is read of a point cloud to draw it.
+CLOUD_COLUMNS = (
+    "trigger",
+    "t_s",
+    "x_px",
+    "y_px",
+    "width_px",
+    "height_px",
+    "start_byte",
+    "pmt_b",
+    "has_image",
+)
 
 Stage = Literal["no tables", "no features", "no model", "no scores", "scores"]
-Verdict = Literal["all", "anomaly", "unscored"]
-VERDICTS: tuple[Verdict, ...] = ("all", "anomaly", "unscored")
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where the tables, clouds and models of a deployment are."""
+    """Where the archive, the tables and the models of a deployment are."""
 
     home: Path
+    archive: Archive
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Stores":
         """The stores that the IFCB_* variables name. Raises SettingsError for one without meaning."""
-        return cls(Settings.from_environment(environment).home)
+        settings = Settings.from_environment(environment)
+        return cls(settings.home, settings.archive)
 
     @property
     def tables(self) -> DailyTables:
@@ -57,104 +68,101 @@ class Stores:
     @property
     def stage(self) -> Stage:
         """How far the pipeline has come."""
-        if scored_days(self):
+        if ScoreOverview(self.tables).changed_ns():
             return "scores"
         if self.tables.days(BIN_FEATURES):
             return "no scores" if self.models.current_id() else "no model"
         return "no features" if self.tables.days(RAW_BINS) else "no tables"
 
 
-@dataclass(frozen=True, slots=True)
-class PeriodScores:
-    """The rows of ``bin_scores`` of a period, and what is wrong with the days that could not be read."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """All scored bins, and what is wrong with the days that could not be read.
+
+    ``rows`` has the columns of ``store.overview.OVERVIEW_SCHEMA`` in order of ``start_time`` and ``pid``, words as
+    categories; its index counts from 0. It is shared by all sessions: never change it.
+    """
 
     rows: pd.DataFrame
     problems: tuple[str, ...]
+    by_pid: pd.Index
+
+    def of(self, pid: str) -> int | None:
+        """The row number of a bin; None where it has no score."""
+        found = self.by_pid.get_indexer([pid])[0]
+        return None if found < 0 else int(found)
 
 
 @dataclass(frozen=True, slots=True)
 class BinRecord:
     """What is stored about one bin.
 
-    ``score``: its row of ``bin_scores``, None where it has none. ``entry``: how reading it went, None where
-    the day's point clouds lack it. ``cloud``: CLOUD_COLUMNS of all triggers, None where it has no points.
+    ``inventory``, ``features``, ``score``: its rows of the tables of these names, None where it has none. ``entry``:
+    how reading it went, None where the day's point clouds lack it. ``cloud``: CLOUD_COLUMNS of all triggers, None
+    where it has no points.
     """
 
     pid: str
     day: date
+    inventory: Mapping[str, Any] | None
+    features: Mapping[str, Any] | None
     score: Mapping[str, Any] | None
     entry: CloudEntry | None
     cloud: Mapping[str, NDArray] | None
 
     @property
+    def known(self) -> bool:
+        """Whether any table has the bin."""
+        return any(found is not None for found in (self.inventory, self.features, self.score, self.entry))
+
+    @property
     def outcome(self) -> tuple[str, str]:
-        """Status and reason as far as the bin came: those of its score include those of its reading."""
-        if self.score is not None:
-            return self.score["status"], self.score["reason"]
-        return (self.entry.status, self.entry.reason) if self.entry is not None else ("", "")
+        """Status and reason as far as the bin came."""
+        if self.score is None and self.features is None and self.entry is not None:
+            return self.entry.status, self.entry.reason
+        row = self.score or self.features or self.inventory
+        return (row["status"], row["reason"]) if row is not None else ("", "")
 
 
-def scored_days(stores: Stores) -> list[date]:
-    """The days that have scores, ascending."""
-    return stores.tables.days(BIN_SCORES)
+def stores() -> Stores:
+    """The stores of this deployment. Raises SettingsError for a setting without meaning."""
+    return Stores.of(os.environ)
 
 
-def default_period(days: Sequence[date], wanted: date | None = None) -> tuple[date, date]:
-    """First and last of the latest DEFAULT_DAYS days with scores.
-
-    ``days``: all that have scores, ascending, at least one. ``wanted``: a day that the period has to
-    reach back to; where it lies further back, the period ends with it.
-    """
-    first, last = _latest(days)
-    if wanted is not None and wanted < first and wanted in days:
-        return _latest([day for day in days if day <= wanted])
-    return first, last
-
-
-def read_scores(stores: Stores, first: date, last: date) -> PeriodScores:
-    """The scores of all days from ``first`` to ``last`` (both included); a bad day does not hide the others."""
-    parts, problems = [], []
-    for day in scored_days(stores):
-        if first <= day <= last:
-            try:
-                part = _scores_of_day(stores, day)
-            except StoreError as error:
-                problems.append(str(error))
-            else:
-                parts += [] if part is None else [part]
-    schema = BIN_SCORES.schema.remove_metadata()
-    table = pa.concat_tables(parts) if parts else schema.empty_table()
-    return PeriodScores(table.to_pandas(), tuple(problems))
-
-
-def ranked(rows: pd.DataFrame, instrument: str | None) -> pd.DataFrame:
-    """The rows of one instrument (None: of all), most anomalous first, with ``rank`` from 1.
-
-    Bins without score come last, by pid, and have no rank.
-    """
-    if instrument is not None:
-        rows = rows.loc[rows["instrument"].isin([instrument])]
-    ordered = rows.sort_values(["anomaly_score", "pid"], ignore_index=True, na_position="last")
-    rank = pd.Series(range(1, len(ordered) + 1), dtype="Int64")
-    ordered.insert(0, "rank", rank.where(ordered["anomaly_score"].notna()))
-    return ordered
-
-
-def of_verdict(rows: pd.DataFrame, verdict: Verdict) -> pd.DataFrame:
-    """The rows with this verdict, in their order."""
-    return rows if verdict == "all" else rows.loc[rows["verdict"].isin([verdict])].reset_index(drop=True)
+def read_scored(stores: Stores) -> Scored:
+    """All scored bins. Only years in which a day was written since the last look are read again."""
+    return _all_years(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()))
 
 
 def read_bin(stores: Stores, pid: str) -> BinRecord:
     """All that is stored about a bin. Raises InvalidPidError, or StoreError for a file that cannot be used."""
     day = parse_pid(pid).day
-    scores = _scores_of_day(stores, day)
-    found = [] if scores is None else scores.filter(pc.field("pid") == pid).to_pylist()
+    inventory, features, score = (row_of(stores, table, pid) for table in (RAW_BINS, BIN_FEATURES, BIN_SCORES))
+    entry, cloud = read_cloud(stores, pid)
+    return BinRecord(pid, day, inventory, features, score, entry, cloud)
+
+
+def row_of(stores: Stores, table: Table, pid: str) -> Mapping[str, Any] | None:
+    """The row of a bin in a daily table; None where it has none. Raises as ``read_bin``."""
+    rows = rows_of_day(stores, table, parse_pid(pid).day)
+    found = [] if rows is None else rows.filter(pc.field("pid") == pid).to_pylist()
+    return found[0] if found else None
+
+
+def rows_of_day(stores: Stores, table: Table, day: date) -> pa.Table | None:
+    """A day of a table, None where it has not been made. Raises StoreError for a file that cannot be used."""
+    changed = _changed(stores, table, day)
+    return None if changed is None else _cached_day(stores.home, table.name, day, changed)
+
+
+def read_cloud(stores: Stores, pid: str) -> tuple[CloudEntry | None, Mapping[str, NDArray] | None]:
+    """How reading a bin went, and its cloud (CLOUD_COLUMNS); None each where there is none. Raises as ``read_bin``."""
+    day = parse_pid(pid).day
+    changed = _changed(stores, POINT_CLOUDS, day)
     try:
-        entry, cloud = _cached_cloud(stores.home, day, pid, _changed(stores, POINT_CLOUDS, day))
+        return (None, None) if changed is None else _cached_cloud(stores.home, day, pid, changed)
     except (FileNotFoundError, KeyError):
-        entry, cloud = None, None
-    return BinRecord(pid, day, found[0] if found else None, entry, cloud)
+        return None, None
 
 
 def model_in_use(stores: Stores) -> ModelCard | None:
@@ -167,32 +175,53 @@ def created(card: ModelCard) -> datetime:
     return datetime.fromisoformat(card.created)
 
 
-def _latest(days: Sequence[date]) -> tuple[date, date]:
-    return days[-DEFAULT_DAYS:][0], days[-1]
-
-
-def _changed(stores: Stores, table: Table, day: date) -> int:
-    return stores.tables.path(table, day).stat().st_mtime_ns
-
-
-def _scores_of_day(stores: Stores, day: date) -> pa.Table | None:
+def day_of(pid: str | None) -> date | None:
+    """The day of a bin; None where the text, of an address perhaps, names no bin."""
     try:
-        return _cached_scores(stores.home, day, _changed(stores, BIN_SCORES, day))
+        return parse_pid(pid or "").day
+    except InvalidPidError:
+        return None
+
+
+def _changed(stores: Stores, table: Table, day: date) -> int | None:
+    try:
+        return stores.tables.path(table, day).stat().st_mtime_ns
     except FileNotFoundError:
         return None
 
 
-# A year of days takes some 20 MB.
-@st.cache_data(max_entries=400, show_spinner=False)
-def _cached_scores(home: Path, day: date, changed_ns: int) -> pa.Table | None:  # noqa: ARG001 - part of the key
-    return Stores(home).tables.read(BIN_SCORES, day)
+def _arrow_strings(type_: pa.DataType) -> Any:
+    # Half a million identifiers as Python objects take 40 MB more, and a second more.
+    return pd.StringDtype("pyarrow") if type_ == pa.string() else None
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+# Older versions of a year that is being written are let go as new ones come.
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _year(home: Path, year: int, changed_ns: int) -> tuple[pa.Table, tuple[str, ...]]:  # noqa: ARG001 - part of the key
+    found = ScoreOverview(DailyTables(home / "tables")).read(year)
+    return found.rows, found.problems
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading scores ...")
+def _all_years(home: Path, years: tuple[tuple[int, int], ...]) -> Scored:
+    parts = [_year(home, year, changed_ns) for year, changed_ns in years]
+    table = pa.concat_tables([part for part, _ in parts]).unify_dictionaries()
+    rows = table.to_pandas(types_mapper=_arrow_strings)
+    problems = tuple(problem for _, found in parts for problem in found)
+    return Scored(rows, problems, pd.Index(rows["pid"]))
+
+
+@st.cache_resource(max_entries=120, show_spinner=False)
+def _cached_day(home: Path, name: str, day: date, changed_ns: int) -> pa.Table | None:  # noqa: ARG001 - part of the key
+    table = next(table for table in (RAW_BINS, BIN_FEATURES, BIN_SCORES) if table.name == name)
+    return DailyTables(home / "tables").read(table, day)
+
+
+@st.cache_resource(max_entries=48, show_spinner=False)
 def _cached_cloud(
     home: Path,
     day: date,
     pid: str,
     changed_ns: int,  # noqa: ARG001 - part of the key
 ) -> tuple[CloudEntry, Mapping[str, NDArray] | None]:
-    return CloudTables(Stores(home).tables).read_one(day, pid, CLOUD_COLUMNS)
+    return CloudTables(DailyTables(home / "tables")).read_one(day, pid, CLOUD_COLUMNS)

@@ -1,4 +1,4 @@
-"""The entry of the review app: ``streamlit run app/main.py``. Which pages there are; nothing else."""
+"""The entry of the review app: ``streamlit run app/main.py``. It draws the menu and runs the chosen page."""
 
 import sys
 from pathlib import Path
@@ -10,9 +10,15 @@ _PROJECT = str(Path(__file__).resolve().parents[1])
 if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
-from app.views import ranked_bins  # noqa: E402
+from app.pages import OVERVIEW, SECTIONS  # noqa: E402
 
-st.set_page_config(page_title="IFCB bins to distrust", page_icon="🔬", layout="wide")
+st.set_page_config(page_title="IFCB flow review", page_icon="🔬", layout="wide")
 st.navigation(
-    [st.Page(ranked_bins.page, title="Ranked bins", icon=":material/format_list_numbered:", default=True)]
+    {
+        section: [
+            st.Page(entry.path, title=entry.title, icon=entry.icon, url_path=entry.name, default=entry == OVERVIEW)
+            for entry in entries
+        ]
+        for section, entries in SECTIONS.items()
+    }
 ).run()

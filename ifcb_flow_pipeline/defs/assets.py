@@ -36,6 +36,7 @@ from ifcb_flow_pipeline.detection.model import ForestSettings, ModelCard, ModelE
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.store.models import CURRENT
+from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, score_thumbnail
 
@@ -197,6 +198,7 @@ def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deploymen
             return found | _score_pictures(deployment, day, scores, large=day in with_large)
 
         _each_day(context, step, done=_done_before(context, deployment, BIN_SCORES))
+        ScoreOverview(deployment.tables).renew()
 
 
 @contextmanager

@@ -1,0 +1,73 @@
+"""How things look and are called: the colour, the shape and the words of each verdict and cause.
+
+Colours are Okabe and Ito's, which people with any colour vision tell apart; each verdict has a shape of its own
+as well. All of them are readable on white and on the dark page.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ifcb_flow_pipeline.store.tables import VERDICTS
+
+BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+SKY, PURPLE, GREY = "#56B4E9", "#CC79A7", "#8C8C8C"
+
+BadgeColour = Literal["blue", "orange", "red", "gray", "green", "violet"]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictLook:
+    """How a verdict is drawn and called: mark colour and shape, icon and colour of its badge, and its meaning."""
+
+    name: str
+    colour: str
+    shape: str
+    icon: str
+    badge: BadgeColour
+    meaning: str
+
+
+def _looks() -> Mapping[str, VerdictLook]:
+    drawn: Mapping[str, tuple[str, str, str, BadgeColour]] = {
+        "ok": (BLUE, "circle", ":material/check_circle:", "blue"),
+        "watch": (ORANGE, "triangle-up", ":material/visibility:", "orange"),
+        "bad": (VERMILION, "diamond", ":material/warning:", "red"),
+        "unreadable": (GREY, "cross", ":material/help:", "gray"),
+    }
+    return {name: VerdictLook(name, *drawn[name], meaning) for name, meaning in VERDICTS.items()}
+
+
+#: Every verdict, mildest first.
+LOOKS: Mapping[str, VerdictLook] = _looks()
+
+#: The colour of each instrument in turn; also told apart by the label of its lane.
+INSTRUMENT_COLOURS = (BLUE, GREEN, PURPLE, SKY, ORANGE, GREY)
+
+#: What operators call each cause code of ``bin_scores``.
+CAUSES: Mapping[str, str] = {
+    "air": "air or bubbles",
+    "clog": "clog during the run",
+    "stain": "stain or debris on the flow cell",
+    "laser": "laser alignment",
+    "focus": "out of focus",
+    "sheath_flow": "sheath flow",
+    "alignment": "camera alignment",
+    "electronics": "electronics or trigger noise",
+    "incomplete_run": "incomplete run",
+    "empty": "empty bin",
+    "volume": "sample volume",
+    "leak": "leak",
+    "overheating": "overheating",
+    "beads": "beads",
+    "corrupt": "corrupt files",
+    "config_change": "changed settings",
+    "bloom": "bloom",
+    "post_clean": "after cleaning",
+    "unknown": "unknown cause",
+}
+
+
+def cause_name(code: str) -> str:
+    """What operators call a cause; a code that is not known stands for itself, none gives no text."""
+    return CAUSES.get(code, code.replace("_", " "))

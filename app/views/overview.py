@@ -1,0 +1,7 @@
+"""The page "Overview"."""
+
+import streamlit as st
+
+from app.pages import OVERVIEW
+
+st.header(OVERVIEW.title, anchor=False)
