@@ -83,7 +83,8 @@ class StudyResult:
     def kappa_with_oneself(self, reviewer: str) -> Kappa:
         """Agreement of a reviewer's first and second judgement of the bins that were shown twice."""
         blind = self._blind(reviewer)
-        pairs = {item.pid: (item.repeat_of, item.id) for item in self.items if item.repeat_of is not None}
+        pairs = {item.pid: (item.repeat_of, item.id) for item in self.items
+                 if item.repeat_of is not None and item.id is not None}  # fmt: skip
         both = {pid: ids for pid, ids in pairs.items() if blind.keys() >= set(ids)}
         first, second = ({pid: blind[ids[side]] for pid, ids in both.items()} for side in (0, 1))
         return kappa_between(first, second)

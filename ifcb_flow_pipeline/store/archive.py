@@ -116,11 +116,7 @@ class Archive:
                 header = parse_hdr((self.root / hdr_path).read_bytes()).to_dict()
             except OSError as error:
                 notes.append(f"cannot read {hdr_path}: {error.strerror or error}")
-        if len(adc) == 0 and adc.bad_lines == 0:
-            return BinRead(pid, adc, "empty", "; ".join(["the .adc file has no lines", *notes]), header)
-        # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
-        status = "unreadable" if adc.bad_lines > len(adc) else "ok"
-        return BinRead(pid, adc, status, "; ".join(notes), header)
+        return bin_read(pid, adc, header, notes)
 
     def _read_adc(self, adc_path: str, schema: Schema, columns: Sequence[str] | None) -> Adc:
         if self.reader == "pyifcb":
@@ -180,6 +176,15 @@ class Archive:
 
     def _path(self, relative: str) -> str:
         return os.path.join(self.root, relative) if relative else str(self.root)  # noqa: PTH118 (pathlib takes longer than the disk)
+
+
+def bin_read(pid: str, adc: Adc, header: Mapping[str, Any], notes: Sequence[str]) -> BinRead:
+    """A bin whose files were read, with the status that follows from them; ``notes`` come into the reason."""
+    if len(adc) == 0 and adc.bad_lines == 0:
+        return BinRead(pid, adc, "empty", "; ".join(["the .adc file has no lines", *notes]), header)
+    # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
+    status = "unreadable" if adc.bad_lines > len(adc) else "ok"
+    return BinRead(pid, adc, status, "; ".join(notes), header)
 
 
 def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:

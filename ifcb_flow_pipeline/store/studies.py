@@ -91,7 +91,9 @@ class Rating:
         if self.decision not in get_args(Decision) or self.round not in get_args(Round):
             raise StudyError(f"{self.decision!r} in round {self.round!r} is no rating")
         if not 0 < len(self.reviewer.strip()) <= MAX_REVIEWER or len(self.note) > MAX_NOTE:
-            raise StudyError(f"a rating needs a name of at most {MAX_REVIEWER} and a note of at most {MAX_NOTE} letters")
+            raise StudyError(
+                f"a rating needs a name of at most {MAX_REVIEWER} and a note of at most {MAX_NOTE} letters"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +117,26 @@ class StudyStore:
             for item in items:
                 repeat_of = None if item.repeat_of is None else numbers[item.repeat_of]
                 columns = "study, pid, stratum, weight, verdict, severity, cause, repeat_of"
-                values = (study, item.pid, item.stratum, item.weight, item.verdict, item.severity, item.cause, repeat_of)
+                values = (
+                    study,
+                    item.pid,
+                    item.stratum,
+                    item.weight,
+                    item.verdict,
+                    item.severity,
+                    item.cause,
+                    repeat_of,
+                )
                 numbers.append(_insert(connection, "item", columns, values))
         return study
 
     def studies(self) -> list[Study]:
         """All studies, newest first."""
         rows = self._rows("SELECT id, name, seed, creator, created FROM study ORDER BY id DESC")
-        return [Study(*values, datetime.fromisoformat(created)) for *values, created in rows]
+        return [
+            Study(number, name, seed, creator, datetime.fromisoformat(created))
+            for number, name, seed, creator, created in rows
+        ]
 
     def items(self, study: int) -> list[Item]:
         """The items of a study in the order of its sample; none where there is no such study."""
