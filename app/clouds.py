@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.theme import BLUE, GREY, VERMILION
 
-_WIDTH = 430
+_WIDTH = 385
 _MARGIN_PX = 30
 _BINS_OF_RUN = 60
 
@@ -63,16 +63,15 @@ def run_chart(cloud: Mapping[str, NDArray]) -> alt.Chart:
     times = times[np.isfinite(times)]
     counts, edges = np.histogram(times, bins=_BINS_OF_RUN, range=(0.0, float(times.max(initial=1.0))))
     per_minute = counts / (np.diff(edges) / 60.0)
-    frame = pd.DataFrame({"from": edges[:-1] / 60.0, "to": edges[1:] / 60.0, "rate": per_minute})
+    frame = pd.DataFrame({"minute": edges / 60.0, "rate": np.append(per_minute, per_minute[-1])})
     return (
         alt.Chart(frame)
-        .mark_bar(color=BLUE, opacity=0.8)
+        .mark_area(interpolate="step-after", color=BLUE, opacity=0.7)
         .encode(
-            x=alt.X("from:Q", title="time in the run (min)", scale=alt.Scale(nice=False)),
-            x2="to:Q",
+            x=alt.X("minute:Q", title="time in the run (min)", scale=alt.Scale(nice=False)),
             y=alt.Y("rate:Q", title="images per min", axis=alt.Axis(tickCount=3)),
         )
-        .properties(width=_WIDTH, height=90, autosize=alt.AutoSizeParams(type="pad"))
+        .properties(width=_WIDTH, height=80, autosize=alt.AutoSizeParams(type="pad"))
     )
 
 

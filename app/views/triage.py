@@ -10,19 +10,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import clouds, data
+from app import data, shown_bin
 from app.data import Scored, Stores
 from app.decisions import KEYS, UNDO_KEY, Target, decide_all, decision_panel, label_store
 from app.pages import BIN, TRIAGE, link, scored_stores
 from app.reviewer import known_reviewer, signature
 from app.theme import LOOKS, cause_name
 from app.words import count, plain
-from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.queue import COLUMNS, Group, following, neighbours, waiting
 from ifcb_flow_pipeline.store.labels import Label
-from ifcb_flow_pipeline.store.tables import BIN_SCORES
 
 #: More lines than this nobody reads; the rest comes up as these are decided.
 MAX_GROUPS = 200
@@ -36,7 +34,6 @@ _QUEUE_COLUMNS: dict[str, Any] = {
 }
 
 _BIN = "bin"
-_PANEL_WIDTH = 520
 
 
 def _page() -> None:
@@ -65,14 +62,14 @@ def _page() -> None:
             decision_panel(label_store(stores), pid, undone=_reopen)
         return
     group, pid = _open(groups)
-    with st.container(horizontal=True, gap="medium"):
-        with st.container(width="stretch"):
-            _group_head(group, pid)
-            _bin(stores, pid)
-        with st.container(width=_PANEL_WIDTH):
-            whole = Target(group.pids, "The whole episode" if group.n_bad else "All of these")
-            decision_panel(label_store(stores), pid, whole, after=_go_on(group, pid), undone=_reopen)
-            _range(stores, rows, group)
+    left, right = shown_bin.beside()
+    with left:
+        _group_head(group, pid)
+        shown_bin.verdict_and_charts(stores, pid)
+    with right:
+        whole = Target(group.pids, "The whole episode" if group.n_bad else "All of these")
+        decision_panel(label_store(stores), pid, whole, after=_go_on(group, pid), undone=_reopen)
+        _range(stores, rows, group)
     _queue(groups, group)
 
 
@@ -88,9 +85,6 @@ def _chosen_rows(scored: Scored) -> pd.DataFrame:
         st.pills("Verdicts", [name for name in LOOKS if name != "ok"], default=["bad"], selection_mode="multi",
                  key="verdicts", format_func=lambda name: f"{LOOKS[name].icon} {name}",
                  help="; ".join(f"{name}: {look.meaning}" for name, look in LOOKS.items()))  # fmt: skip
-        name = known_reviewer()
-        if name is not None:
-            signature(name)
     if chosen:
         rows = rows.loc[rows["instrument"].isin(chosen)]
     days = _PERIODS[period]
@@ -98,7 +92,7 @@ def _chosen_rows(scored: Scored) -> pd.DataFrame:
         # Rows are in order of time.
         first = rows["start_time"].iloc[-1] - timedelta(days=days)
         rows = rows.iloc[rows["start_time"].searchsorted(first) :]
-    return rows[list(COLUMNS)]
+    return rows.loc[:, list(COLUMNS)]
 
 
 def _chosen_verdicts() -> Sequence[str]:
@@ -109,7 +103,14 @@ def _summary(groups: Sequence[Group], rows: pd.DataFrame, decided: Mapping[str, 
     n_waiting = sum(len(group.pids) for group in groups)
     n_decided = len(decided.keys() & set(rows["pid"]))
     places = f" in {count(len(groups), 'place')}" if groups else ""
-    st.markdown(f"**{count(n_waiting, 'bin').capitalize()}** to decide{places} · {count(n_decided, 'bin')} decided")
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        st.markdown(
+            f"**{count(n_waiting, 'bin').capitalize()}** to decide{places} · {count(n_decided, 'bin')} decided",
+            width="content",
+        )
+        name = known_reviewer()
+        if name is not None:
+            signature(name)
 
 
 def _open(groups: Sequence[Group]) -> tuple[Group, str]:
@@ -150,31 +151,6 @@ def _group_head(group: Group, pid: str) -> None:
             st.button(label, key=f"go_{key}", shortcut=key, disabled=other is None, on_click=_choose, args=(other,))
         st.markdown(f"bin {place + 1} of {len(group.pids)}", width="content")
         link(BIN, "All about this bin", bin=pid)
-
-
-def _bin(stores: Stores, pid: str) -> None:
-    st.markdown(f"**{plain(pid)}**")
-    try:
-        score = data.row_of(stores, BIN_SCORES, pid)
-        _, cloud = data.read_cloud(stores, pid)
-    except FlowError as error:
-        st.error(plain(str(error)))
-        return
-    if score is not None:
-        look = LOOKS[score["verdict"]]
-        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-            st.badge(f"{look.name}, severity {score['severity']:.0f}", icon=look.icon, color=look.badge)
-            if score["cause"]:
-                st.badge(plain(cause_name(score["cause"])), color="gray")
-        for reason in filter(None, (score["reasons"], score["reason"])):
-            st.markdown(plain(reason))
-    if cloud is None:
-        st.info("It has no point cloud: the instrument recorded nothing, or the file cannot be read.")
-        return
-    frame = FRAME_PX[parse_pid(pid).schema]
-    st.altair_chart(clouds.cloud_chart(cloud, frame), width="content", key="triage_cloud",
-                    alt=f"Point cloud of {pid} in the camera frame")  # fmt: skip
-    st.altair_chart(clouds.run_chart(cloud), width="content", key="triage_run", alt=f"Images over the run of {pid}")
 
 
 def _range(stores: Stores, rows: pd.DataFrame, group: Group) -> None:
