@@ -1,157 +1,339 @@
-"""The charts: scores over time, and a point cloud in the camera frame. Colours hold in light and dark.
+"""The charts, as Vega-Lite specifications. Colours hold in light and dark; whatever has a colour has a shape or a
+place of its own as well.
 
-Blue and vermilion (Okabe and Ito) are told apart with any colour vision; the marks differ in shape too.
+Belongs here: how prepared values are drawn. Does not belong here: which are drawn (``series``), reading (``data``).
+They are written as plain dictionaries: checking them with Altair takes half a second a chart, which a click would
+wait for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#8C8C8C"
+from app.series import Track, Window, quantile_curve
+from app.theme import BLUE, GREEN, GREY, LOOKS, ORANGE, PURPLE, VERMILION, cause_name
+from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.store.labels import Label
 
-#: More marks than this and a browser takes seconds.
-MAX_SCORE_MARKS = 3000
+#: A Vega-Lite specification, its tables among it.
+Spec = dict[str, Any]
 
-#: The selection of the score chart.
-PICKED = "picked"
+#: The selections of charts of bins over time.
+PICKED, BRUSHED = "picked", "brushed"
 
-_MARGIN_PX = 30
-_CLOUD_WIDTH = 460
+#: Height of a lane on the value axis, in parts of the height that values take. The rest holds, from below, episodes,
+#: the instrument's name and the decisions of the lane above.
+_LANE, _EPISODES, _NAME, _DECIDED = 1.5, 1.09, 1.25, -0.12
+
+#: Height of one lane, and of a chart of one.
+_LANE_PX, _ONE_LANE_PX = 125, 250
+
+#: A brush over less than this share of a window is taken for a click.
+_NARROWEST = 0.005
+
+#: The other end of a mark in time. Without its type, Vega-Lite takes the domain of its scale for plain numbers.
+_END: Spec = {"type": "temporal"}
+
+_TIME = "%Y-%m-%d %H:%M"
+
+_DECISION_LOOKS: Mapping[str, tuple[str, str]] = {
+    "good": ("circle", GREEN),
+    "bad": ("cross", VERMILION),
+    "unsure": ("triangle-up", PURPLE),
+}
 
 
-def score_chart(rows: pd.DataFrame, chosen: str | None) -> alt.LayerChart:
-    """One mark per scored bin over time, the threshold of each model as a rule, the chosen bin ringed.
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is drawn over time: its name with unit, the range of values drawn, and how numbers are written."""
 
-    ``rows``: ranked rows of ``bin_scores``; those without score have no mark, and of more than
-    MAX_SCORE_MARKS the most anomalous are drawn.
+    title: str
+    low: float
+    high: float
+    number: str = ".0f"
+    ticks: tuple[float, ...] = ()
+
+    @classmethod
+    def fitted(cls, title: str, values: NDArray[np.floating], number: str = ".3~g") -> "Measure":
+        """A measure whose range holds all finite values."""
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+        room = 0.04 * (high - low) or max(abs(high), 1.0) * 0.04
+        return cls(title, low - room, high + room, number)
+
+    @property
+    def marked(self) -> tuple[float, ...]:
+        """The values that the axis names."""
+        return self.ticks or tuple(np.linspace(self.low, self.high, 3).tolist())
+
+
+SEVERITY = Measure("severity", 0.0, 100.0, ticks=(0.0, 50.0, 100.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marks:
+    """What is drawn over time besides bins.
+
+    ``thresholds``: ``instrument``, ``first``, ``last``, ``value``. ``models``: ``start``, ``model_id``. ``decided``:
+    instrument, start and decision of bins.
     """
-    scored = rows.dropna(subset=["anomaly_score"]).head(MAX_SCORE_MARKS)
-    start = pd.DatetimeIndex(scored["start_time"]).strftime("%Y-%m-%d %H:%M")
-    marks = scored.assign(start=start).drop(columns=["is_anomaly", "status", "reason"])
-    x = alt.X("start_time:T", title="start of the run (UTC)", scale=alt.Scale(type="utc"))
-    y_scale = alt.Scale(domain=_score_range(scored), nice=False, zero=False)
-    y = alt.Y(
-        "anomaly_score:Q",
-        title="anomaly score",
-        scale=y_scale,
-        axis=alt.Axis(format=".2f", tickCount=5),
-    )
-    bins = (
-        alt.Chart(marks)
-        .mark_point(filled=True, size=34, opacity=0.75)
-        .encode(
-            x=x,
-            y=y,
-            color=_two_colours("verdict", ("ok", "anomaly")),
-            shape=_two_shapes("verdict", ("ok", "anomaly")),
+
+    episodes: Sequence[Episode] = ()
+    thresholds: pd.DataFrame = field(default_factory=pd.DataFrame)
+    models: pd.DataFrame = field(default_factory=pd.DataFrame)
+    decided: Sequence[tuple[str, datetime, Label]] = ()
+
+
+def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[str], marks: Marks) -> Spec:
+    """A lane per instrument over the window: envelope or all bins, thresholds, episodes, model changes, decisions.
+
+    Each bin that is a mark has its verdict's colour and shape; a click on one and a brush over time are the
+    selections PICKED and BRUSHED.
+    """
+    draw = _Lanes(measure, window, tuple(instruments))
+    layers = [
+        draw.names(),
+        *draw.envelope(track.envelope),
+        draw.models(marks.models),
+        draw.thresholds(marks.thresholds),
+        draw.episodes(marks.episodes),
+        draw.decided(marks.decided),
+        draw.bins(track.points),
+    ]
+    height = _ONE_LANE_PX if len(instruments) == 1 else _LANE_PX * max(1, len(instruments))
+    return _layered(layers) | {"height": height}
+
+
+@dataclass(frozen=True, slots=True)
+class _Lanes:
+    """Layers of ``lanes``: values are moved to the lane of their instrument, the first on top."""
+
+    measure: Measure
+    window: Window
+    instruments: tuple[str, ...]
+
+    def names(self) -> Spec:
+        rows = pd.DataFrame({
+            "start": [self.window.first] * len(self.instruments),
+            "at": [self._lane(name) + _NAME for name in self.instruments],
+            "instrument": list(self.instruments),
+        })  # fmt: skip
+        mark = {"type": "text", "align": "left", "baseline": "middle", "dx": 4, "fontWeight": "bold", "color": GREY}
+        return _layer(rows, mark, x=self._x(), y=self._y(), text={"field": "instrument"})
+
+    def envelope(self, rows: pd.DataFrame | None) -> list[Spec]:
+        if rows is None:
+            return []
+        names = ("low", "q05", "median", "q95", "high")
+        moved = {name: self._of(rows["instrument"], rows[name]) for name in names}
+        rows = pd.DataFrame({"start": rows["start"], "segment": rows["segment"]} | moved)
+        x, detail, step = self._x(), {"field": "segment"}, {"interpolate": "step-after", "color": BLUE}
+        return [
+            _layer(
+                rows,
+                {"type": "area", "opacity": opacity, **step},
+                x=x,
+                y=self._y(low),
+                y2={"field": high},
+                detail=detail,
+            )
+            for low, high, opacity in (("low", "high", 0.18), ("q05", "q95", 0.35))
+        ] + [_layer(rows, {"type": "line", "strokeWidth": 1.5, **step}, x=x, y=self._y("median"), detail=detail)]
+
+    def models(self, rows: pd.DataFrame) -> Spec | None:
+        if rows.empty:
+            return None
+        rows = rows.assign(when=_written(rows["start"]))
+        return _layer(rows, _rule([2, 3]), x=self._x(), tooltip=_tips({"model_id": "new model", "when": "from (UTC)"}))
+
+    def thresholds(self, rows: pd.DataFrame) -> Spec | None:
+        if rows.empty:
+            return None
+        rows = rows.assign(at=self._of(rows["instrument"], rows["value"]), start=rows["first"])
+        tip = [{"field": "value", "type": "quantitative", "title": "threshold", "format": ".0f"}]
+        return _layer(rows, _rule([5, 4]), x=self._x(), x2=_END | {"field": "last"}, y=self._y(), tooltip=tip)
+
+    def episodes(self, episodes: Sequence[Episode]) -> Spec | None:
+        shown = [episode for episode in episodes if episode.instrument in self.instruments]
+        if not shown:
+            return None
+        rows = pd.DataFrame({
+            "start": _times(max(episode.start, self.window.first) for episode in shown),
+            "end": _times(min(episode.end, self.window.last) for episode in shown),
+            "at": [self._lane(episode.instrument) + _EPISODES for episode in shown],
+            "pid": [episode.worst_pid for episode in shown],
+            "cause": [cause_name(episode.cause) for episode in shown],
+            "since": [f"{episode.start:{_TIME}}" for episode in shown],
+            "until": ["still running" if episode.ongoing else f"{episode.end:{_TIME}}" for episode in shown],
+            "n_bad": [episode.n_bad for episode in shown],
+        })  # fmt: skip
+        mark = {"type": "rule", "color": VERMILION, "strokeWidth": 6, "strokeCap": "square", "opacity": 0.75}
+        tips = _tips({"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"})
+        return _layer(rows, mark, x=self._x(), x2=_END | {"field": "end"}, y=self._y(), tooltip=tips)
+
+    def decided(self, decided: Sequence[tuple[str, datetime, Label]]) -> Spec | None:
+        shown = [found for found in decided if found[0] in self.instruments]
+        if not shown:
+            return None
+        rows = pd.DataFrame({
+            "start": _times(start for _, start, _ in shown),
+            "at": [self._lane(instrument) + _DECIDED for instrument, _, _ in shown],
+            "decision": [label.decision for _, _, label in shown],
+            "pid": [label.pid for _, _, label in shown],
+            "reviewer": [label.reviewer for _, _, label in shown],
+        })  # fmt: skip
+        return _layer(
+            rows,
+            {"type": "point", "size": 40, "strokeWidth": 2},
+            x=self._x(),
+            y=self._y(),
+            **_looks("decision", _DECISION_LOOKS, legend=None),
+            tooltip=_tips({"pid": "bin", "decision": "decided", "reviewer": "by"}),
+        )
+
+    def bins(self, points: pd.DataFrame) -> Spec:
+        rows = pd.DataFrame({
+            "pid": points["pid"].to_numpy(dtype=object),
+            "start": points["start_time"],
+            "when": _written(points["start_time"]),
+            "at": self._of(points["instrument"], points["value"]),
+            "value": points["value"],
+            "severity": points["severity"],
+            "verdict": points["verdict"].astype(object),
+            "suspected": [cause_name(cause) for cause in points["cause"]],
+        })  # fmt: skip
+        value = {"field": "value", "type": "quantitative", "title": self.measure.title, "format": self.measure.number}
+        layer = _layer(
+            rows.sort_values("severity"),
+            {"type": "point", "filled": True, "size": 30, "opacity": 0.85},
+            x=self._x(),
+            y=self._y(),
+            **verdict_marks(),
             tooltip=[
-                alt.Tooltip("pid:N", title="bin"),
-                alt.Tooltip("start:N", title="start (UTC)"),
-                alt.Tooltip("anomaly_score:Q", title="score", format=".3f"),
-                alt.Tooltip("percentile:Q", title="percentile (%)", format=".1f"),
-                alt.Tooltip("verdict:N"),
+                *_tips({"pid": "bin", "when": "start (UTC)", "verdict": "verdict", "suspected": "suspected cause"}),
+                value,
             ],
         )
-        .add_params(alt.selection_point(name=PICKED, fields=["pid"], on="click"))
-    )
-    rules = (
-        alt.Chart(thresholds(scored))
-        .mark_rule(strokeDash=[5, 4], color=GREY, strokeWidth=1.5)
-        .encode(x="first:T", x2="last:T", y=alt.Y("threshold:Q", scale=y_scale))
-    )
-    ringed = alt.Chart(marks.loc[marks["pid"].isin([chosen])])
-    ring = ringed.mark_point(size=220, strokeWidth=2.5, color=GREY, opacity=1).encode(x=x, y=y)
-    # Where marks are dense, the line leads to the ring.
-    line = ringed.mark_rule(color=GREY, strokeWidth=1).encode(x=x)
-    # Vega complains of a layer without marks.
-    layers = [rules, line, ring, bins] if chosen in set(marks["pid"]) else [rules, bins]
-    return alt.LayerChart(layer=layers).properties(height=250)
+        picked = {"name": PICKED, "select": {"type": "point", "fields": ["pid"], "on": "click"}}
+        brushed = {"name": BRUSHED, "select": {"type": "interval", "encodings": ["x"]}}
+        return layer | {"params": [picked, brushed]}
+
+    def _lane(self, instrument: str) -> float:
+        return _LANE * (len(self.instruments) - 1 - self.instruments.index(instrument))
+
+    def _of(self, instruments: Iterable[str], values: Iterable[float]) -> NDArray[np.floating]:
+        share = (np.asarray(values, dtype=float) - self.measure.low) / (self.measure.high - self.measure.low)
+        return np.array([self._lane(name) for name in instruments], dtype=float) + np.clip(share, 0.0, 1.0)
+
+    def _x(self) -> Spec:
+        domain = [_moment(self.window.first), _moment(self.window.last)]
+        scale = {"type": "utc", "domain": domain, "nice": False, "clamp": True}
+        return _on("start", "start of the run (UTC)", "temporal", scale=scale, axis={"tickCount": 8, "grid": False})
+
+    def _y(self, name: str = "at") -> Spec:
+        low, high = self.measure.low, self.measure.high
+        shares = [(value - low) / (high - low) for value in self.measure.marked]
+        values = [lane * _LANE + share for lane in range(len(self.instruments)) for share in shares]
+        label = f"format({low} + (datum.value % {_LANE}) * {high - low}, '{self.measure.number}')"
+        scale = {"domain": [-0.2, max(1, len(self.instruments)) * _LANE - 0.1], "nice": False, "zero": False}
+        return _on(
+            name, self.measure.title, scale=scale, axis={"values": values, "labelExpr": label, "gridOpacity": 0.4}
+        )
 
 
-def thresholds(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each model's threshold, and the first and last start among the bins that it scored."""
-    by_model = rows.groupby(["model_id", "threshold"], as_index=False)
-    return by_model.agg(first=("start_time", "min"), last=("start_time", "max"))
+def distributions(groups: Mapping[str, NDArray[np.floating]], title: str) -> Spec:
+    """The distributions of named groups of values as curves that rise from 0 to 1, and the median of each."""
+    curves = pd.concat([quantile_curve(values).assign(group=name) for name, values in groups.items()])
+    middles = pd.DataFrame({"group": list(groups), "value": [np.nanmedian(values) for values in groups.values()]})
+    names = list(groups)
+    group = {
+        "color": _on(
+            "group", None, "nominal", scale={"domain": names, "range": [BLUE, ORANGE]}, legend={"orient": "top"}
+        ),
+        "strokeDash": _on("group", None, "nominal", scale={"domain": names, "range": [[1, 0], [6, 3]]}),
+    }
+    x, share = _on("value", title), _on("share", "share of the bins at or below", axis={"format": "%"})
+    tips = [*_tips({"group": "of"}), {"field": "value", "type": "quantitative", "title": "median", "format": ".1f"}]
+    return _layered([
+        _layer(curves, {"type": "line", "interpolate": "step-after"}, x=x, y=share, **group),
+        _layer(middles, {"type": "rule", "opacity": 0.7}, x=x, tooltip=tips, **group),
+    ]) | {"height": 240}  # fmt: skip
 
 
-def cloud_chart(cloud: Mapping[str, NDArray], frame_px: tuple[int, int]) -> alt.LayerChart:
-    """The positions of a bin's images and of its triggers without image, y downwards, the frame drawn.
-
-    ``cloud``: ``x_px``, ``y_px``, ``has_image`` of all triggers, each of shape (n,), at least one.
-    """
-    width, height = frame_px
-    with_image = cloud["has_image"].astype(bool)
-    kinds = [f"image ({with_image.sum():,})", f"trigger without image ({(~with_image).sum():,})"]
-    points = pd.DataFrame({"x_px": cloud["x_px"], "y_px": cloud["y_px"], "kind": np.where(with_image, *kinds)})
-    x_range = _padded(cloud["x_px"], width)
-    y_range = _padded(cloud["y_px"], height)
-    x_scale = alt.Scale(domain=x_range, nice=False)
-    y_scale = alt.Scale(domain=y_range, nice=False, reverse=True)
-    few = alt.Axis(tickCount=6)
-    x = alt.X("x_px:Q", title="x (px), along the flow", axis=few, scale=x_scale)
-    y = alt.Y("y_px:Q", title="y (px), across the flow", axis=few, scale=y_scale)
-    frame = (
-        alt.Chart(pd.DataFrame({"left": [0], "top": [0], "right": [width], "bottom": [height]}))
-        .mark_rect(fillOpacity=0, stroke=GREY, strokeWidth=1.5)
-        .encode(x="left:Q", x2="right:Q", y="top:Q", y2="bottom:Q")
-    )
-    # Triggers without image lie on one spot: a larger mark lets it be seen.
-    marks = [
-        alt.Chart(points.loc[points["kind"].isin([kind])])
-        # Thousands of descriptions, one a mark, help no one.
-        .mark_point(filled=True, opacity=0.9, size=size, aria=False)
-        .encode(x=x, y=y, color=_two_colours("kind", kinds), shape=_two_shapes("kind", kinds))
-        for kind, size in zip(kinds, (12, 60), strict=True)
-    ]
-    # One px of the frame is as wide as high.
-    aspect = (y_range[1] - y_range[0]) / (x_range[1] - x_range[0])
-    return alt.LayerChart(layer=[frame, *marks]).properties(
-        width=_CLOUD_WIDTH,
-        height=round(_CLOUD_WIDTH * aspect),
-        # Width and height are those of the plot without its axes: else the aspect is lost.
-        autosize=alt.AutoSizeParams(type="pad"),
-    )
+def verdict_marks(legend: Spec | None = None) -> Spec:
+    """Colour and shape of marks by their field ``verdict``, with one legend for both."""
+    looks = {name: (look.shape, look.colour) for name, look in LOOKS.items()}
+    return _looks("verdict", looks, legend=legend or {"orient": "top", "title": None, "symbolOpacity": 1})
 
 
 def picked_pid(event: Mapping[str, Any]) -> str | None:
-    """The bin that was clicked in the score chart; None where the click met no mark."""
+    """The bin that was clicked in a chart; None where the click met no mark."""
     picked = event.get("selection", {}).get(PICKED) or [{}]
     pid = picked[0].get("pid")
     return pid if isinstance(pid, str) else None
 
 
-def picked_row(event: Mapping[str, Any], pids: list[str]) -> str | None:
-    """The bin of the cell or row that was chosen in a table of these bins; None where none is.
-
-    A cell counts first: the row that was marked before stays so while a cell is clicked.
-    """
-    selection = event.get("selection", {})
-    rows = [row for row, _ in selection.get("cells") or []] + list(selection.get("rows") or [])
-    return pids[rows[0]] if rows and 0 <= rows[0] < len(pids) else None
-
-
-def _score_range(scored: pd.DataFrame) -> list[float]:
-    # Not from zero: bins differ in the second digit. The thresholds are to be seen as well.
-    values = scored[["anomaly_score", "threshold"]].to_numpy(dtype=float)
-    low, high = (float(values.min()), float(values.max())) if values.size else (-1.0, 0.0)
-    room = max(0.05 * (high - low), 0.01)
-    return [low - room, high + room]
+def brushed_window(event: Mapping[str, Any], window: Window) -> Window | None:
+    """The window that was brushed over in a chart of ``window``; None where it is too narrow to be meant."""
+    span = event.get("selection", {}).get(BRUSHED, {}).get("start")
+    if not span:
+        return None
+    first, last = (datetime.fromtimestamp(milliseconds / 1000, UTC) for milliseconds in sorted(span))
+    return Window(first, last) if last - first >= window.span * _NARROWEST else None
 
 
-def _padded(values: NDArray, size: int) -> list[float]:
-    # Some builds write positions outside the frame; they are shown where they are.
-    low, high = min(0, int(values.min())), max(size, int(values.max()))
-    return [low - _MARGIN_PX, high + _MARGIN_PX]
+def _layered(layers: Iterable[Spec | None]) -> Spec:
+    """The layers that there are, in one view; the tables that they name become those of the chart."""
+    tables: dict[str, pd.DataFrame] = {}
+    drawn = []
+    for layer in layers:
+        if layer is not None:
+            name = f"table{len(tables)}"
+            tables[name] = layer["data"]
+            drawn.append(layer | {"data": {"name": name}})
+    return {"layer": drawn, "datasets": tables}
 
 
-def _two_colours(field: str, names: Sequence[str]) -> alt.Color:
-    return alt.Color(f"{field}:N", title=None, scale=alt.Scale(domain=list(names), range=[BLUE, VERMILION]),
-                     legend=alt.Legend(orient="top"))  # fmt: skip
+def _layer(rows: pd.DataFrame, mark: Spec, **encoding: Any) -> Spec:
+    return {"data": rows, "mark": mark, "encoding": encoding}
 
 
-def _two_shapes(field: str, names: Sequence[str]) -> alt.Shape:
-    return alt.Shape(f"{field}:N", title=None, scale=alt.Scale(domain=list(names), range=["circle", "diamond"]))
+def _on(field_name: str, title: str | None, kind: str = "quantitative", **options: Any) -> Spec:
+    return {"field": field_name, "type": kind, "title": title, **options}
+
+
+def _tips(titles: Mapping[str, str]) -> list[Spec]:
+    return [{"field": name, "type": "nominal", "title": title} for name, title in titles.items()]
+
+
+def _rule(dash: list[int]) -> Spec:
+    return {"type": "rule", "strokeDash": dash, "color": GREY, "strokeWidth": 1.5}
+
+
+def _looks(name: str, looks: Mapping[str, tuple[str, str]], legend: Spec | None) -> Spec:
+    """Shape and colour of marks by the field ``name``; ``looks``: both of each of its values."""
+    shapes, colours = zip(*looks.values(), strict=True)
+    return {
+        channel: _on(name, None, "nominal", scale={"domain": list(looks), "range": list(values)}, legend=legend)
+        for channel, values in (("shape", shapes), ("color", colours))
+    }
+
+
+def _moment(moment: datetime) -> Spec:
+    """An end of a scale of time. As a number it would be lost: the browser's interpreter of Vega cannot read it."""
+    return {"utc": True, "year": moment.year, "month": moment.month, "date": moment.day, "hours": moment.hour,
+            "minutes": moment.minute, "seconds": moment.second}  # fmt: skip
+
+
+def _times(moments: Iterable[datetime]) -> pd.DatetimeIndex:
+    # Several libraries' UTC in one column would make it one of texts.
+    return pd.DatetimeIndex([moment.astimezone(UTC) for moment in moments])
+
+
+def _written(times: Iterable[Any]) -> list[str]:
+    return pd.DatetimeIndex(times).strftime(_TIME).to_list()

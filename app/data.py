@@ -4,12 +4,14 @@ Belongs here: reading, choosing and ordering rows. Does not belong here: anythin
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,10 +19,12 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
+from ifcb_flow_pipeline.detection.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.detection.model import ModelCard
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.labels import Label, LabelStore
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.settings import Settings
@@ -38,6 +42,11 @@ CLOUD_COLUMNS = (
     "pmt_b",
     "has_image",
 )
+
+#: Days of which a feature is read for a look at years: four hundred files take half a second.
+MAX_FEATURE_DAYS = 400
+
+_THREADS = 4
 
 Stage = Literal["no tables", "no features", "no model", "no scores", "scores"]
 
@@ -80,17 +89,28 @@ class Scored:
     """All scored bins, and what is wrong with the days that could not be read.
 
     ``rows`` has the columns of ``store.overview.OVERVIEW_SCHEMA`` in order of ``start_time`` and ``pid``, words as
-    categories; its index counts from 0. It is shared by all sessions: never change it.
+    categories; its index counts from 0. ``micros``: its start times in microseconds since 1970, int64 of shape (n,).
+    It is shared by all sessions: never change it.
     """
 
     rows: pd.DataFrame
+    micros: NDArray[np.int64]
     problems: tuple[str, ...]
     by_pid: pd.Index
 
     def of(self, pid: str) -> int | None:
         """The row number of a bin; None where it has no score."""
-        found = self.by_pid.get_indexer([pid])[0]
+        found = self.find([pid])[0]
         return None if found < 0 else int(found)
+
+    def find(self, pids: Sequence[str]) -> NDArray[np.intp]:
+        """The row numbers of bins, -1 for those without score."""
+        return self.by_pid.get_indexer(pd.Index(pids, dtype=self.by_pid.dtype))
+
+    @property
+    def instruments(self) -> list[str]:
+        """The instruments that have scored bins, in alphabetical order."""
+        return sorted(self.rows["instrument"].cat.categories)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +152,30 @@ def stores() -> Stores:
 def read_scored(stores: Stores) -> Scored:
     """All scored bins. Only years in which a day was written since the last look are read again."""
     return _all_years(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()))
+
+
+def read_episodes(stores: Stores) -> list[Episode]:
+    """The episodes among all scored bins, by start."""
+    return _all_episodes(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()))
+
+
+def read_decisions(stores: Stores) -> Mapping[str, Label]:
+    """The decision that counts for each bin that has one. Raises RecordError where they cannot be read."""
+    return LabelStore(stores.home / "labels.sqlite").current()
+
+
+def read_feature(stores: Stores, scored: Scored, rows: NDArray[np.intp], name: str) -> tuple[NDArray[np.float64], int]:
+    """A feature of scored bins, NaN where it is not known, and of how many days it was read: of more than
+    MAX_FEATURE_DAYS, evenly chosen ones. Raises StoreError for a file that cannot be used.
+    """
+    days = scored.rows["start_time"].iloc[rows].dt.normalize().drop_duplicates()
+    step = max(1, -(-len(days) // MAX_FEATURE_DAYS))
+    states = tuple((day, _changed(stores, BIN_FEATURES, day)) for day in days.iloc[::step].dt.date)
+    found = _feature_of_days(stores.home, name, tuple((day, changed) for day, changed in states if changed is not None))
+    values = np.full(len(rows), np.nan)
+    known = pd.Index(scored.rows["pid"].iloc[rows]).get_indexer(found.index)
+    values[known[known >= 0]] = found.to_numpy()[known >= 0]
+    return values, len(states)
 
 
 def read_bin(stores: Stores, pid: str) -> BinRecord:
@@ -207,8 +251,27 @@ def _all_years(home: Path, years: tuple[tuple[int, int], ...]) -> Scored:
     parts = [_year(home, year, changed_ns) for year, changed_ns in years]
     table = pa.concat_tables([part for part, _ in parts]).unify_dictionaries()
     rows = table.to_pandas(types_mapper=_arrow_strings)
+    micros = table["start_time"].cast(pa.int64()).to_numpy()
     problems = tuple(problem for _, found in parts for problem in found)
-    return Scored(rows, problems, pd.Index(rows["pid"]))
+    return Scored(rows, micros, problems, pd.Index(rows["pid"]))
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _all_episodes(home: Path, years: tuple[tuple[int, int], ...]) -> list[Episode]:
+    parts = [_year(home, year, changed_ns)[0] for year, changed_ns in years]
+    return episodes_of(pa.concat_tables(parts).unify_dictionaries())
+
+
+@st.cache_data(max_entries=12, show_spinner="Reading a feature ...")
+def _feature_of_days(home: Path, name: str, days: tuple[tuple[date, int], ...]) -> pd.Series:
+    tables = DailyTables(home / "tables")
+    with ThreadPoolExecutor(_THREADS) as threads:
+        parts = list(threads.map(lambda day: tables.read(BIN_FEATURES, day[0], ["pid", name]), days))
+    found = [part for part in parts if part is not None]
+    if not found:
+        return pd.Series(dtype=float, index=pd.Index([], dtype="str"))
+    rows = pa.concat_tables(found).to_pandas(types_mapper=_arrow_strings)
+    return pd.Series(rows[name].to_numpy(dtype=float), index=pd.Index(rows["pid"]))
 
 
 @st.cache_resource(max_entries=120, show_spinner=False)

@@ -12,7 +12,11 @@ if _PROJECT not in sys.path:
 
 from app.pages import OVERVIEW, SECTIONS  # noqa: E402
 
-st.set_page_config(page_title="IFCB flow review", page_icon="🔬", layout="wide")
+#: The header of a page begins where the menu does: room is for charts.
+_STYLE = "<style>.stMainBlockContainer { padding: 2.2rem 2rem 3rem; }</style>"
+
+st.set_page_config(page_title="IFCB flow review", page_icon="🔬", layout="wide", initial_sidebar_state=200)
+st.html(_STYLE)
 st.navigation(
     {
         section: [

@@ -225,7 +225,9 @@ def _feature_rows(
         read = read_bin(archive, row, CLOUD_COLUMNS)
         entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
         columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
-        rows.append({name: row[name] for name in IDENTITY} | feature_row(entry, columns, settings))
+        rows.append(
+            {name: row[name] for name in IDENTITY} | feature_row(entry, columns, settings, row.get("roi_bytes"))
+        )
     return rows
 
 

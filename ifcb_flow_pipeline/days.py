@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
+from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.bins.roi import bytes_needed
 from ifcb_flow_pipeline.detection.model import (
     ForestSettings,
     Model,
@@ -25,14 +27,24 @@ from ifcb_flow_pipeline.detection.model import (
     TrainingSet,
     train_model,
 )
-from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
+from ifcb_flow_pipeline.features.full import (
+    STUCK_COLUMNS,
+    description,
+    full_features,
+    header_features,
+    no_rows,
+    stuck_box,
+)
+from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
-CLOUD_COLUMNS = ("x_px", "y_px", "width_px", "height_px")
+#: What features are made of: columns of the ADC file, and of the stored clouds.
+CLOUD_COLUMNS = (*STREAM_COLUMNS, "start_byte")
 IDENTITY = ("pid", "instrument", "start_time")
 _LIBRARIES = ("ifcb-flow-pipeline", "numpy", "scikit-learn", "scipy", "pandas", "pyarrow", "dagster")
 
@@ -76,19 +88,21 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[Cloud
 
 def write_features(tables: DailyTables, settings: FeatureSettings, day: date) -> pa.Table:
     """Write ``bin_features``: one row per bin of the inventory, from the stored clouds."""
-    inventory, listed = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason"))
+    inventory, listed = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason", "roi_bytes"))
     made_of = tables.provenance(POINT_CLOUDS, day)
     if made_of is None or made_of.signature != listed.signature:
         raise MissingInputError(f"point_clouds of {day} are missing or older than raw_bins: materialize them first")
+    bins = {row["pid"]: row for row in inventory.to_pylist()}
     found = {
-        entry.pid: feature_row(entry, columns, settings)
+        entry.pid: feature_row(entry, columns, settings, bins[entry.pid]["roi_bytes"])
         for entry, columns in CloudTables(tables).read_all(day, CLOUD_COLUMNS)
+        if entry.pid in bins
     }
     rows = []
-    for row in inventory.to_pylist():
+    for pid, row in bins.items():
         # Only a bin that was not settled when the clouds were made can be missing from them.
-        unread = CloudEntry(row["pid"], row["status"], row["reason"])
-        outcome = found.get(row["pid"]) or feature_row(unread, None, settings)
+        unread = CloudEntry(pid, row["status"], row["reason"])
+        outcome = found.get(pid) or feature_row(unread, None, settings)
         rows.append({name: row[name] for name in IDENTITY} | outcome)
     table = pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema)
     tables.write(BIN_FEATURES, day, table, Provenance(made_of.signature, asdict(settings)))
@@ -132,25 +146,54 @@ def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any
 def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] | None = None) -> BinRead | CloudEntry:
     """Read the bin of a row of ``raw_bins``; an entry that says why where it is not to be read.
 
-    With ``columns`` only these of its ADC, and not its header.
+    With ``columns`` only these of its ADC. A bin without ADC file still has what its header says.
     """
+    if row["status"] == "no_adc" and row["hdr_path"] is not None:
+        header, problem = archive.read_header(row["hdr_path"])
+        reason = "; ".join(filter(None, (row["reason"], problem)))
+        return CloudEntry(row["pid"], row["status"], reason, header=header)
     if row["status"] != "ok":
         return CloudEntry(row["pid"], row["status"], row["reason"])
-    read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"] if columns is None else None, columns)
+    read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"], columns)
     reason = "; ".join(filter(None, (row["reason"], read.reason)))
     return BinRead(read.pid, read.adc, read.status, reason, read.header)
 
 
-def feature_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings) -> dict[str, Any]:
-    """The part of a row of ``bin_features`` that says what became of the bin."""
+def feature_row(
+    entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings, roi_bytes: int | None = None
+) -> dict[str, Any]:
+    """The part of a row of ``bin_features`` that says what became of the bin, and what its features are.
+
+    ``columns``: CLOUD_COLUMNS of its cloud, None where it has none; ``roi_bytes``: size of its .roi, None without.
+    """
     outcome = {"status": entry.status, "reason": entry.reason, "n_rows": entry.n_rows,
                "n_images": entry.n_images, "bad_lines": entry.bad_lines, "n_points": 0}  # fmt: skip
+    outcome |= {"roi_complete": None} | description(entry.header) | dict.fromkeys(STUCK_COLUMNS, float("nan"))
+    outcome |= dict.fromkeys(FULL_FEATURE_NAMES, float("nan"))
     if columns is None:
-        return outcome | dict.fromkeys(FEATURE_NAMES, float("nan"))
+        return outcome | _of_header(entry, settings)
     found = extract_features(columns, settings)
     reason = "; ".join(filter(None, (found.reason, entry.reason)))
     outcome |= {"status": found.status, "reason": reason, "n_points": found.n_points}
-    return outcome | dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
+    outcome |= dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
+    stream = _stream(entry, columns, settings)
+    if roi_bytes is not None:
+        needed = bytes_needed(columns["start_byte"], columns["width_px"], columns["height_px"])
+        outcome["roi_complete"] = roi_bytes >= needed
+    return outcome | full_features(stream) | stuck_box(stream)
+
+
+def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, float]:
+    """What is known of a bin that gave no cloud."""
+    if entry.status == "empty":
+        return full_features(_stream(entry, no_rows(), settings))
+    return header_features(_stream(entry, no_rows(), settings)) if entry.header else {}
+
+
+def _stream(entry: CloudEntry, columns: Mapping[str, Any], settings: FeatureSettings) -> Stream:
+    bin_id = parse_pid(entry.pid)
+    frame = settings.frame_px(bin_id.instrument, bin_id.schema)
+    return Stream(columns, bin_id.schema, entry.header, frame, entry.bad_lines)
 
 
 def score_table(features: pa.Table, model: Model) -> pa.Table:

@@ -533,7 +533,7 @@ def test_training_on_nothing_says_so(site):
 
 
 def test_a_row_of_features_joins_both_reasons():
-    entry = CloudEntry("a", "ok", "2 copies", n_rows=2, row_group=0)
+    entry = CloudEntry("D20230810T113059_IFCB134", "ok", "2 copies", n_rows=2, row_group=0)
     columns = {name: np.full(2, 5) for name in days.CLOUD_COLUMNS}
     row = days.feature_row(entry, columns, SETTINGS)
     assert (row["status"], row["reason"]) == ("too_few_points", "2 images, features need 30; 2 copies")

@@ -44,8 +44,8 @@ def _page() -> None:
         studies = store.studies()
         if not studies:
             st.markdown(
-                "A study shows you bins one by one, without their name, time and verdict, and asks whether each is good "
-                "or bad. At the end you see how well you, others and the model agree."
+                "A study shows you bins one by one, without their name, time and verdict, and asks whether each is "
+                "good or bad. At the end you see how well you, others and the model agree."
             )
         with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
             with st.popover("New study", icon=":material/add:"):

@@ -113,3 +113,9 @@ def _pixels(roi: bytes | memoryview) -> Image:
     pixels = np.frombuffer(roi, dtype=np.uint8)
     pixels.setflags(write=False)
     return pixels
+
+
+def bytes_needed(start_byte: NDArray[np.int64], width_px: NDArray[np.integer], height_px: NDArray[np.integer]) -> int:
+    """How long a file must be to hold all images of these rows, each of shape (rows,); 0 without images."""
+    ends = start_byte + width_px.astype(np.int64) * height_px
+    return int(ends[(width_px > 0) & (height_px > 0)].max(initial=0))

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.adc import has_image
-from ifcb_flow_pipeline.features.catalogue import CATALOGUE, MIN_POINTS
+from ifcb_flow_pipeline.bins.frame import FRAME_PX, parse_frames
+from ifcb_flow_pipeline.bins.pid import Schema
+from ifcb_flow_pipeline.features.catalogue import MIN_POINTS, REFERENCE
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO, PointCloud
 
 Triggers = Literal["images", "all"]
@@ -19,25 +21,33 @@ _COLUMNS = ("x_px", "y_px", "width_px", "height_px")
 
 @dataclass(frozen=True, slots=True)
 class FeatureSettings:
-    """What features depend on besides the bin: which triggers are points, and the aspect ratio of x.
+    """What features depend on besides the bin: which triggers are points, the aspect ratio of x, and frames.
 
     ``triggers`` is ``images`` (those with an image) or ``all`` (also those without, at (0, 0) or
-    (-11, -11), as ifcb-flow-metric had it until 2025). Raises ValueError for settings without meaning.
+    (-11, -11), as ifcb-flow-metric had it until 2025). Both matter to the reference set only. ``frames``: instruments
+    whose camera frame is not that of their family, such as ``IFCB160=1360x1840``, separated by spaces; matters to the
+    others. Raises ValueError for settings without meaning.
     """
 
     triggers: Triggers = "images"
     aspect_ratio: float = DEFAULT_ASPECT_RATIO
+    frames: str = ""
 
     def __post_init__(self) -> None:
         if self.triggers not in TRIGGERS:
             raise ValueError(f"triggers must be one of {', '.join(TRIGGERS)}, not {self.triggers!r}")
         if not (np.isfinite(self.aspect_ratio) and self.aspect_ratio > 0):
             raise ValueError(f"the aspect ratio must be a positive number, not {self.aspect_ratio!r}")
+        parse_frames(self.frames)
+
+    def frame_px(self, instrument: str, schema: Schema) -> tuple[int, int]:
+        """Width and height of an instrument's camera frame."""
+        return parse_frames(self.frames).get(instrument, FRAME_PX[schema])
 
 
 @dataclass(frozen=True, slots=True)
 class BinFeatures:
-    """The features of one bin: ``values`` has shape (number of features in the catalogue,).
+    """The reference features of one bin: ``values`` has shape (number of reference features,).
 
     Where ``status`` is not ``ok`` (but ``empty`` or ``too_few_points``), all values are NaN and
     ``reason`` says why.
@@ -52,7 +62,7 @@ class BinFeatures:
 
 
 def extract_features(columns: Mapping[str, NDArray], settings: FeatureSettings) -> BinFeatures:
-    """Compute all features of the catalogue from ``x_px``, ``y_px``, ``width_px`` and ``height_px``, each
+    """Compute all features of the reference set from ``x_px``, ``y_px``, ``width_px`` and ``height_px``, each
     of shape (number of ADC lines,) in file order.
 
     Columns of int16, as files are read, go through compiled kernels, without Python's lock: threads gain from
@@ -65,7 +75,7 @@ def extract_features(columns: Mapping[str, NDArray], settings: FeatureSettings) 
         status, reason = ("too_few_points", f"{n_points} {what}, features need {MIN_POINTS}")
         if cloud.n_rows == 0:
             status, reason = "empty", "no triggers"
-        return BinFeatures(np.full(len(CATALOGUE), np.nan), cloud.n_rows, cloud.n_images, n_points, status, reason)
+        return BinFeatures(np.full(len(REFERENCE), np.nan), cloud.n_rows, cloud.n_images, n_points, status, reason)
     return BinFeatures(_values(cloud), cloud.n_rows, cloud.n_images, n_points)
 
 
@@ -84,9 +94,9 @@ def _cloud(columns: Mapping[str, NDArray], settings: FeatureSettings) -> PointCl
 
 
 def _values(cloud: PointCloud) -> NDArray[np.float64]:
-    """The features in the order of the catalogue, shape (number of features in it,)."""
+    """The features in the order of the catalogue, shape (number of reference features,)."""
     known = _from_kernels(cloud) if _fit_kernels(cloud.x_px, cloud.y_px) else {}
-    values = [known[f.name] if f.name in known else f.function(cloud) for f in CATALOGUE]
+    values = [known[f.name] if f.name in known else f.function(cloud) for f in REFERENCE]
     return np.array(values, dtype=np.float64)
 
 

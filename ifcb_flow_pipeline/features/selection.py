@@ -1,4 +1,4 @@
-"""Which features a model uses: the YAML of ifcb-flow-metric, families of ``name: true`` or ``false``."""
+"""Which features a model uses: a set, or the YAML of ifcb-flow-metric, families of ``name: true`` or ``false``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,26 +6,30 @@ from typing import Any
 import yaml
 
 from ifcb_flow_pipeline.errors import FlowError
-from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FEATURE_NAMES
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FEATURE_SETS, FeatureSet, names_of
 
 
 class SelectionError(FlowError, ValueError):
     """A feature selection that cannot be used; the message says what is wrong and what is known."""
 
 
-def select_features(selection: str | Mapping[str, Any] | None) -> tuple[str, ...]:
+def select_features(
+    selection: str | Mapping[str, Any] | None, feature_set: FeatureSet = "reference"
+) -> tuple[str, ...]:
     """The names of the selected features, in the order of the catalogue.
 
-    ``selection`` is YAML text or a mapping: family -> feature -> true or false. What it does not mention
-    is selected, as in ifcb-flow-metric; None or empty text selects all. Raises SelectionError for an
-    unknown family or feature, a feature in a wrong family, a value that is neither true nor false, or
-    when nothing is left.
+    ``selection`` is the name of a feature set, or YAML text or a mapping: family -> feature -> true or false. What it
+    does not mention is selected if it is in ``feature_set``, as in ifcb-flow-metric; None or empty text selects all of
+    the set. Raises SelectionError for an unknown family or feature, a feature in a wrong family, a value that is
+    neither true nor false, or when nothing is left.
     """
+    if selection in FEATURE_SETS:
+        return names_of(selection)
     if selection is None:
-        return FEATURE_NAMES
+        return names_of(feature_set)
     if isinstance(selection, str):
         selection = _parse(selection)
-    chosen = dict.fromkeys(FEATURE_NAMES, True)
+    chosen = {feature.name: feature_set in feature.sets for feature in CATALOGUE}
     for family, entries in selection.items():
         _check_family(family, entries)
         for name, wanted in entries.items():

@@ -109,14 +109,22 @@ class Archive:
         except OSError as error:
             reason = f"cannot read {adc_path}: {error.strerror or error}"
             return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {})
-        header: dict[str, Any] = {}
+        header: Mapping[str, Any] = {}
         notes = [adc.problem] if adc.problem else []
         if hdr_path is not None:
-            try:
-                header = parse_hdr((self.root / hdr_path).read_bytes()).to_dict()
-            except OSError as error:
-                notes.append(f"cannot read {hdr_path}: {error.strerror or error}")
+            header, problem = self.read_header(hdr_path)
+            notes += [problem] if problem else []
         return bin_read(pid, adc, header, notes)
+
+    def read_header(self, hdr_path: str) -> tuple[dict[str, Any], str]:
+        """The typed values of a header (see ``bins.hdr``), given by its path relative to the root.
+
+        And what went wrong, empty where nothing did.
+        """
+        try:
+            return parse_hdr((self.root / hdr_path).read_bytes()).to_dict(), ""
+        except OSError as error:
+            return {}, f"cannot read {hdr_path}: {error.strerror or error}"
 
     def _read_adc(self, adc_path: str, schema: Schema, columns: Sequence[str] | None) -> Adc:
         if self.reader == "pyifcb":

@@ -97,8 +97,8 @@ POINT_CLOUDS = Table(
 
 BIN_FEATURES = Table(
     "bin_features",
-    1,
-    "One row a bin: its features, or why it has none.",
+    2,
+    "One row a bin: its features, or why it has none, and the settings that it was made with.",
     (
         *_IDENTITY,
         *_OUTCOME,
@@ -106,6 +106,14 @@ BIN_FEATURES = Table(
         Column("n_images", pa.int32(), "", "ADC lines with an image"),
         Column("n_points", pa.int32(), "", "points of the cloud that the features are of"),
         Column("bad_lines", pa.int32(), "", "ADC lines that could not be used"),
+        Column("configuration", pa.string(), "", "short code of the settings that the header states; empty without"),
+        Column("settings", pa.string(), "", "these settings as JSON"),
+        Column("sample_type", pa.string(), "", "kind of sample as the header has it, such as normal or beads"),
+        Column("roi_complete", pa.bool_(), "", "the .roi file holds all images; null where there is no .roi"),
+        Column("stuck_x_px", pa.float64(), "px", "left edge of the most repeated box; NaN with too few images"),
+        Column("stuck_y_px", pa.float64(), "px", "its top edge"),
+        Column("stuck_width_px", pa.float64(), "px", "its width"),
+        Column("stuck_height_px", pa.float64(), "px", "its height"),
         *(Column(f.name, pa.float64(), f.unit, f.meaning) for f in CATALOGUE),
     ),
 )

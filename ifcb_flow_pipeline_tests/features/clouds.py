@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.catalogue import REFERENCE
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO, PointCloud
 
 
@@ -13,7 +13,7 @@ def features_of(x_px, y_px, *, n_rows=None, n_images=None, aspect_ratio=DEFAULT_
     """The features of a cloud in file order, all of its points being images unless told otherwise."""
     x_px, y_px = np.asarray(x_px), np.asarray(y_px)
     cloud = PointCloud(x_px, y_px, n_rows or len(x_px), len(x_px) if n_images is None else n_images, aspect_ratio)
-    return {feature.name: float(feature.function(cloud)) for feature in CATALOGUE}
+    return {feature.name: float(feature.function(cloud)) for feature in REFERENCE}
 
 
 def _stripe(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:

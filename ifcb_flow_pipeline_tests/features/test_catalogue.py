@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FEATURE_NAMES
+from ifcb_flow_pipeline.features.catalogue import (
+    CATALOGUE,
+    FEATURE_NAMES,
+    FULL_FEATURE_NAMES,
+    FULL_ONLY,
+    REFERENCE,
+    names_of,
+)
 
 from .clouds import ALL, CONTINUOUS, LATTICE, clouds, drawn_clouds, features_of
 from .comparing import assert_same_direction, assert_same_features
@@ -34,16 +41,34 @@ UNITS = {"", "px", "px*", "px^2", "rad", "fraction"}
 
 
 def test_names_families_and_their_order_are_those_that_users_know():
-    declared = [(feature.family, feature.name) for feature in CATALOGUE]
+    declared = [(feature.family, feature.name) for feature in REFERENCE]
     assert declared == [(family, name) for family, names in FAMILIES.items() for name in names.split()]
 
 
 def test_names_are_unique_and_given_once_more_as_a_tuple():
     assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES) == 27
-    assert tuple(feature.name for feature in CATALOGUE) == FEATURE_NAMES
+    assert tuple(feature.name for feature in REFERENCE) == FEATURE_NAMES
+    assert len(set(FULL_FEATURE_NAMES)) == len(FULL_FEATURE_NAMES) == len(REFERENCE) + len(FULL_ONLY)
 
 
-@pytest.mark.parametrize("feature", CATALOGUE, ids=lambda feature: feature.name)
+def test_a_set_of_features_names_its_own_and_the_full_one_contains_the_other():
+    assert names_of("reference") == FEATURE_NAMES
+    assert names_of("full") == FULL_FEATURE_NAMES == tuple(feature.name for feature in CATALOGUE)
+    assert FULL_FEATURE_NAMES[: len(FEATURE_NAMES)] == FEATURE_NAMES
+
+
+@pytest.mark.parametrize("feature", FULL_ONLY, ids=lambda feature: feature.name)
+def test_a_feature_of_the_full_set_says_what_it_is_there_for(feature):
+    assert feature.name.isidentifier()
+    assert feature.unit in UNITS | {"px/px", "Hz", "s", "us", "V", "mL", "°C", "%"}
+    assert len(feature.meaning) > 5
+    assert len(feature.failure_mode) > 3
+    assert feature.source
+    assert feature.role != "reference"
+    assert feature.family not in FAMILIES
+
+
+@pytest.mark.parametrize("feature", REFERENCE, ids=lambda feature: feature.name)
 def test_a_feature_has_a_meaning_a_unit_and_a_function_that_gives_a_finite_number(feature):
     assert feature.name.isidentifier()
     assert len(feature.meaning) > 5
@@ -59,7 +84,7 @@ def test_no_two_features_mean_the_same():
 @given(clouds())
 def test_fractions_lie_between_0_and_1_and_their_total_between_0_and_4(cloud):
     values = features_of(*cloud)
-    for feature in CATALOGUE:
+    for feature in REFERENCE:
         if feature.unit == "fraction":
             assert 0 <= values[feature.name] <= (4 if feature.name == "total_edge_fraction" else 1), feature.name
 

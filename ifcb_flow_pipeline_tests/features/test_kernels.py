@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ifcb_flow_pipeline.features import extract, kernels
-from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FEATURE_NAMES
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, REFERENCE
 from ifcb_flow_pipeline.features.extract import TRIGGERS, FeatureSettings, extract_features
 
 from .clouds import LATTICE, clouds, drawn_clouds, features_of
@@ -129,8 +129,8 @@ def test_the_kernel_knows_all_features_of_the_catalogue_and_no_others():
 
 
 def test_a_feature_that_the_kernel_does_not_know_is_computed_by_its_function(monkeypatch, measured):
-    new = replace(CATALOGUE[0], name="n_points", function=lambda cloud: len(cloud.x_px))
-    monkeypatch.setattr(extract, "CATALOGUE", (new, *reversed(CATALOGUE)))
+    new = replace(REFERENCE[0], name="n_points", function=lambda cloud: len(cloud.x_px))
+    monkeypatch.setattr(extract, "REFERENCE", (new, *reversed(REFERENCE)))
     x, y = range(50), range(50)
     values = extract_features(columns_of(x, y), FeatureSettings()).values
     assert measured == [50]

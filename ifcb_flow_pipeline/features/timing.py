@@ -1,0 +1,135 @@
+"""How the triggers lie in time, and what changes while a bin runs.
+
+All of it is made so that more triggers of the same kind leave it as it is in expectation: what chance alone would give
+is subtracted, or the number is drawn towards 0 where chance alone explains it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: A run time is believed if it is within so many seconds of the time of its row: they differ by up to 1.3 s.
+BELIEVABLE_S = 60.0
+
+#: Share of the run at either end in which no change of rate is sought: too few triggers tell of it.
+CHANGE_MARGIN = 0.05
+
+#: The evidence of a change of rate (log likelihood ratio) that halves it: chance gives about 3, and 6 in 1 of 20 runs.
+CHANGE_EVIDENCE = 6.0
+
+#: Blocks of equally many images between which drift is sought, and the evidence (standard errors) that halves it.
+DRIFT_BLOCKS = 8
+DRIFT_EVIDENCE = 3.0
+
+#: Standard error of a median over that of a mean, for normal values.
+MEDIAN_ERROR = 1.2533
+
+_EULER = 0.5772156649
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Times of triggers as shares of the time run, ascending, shape (events,), all in [0, 1].
+
+    The first trigger is left out, and the clock starts at the second: the first is usually a false one as the run
+    starts, with a pause after it. ``duration_s``: what share 1 means.
+    """
+
+    share: NDArray[np.float64]
+    duration_s: float
+
+    @classmethod
+    def of(cls, time_s: NDArray[np.float64], run_s: float) -> "Events":
+        """From the times of all triggers, shape (triggers,), and the length of the run (NaN: until the last one)."""
+        if len(time_s) < 3:
+            return cls(np.zeros(0), float("nan"))
+        ordered = np.sort(time_s[1:])
+        start, end = ordered[0], max(ordered[-1], run_s) if np.isfinite(run_s) else ordered[-1]
+        duration = float(end - start)
+        if duration <= 0:
+            return cls(np.zeros(0), float("nan"))
+        return cls((ordered[1:] - start) / duration, duration)
+
+
+def is_believable(run_time_s: NDArray[np.float64], row_time_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which run times fit the time of their row; arrays of shape (rows,)."""
+    return np.abs(run_time_s - row_time_s) <= BELIEVABLE_S
+
+
+def unevenness(share: NDArray[np.float64]) -> float:
+    """Distance of events from being even in time: 0 if even, about 0.3 if half of the run has none.
+
+    The root of the mean squared distance between their distribution and the even one (Cramer-von Mises), less what
+    chance gives; negative, and small, where they are more even than chance would have them. Shape (events,), >= 1.
+    """
+    n = len(share)
+    middles = (np.arange(n) + 0.5) / n
+    squared = float(np.mean((share - middles) ** 2)) + 1 / (12 * n**2) - 1 / (6 * n)
+    return float(np.copysign(np.sqrt(abs(squared)), squared))
+
+
+def longest_gap(share: NDArray[np.float64]) -> float:
+    """The longest share of the run without an event, less the longest that chance gives; shape (events,), >= 1."""
+    n = len(share)
+    longest = float(np.diff(share, prepend=0.0, append=1.0).max())
+    return longest - (np.log(n + 1) + _EULER) / (n + 1)
+
+
+def rate_change(share: NDArray[np.float64]) -> float:
+    """Log of the rate after over the rate before the moment that parts the run best; shape (events,), >= 1.
+
+    Drawn towards 0 where chance explains it: with the log likelihood ratio L of two rates against one, by
+    L^2 / (L^2 + CHANGE_EVIDENCE^2).
+    """
+    n = len(share)
+    # The likelihood is largest just at an event: either counted as before, or as after.
+    u = np.concatenate((share, share))
+    before = np.concatenate((np.arange(1, n + 1), np.arange(n))).astype(np.float64)
+    sought = (u >= CHANGE_MARGIN) & (u <= 1 - CHANGE_MARGIN)
+    if not sought.any():
+        return 0.0
+    u, before = u[sought], before[sought]
+    after = n - before
+    evidence = _xlogx_ratio(before, n * u) + _xlogx_ratio(after, n * (1 - u))
+    best = int(np.argmax(evidence))
+    # Half an event more on each side: where there is none at all, the ratio must stay finite.
+    change = np.log((after[best] + 0.5) / (1 - u[best])) - np.log((before[best] + 0.5) / u[best])
+    return float(change * _belief(evidence[best], CHANGE_EVIDENCE))
+
+
+def _xlogx_ratio(count: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(count > 0, count * np.log(np.where(count > 0, count, 1) / expected), 0.0)
+
+
+def _belief(evidence: float, half: float) -> float:
+    return evidence**2 / (evidence**2 + half**2)
+
+
+def drift(values: NDArray[np.float64], sigma: float) -> float:
+    """How much the median changes at the moment that parts the run best; values in file order, shape (n,), n >= 8.
+
+    ``sigma`` is their standard deviation. Drawn towards 0 where chance explains it.
+    """
+    borders = np.arange(DRIFT_BLOCKS + 1) * len(values) // DRIFT_BLOCKS
+    medians = [float(np.median(values[borders[i] : borders[i + 1]])) for i in range(DRIFT_BLOCKS)]
+    error = MEDIAN_ERROR * max(sigma, 1.0) / np.sqrt(len(values))
+    best, best_evidence = 0.0, 0.0
+    for k in range(1, DRIFT_BLOCKS):
+        change = float(np.mean(medians[k:]) - np.mean(medians[:k]))
+        evidence = abs(change) / error * np.sqrt(k * (DRIFT_BLOCKS - k)) / DRIFT_BLOCKS
+        if evidence > best_evidence:
+            best, best_evidence = change, evidence
+    return best * _belief(best_evidence, DRIFT_EVIDENCE)
+
+
+def persistence(flags: NDArray[np.bool_]) -> float:
+    """Correlation between a flag and the next one, in file order; 0 where all flags are equal or there is one."""
+    if len(flags) < 2:
+        return 0.0
+    share = float(np.mean(flags))
+    variance = share * (1 - share)
+    if variance <= 0:
+        return 0.0
+    pairs = float(np.mean((flags[1:] - share) * (flags[:-1] - share)))
+    return pairs / variance

@@ -1,0 +1,354 @@
+"""The features of the full set beyond the reference set, each as a function of a bin's stream.
+
+Each takes a Stream and returns one number, NaN where the bin does not tell: the shape of the cloud needs MIN_IMAGES
+images, the distribution in time MIN_TRIGGERS triggers, and what only a header says a header. This is the plain, obvious
+form of each definition: faster forms are held equal to it by tests.
+"""
+
+# ruff: noqa: D103 - what each of them means is said once, in the catalogue
+
+from collections.abc import Callable
+from functools import wraps
+
+import numpy as np
+
+from ifcb_flow_pipeline.features import geometry, repeats, run, signals, timing
+from ifcb_flow_pipeline.features.stream import MIN_TRIGGERS, Stream
+
+#: Images wider than this are large, and those that fill so much of the frame's width are as wide as it.
+LARGE_PX = 300
+FULL_WIDTH = 0.9
+
+_NAN = float("nan")
+_Function = Callable[[Stream], float]
+
+
+def _of_images(function: _Function) -> _Function:
+    """Make a function give NaN where there are too few images."""
+
+    @wraps(function)
+    def checked(stream: Stream) -> float:
+        return float(function(stream)) if stream.enough_images else _NAN
+
+    return checked
+
+
+def _of_triggers(least: int) -> Callable[[_Function], _Function]:
+    """Make a function give NaN where there are fewer triggers."""
+
+    def decorate(function: _Function) -> _Function:
+        @wraps(function)
+        def checked(stream: Stream) -> float:
+            return float(function(stream)) if stream.n_triggers >= least else _NAN
+
+        return checked
+
+    return decorate
+
+
+# Position and spread of the core
+
+
+@_of_images
+def core_x(stream: Stream) -> float:
+    return stream.core.x_px
+
+
+@_of_images
+def core_tilt(stream: Stream) -> float:
+    return stream.core.tilt
+
+
+@_of_images
+def core_bend(stream: Stream) -> float:
+    return stream.core.bend_px
+
+
+@_of_images
+def core_width(stream: Stream) -> float:
+    return stream.core.sigma_px
+
+
+@_of_images
+def core_asymmetry(stream: Stream) -> float:
+    off = stream.off_core_px[stream.small & ~stream.is_stray]
+    return geometry.asymmetry(off) if len(off) else 0.0
+
+
+@_of_images
+def cross_low(stream: Stream) -> float:
+    return float(np.quantile(stream.y, 0.05))
+
+
+@_of_images
+def cross_high(stream: Stream) -> float:
+    return float(np.quantile(stream.y, 0.95))
+
+
+def cross_range(stream: Stream) -> float:
+    return cross_high(stream) - cross_low(stream)
+
+
+# Strays and edges
+
+
+@_of_images
+def stray_fraction(stream: Stream) -> float:
+    return float(stream.is_stray.mean())
+
+
+@_of_images
+def stray_left(stream: Stream) -> float:
+    return float(np.mean(stream.is_stray & (stream.off_core_px < 0)))
+
+
+@_of_images
+def stray_right(stream: Stream) -> float:
+    return float(np.mean(stream.is_stray & (stream.off_core_px > 0)))
+
+
+@_of_images
+def stray_spread(stream: Stream) -> float:
+    return geometry.spread_over_frame(stream.x[stream.is_stray], stream.y[stream.is_stray], stream.frame_px)
+
+
+@_of_images
+def edge_touch(stream: Stream) -> float:
+    return float(geometry.touches_edge(*_edges(stream), stream.frame_px).mean())
+
+
+@_of_images
+def full_width(stream: Stream) -> float:
+    return float(np.mean(stream.width_px >= FULL_WIDTH * stream.frame_px[0]))
+
+
+@_of_images
+def out_of_frame(stream: Stream) -> float:
+    return float(geometry.leaves_frame(*_edges(stream), stream.frame_px).mean())
+
+
+def _edges(stream: Stream) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Left, top, right and bottom edges of the images."""
+    return stream.left_px, stream.top_px, stream.left_px + stream.width_px, stream.top_px + stream.height_px
+
+
+# Stuck boxes
+
+
+@_of_images
+def repeat_fraction(stream: Stream) -> float:
+    return repeats.repeat_share(stream.left_px, stream.top_px, stream.width_px, stream.height_px)
+
+
+@_of_images
+def repeat_anchor(stream: Stream) -> float:
+    left, top, right, bottom = _edges(stream)
+    return max(repeats.repeat_share(x, y) for x in (left, right) for y in (top, bottom))
+
+
+@_of_images
+def hot_cell(stream: Stream) -> float:
+    return repeats.hot_cell_share(stream.x, stream.y, stream.is_stray)
+
+
+# Triggers
+
+
+@_of_triggers(1)
+def no_image(stream: Stream) -> float:
+    return float(np.mean(stream.images_of_trigger == 0))
+
+
+@_of_triggers(1)
+def multi_image(stream: Stream) -> float:
+    return float(np.mean(stream.images_of_trigger > 1))
+
+
+@_of_triggers(1)
+def images_per_trigger(stream: Stream) -> float:
+    return stream.n_images / stream.n_triggers
+
+
+def trigger_rate(stream: Stream) -> float:
+    return stream.n_triggers / stream.run_s if stream.run_s > 0 else _NAN
+
+
+@_of_triggers(MIN_TRIGGERS)
+def no_image_burst(stream: Stream) -> float:
+    return timing.persistence(stream.images_of_trigger == 0)
+
+
+# Sizes
+
+
+@_of_images
+def width_median(stream: Stream) -> float:
+    return float(np.median(stream.width_px))
+
+
+@_of_images
+def width_p95(stream: Stream) -> float:
+    return float(np.quantile(stream.width_px, 0.95))
+
+
+@_of_images
+def height_median(stream: Stream) -> float:
+    return float(np.median(stream.height_px))
+
+
+@_of_images
+def area_p10(stream: Stream) -> float:
+    return float(np.quantile(stream.width_px * stream.height_px, 0.1))
+
+
+@_of_images
+def area_median(stream: Stream) -> float:
+    return float(np.median(stream.width_px * stream.height_px))
+
+
+@_of_images
+def large_fraction(stream: Stream) -> float:
+    return float(np.mean(stream.width_px > LARGE_PX))
+
+
+@_of_images
+def size_spread(stream: Stream) -> float:
+    low, high = np.quantile(np.log(stream.width_px * stream.height_px), (0.25, 0.75))
+    return float((high - low) / signals.IQR_SIGMA)
+
+
+# Time
+
+
+@_of_triggers(MIN_TRIGGERS)
+def time_uniformity(stream: Stream) -> float:
+    return timing.unevenness(stream.events.share) if len(stream.events.share) else _NAN
+
+
+@_of_triggers(MIN_TRIGGERS)
+def longest_gap(stream: Stream) -> float:
+    return timing.longest_gap(stream.events.share) if len(stream.events.share) else _NAN
+
+
+@_of_triggers(MIN_TRIGGERS)
+def rate_change(stream: Stream) -> float:
+    return timing.rate_change(stream.events.share) if len(stream.events.share) else _NAN
+
+
+@_of_images
+def drift_x(stream: Stream) -> float:
+    return timing.drift(stream.off_core_px[stream.small], stream.core.sigma_px)
+
+
+@_of_images
+def drift_y(stream: Stream) -> float:
+    y = stream.y[stream.small]
+    low, high = np.quantile(y, (0.25, 0.75))
+    return timing.drift(y, float(high - low) / signals.IQR_SIGMA)
+
+
+@_of_triggers(2)
+def dead_time(stream: Stream) -> float:
+    return float(np.median(np.diff(stream.columns["inhibit_time_s"][stream.first_rows])))
+
+
+@_of_triggers(2)
+def time_backward(stream: Stream) -> float:
+    return float(np.mean(np.diff(stream.time_s) < 0))
+
+
+# Velocity and signals
+
+
+@_of_images
+def flight_time(stream: Stream) -> float:
+    flight = signals.measured(stream.of_images("time_of_flight_us"))
+    return float(np.median(flight)) if len(flight) else _NAN
+
+
+@_of_images
+def flight_spread(stream: Stream) -> float:
+    flight = signals.measured(stream.of_images("time_of_flight_us"))
+    return signals.relative_spread(flight) if len(flight) else _NAN
+
+
+@_of_images
+def peak_median(stream: Stream) -> float:
+    return float(np.median(stream.of_images(signals.trigger_peak(stream.header))))
+
+
+@_of_triggers(1)
+def peak_floor(stream: Stream) -> float:
+    peak = stream.columns[signals.trigger_peak(stream.header)][stream.first_rows]
+    return _NAN if np.isnan(peak).all() else float(np.mean(peak <= signals.FLOOR_V))
+
+
+@_of_images
+def peak_y_slope(stream: Stream) -> float:
+    return signals.slope_over_y(stream.of_images(signals.trigger_peak(stream.header)), stream.y, stream.frame_px[1])
+
+
+# Run, environment, quality
+
+
+def run_time(stream: Stream) -> float:
+    return stream.run_s
+
+
+def run_time_ratio(stream: Stream) -> float:
+    return stream.run_s / run.expected_run_s(stream.header)
+
+
+def volume(stream: Stream) -> float:
+    return run.volume_ml(stream)
+
+
+def volume_ratio(stream: Stream) -> float:
+    return run.volume_ml(stream) / run.expected_volume_ml(stream.header)
+
+
+def inhibit_fraction(stream: Stream) -> float:
+    return stream.inhibit_s / stream.run_s if stream.run_s > 0 else _NAN
+
+
+def image_count_mismatch(stream: Stream) -> float:
+    counted = stream.header.get("roi_count", _NAN)
+    return (stream.n_images - counted) / max(counted, 1)
+
+
+@_of_triggers(1)
+def run_time_mismatch(stream: Stream) -> float:
+    stated = stream.header.get("run_time_s", _NAN)
+    return float(stream.columns["run_time_s"].max()) / stated - 1 if stated > 0 else _NAN
+
+
+def n_triggers(stream: Stream) -> float:
+    return float(stream.n_triggers)
+
+
+def temperature(stream: Stream) -> float:
+    return float(stream.header.get("temperature_c", _NAN))
+
+
+def humidity(stream: Stream) -> float:
+    return float(stream.header.get("humidity_pct", _NAN))
+
+
+@_of_images
+def lattice(stream: Stream) -> float:
+    if stream.schema == "v1":
+        return _NAN
+    names = ("x_px", "y_px", "width_px", "height_px")
+    return geometry.lattice_fraction(*(stream.of_images(name).astype(np.int64) for name in names))
+
+
+def bad_lines(stream: Stream) -> float:
+    lines = stream.n_rows + stream.bad_lines
+    return stream.bad_lines / lines if lines else _NAN
+
+
+@_of_triggers(2)
+def trigger_gaps(stream: Stream) -> float:
+    steps = np.diff(stream.columns["trigger"][stream.first_rows].astype(np.int64))
+    missing = int(np.maximum(steps - 1, 0).sum())
+    return missing / (missing + stream.n_triggers)
