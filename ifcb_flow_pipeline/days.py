@@ -6,8 +6,8 @@ Belongs here: the steps, with the disk but without Dagster. Does not belong here
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
@@ -19,14 +19,9 @@ from joblib import Parallel, delayed
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.bins.roi import bytes_needed
-from ifcb_flow_pipeline.detection.model import (
-    ForestSettings,
-    Model,
-    ModelError,
-    Scores,
-    TrainingSet,
-    train_model,
-)
+from ifcb_flow_pipeline.detection.flow import Decision, FlowModel, TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelError, TrainingSet, train_model
+from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
 from ifcb_flow_pipeline.features.full import (
@@ -46,6 +41,10 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOU
 #: What features are made of: columns of the ADC file, and of the stored clouds.
 CLOUD_COLUMNS = (*STREAM_COLUMNS, "start_byte")
 IDENTITY = ("pid", "instrument", "start_time")
+
+#: So many days before a day are looked at for what is usual at the time, and for what has been going on since.
+HISTORY_DAYS = 7
+
 _LIBRARIES = ("ifcb-flow-pipeline", "numpy", "scikit-learn", "scipy", "pandas", "pyarrow", "dagster")
 
 
@@ -109,16 +108,46 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
     return table
 
 
-def write_scores(tables: DailyTables, model: Model, day: date) -> pa.Table:
-    """Write ``bin_scores``: one row per row of ``bin_features``, most anomalous first.
+def write_scores(tables: DailyTables, model: AnyModel, day: date, history: pa.Table | None = None) -> pa.Table:
+    """Write ``bin_scores``: one row per row of ``bin_features``, worst first.
 
-    Raises ModelError, naming the remedy, where the model does not fit the features.
+    ``history``: rows of ``bin_features`` of the days before, as RecentDays gives them. Raises ModelError, naming the
+    remedy, where the model does not fit the features.
     """
     features, made_of = _input(tables, BIN_FEATURES, day)
     model.check_usable(FeatureSettings(**made_of.made_of))
-    scores = score_table(features, model)
+    scores = score_table(features, model, history)
     tables.write(BIN_SCORES, day, scores, Provenance(made_of.signature, {"model_id": model.card.model_id}))
     return scores
+
+
+@dataclass(slots=True)
+class RecentDays:
+    """The stored rows of the days before a day. Goes from day to day and reads each only once.
+
+    ``columns``: those that are wanted (None: all).
+    """
+
+    tables: DailyTables
+    table: Table
+    columns: tuple[str, ...] | None = None
+    _kept: dict[date, pa.Table | None] = field(default_factory=dict)
+
+    def before(self, day: date) -> pa.Table:
+        """The rows of the HISTORY_DAYS days before ``day``, of those that have been made by this version."""
+        wanted = [day - timedelta(days=i) for i in range(HISTORY_DAYS, 0, -1)]
+        self._kept = {each: self._kept[each] if each in self._kept else self._read(each) for each in wanted}
+        parts = [rows for rows in self._kept.values() if rows is not None]
+        if parts:
+            return pa.concat_tables(parts)
+        schema = self.table.schema.remove_metadata()
+        return (schema if self.columns is None else pa.schema(map(schema.field, self.columns))).empty_table()
+
+    def _read(self, day: date) -> pa.Table | None:
+        # A day of another version is to be made again: until then it is no history, but no obstacle either.
+        if self.tables.provenance(self.table, day) is None:
+            return None
+        return self.tables.read(self.table, day, self.columns)
 
 
 def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any]:
@@ -196,31 +225,12 @@ def _stream(entry: CloudEntry, columns: Mapping[str, Any], settings: FeatureSett
     return Stream(columns, bin_id.schema, entry.header, frame, entry.bad_lines)
 
 
-def score_table(features: pa.Table, model: Model) -> pa.Table:
-    """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid."""
-    scores = model.score(feature_matrix(features, model.card.feature_names))
-    scored = np.isfinite(scores.anomaly_score)
-    n = len(scored)
-    # A model that does not know its training scores cannot say how rare a score is, only on which side it lies.
-    rare = np.where(
-        np.isfinite(scores.percentile), 1.0 - scores.percentile / 100.0, np.where(scores.is_anomaly, 0.0, 1.0)
-    )
-    severity = np.where(scored, np.clip(-25.0 * np.log10(np.maximum(rare, 1e-4)), 0.0, 100.0), 100.0)
-    threshold = -25.0 * np.log10(model.card.forest_settings.contamination)
-    blank = pa.array([""] * n)
-    columns = {name: features.column(name) for name in (*IDENTITY, "status", "reason")}
-    columns |= {name: blank for name in ("cause", "second_cause", "reasons", "rules", "configuration")}
-    columns |= {
-        "severity": pa.array(severity),
-        "verdict": pa.array(np.select([~scored, scores.is_anomaly], ["unreadable", "bad"], "ok").tolist()),
-        "findings": pa.array(["[]"] * n),
-        "anomaly_score": pa.array(scores.anomaly_score),
-        "percentile": pa.array(scores.percentile),
-        "threshold": pa.array(np.full(n, threshold)),
-        "config_changed": pa.array([False] * n),
-        "model_id": pa.array([model.card.model_id] * n, type=pa.string()),
-    }
-    table = pa.table({column.name: columns[column.name] for column in BIN_SCORES.columns})
+def score_table(features: pa.Table, model: AnyModel, history: pa.Table | None = None) -> pa.Table:
+    """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid.
+
+    ``history``: rows of ``bin_features`` of the days before, see ``FlowModel.judge``.
+    """
+    table = model.judge(features, history)
     return table.sort_by([("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")]).cast(
         BIN_SCORES.schema
     )
@@ -231,39 +241,84 @@ def feature_matrix(features: pa.Table, names: tuple[str, ...]) -> np.ndarray:
     return np.column_stack([features.column(name).to_numpy() for name in names]).astype(np.float64)
 
 
-def train(
+def train_reference(
     tables: DailyTables,
     window: TrainingWindow,
     feature_names: tuple[str, ...],
     settings: FeatureSettings,
     forest: ForestSettings,
+    labels: Mapping[str, Decision],
     created: datetime,
 ) -> Model:
-    """Train a model on the stored features of a window.
+    """Train the forest of ifcb-flow-metric on the stored features of a window, but for bins that people called bad.
 
     Raises ModelError, naming the remedy, where there is too little to train on, or where days of the window
     have features that were made with other settings.
     """
+    features = window_features(tables, window, settings)
+    training = training_set(features, window, feature_names, settings, labels)
+    return train_model(training, forest, created, library_versions())
+
+
+def window_features(tables: DailyTables, window: TrainingWindow, settings: FeatureSettings) -> pa.Table:
+    """The stored rows of ``bin_features`` of a window, in order of pid.
+
+    Raises ModelError, naming the remedy, where days of the window have features that were made with other settings.
+    """
     _check_same_settings(tables, window, settings)
     features = tables.read_range(BIN_FEATURES, window.first or date.min, window.last or date.max)
-    return train_model(training_set(features, window, feature_names, settings), forest, created, library_versions())
+    return chosen_rows(features, window)
+
+
+def chosen_rows(features: pa.Table, window: TrainingWindow) -> pa.Table:
+    """The rows of ``bin_features`` of a window's instruments and pids, in order of pid."""
+    if window.instruments:
+        features = features.filter(pc.field("instrument").isin(sorted(window.instruments)))
+    if window.pids is not None:
+        features = features.filter(pc.field("pid").isin(pa.array(window.pids, type=pa.string())))
+    return features.sort_by("pid")
+
+
+def train_flow(
+    tables: DailyTables,
+    window: TrainingWindow,
+    settings: TrainingSettings,
+    labels: Mapping[str, Decision],
+    created: datetime,
+) -> FlowModel:
+    """Train a flow model on the stored features of a window, and on people's decisions about its bins.
+
+    Raises ModelError, naming the remedy, where there is too little to train on, or where days of the window
+    have features that were made with other settings.
+    """
+    features = window_features(tables, window, settings.feature_settings)
+    return train_flow_model(features, settings, labels, created, library_versions())
 
 
 def training_set(
-    features: pa.Table, window: TrainingWindow, feature_names: tuple[str, ...], settings: FeatureSettings
+    features: pa.Table,
+    window: TrainingWindow,
+    feature_names: tuple[str, ...],
+    settings: FeatureSettings,
+    labels: Mapping[str, Decision] | None = None,
 ) -> TrainingSet:
-    """The rows of ``bin_features`` that a model is trained on, and why the others are not, in order of pid."""
-    if window.instruments:
-        features = features.filter(pc.field("instrument").isin(sorted(window.instruments)))
+    """The rows of ``bin_features`` that a forest is trained on, and why the others are not, in order of pid.
+
+    ``labels``: what people decided about bins, by pid; what they called bad is left out.
+    """
+    features = chosen_rows(features, window)
     excluded: dict[str, list[str]] = {}
     if window.pids is not None:
         missing = sorted(set(window.pids) - set(features["pid"].to_pylist()))
         if missing:
             excluded["not_found"] = missing
-        features = features.filter(pc.field("pid").isin(pa.array(window.pids, type=pa.string())))
     for row in features.filter(pc.field("status") != "ok").select(["pid", "status"]).to_pylist():
         excluded.setdefault(row["status"], []).append(row["pid"])
     features = features.filter(pc.field("status") == "ok").sort_by("pid")
+    called_bad = [pid for pid in features["pid"].to_pylist() if (labels or {}).get(pid) == "bad"]
+    if called_bad:
+        excluded["labelled_bad"] = called_bad
+        features = features.filter(~pc.field("pid").isin(called_bad))
     return TrainingSet(
         pids=features["pid"].to_pylist(),
         instruments=features["instrument"].to_pylist(),

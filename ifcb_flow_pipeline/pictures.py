@@ -1,4 +1,4 @@
-"""Pictures for people: a point cloud, a histogram of scores, two distributions side by side. PNG bytes.
+"""Pictures for people: a point cloud, a histogram of severities, two distributions side by side. PNG bytes.
 
 Drawn without any display or global state, so that several threads can draw at once.
 """
@@ -41,24 +41,23 @@ def cloud_picture(columns: Mapping[str, NDArray], schema: Schema, title: str) ->
     return _png(figure)
 
 
-def score_picture(scores: NDArray[np.float64], threshold: float, title: str) -> bytes:
-    """How many bins have which score, and the threshold. ``scores``: shape (n,), NaN left out."""
+def severity_picture(severities: NDArray[np.float64], threshold: float, title: str) -> bytes:
+    """How many bins have which severity, and from which on they are bad. ``severities``: shape (n,), NaN left out."""
     figure = Figure(figsize=(4.8, 2.6), dpi=80, layout="constrained")
     axes = figure.subplots()
-    finite = scores[np.isfinite(scores)]
+    finite = severities[np.isfinite(severities)]
     # Bars are cut at the threshold, so that none mixes the two sides; one to spare at each end holds the
-    # extremes against rounding, and a score on the threshold against the last bar, which is closed.
-    low, high = min(finite.min(initial=threshold), threshold), max(finite.max(initial=threshold), threshold)
-    step = max((high - low) / 30, 1e-3)
-    first, last = np.floor((low - threshold) / step) - 1, np.floor((high - threshold) / step) + 1
+    # extremes against rounding.
+    step = 2.5
+    first, last = np.floor(-threshold / step) - 1, np.ceil((100.0 - threshold) / step) + 1
     edges = threshold + step * np.arange(first, last + 1)
     counts, _ = np.histogram(finite, bins=edges)
-    colours = [ORANGE if edge < threshold - step / 2 else BLUE for edge in edges[:-1]]
+    colours = [BLUE if edge < threshold - step / 2 else ORANGE for edge in edges[:-1]]
     axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=colours)
     axes.axvline(threshold, color="black", linewidth=1, linestyle="--")
-    axes.annotate("threshold", (threshold, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
+    axes.annotate("bad from here", (threshold, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
                   textcoords="offset points", fontsize=8)  # fmt: skip
-    axes.set(xlabel="anomaly score (lower is more anomalous)", ylabel="bins")
+    axes.set(xlabel="severity (higher is worse)", ylabel="bins")
     axes.set_title(title, fontsize=10)
     return _png(figure)
 

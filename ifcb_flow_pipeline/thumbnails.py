@@ -27,18 +27,19 @@ _BARS = 30
 _HEIGHT = 50
 
 
-def score_thumbnail(scores: NDArray[np.float64], threshold: float) -> str:
-    """A histogram of scores, those below the threshold in orange. ``scores``: shape (n,), NaN left out."""
-    finite = scores[np.isfinite(scores)]
-    low, high = min(finite.min(initial=threshold), threshold), max(finite.max(initial=threshold), threshold)
-    edges = np.linspace(low, max(high, low + 1e-3), _BARS + 1)
-    counts, _ = np.histogram(finite, bins=edges)
+def severity_thumbnail(severities: NDArray[np.float64], threshold: float) -> str:
+    """A histogram of severities from 0 to 100, those from the threshold on in orange.
+
+    ``severities``: shape (n,), NaN left out.
+    """
+    edges = np.linspace(0.0, 100.0, _BARS + 1)
+    counts, _ = np.histogram(severities[np.isfinite(severities)], bins=edges)
     heights = np.ceil(_HEIGHT * counts / max(counts.max(), 1)).astype(int)
-    below = edges[1:] <= threshold
+    bad = edges[:-1] >= threshold - 50.0 / _BARS
     bars = {True: "", False: ""}
     for i in np.flatnonzero(heights):
-        bars[bool(below[i])] += f"M{8 * i + 4},{_HEIGHT}v-{heights[i]}"
-    at = 8 * _BARS * (threshold - edges[0]) / (edges[-1] - edges[0])
+        bars[bool(bad[i])] += f"M{8 * i + 4},{_HEIGHT}v-{heights[i]}"
+    at = 8 * _BARS * threshold / 100.0
     body = (
         _path(bars[False], "steelblue", 7)
         + _path(bars[True], "darkorange", 7)

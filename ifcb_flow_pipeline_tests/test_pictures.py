@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from ifcb_flow_pipeline.pictures import BLUE, ORANGE, cloud_picture, comparison_picture, score_picture
+from ifcb_flow_pipeline.pictures import BLUE, ORANGE, cloud_picture, comparison_picture, severity_picture
 
 
 def size_of(png: bytes) -> tuple[int, int]:
@@ -91,26 +91,26 @@ SCORE_IDS = ["empty", "one", "constant", "unscored", "some unscored", "many"]
 
 
 @pytest.mark.parametrize("scores", SCORES, ids=SCORE_IDS)
-@pytest.mark.parametrize("threshold", [-0.5, -0.6, -0.999, 0.0])
-def test_any_scores_give_a_picture(scores, threshold):
-    assert size_of(score_picture(scores, threshold, "title")) == (384, 208)
+@pytest.mark.parametrize("threshold", [50.0, 60.5, 0.1, 100.0])
+def test_any_severities_give_a_picture(scores, threshold):
+    assert size_of(severity_picture(-100.0 * scores, threshold, "title")) == (384, 208)
 
 
 @settings(max_examples=60)
 @given(
-    st.lists(st.floats(-1, 0), max_size=30),
-    st.one_of(st.floats(-1, 0), st.sampled_from([-0.55, -0.6, -0.5])),
+    st.lists(st.floats(0, 100), max_size=30),
+    st.one_of(st.floats(1, 100), st.sampled_from([50.0, 52.5, 35.0])),
     st.booleans(),
 )
-def test_every_score_is_in_a_bar_and_no_bar_mixes_both_sides_of_the_threshold(scores, threshold, on_it):
+def test_every_severity_is_in_a_bar_and_no_bar_mixes_both_sides_of_the_threshold(scores, threshold, on_it):
     scores = np.array([*scores, np.nan, *([threshold] if on_it else [])])
     with pytest.MonkeyPatch.context() as monkeypatch:
-        axes = drawn(monkeypatch, lambda: score_picture(scores, threshold, "")).axes[0]
+        axes = drawn(monkeypatch, lambda: severity_picture(scores, threshold, "")).axes[0]
     finite = scores[np.isfinite(scores)]
     bars = dict.fromkeys((BLUE, ORANGE), 0.0)
     for bar in axes.patches:
         bars[ORANGE if bar.get_facecolor()[0] > 0.5 else BLUE] += bar.get_height()
-    assert bars == {ORANGE: np.sum(finite < threshold), BLUE: np.sum(finite >= threshold)}
+    assert bars == {ORANGE: np.sum(finite >= threshold), BLUE: np.sum(finite < threshold)}
 
 
 # Comparisons
@@ -135,7 +135,7 @@ def test_a_comparison_says_how_many_bins_have_a_score_and_their_medians(monkeypa
 def test_two_threads_draw_at_once_what_each_draws_alone():
     tasks = [
         lambda: cloud_picture(cloud(list(range(0, 900, 9)), list(range(100))), "v2", "one"),
-        lambda: score_picture(SCORES[-1], -0.6, "two"),
+        lambda: severity_picture(-100.0 * SCORES[-1], 60.0, "two"),
     ]
     alone = [task() for task in tasks]
     together: list[set[bytes]] = [set(), set()]
@@ -155,5 +155,5 @@ def test_two_threads_draw_at_once_what_each_draws_alone():
 
 def test_drawing_needs_no_pyplot(monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
-    score_picture(SCORES[-1], -0.6, "")
+    severity_picture(-100.0 * SCORES[-1], 60.0, "")
     assert "matplotlib.pyplot" not in sys.modules

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.thumbnails import MAX_CHARACTERS, cloud_thumbnail, score_thumbnail
+from ifcb_flow_pipeline.thumbnails import MAX_CHARACTERS, cloud_thumbnail, severity_thumbnail
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -34,15 +34,15 @@ def cloud(x: list[int], y: list[int], width: int = 80) -> dict[str, np.ndarray]:
     }
 
 
-def test_bins_below_the_threshold_are_orange_and_the_others_blue() -> None:
-    drawn = paths(score_thumbnail(np.array([-0.9, -0.5, -0.4]), -0.7))
-    assert drawn["darkorange"].count("M") == 1
-    assert drawn["steelblue"].count("M") == 2
+def test_bad_bins_are_orange_and_the_others_blue() -> None:
+    drawn = paths(severity_thumbnail(np.array([3.0, 20.0, 48.0, 51.0, 100.0]), 50.0))
+    assert drawn["darkorange"].count("M") == 2
+    assert drawn["steelblue"].count("M") == 3
 
 
-@given(st.lists(st.floats(-1, 0), max_size=300), st.floats(-1, 0))
-def test_scores_always_make_a_short_picture(scores: list[float], threshold: float) -> None:
-    paths(score_thumbnail(np.array([*scores, np.nan]), threshold))
+@given(st.lists(st.floats(0, 100), max_size=300), st.floats(1, 100))
+def test_severities_always_make_a_short_picture(severities: list[float], threshold: float) -> None:
+    paths(severity_thumbnail(np.array([*severities, np.nan]), threshold))
 
 
 def test_an_image_is_a_square_where_it_is_in_the_frame() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from dagster._core.storage.tags import RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG
 from pydantic import Field
 
@@ -23,22 +24,29 @@ from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.defs.metadata import (
     column_schema,
+    comparison_metadata,
     day_text,
+    episode_metadata,
     markdown_table,
     outcome_metadata,
     picture,
     table_metadata,
     thumbnail,
+    verdict_metadata,
 )
 from ifcb_flow_pipeline.defs.partitions import DAILY
 from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.detection.episodes import EPISODE_COLUMNS, episodes_of
+from ifcb_flow_pipeline.detection.flow import TrainingSettings
 from ifcb_flow_pipeline.detection.model import ForestSettings, ModelCard, ModelError, parse_amount
+from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.selection import select_features
+from ifcb_flow_pipeline.promotion import recent_features, try_challenger
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
-from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, score_thumbnail
+from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
 
 #: In a run over many days, only the last ones get large pictures, which take longer than scoring; all get small ones.
 DAYS_WITH_LARGE_PICTURES = 14
@@ -111,22 +119,45 @@ class TrainConfig(dg.Config):
     instruments: list[str] = Field([], description="Instruments to train on, such as IFCB134. Empty: all.")
     pids: list[str] = Field([], description="Train on these bins only. Empty: all of the window.")
     pid_file: str = Field("", description="A text file with one bin identifier a line, used like pids.")
+    feature_set: str = Field(
+        "full",
+        description="full: all features, every instrument against its own history, with causes and reasons. "
+        "reference: the features and the forest of ifcb-flow-metric.",
+    )
     features: str = Field(
         "",
-        description="Feature selection as YAML, family: {feature: true or false}; what is not named is used.",
+        description="Reference only. Feature selection as YAML, family: {feature: true or false}; "
+        "what is not named is used.",
     )
     contamination: float = Field(
         0.02,
-        description="Share of the training bins, up to 0.5, that the threshold calls anomalies. Moves no score.",
+        description="Reference only. Share of the training bins, up to 0.5, that is called bad. Moves no score.",
     )
-    n_estimators: int = Field(100, description="Number of trees.")
-    max_samples: str = Field("auto", description="Bins per tree: a count such as 256, a share such as 0.5, or auto.")
-    max_features: str = Field("1.0", description="Features per tree: a count such as 10 or a share such as 1.0.")
+    n_estimators: int = Field(100, description="Reference only. Number of trees.")
+    max_samples: str = Field(
+        "auto", description="Reference only. Bins per tree: a count such as 256, a share such as 0.5, or auto."
+    )
+    max_features: str = Field(
+        "1.0", description="Reference only. Features per tree: a count such as 10 or a share such as 1.0."
+    )
     random_seed: int = Field(42, description="Seed; the same seed and bins give the same model.")
-    use: bool = Field(True, description="Make it the model in use, by which new bins are scored.")
+    use: bool = Field(
+        True,
+        description="Put it to use, so that new bins are scored by it, unless it is worse than the model in use.",
+    )
+
+    def train(self, deployment: Deployment) -> AnyModel:
+        """Train as configured. Raises ModelError for a setting that makes no sense."""
+        tables, settings, labels = deployment.tables, deployment.settings.features, deployment.labels.decisions()
+        created = datetime.now(tz=UTC)
+        if self.feature_set != "reference":
+            flow = TrainingSettings(settings, self.feature_set, self.random_seed)
+            return days.train_flow(tables, self.window(), flow, labels, created)
+        names = select_features(self.features)
+        return days.train_reference(tables, self.window(), names, settings, self.forest_settings(), labels, created)
 
     def forest_settings(self) -> ForestSettings:
-        """The settings of the forest. Raises ModelError for one that makes no sense."""
+        """The settings of the reference forest. Raises ModelError for one that makes no sense."""
         max_features = parse_amount(self.max_features)
         if max_features == "auto":
             raise ModelError("max_features must be a count or a share up to 1.0, not auto")
@@ -159,23 +190,32 @@ class TrainConfig(dg.Config):
     retry_policy=RETRY,
     group_name=_GROUP,
     kinds={"python", "scikitlearn"},
-    code_version="1",
-    description="An isolation forest trained on stored features. Every model is kept, with a card that describes it.",
+    code_version="2",
+    description="A model trained on stored features and on people's decisions. Every model is kept, with a card that "
+    "describes it, and is put to use unless it is worse than the one in use.",
 )
 def anomaly_model(
     context: dg.AssetExecutionContext, config: TrainConfig, deployment: Deployment
 ) -> dg.MaterializeResult[Any]:
-    """Train a model, keep it under its own id, and put it to use."""
+    """Train a model, keep it under its own id, compare it with the one in use, and put it to use."""
     with permanent_failures():
-        settings = deployment.settings.features
-        names = select_features(config.features)
-        created = datetime.now(tz=UTC)
-        model = days.train(deployment.tables, config.window(), names, settings, config.forest_settings(), created)
-        deployment.models.save(model)
-        if config.use:
-            deployment.models.promote(model.card.model_id, f"run {context.run_id}")
+        model = config.train(deployment)
+        models, settings = deployment.models, deployment.settings.features
+        models.save(model)
         context.log.info(f"trained {model.card.model_id} on {model.card.n_bins} bins")
-    return dg.MaterializeResult(metadata=_card_metadata(model.card, model.training_scores))
+        if model.card.note:
+            context.log.warning(model.card.note)
+        trial = try_challenger(models, deployment.tables, model, deployment.labels.decisions(), settings)
+        if config.use and trial.passed:
+            models.promote(model.card.model_id, f"run {context.run.run_id}", trial.text)
+        recent = model.judge(recent_features(deployment.tables, settings))
+    return dg.MaterializeResult(
+        metadata=_card_metadata(model.card)
+        | {"challenger": trial.text, "in_use": model.card.model_id == models.current_id()}
+        | comparison_metadata(trial.comparison)
+        | verdict_metadata(recent)
+        | _severity_pictures(recent, "severities", "the latest bins", large=True)
+    )
 
 
 class ScoreConfig(dg.Config):
@@ -184,17 +224,20 @@ class ScoreConfig(dg.Config):
     model_id: str = Field(CURRENT, description="The id of a kept model, or current: the one in use.")
 
 
-@_daily_asset(BIN_SCORES, deps=[bin_features, anomaly_model], code_version="1")
+@_daily_asset(BIN_SCORES, deps=[bin_features, anomaly_model], code_version="2")
 def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deployment: Deployment) -> None:
-    """Score each day's features with the model."""
+    """Judge each day's features with the model, in the light of the days before."""
     with permanent_failures():
         model = deployment.models.load(config.model_id)
         with_large = set(_days(context)[-DAYS_WITH_LARGE_PICTURES:])
+        features = days.RecentDays(deployment.tables, BIN_FEATURES)
+        verdicts = days.RecentDays(deployment.tables, BIN_SCORES, EPISODE_COLUMNS)
 
         def step(day: date) -> dict[str, Any]:
-            scores = days.write_scores(deployment.tables, model, day)
-            found = _table(scores) | {"model_id": model.card.model_id, "threshold": model.card.threshold}
-            found["anomalies"] = scores.column("verdict").to_pylist().count("bad")
+            scores = days.write_scores(deployment.tables, model, day, features.before(day))
+            week = pa.concat_tables([verdicts.before(day), scores.select(list(EPISODE_COLUMNS))])
+            found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
+            found |= episode_metadata(episodes_of(week))
             return found | _score_pictures(deployment, day, scores, large=day in with_large)
 
         _each_day(context, step, done=_done_before(context, deployment, BIN_SCORES))
@@ -253,19 +296,17 @@ def _day(name: str, text: str) -> date | None:
         raise ModelError(f"{name} is {text!r}; it must be a day such as 2023-08-10") from None
 
 
-def _card_metadata(card: ModelCard, training_scores: np.ndarray) -> dict[str, Any]:
-    from ifcb_flow_pipeline.pictures import score_picture  # drawing takes half a second to load
-
+def _card_metadata(card: ModelCard) -> dict[str, Any]:
     excluded = {reason: len(pids) for reason, pids in card.excluded.items()}
     return {
         "model_id": card.model_id,
+        "feature_set": card.feature_set,
         "training_window": f"{card.first_day} to {card.last_day}",
         "bins": card.n_bins,
         "bins_by_instrument": dg.MetadataValue.md(markdown_table(("instrument", "bins"), card.n_bins_by_instrument)),
         "excluded": dg.MetadataValue.md(markdown_table(("reason", "bins"), excluded)),
         "threshold": card.threshold,
-        "training_scores": thumbnail(score_thumbnail(training_scores, card.threshold), "training scores"),
-        "training_scores_large": picture(score_picture(training_scores, card.threshold, "Training bins"), "scores"),
+        "warning": card.note or "none",
         "card": dg.MetadataValue.json(_without_lists(card)),
     }
 
@@ -275,24 +316,41 @@ def _without_lists(card: ModelCard) -> dict[str, Any]:
     return content | {"excluded": {reason: len(pids) for reason, pids in content["excluded"].items()}}
 
 
-def _score_pictures(deployment: Deployment, day: date, scores: pa.Table, *, large: bool) -> dict[str, Any]:
-    values = scores.column("anomaly_score").to_numpy()
-    if not np.isfinite(values).any():
+def _severity_pictures(scores: pa.Table, name: str, of: str, *, large: bool) -> dict[str, Any]:
+    """A histogram of the severities of all bins that could be judged; nothing where there are none."""
+    severities = scores.filter(pc.field("verdict") != "unreadable")
+    if not severities.num_rows:
         return {}
-    worst, threshold = scores.column("pid")[0].as_py(), scores.column("threshold")[0].as_py()
+    # Thresholds may differ between instruments: the picture shows the usual one.
+    threshold = float(np.median(severities["threshold"].to_numpy()))
+    values = severities["severity"].to_numpy()
+    found = {name: thumbnail(severity_thumbnail(values, threshold), f"severities of {of}")}
+    if large:
+        from ifcb_flow_pipeline.pictures import severity_picture  # drawing takes half a second to load
+
+        drawn = severity_picture(values, threshold, f"Severities of {of}")
+        found[f"{name}_large"] = picture(drawn, f"severities of {of}")
+    return found
+
+
+def _score_pictures(deployment: Deployment, day: date, scores: pa.Table, *, large: bool) -> dict[str, Any]:
+    found = _severity_pictures(scores, "severities", f"{day}", large=large)
+    judged = scores.filter(pc.field("verdict") != "unreadable").slice(0, 1).to_pylist()
+    if not judged:
+        return found
+    worst = judged[0]["pid"]
     schema = parse_pid(worst).schema
     try:
-        _, columns = deployment.clouds.read_one(day, worst, days.CLOUD_COLUMNS)
+        _, columns = deployment.clouds.read_one(day, worst, ("x_px", "y_px", "width_px", "height_px"))
     except FileNotFoundError:
         columns = None  # the clouds are large: some delete old ones
-    found = {"scores": thumbnail(score_thumbnail(values, threshold), f"scores of {day}"), "worst_bin": worst}
-    if columns is not None:
-        found["worst_cloud"] = thumbnail(cloud_thumbnail(columns, schema), f"cloud of {worst}")
+    found |= {"worst_bin": worst, "worst_severity": judged[0]["severity"], "worst_reasons": judged[0]["reasons"]}
+    if columns is None:
+        return found
+    found["worst_cloud"] = thumbnail(cloud_thumbnail(columns, schema), f"cloud of {worst}")
     if large:
-        from ifcb_flow_pipeline.pictures import cloud_picture, score_picture  # as above
+        from ifcb_flow_pipeline.pictures import cloud_picture  # as above
 
-        found["scores_large"] = picture(score_picture(values, threshold, f"Scores of {day}"), f"scores of {day}")
-        if columns is not None:
-            drawn = cloud_picture(columns, schema, f"{worst}, score {values[0]:.3f}")
-            found["worst_cloud_large"] = picture(drawn, f"cloud of {worst}")
+        drawn = cloud_picture(columns, schema, f"{worst}, severity {judged[0]['severity']:.0f}")
+        found["worst_cloud_large"] = picture(drawn, f"cloud of {worst}")
     return found

@@ -1,4 +1,4 @@
-"""Checks on what was made. Incomplete tables block what follows; the others warn a person.
+"""Checks on what was made. Incomplete tables and worse models block what follows; the others warn a person.
 
 A check looks at the days of its run; started on its own, at the latest days that have been made.
 """
@@ -8,13 +8,19 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-import pyarrow as pa
 
-from ifcb_flow_pipeline.defs.assets import bin_features, bin_scores, point_clouds
-from ifcb_flow_pipeline.defs.metadata import day_text
+from ifcb_flow_pipeline.defs.assets import (
+    anomaly_model,
+    bin_features,
+    bin_scores,
+    permanent_failures,
+    point_clouds,
+)
+from ifcb_flow_pipeline.defs.metadata import comparison_metadata, day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags
 from ifcb_flow_pipeline.defs.resources import Deployment
-from ifcb_flow_pipeline.detection.drift import score_drift
+from ifcb_flow_pipeline.detection.drift import severity_drift
+from ifcb_flow_pipeline.promotion import try_challenger
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
@@ -24,10 +30,10 @@ LATEST_DAYS = 7
 #: Share of unreadable bins from which a person should look: some damage is normal in telemetry.
 MAX_UNREADABLE_SHARE = 0.05
 
-#: Largest distance (Kolmogorov-Smirnov) between the scores of the days and those of the training bins.
-MAX_SCORE_DRIFT = 0.3
+#: Largest distance (Kolmogorov-Smirnov) of the days' severities from those of healthy bins.
+MAX_SEVERITY_DRIFT = 0.3
 
-#: With fewer scored bins, a large distance may be chance.
+#: With fewer judged bins, a large distance may be chance.
 MIN_BINS_FOR_DRIFT = 30
 
 #: Instruments are serviced and seasons turn: a model older than this has not seen the present.
@@ -64,29 +70,23 @@ def bins_are_readable(context: dg.AssetCheckExecutionContext, deployment: Deploy
     )
 
 
-@dg.asset_check(asset=bin_scores, description="Scores are distributed as those of the training bins.")
-def scores_have_not_drifted(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
-    """Warns where the days' scores differ much from the training distribution: faults, or an outdated model."""
+@dg.asset_check(asset=bin_scores, description="Bins are no more severe than healthy ones are expected to be.")
+def severities_have_not_drifted(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    """Warns where many bins are more severe than the model expects of healthy ones: faults, or an outdated model."""
     wanted = _days(context, deployment, BIN_SCORES)
-    columns = ["anomaly_score", "model_id"]
+    columns = ["severity", "percentile"]
     parts = [part for day in wanted if (part := deployment.tables.read(BIN_SCORES, day, columns)) is not None]
-    rows = pa.concat_tables(parts) if parts else None
-    scores = rows.column("anomaly_score").to_numpy() if rows else np.zeros(0)
-    scores = scores[np.isfinite(scores)]
-    training = np.zeros(0)
-    if rows and len(scores) >= MIN_BINS_FOR_DRIFT:
-        training = deployment.models.load(rows.column("model_id")[-1].as_py()).training_scores
-    if not training.size:
-        return _warning(True, f"{len(scores)} scored bins, too few (or a model without training scores) to tell", {})
-    drift = score_drift(scores, training)
+    # Without a percentile the severity is no measure: the bin is unreadable, or the model does not know how rare it is.
+    known = [part["severity"].to_numpy()[np.isfinite(part["percentile"].to_numpy())] for part in parts]
+    severities = np.concatenate(known) if known else np.zeros(0)
+    if len(severities) < MIN_BINS_FOR_DRIFT:
+        return _warning(True, f"{len(severities)} judged bins, too few to tell", {})
+    drift = severity_drift(severities)
     return _warning(
-        drift <= MAX_SCORE_DRIFT,
-        f"largest distance from the training scores: {drift:.2f} over {len(scores)} bins of {day_text(wanted)}",
-        {
-            "drift": drift,
-            "median_score": float(np.median(scores)),
-            "median_training": float(np.median(training)),
-        },
+        drift <= MAX_SEVERITY_DRIFT,
+        f"largest distance from what is expected of healthy bins: {drift:.2f} over {len(severities)} bins "
+        f"of {day_text(wanted)}",
+        {"drift": drift, "median_severity": float(np.median(severities))},
     )
 
 
@@ -96,6 +96,26 @@ def model_is_recent(deployment: Deployment) -> dg.AssetCheckResult:
     card = deployment.models.card()
     age = (datetime.now(tz=UTC) - datetime.fromisoformat(card.created)).days
     return _warning(age <= MAX_MODEL_AGE_DAYS, f"{card.model_id} is {age} days old", {"age_days": age})
+
+
+@dg.asset_check(
+    asset=anomaly_model, blocking=True, description="The model trained last is no worse than the model in use."
+)
+def challenger_is_no_worse(deployment: Deployment) -> dg.AssetCheckResult:
+    """Fails, and stops the run before it scores, where the newest model is worse: it has not been put to use."""
+    with permanent_failures():
+        newest = deployment.models.newest_id()
+        if newest is None:
+            return dg.AssetCheckResult(passed=True, description="there is no model yet")
+        challenger, labels = deployment.models.load(newest), deployment.labels.decisions()
+        settings = deployment.settings.features
+        trial = try_challenger(deployment.models, deployment.tables, challenger, labels, settings)
+    return dg.AssetCheckResult(
+        passed=trial.passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{newest}: {trial.text}",
+        metadata=comparison_metadata(trial.comparison),
+    )
 
 
 def _completeness(tables: DailyTables, table: Table, wanted: list[date]) -> dg.AssetCheckResult:

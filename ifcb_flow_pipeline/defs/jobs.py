@@ -1,8 +1,18 @@
 """The jobs: what the sensor, the schedules and people start."""
 
 import dagster as dg
+from pydantic import Field
 
-from ifcb_flow_pipeline.defs.assets import anomaly_model, bin_features, bin_scores, point_clouds, raw_bins
+from ifcb_flow_pipeline.defs.assets import (
+    anomaly_model,
+    bin_features,
+    bin_scores,
+    permanent_failures,
+    point_clouds,
+    raw_bins,
+)
+from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.promotion import promote
 
 #: The assets of a day up to its features, and with its scores.
 FEATURE_STEPS = (raw_bins, point_clouds, bin_features)
@@ -17,5 +27,58 @@ daily_flow = dg.define_asset_job(
 retrain = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.assets(anomaly_model),
-    description="Train a new model on the stored features and put it to use.",
+    description="Train a new model on the stored features, and put it to use unless it is worse than the one in use.",
 )
+
+
+class PromoteConfig(dg.Config):
+    """Which model to put to use, and why."""
+
+    model_id: str = Field(description="The id of a kept model, as the metadata of anomaly_model has it.")
+    who: str = Field("", description="Who wants it. Empty: the run.")
+    note: str = Field("", description="Why; kept in the history.")
+    even_if_worse: bool = Field(False, description="Take it even where it is worse than the model in use.")
+
+
+class RollbackConfig(dg.Config):
+    """Why the model before is wanted again."""
+
+    who: str = Field("", description="Who wants it. Empty: the run.")
+    note: str = Field("", description="Why; kept in the history.")
+
+
+@dg.op(description="Puts a kept model to use, unless it is worse than the one in use.")
+def promote_kept_model(context: dg.OpExecutionContext, config: PromoteConfig, deployment: Deployment) -> None:
+    """Compare the model with the one in use, and take it."""
+    with permanent_failures():
+        trial = promote(
+            deployment.models,
+            deployment.tables,
+            deployment.labels.decisions(),
+            deployment.settings.features,
+            config.model_id,
+            who=config.who or f"run {context.run.run_id}",
+            note=config.note,
+            even_if_worse=config.even_if_worse,
+        )
+    context.log.info(f"{config.model_id} is in use: {trial.text}")
+
+
+@dg.op(description="Puts the model to use that was in use before the present one.")
+def return_to_previous_model(context: dg.OpExecutionContext, config: RollbackConfig, deployment: Deployment) -> None:
+    """Take back the latest promotion that still stands."""
+    with permanent_failures():
+        model_id = deployment.models.rollback(config.who or f"run {context.run.run_id}", config.note)
+    context.log.info(f"{model_id} is in use again")
+
+
+@dg.job(description="Put a kept model to use. What is scored from now on is scored by it; what is stored stays.")
+def promote_model() -> None:
+    """One action: the op that promotes."""
+    promote_kept_model()
+
+
+@dg.job(description="Return to the model that was in use before. What is stored stays as it was scored.")
+def rollback_model() -> None:
+    """One action: the op that rolls back."""
+    return_to_previous_model()

@@ -1,7 +1,8 @@
 """What a person sees of a materialization in the UI."""
 
 import base64
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -9,7 +10,12 @@ import dagster as dg
 import pyarrow as pa
 
 from ifcb_flow_pipeline.days import status_counts
-from ifcb_flow_pipeline.store.tables import Table
+from ifcb_flow_pipeline.detection.comparison import Comparison
+from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.store.tables import VERDICTS, Table
+
+#: Rows of a table that people read in the UI; the whole of it is in the stored tables.
+_MOST_ROWS = 20
 
 
 def column_schema(table: Table) -> dict[str, Any]:
@@ -36,16 +42,63 @@ def outcome_metadata(statuses: list[str], rows: int, seconds: float) -> dict[str
     }
 
 
+def verdict_metadata(scores: pa.Table) -> dict[str, Any]:
+    """Bins by verdict, worst verdict last, and the number of bad ones."""
+    counts = status_counts(scores.column("verdict").to_pylist())
+    by_verdict = {verdict: counts[verdict] for verdict in VERDICTS if verdict in counts}
+    return {
+        "bad_bins": counts.get("bad", 0),
+        "bins_by_verdict": dg.MetadataValue.md(markdown_table(("verdict", "bins"), by_verdict)),
+    }
+
+
+def episode_metadata(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """The episodes that are going on, worst first."""
+    running = sorted((e for e in episodes if e.ongoing), key=lambda e: -e.worst_severity)
+    rows = [
+        (e.instrument, f"{e.start:%Y-%m-%d %H:%M}", e.cause, f"{e.n_bad} of {e.n_bins}", e.worst_pid)
+        for e in running[:_MOST_ROWS]
+    ]
+    header = ("instrument", "since (UTC)", "suspected cause", "bad bins", "worst bin")
+    return {"running_episodes": len(running), "episodes": dg.MetadataValue.md(markdown_rows(header, rows))}
+
+
+def comparison_metadata(comparison: Comparison | None) -> dict[str, Any]:
+    """How a challenger did against the model in use; nothing where they could not be compared."""
+    if comparison is None:
+        return {}
+    shares = {f"planted {fault}": pair for fault, pair in comparison.planted.items()} | {
+        "bins the model in use does not call bad": comparison.alarms,
+        "bins people called bad": comparison.labelled_bad,
+        "bins people called good": comparison.labelled_good,
+    }
+    rows = [(what, pair.n, f"{pair.champion:.0%}", f"{pair.challenger:.0%}") for what, pair in shares.items() if pair.n]
+    changed = [
+        (c.pid, f"{c.champion} ({c.champion_severity:.0f})", f"{c.challenger} ({c.challenger_severity:.0f})")
+        for c in comparison.changed[:_MOST_ROWS]
+    ]
+    found = {
+        "compared_bins": comparison.n_bins,
+        "called_bad": dg.MetadataValue.md(markdown_rows(("of", "bins", "model in use", "challenger"), rows)),
+        "changed_verdicts": len(comparison.changed),
+        "changed": dg.MetadataValue.md(markdown_rows(("bin", "model in use", "challenger"), changed)),
+    }
+    # A number that there is not would be no JSON.
+    agreement = {} if math.isnan(comparison.rank_agreement) else {"rank_agreement": comparison.rank_agreement}
+    return found | agreement
+
+
 def markdown_table(header: tuple[str, str], rows: Mapping[str, Any]) -> str:
     """A two-column table for the UI; a dash where there is nothing."""
+    return markdown_rows(header, list(rows.items()))
+
+
+def markdown_rows(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table for the UI; a dash where there is nothing."""
     if not rows:
         return "-"
-    lines = [
-        f"| {header[0]} | {header[1]} |",
-        "|---|---|",
-        *(f"| {key} | {value} |" for key, value in rows.items()),
-    ]
-    return "\n".join(lines)
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:

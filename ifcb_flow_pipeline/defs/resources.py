@@ -6,6 +6,7 @@ import dagster as dg
 
 from ifcb_flow_pipeline.store.clouds import CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.labels import LabelStore
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.settings import Settings
 
@@ -32,3 +33,8 @@ class Deployment(dg.ConfigurableResource):
     def models(self) -> ModelStore:
         """The trained models."""
         return ModelStore(self.settings.home / "models")
+
+    @property
+    def labels(self) -> LabelStore:
+        """What people decided about bins."""
+        return LabelStore(self.settings.home / "labels.sqlite")

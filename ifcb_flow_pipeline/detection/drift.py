@@ -1,16 +1,18 @@
-"""Whether scores are still distributed as those of the bins that a model was trained on."""
+"""Whether bins are still as severe as healthy ones are expected to be."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ifcb_flow_pipeline.detection.verdicts import SEVERITY_PER_DECADE
 
-def score_drift(scores: NDArray[np.float64], training_scores: NDArray[np.float64]) -> float:
-    """The largest distance between the two cumulative distributions (Kolmogorov-Smirnov), 0 to 1.
 
-    Both arrays have shape (n,), n >= 1, and are finite.
+def severity_drift(severities: NDArray[np.float64]) -> float:
+    """By how much severities lie above those of healthy bins: the largest amount, 0 to 1, by which the share of bins
+    up to any severity falls short of what is expected (one-sided Kolmogorov-Smirnov).
+
+    ``severities``: shape (n,), n >= 1, finite. Of healthy bins, one in ten is expected from 25 on, one in 100 from 50.
     """
-    everything = np.concatenate((scores, training_scores))
-    below, below_training = (
-        np.searchsorted(np.sort(values), everything, side="right") / len(values) for values in (scores, training_scores)
-    )
-    return float(np.abs(below - below_training).max())
+    ordered = np.sort(severities)
+    expected = 1.0 - 10.0 ** (-ordered / SEVERITY_PER_DECADE)
+    below = np.arange(len(ordered)) / len(ordered)
+    return float(max((expected - below).max(), 0.0))

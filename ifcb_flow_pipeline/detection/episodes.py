@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 #: So many readable bins that are not bad do not end an episode: faults come and go before they stay.
 MAX_GAP_BINS = 2
 
+#: What episodes are found from, in the order of ``find_episodes``.
+EPISODE_COLUMNS = ("pid", "instrument", "start_time", "verdict", "cause", "severity")
+
 
 @dataclass(frozen=True, slots=True)
 class Episode:
@@ -71,8 +74,7 @@ def find_episodes(
 
 def episodes_of(scores: pa.Table) -> list[Episode]:
     """The episodes among rows of ``bin_scores``."""
-    names = ("pid", "instrument", "start_time", "verdict", "cause", "severity")
-    return find_episodes(*(scores.column(name) for name in names))
+    return find_episodes(*(scores.column(name) for name in EPISODE_COLUMNS))
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array | pa.ChunkedArray:

@@ -39,7 +39,7 @@ def convert_pickle(data: bytes, settings: FeatureSettings, created: datetime, ve
     forest = Forest.from_sklearn(fitted)
     contamination = fitted.contamination if isinstance(fitted.contamination, float) else 0.1
     card = ModelCard(
-        model_id=model_id("legacy", created, forest, settings, contamination),
+        model_id=model_id("legacy", created, forest.to_arrays(), settings, contamination),
         created=created.isoformat(timespec="seconds"),
         feature_names=names,
         feature_settings=settings,

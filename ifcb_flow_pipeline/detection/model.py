@@ -15,11 +15,13 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.forest import Forest
+from ifcb_flow_pipeline.detection.verdicts import SEVERITY_PER_DECADE, severities, verdict_table
 from ifcb_flow_pipeline.errors import FlowError
-from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
 #: Version of the file format; a reader refuses a newer one.
@@ -101,7 +103,12 @@ class TrainingSet:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What someone must know to use a model, or to make it again."""
+    """What someone must know to use a model, or to make it again.
+
+    ``kind`` is ``forest`` (Model) or ``flow`` (FlowModel), ``threshold`` the anomaly score of a forest below
+    which a bin is an anomaly, and the severity from which a flow model calls one bad. ``metrics``: what was
+    measured with people's labels, and how training went.
+    """
 
     model_id: str
     created: str
@@ -118,11 +125,31 @@ class ModelCard:
     score_quantiles: Mapping[str, float]
     versions: Mapping[str, str]
     note: str = ""
+    kind: str = "forest"
+    feature_set: str = "reference"
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_excluded(self) -> int:
         """How many bins were asked for but could not be used."""
         return sum(len(pids) for pids in self.excluded.values())
+
+    def check_usable(self, settings: FeatureSettings) -> None:
+        """Raise ModelError, naming the remedy, where features made with these settings cannot be judged."""
+        known = {feature.name for feature in CATALOGUE}
+        unknown = [name for name in self.feature_names if name not in known]
+        if unknown:
+            raise ModelError(
+                f"model {self.model_id} needs features that this version cannot compute: "
+                f"{', '.join(unknown)}; train a new model, or use the version that trained it"
+            )
+        if settings != self.feature_settings:
+            theirs = self.feature_settings
+            raise ModelError(
+                f"model {self.model_id} was trained with triggers={theirs.triggers}, "
+                f"aspect ratio {theirs.aspect_ratio}; these features have triggers={settings.triggers}, "
+                f"aspect ratio {settings.aspect_ratio}: train a new model, or make the features the same way"
+            )
 
     def to_json(self) -> str:
         """The card as indented JSON text."""
@@ -165,19 +192,32 @@ class Model:
 
     def check_usable(self, settings: FeatureSettings) -> None:
         """Raise ModelError, naming the remedy, where features made with these settings cannot be scored."""
-        unknown = [name for name in self.card.feature_names if name not in FEATURE_NAMES]
-        if unknown:
-            raise ModelError(
-                f"model {self.card.model_id} needs features that this version cannot compute: "
-                f"{', '.join(unknown)}; train a new model, or use the version that trained it"
-            )
-        if settings != self.card.feature_settings:
-            theirs = self.card.feature_settings
-            raise ModelError(
-                f"model {self.card.model_id} was trained with triggers={theirs.triggers}, "
-                f"aspect ratio {theirs.aspect_ratio}; these features have triggers={settings.triggers}, "
-                f"aspect ratio {settings.aspect_ratio}: train a new model, or make the features the same way"
-            )
+        self.card.check_usable(settings)
+
+    def judge(self, features: pa.Table, history: pa.Table | None = None) -> pa.Table:  # noqa: ARG002 - forests know none
+        """A verdict for each row of ``bin_features``, in their order: a table of VERDICT_COLUMNS, without causes.
+
+        Raises ModelError where features are missing.
+        """
+        scores = self.score(feature_matrix(features, self.card))
+        scored = np.isfinite(scores.anomaly_score)
+        # A model that does not know its training scores cannot say how rare a score is, only on which side it lies.
+        rare = np.where(
+            np.isfinite(scores.percentile), 1.0 - scores.percentile / 100.0, np.where(scores.is_anomaly, 0.0, 1.0)
+        )
+        severity = np.where(scored, severities(-np.log10(np.maximum(rare, 1e-4))), 100.0)
+        threshold = -SEVERITY_PER_DECADE * np.log10(self.card.forest_settings.contamination)
+        return verdict_table(
+            features,
+            {
+                "severity": severity,
+                "verdict": np.select([~scored, scores.is_anomaly], ["unreadable", "bad"], "ok").tolist(),
+                "anomaly_score": scores.anomaly_score,
+                "percentile": scores.percentile,
+                "threshold": np.full(len(scored), threshold),
+                "model_id": [self.card.model_id] * len(scored),
+            },
+        )
 
     def score(self, matrix: NDArray[np.float64]) -> Scores:
         """Score features of shape (n, len(card.feature_names)), columns in that order; a row with NaN gets none."""
@@ -206,7 +246,7 @@ class Model:
     @classmethod
     def from_bytes(cls, data: bytes) -> "Model":
         """Read a model. Raises ModelError where the bytes are none."""
-        arrays = _read_arrays(data)
+        arrays = read_arrays(data)
         try:
             card_text = arrays.pop("card").tobytes().decode()
             training_scores = arrays.pop("training_scores").astype(np.float64, casting="same_kind")
@@ -247,7 +287,7 @@ def train_model(
     scores = np.sort(forest.score_samples(training.matrix))
     digest = hashlib.sha256("\n".join(training.pids).encode()).hexdigest()
     card = ModelCard(
-        model_id=model_id("iforest", created, forest, settings, training.pids),
+        model_id=model_id("iforest", created, forest.to_arrays(), settings, training.pids),
         created=created.isoformat(timespec="seconds"),
         feature_names=training.feature_names,
         feature_settings=training.feature_settings,
@@ -265,7 +305,23 @@ def train_model(
     return Model(card, forest, scores)
 
 
-def _read_arrays(data: bytes) -> dict[str, NDArray]:
+def feature_matrix(features: pa.Table, card: ModelCard) -> NDArray[np.float64]:
+    """The features of a model in rows of ``bin_features``, shape (rows, features).
+
+    Raises ModelError, naming the remedy, where the table does not have them.
+    """
+    missing = [name for name in card.feature_names if name not in features.column_names]
+    if missing:
+        raise ModelError(
+            f"model {card.model_id} needs features that the table does not have: {', '.join(missing)}; "
+            "compute the features again, or train a new model"
+        )
+    columns = [features.column(name).cast(pa.float64()).to_numpy() for name in card.feature_names]
+    return np.column_stack(columns) if columns else np.zeros((features.num_rows, 0))
+
+
+def read_arrays(data: bytes) -> dict[str, NDArray]:
+    """The arrays of a model file but for its version. Raises ModelError, naming the remedy, where it is none."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -280,10 +336,10 @@ def _read_arrays(data: bytes) -> dict[str, NDArray]:
     return arrays
 
 
-def model_id(kind: str, created: datetime, forest: Forest, *made_of: object) -> str:
-    """An id that two different models never share: kind, time, and a digest of the trees and what made them."""
+def model_id(kind: str, created: datetime, arrays: Mapping[str, NDArray], *made_of: object) -> str:
+    """An id that two different models never share: kind, time, and a digest of the arrays and what made them."""
     digest = hashlib.sha256(repr(made_of).encode())
-    for array in forest.to_arrays().values():
+    for array in arrays.values():
         digest.update(array.tobytes())
     return f"{kind}-{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
 

@@ -44,7 +44,8 @@ class InstrumentProfile:
     """What stays the same from run to run of one instrument.
 
     ``x0_px`` is the median x of its ROI centres, ``trigger_factor`` its trigger count relative to the
-    archive's mean, ``dead_time_s`` what one trigger takes, ``flash_delay_steps`` counts 434 ns.
+    archive's mean, ``dead_time_s`` what one trigger takes, ``flash_delay_steps`` counts 434 ns, ``lean``
+    (px per px) is the tilt of its camera beside that of the schema, and ``volume_ml`` what a run takes in.
     """
 
     name: str
@@ -54,6 +55,8 @@ class InstrumentProfile:
     trigger_factor: float = 1.0
     dead_time_s: float = 0.0822
     flash_delay_steps: int = 70
+    lean: float = 0.0
+    volume_ml: float = 5.0
     temperature_c: float = 17.0
     humidity_pct: float = 45.0
 
@@ -78,6 +81,7 @@ class Conditions:
 
     ``mean_triggers`` is the expected number of triggers in a whole run. ``seed`` is the archive's seed;
     ``lasting_seed`` is shared by the bins of one episode, for what stays in place over its bins.
+    ``size_factor`` scales the boxes of the plankton of the day; ``trigger_threshold_v`` is a setting.
     """
 
     mean_triggers: float
@@ -88,6 +92,8 @@ class Conditions:
     humidity_pct: float
     seed: int = 0
     lasting_seed: int = 0
+    size_factor: float = 1.0
+    trigger_threshold_v: float = 0.13
 
 
 def usual_conditions(instrument: InstrumentProfile, mean_triggers: float = 1000.0) -> Conditions:
@@ -167,7 +173,7 @@ def healthy_bin(
     n_rois = _draw_roi_counts(rng, instrument.schema, time_s.size)
     trigger_of_row = np.repeat(np.arange(time_s.size), np.maximum(n_rois, 1))
     scores = core.draw_scores(rng, trigger_of_row.size)
-    boxes = core.draw_boxes(rng, scores, instrument.schema, conditions.x0_px)
+    boxes = _as_seen(core.draw_boxes(rng, scores, instrument.schema, conditions.x0_px), instrument, conditions)
     # The detectors see a trigger once, however many ROIs its frame has.
     first_row = np.searchsorted(trigger_of_row, trigger_of_row)
     make_columns = {"v1": _v1_columns, "v2": _v2_columns}[instrument.schema]
@@ -182,6 +188,13 @@ def healthy_bin(
         columns={name: columns.get(name, np.zeros(trigger_of_row.size)) for name in COLUMNS[instrument.schema]},
     )
     return with_boxes(blank, n_rois[trigger_of_row] > 0, boxes)
+
+
+def _as_seen(boxes: Boxes, instrument: InstrumentProfile, conditions: Conditions) -> Boxes:
+    _, frame_height = core.FRAME_PX[instrument.schema]
+    lean_px = instrument.lean * (boxes.y_centre - frame_height / 2)
+    width, height = boxes.width * conditions.size_factor, boxes.height * conditions.size_factor
+    return core.boxes_around(boxes.x_centre + lean_px, boxes.y_centre, width, height)
 
 
 def _draw_trigger_times(rng: np.random.Generator, instrument: InstrumentProfile, conditions: Conditions) -> FloatArray:
@@ -335,4 +348,5 @@ def _settled(simulated: SimulatedBin) -> SimulatedBin:
         temperature=round(conditions.temperature_c, 6),
         humidity=round(conditions.humidity_pct, 6),
         flashDelay=conditions.flash_delay_steps,
+        triggerThreshold=conditions.trigger_threshold_v,
     )

@@ -127,6 +127,13 @@ _TABLE = (
         is_fault=False,
     ),
     Fault(
+        "detritus",
+        "more and larger particles than usual, at the usual place",
+        "a storm or a tide that stirred the water up",
+        recipes.detritus,
+        is_fault=False,
+    ),
+    Fault(
         "bead_run",
         "nearly all images have the same small size",
         "calibration beads instead of sea water",

@@ -133,9 +133,10 @@ def clog(rng: np.random.Generator, simulated: SimulatedBin, severity: float) -> 
 
 
 def incomplete_run(rng: np.random.Generator, simulated: SimulatedBin, severity: float) -> SimulatedBin:
-    """End the run after 1000 down to 90 s; the header says so."""
-    end_s = _between(severity, 1000, 90) * rng.uniform(0.95, 1.05)
-    shortened = replace(simulated, conditions=replace(simulated.conditions, duration_s=end_s))
+    """End a run of 1200 s after 1000 down to 90 s, others in proportion; the header says so."""
+    conditions = simulated.conditions
+    end_s = _between(severity, 1000, 90) * conditions.duration_s / 1200.85 * rng.uniform(0.95, 1.05)
+    shortened = replace(simulated, conditions=replace(conditions, duration_s=end_s))
     return keep_rows(shortened, simulated.time_s < end_s - 0.07)
 
 
@@ -176,7 +177,7 @@ def volume_error(rng: np.random.Generator, simulated: SimulatedBin, severity: fl
     """Deliver 90 down to 15 % of the sample; the run takes its usual time."""
     delivered = _between(severity, 0.9, 0.15)
     kept = keep_rows(simulated, rng.random(simulated.n_rows) < delivered)
-    return with_header(kept, SyringeSampleVolume=round(5 * delivered, 2))
+    return with_header(kept, SyringeSampleVolume=round(simulated.instrument.volume_ml * delivered, 2))
 
 
 def leak(rng: np.random.Generator, simulated: SimulatedBin, severity: float) -> SimulatedBin:
@@ -204,6 +205,18 @@ def bloom(rng: np.random.Generator, simulated: SimulatedBin, severity: float) ->
     growth = np.where(rng.random(crowded.n_rows) < 0.5, 1 + 0.25 * severity, 1.0)
     grown = boxes_around(boxes.x_centre, boxes.y_centre, boxes.width * growth, boxes.height)
     return with_boxes(crowded, crowded.has_image, grown)
+
+
+def detritus(rng: np.random.Generator, simulated: SimulatedBin, severity: float) -> SimulatedBin:
+    """Stir up 1.1 to 3 times the triggers, 5 to 45 % of them big flakes, some in pieces, in the same stripe."""
+    more = simulated.conditions.mean_triggers * _between(severity, 1.1, 3)
+    murky = _again(rng, simulated, mean_triggers=more)
+    boxes, n = murky.boxes, murky.n_rows
+    is_flake = rng.random(n) < _between(severity, 0.05, 0.45)
+    growth = np.where(is_flake, rng.lognormal(0.35, 0.35, n), 1.0)
+    flakes = boxes_around(boxes.x_centre, boxes.y_centre, boxes.width * growth, boxes.height * growth**0.8)
+    is_faint = rng.random(n) < _between(severity, 0.0, 0.06)
+    return with_boxes(murky, murky.has_image & ~is_faint, flakes)
 
 
 def bead_run(rng: np.random.Generator, simulated: SimulatedBin, severity: float) -> SimulatedBin:

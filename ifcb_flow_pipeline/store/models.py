@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from ifcb_flow_pipeline.detection.model import Model, ModelCard, ModelError
+from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.reading import AnyModel, model_from_bytes
 from ifcb_flow_pipeline.store.daily import replacing
 
 #: What stands for the model in use wherever a model id is asked for.
@@ -39,7 +40,7 @@ class ModelStore:
 
     root: Path
 
-    def save(self, model: Model) -> None:
+    def save(self, model: AnyModel) -> None:
         """Keep a model under its id, in place of what is there under it."""
         folder = self.root / model.card.model_id
         write_model(folder / "model.npz", model)
@@ -102,6 +103,13 @@ class ModelStore:
             return []
         return [change for line in lines if (change := _change_of(line)) is not None]
 
+    def newest_id(self) -> str | None:
+        """The id of the kept model that was made last, in use or not; None where there is none."""
+        made = [
+            (self.card(kept).created, self._existing(kept, "card.json").stat().st_mtime_ns, kept) for kept in self.ids()
+        ]
+        return max(made)[2] if made else None
+
     def ids(self) -> list[str]:
         """The ids of all kept models, in alphabetical order."""
         return sorted(path.parent.name for path in self.root.glob("*/card.json"))
@@ -110,7 +118,7 @@ class ModelStore:
         """The card of a kept model. Raises ModelError, naming the remedy, where there is none."""
         return ModelCard.from_json(self._existing(model_id, "card.json").read_bytes().decode(errors="replace"))
 
-    def load(self, model_id: str = CURRENT) -> Model:
+    def load(self, model_id: str = CURRENT) -> AnyModel:
         """A kept model. Raises ModelError, naming the remedy, where there is none or it is damaged."""
         return read_model(self._existing(model_id, "model.npz"))
 
@@ -150,17 +158,17 @@ class ModelStore:
         return path
 
 
-def read_model(path: Path) -> Model:
-    """The model in a file. Raises ModelError, naming file and remedy, where it is none."""
+def read_model(path: Path) -> AnyModel:
+    """The model in a file, of either kind. Raises ModelError, naming file and remedy, where it is none."""
     try:
-        return Model.from_bytes(path.read_bytes())
+        return model_from_bytes(path.read_bytes())
     except OSError as error:
         raise ModelError(f"cannot read the model {path}: {error.strerror}") from error
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
 
 
-def write_model(path: Path, model: Model) -> None:
+def write_model(path: Path, model: AnyModel) -> None:
     """Write a model to a file, replacing what was there in one step."""
     with replacing(path) as temporary:
         temporary.write_bytes(model.to_bytes())

@@ -62,6 +62,11 @@ MOVES: dict[str, Callable[[Measures, Measures], bool]] = {
         and abs(bad.x_median - good.x_median) <= 8
         and bad.x_robust_sd < 1.3 * good.x_robust_sd
     ),
+    "detritus": lambda bad, good: (
+        bad.n_triggers > 1.7 * good.n_triggers
+        and bad.width_99 > 1.2 * good.width_99
+        and bad.x_robust_sd < 1.3 * good.x_robust_sd
+    ),
     "bead_run": lambda bad, good: bad.width_median == 64 and bad.width_log_sd < 0.6 * good.width_log_sd,
     "post_clean": lambda bad, good: bad.n_triggers > 1.1 * good.n_triggers and bad.no_image > good.no_image + 0.1,
     "config_change": lambda bad, good: bad.x_median < good.x_median - 50,
@@ -253,4 +258,4 @@ def test_every_entry_says_in_plain_words_what_it_means_and_what_causes_it() -> N
         assert len(fault.cause.split()) >= 2
         assert (fault.change_bin is None) != (fault.change_files is None)
     variation = {name for name, fault in FAULTS.items() if not fault.is_fault}
-    assert variation == {"bloom", "bead_run", "post_clean", "config_change"}
+    assert variation == {"bloom", "detritus", "bead_run", "post_clean", "config_change"}

@@ -1,0 +1,132 @@
+"""How far into the tails of what is usual a bin lies, feature by feature.
+
+A forest asks how easily a bin is set apart by all features together; a fault that is plain in one feature is
+diluted by forty normal ones. Here every feature has a tail of its own, and the plainest one counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.detection.traits import Trait
+
+#: Shares of one side of a feature's distribution from whose quantiles its tail is continued. Beyond the last,
+#: a training set may be faulty: what lies there is extrapolated, never copied.
+_SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+
+#: The power of a tail: 1 is that of an exponential distribution, 1.4 nearly that of a normal one seen from here.
+_POWERS = (0.7, 1.4)
+
+#: No single feature is more surprising than one in 10 to this power.
+MOST = 12.0
+
+#: A group counts from about one in 10 to this power on; what is less rare than that adds nearly nothing.
+_COUNTS_FROM = 1.3
+
+
+@dataclass(eq=False)
+class TailDetector:
+    """Two-sided tail probabilities of standardised features, combined over groups of related ones.
+
+    ``fit(z)`` and ``score_samples(z)`` take deviations of shape (n, d), NaN where unknown; a score is 0 or
+    lower, and lower is more anomalous. ``traits`` say which group (role) each of the d features is in.
+    ``weights``: shape (2, d), how much a surprise below and above the centre counts; all 1 where None.
+
+    Learned: ``power_``, ``width_`` (2, d), of the tails below and above; ``offset_`` (groups,), the
+    surprise that nine of ten training bins stay below, over that of one feature alone.
+    """
+
+    traits: Sequence[Trait] = ()
+    power_: NDArray[np.float32] = field(init=False)
+    width_: NDArray[np.float32] = field(init=False)
+    offset_: NDArray[np.float32] = field(init=False)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups' names in the order of the columns of ``group_surprises``."""
+        return tuple(dict.fromkeys(trait.role for trait in self.traits))
+
+    def fit(self, z: NDArray[np.float32], factor: NDArray[np.float32] | None = None) -> Self:
+        """Learn the tails of the features and of their groups."""
+        sides = [_fit_tail(sign * z[:, column]) for sign in (-1, 1) for column in range(z.shape[1])]
+        powers, widths = np.array(sides, dtype=np.float32).T.reshape(2, 2, -1)
+        self.power_, self.width_ = powers, widths
+        self.offset_ = np.zeros(len(self.groups), dtype=np.float32)
+        surprises = self.surprises(z)
+        largest, _ = self.group_surprises(surprises if factor is None else surprises * factor)
+        self.offset_ = np.maximum(np.quantile(largest, 0.9, axis=0) - 1.0, 0.0).astype(np.float32)
+        return self
+
+    def surprises(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        """-log10 of each feature's two-sided tail probability, 0 where unknown; shape (n, d)."""
+        found = np.zeros(z.shape, dtype=np.float32)
+        for side, sign in enumerate((-1.0, 1.0)):
+            distance = np.maximum(np.nan_to_num(sign * z), 0.0)
+            surprise = (distance / self.width_[side]) ** self.power_[side] / np.log(10.0)
+            found += np.minimum(surprise, MOST)
+        return found
+
+    def usual_reach(self, share: float) -> NDArray[np.float32]:
+        """How far below and above the centre, in spreads, this share of healthy bins lies, shape (2, d)."""
+        return (self.width_ * np.log(1.0 / share) ** (1.0 / self.power_)).astype(np.float32)
+
+    def group_surprises(self, surprises: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The largest surprise of each group, less what so many features give by chance, and which it is.
+
+        Both have shape (n, groups); related features count once.
+        """
+        members = self._members()
+        largest = np.empty((len(surprises), len(members)), dtype=np.float32)
+        which = np.empty(largest.shape, dtype=np.int64)
+        for number, columns in enumerate(members):
+            place = surprises[:, columns].argmax(axis=1)
+            which[:, number] = columns[place]
+            largest[:, number] = surprises[np.arange(len(surprises)), which[:, number]]
+        return np.maximum(largest - self.offset_, 0.0), which
+
+    def contributions(self, surprises: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What each feature adds to the score, shape (n, d), 0 or more: minus their sum is the score."""
+        largest, which = self.group_surprises(surprises)
+        added = np.zeros(surprises.shape, dtype=np.float32)
+        np.put_along_axis(added, which, _counted(largest), axis=1)
+        return added
+
+    def score_samples(self, z: NDArray[np.float32], factor: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+        """The score of each row, shape (n,): minus the sum of its groups' surprises; lower is more anomalous.
+
+        ``factor``: shape (n, d), how much of each surprise counts; all of it where None.
+        """
+        surprises = self.surprises(z)
+        largest, _ = self.group_surprises(surprises if factor is None else surprises * factor)
+        return -_counted(largest).sum(axis=1).astype(np.float64)
+
+    def _members(self) -> list[NDArray[np.int64]]:
+        return [
+            np.array([i for i, trait in enumerate(self.traits) if trait.role == group], dtype=np.int64)
+            for group in self.groups
+        ]
+
+
+def _counted(surprise: NDArray[np.float32]) -> NDArray[np.float32]:
+    # Like max(surprise - from, 0), but without the corner: bins without anything rare are still in order.
+    return np.logaddexp(0.0, (surprise - _COUNTS_FROM) * np.log(10.0)).astype(np.float32) / np.float32(np.log(10.0))
+
+
+def _fit_tail(distance: NDArray) -> tuple[float, float]:
+    """Power and width of exp(-(distance / width) ** power), the share of one side that lies farther out.
+
+    ``distance``: shape (n,), positive on the side that is fitted; NaN where unknown.
+    """
+    side = distance[distance > 0]
+    if len(side) < 20:
+        return 1.0, 1.0
+    at = np.maximum(np.quantile(side, _SHARES), 1e-6)
+    x, y = np.log(at), np.log(-np.log1p(-np.array(_SHARES)))
+    slope = np.polyfit(x, y, 1)[0] if np.ptp(x) > 0 else _POWERS[1]
+    power = float(np.clip(slope, *_POWERS))
+    # The outer quantiles matter for the tail: the curve is hung up at them.
+    width = float(np.exp(np.mean((x - y / power)[-3:])))
+    return power, max(width, 0.05)

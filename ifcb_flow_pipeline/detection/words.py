@@ -1,0 +1,117 @@
+"""What is said to operators of a bin that is not in order: findings, worst first, and the reasons in one line."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.detection.causes import CAUSES, SIGNATURES
+from ifcb_flow_pipeline.detection.rules import Broken
+from ifcb_flow_pipeline.detection.traits import Trait
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+
+#: Findings that are kept of a bin, and of how many the texts make its reasons.
+_MOST_FINDINGS, _MOST_REASONS = 6, 3
+
+#: A feature that adds less than this share to a bin's score is not worth a word.
+_LEAST_SHARE = 0.05
+
+#: A rule this severe names the cause; a milder one only supports what the cloud looks like.
+_SURE = 60.0
+
+_MEANINGS = {feature.name: feature.meaning for feature in CATALOGUE}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of n bins that are not in order, on the way to words.
+
+    ``values``, ``low``, ``high``: the features and the instrument's normal range, in their units; ``shares``: of the
+    score that each feature adds; ``z``: deviations; all of shape (n, d). ``broken``: their rules; ``causes``: what is
+    suspected by the looks, best first; ``rule_first`` (n,): the rules outweigh the looks.
+    """
+
+    traits: Sequence[Trait]
+    values: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    shares: NDArray[np.float32]
+    z: NDArray[np.float32]
+    broken: Broken
+    causes: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The texts of one bin, as ``bin_scores`` has them."""
+
+    cause: str
+    second_cause: str
+    reasons: str
+    findings: str
+
+
+def words(evidence: Evidence, row: int) -> Words:
+    """What is said of one of the bins."""
+    causes = _causes(evidence, row)
+    rules = [_rule_finding(evidence, row, number) for number in evidence.broken.of(row)]
+    features = [_feature_finding(evidence, row, column, causes) for column in _columns(evidence.shares[row])]
+    sure = [finding for finding in rules if evidence.broken.severity[row].max() >= _SURE]
+    findings = [*rules, *features] if sure else [*features[:1], *rules, *features[1:]]
+    findings = findings[:_MOST_FINDINGS]
+    reasons = "; ".join(finding["text"] for finding in findings[:_MOST_REASONS])
+    return Words(causes[0], causes[1] if len(causes) > 1 else "", reasons, json.dumps(findings, ensure_ascii=False))
+
+
+def _causes(evidence: Evidence, row: int) -> list[str]:
+    broken, looks = evidence.broken, evidence.causes[row]
+    by_rules = [broken.rules[number] for number in broken.of(row)]
+    sure = [rule.cause for number, rule in zip(broken.of(row), by_rules, strict=True)
+            if broken.severity[row, number] >= _SURE]  # fmt: skip
+    known = [cause for cause in looks if cause != "unknown"]
+    return list(dict.fromkeys([*sure, *known, *(rule.cause for rule in by_rules)])) or ["unknown"]
+
+
+def _columns(shares: NDArray[np.float32]) -> list[int]:
+    order = np.argsort(-shares, kind="stable")[:_MOST_FINDINGS]
+    return [int(column) for column in order if shares[column] >= _LEAST_SHARE]
+
+
+def _rule_finding(evidence: Evidence, row: int, number: int) -> dict[str, Any]:
+    rule = evidence.broken.rules[number]
+    value = float(evidence.broken.values[row, number])
+    text = rule.text.format(value=_number(value))
+    return {"rule": rule.code, "value": value, "cause": rule.cause, "share": 1.0,
+            "text": f"{text} - suspected: {CAUSES[rule.cause].title}", "check": rule.check}  # fmt: skip
+
+
+def _feature_finding(evidence: Evidence, row: int, column: int, causes: Sequence[str]) -> dict[str, Any]:
+    trait = evidence.traits[column]
+    value, low, high = (float(array[row, column]) for array in (evidence.values, evidence.low, evidence.high))
+    cause = _cause_of(trait.name, float(evidence.z[row, column]), causes)
+    unit = "" if trait.unit in ("", "fraction") else f" {trait.unit}"
+    meaning = _MEANINGS.get(trait.name, trait.name)
+    text = (
+        f"{meaning[:1].upper()}{meaning[1:]} is {_number(value)}{unit}, usually {_number(low)} to {_number(high)}{unit}"
+        f" - suspected: {CAUSES[cause].title}"
+    )
+    return {"feature": trait.name, "value": value, "low": low, "high": high, "unit": trait.unit,
+            "share": round(float(evidence.shares[row, column]), 4), "cause": cause, "text": text,
+            "check": CAUSES[cause].check}  # fmt: skip
+
+
+def _cause_of(name: str, z: float, causes: Sequence[str]) -> str:
+    """The first of the bin's causes that this feature speaks for."""
+    for cause in causes:
+        for signature in SIGNATURES:
+            way: Mapping[str, float] = signature.up if z > 0 else signature.down
+            if signature.cause == cause and (name in way or name in signature.either):
+                return cause
+    return causes[0]
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
