@@ -1,20 +1,29 @@
-"""A bin's points as small charts that say nothing of which bin it is: in the camera frame, and over the run."""
+"""Small charts beside a decision: a bin's points in the camera frame and over the run, without a word of which bin it
+is; and what is usual of a feature.
+
+As in ``charts``, they are Vega-Lite specifications written as plain dictionaries.
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app.theme import BLUE, GREY, VERMILION
+from app.charts import Spec
+from app.series import quantile_curve
+from app.theme import BLUE, GREY, INSTRUMENT_COLOURS, VERMILION
 
 _WIDTH = 385
 _MARGIN_PX = 30
 _BINS_OF_RUN = 60
 
+#: Width and height are those of the plot without its axes: else the frame's aspect is lost.
+_PADDED: Spec = {"autosize": {"type": "pad"}, "width": _WIDTH}
 
-def cloud_chart(cloud: Mapping[str, NDArray], frame_px: tuple[int, int]) -> alt.LayerChart:
+
+def cloud_chart(cloud: Mapping[str, NDArray], frame_px: tuple[int, int]) -> Spec:
     """The positions of a bin's images and of its triggers without image, y downwards, the frame drawn.
 
     ``cloud``: ``x_px``, ``y_px``, ``has_image`` of all triggers, each of shape (n,), at least one.
@@ -24,37 +33,39 @@ def cloud_chart(cloud: Mapping[str, NDArray], frame_px: tuple[int, int]) -> alt.
     kinds = [f"image ({with_image.sum():,})", f"trigger without image ({(~with_image).sum():,})"]
     points = pd.DataFrame({"x": cloud["x_px"], "y": cloud["y_px"], "kind": np.where(with_image, *kinds)})
     x_range, y_range = _padded(cloud["x_px"], width), _padded(cloud["y_px"], height)
-    few = alt.Axis(tickCount=5)
-    x = alt.X("x:Q", title="x (px), along the flow", axis=few, scale=alt.Scale(domain=x_range, nice=False))
-    y_scale = alt.Scale(domain=y_range, nice=False, reverse=True)
-    y = alt.Y("y:Q", title="y (px), across the flow", axis=few, scale=y_scale)
-    frame = (
-        alt.Chart(pd.DataFrame({"left": [0], "top": [0], "right": [width], "bottom": [height]}))
-        .mark_rect(fillOpacity=0, stroke=GREY, strokeWidth=1.5)
-        .encode(x="left:Q", x2="right:Q", y="top:Q", y2="bottom:Q")
-    )
-    scale = alt.Scale(domain=kinds, range=[BLUE, VERMILION])
-    colour = alt.Color("kind:N", title=None, scale=scale, legend=alt.Legend(orient="top"))
-    shape = alt.Shape("kind:N", title=None, scale=alt.Scale(domain=kinds, range=["circle", "diamond"]))
-    # Triggers without image lie on one spot: a larger mark lets it be seen.
+    x = _on("x", "x (px), along the flow", scale={"domain": x_range, "nice": False}, axis={"tickCount": 5})
+    y = _on("y", "y (px), across the flow", scale={"domain": y_range, "nice": False, "reverse": True},
+            axis={"tickCount": 5})  # fmt: skip
+    looks = {
+        channel: {"field": "kind", "type": "nominal", "title": None, "scale": {"domain": kinds, "range": values},
+                  "legend": {"orient": "top"}}
+        for channel, values in (("color", [BLUE, VERMILION]), ("shape", ["circle", "diamond"]))
+    }  # fmt: skip
+    frame = {
+        "data": {"name": "frame"},
+        "mark": {"type": "rect", "fillOpacity": 0, "stroke": GREY, "strokeWidth": 1.5},
+        "encoding": {"x": _on("left"), "x2": {"field": "right"}, "y": _on("top"), "y2": {"field": "bottom"}},
+    }
+    # Triggers without image lie on one spot: a larger mark lets it be seen. Thousands of descriptions help no one.
     marks = [
-        alt.Chart(points.loc[points["kind"].isin([kind])])
-        # Thousands of descriptions, one a mark, help no one.
-        .mark_point(filled=True, opacity=0.8, size=size, aria=False)
-        .encode(x=x, y=y, color=colour, shape=shape)
-        for kind, size in zip(kinds, (10, 50), strict=True)
+        {
+            "data": {"name": name},
+            "mark": {"type": "point", "filled": True, "opacity": 0.8, "size": size, "aria": False},
+            "encoding": {"x": x, "y": y, **looks},
+        }
+        for name, size in (("images", 10), ("others", 50))
     ]
     # One px of the frame is as wide as high.
     aspect = (y_range[1] - y_range[0]) / (x_range[1] - x_range[0])
-    return alt.LayerChart(layer=[frame, *marks]).properties(
-        width=_WIDTH,
-        height=round(_WIDTH * aspect),
-        # Width and height are those of the plot without its axes: else the aspect is lost.
-        autosize=alt.AutoSizeParams(type="pad"),
-    )
+    tables = {
+        "frame": pd.DataFrame({"left": [0], "top": [0], "right": [width], "bottom": [height]}),
+        "images": points.loc[with_image],
+        "others": points.loc[~with_image],
+    }
+    return {"layer": [frame, *marks], "datasets": tables, "height": round(_WIDTH * aspect), **_PADDED}
 
 
-def run_chart(cloud: Mapping[str, NDArray]) -> alt.Chart:
+def run_chart(cloud: Mapping[str, NDArray]) -> Spec:
     """How many images came when during the run: a clog is a step, an aborted run ends early.
 
     ``cloud``: ``t_s``, ``has_image`` of all triggers, each of shape (n,), at least one.
@@ -63,19 +74,49 @@ def run_chart(cloud: Mapping[str, NDArray]) -> alt.Chart:
     times = times[np.isfinite(times)]
     counts, edges = np.histogram(times, bins=_BINS_OF_RUN, range=(0.0, float(times.max(initial=1.0))))
     per_minute = counts / (np.diff(edges) / 60.0)
-    frame = pd.DataFrame({"minute": edges / 60.0, "rate": np.append(per_minute, per_minute[-1])})
-    return (
-        alt.Chart(frame)
-        .mark_area(interpolate="step-after", color=BLUE, opacity=0.7)
-        .encode(
-            x=alt.X("minute:Q", title="time in the run (min)", scale=alt.Scale(nice=False)),
-            y=alt.Y("rate:Q", title="images per min", axis=alt.Axis(tickCount=3)),
-        )
-        .properties(width=_WIDTH, height=80, autosize=alt.AutoSizeParams(type="pad"))
-    )
+    return {
+        "data": {"name": "run"},
+        "datasets": {"run": pd.DataFrame({"minute": edges / 60.0, "rate": np.append(per_minute, per_minute[-1])})},
+        "mark": {"type": "area", "interpolate": "step-after", "color": BLUE, "opacity": 0.7},
+        "encoding": {
+            "x": _on("minute", "time in the run (min)", scale={"nice": False}),
+            "y": _on("rate", "images per min", axis={"tickCount": 3}),
+        },
+        "height": 80,
+        **_PADDED,
+    }
 
 
-def _padded(values: NDArray, size: int) -> list[float]:
+def usual_chart(values: Mapping[str, NDArray[np.floating]], title: str) -> Spec:
+    """The distribution of a feature for each instrument, as curves that rise from 0 to 1.
+
+    ``values``: by instrument, shape (n,), NaN left out. ``title``: of the feature, with its unit.
+    """
+    curves = pd.concat([quantile_curve(of).assign(instrument=name) for name, of in values.items()])
+    colours = [INSTRUMENT_COLOURS[i % len(INSTRUMENT_COLOURS)] for i in range(len(values))]
+    dashes = [[1, 0], [6, 3], [2, 2]]
+    return {
+        "data": {"name": "curves"},
+        "datasets": {"curves": curves},
+        "mark": {"type": "line", "interpolate": "step-after"},
+        "encoding": {
+            "x": _on("value", title, scale={"zero": False}),
+            "y": _on("share", "share of the bins at or below", axis={"format": "%"}),
+            "color": {"field": "instrument", "type": "nominal", "title": None, "legend": {"orient": "top"},
+                      "scale": {"domain": list(values), "range": colours}},
+            "strokeDash": {"field": "instrument", "type": "nominal", "title": None, "legend": {"orient": "top"},
+                           "scale": {"domain": list(values),
+                                     "range": [dashes[i % len(dashes)] for i in range(len(values))]}},
+        },
+        "height": 240,
+    }  # fmt: skip
+
+
+def _on(name: str, title: str | None = None, **options: Any) -> Spec:
+    return {"field": name, "type": "quantitative", "title": title, **options}
+
+
+def _padded(values: NDArray, size: int) -> list[int]:
     # Some builds write positions outside the frame; they are shown where they are.
     low, high = min(0, int(np.min(values))), max(size, int(np.max(values)))
     return [low - _MARGIN_PX, high + _MARGIN_PX]

@@ -1,8 +1,9 @@
 """One bin as the pages for deciding show it: the verdict with its reasons, the cloud, and the images over the run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
@@ -68,6 +69,32 @@ def charts(cloud: Mapping[str, NDArray] | None, schema: Schema) -> None:
     if cloud is None:
         st.info("It has no point cloud: the instrument recorded nothing, or the file cannot be read.")
         return
-    st.altair_chart(clouds.cloud_chart(cloud, FRAME_PX[schema]), width="content", key="shown_cloud",
+    st.vega_lite_chart(clouds.cloud_chart(cloud, FRAME_PX[schema]), width="content", key="shown_cloud",
                     alt="Positions of the images of this bin in the camera frame")  # fmt: skip
-    st.altair_chart(clouds.run_chart(cloud), width="content", key="shown_run", alt="Images per minute during the run")
+    st.vega_lite_chart(
+        clouds.run_chart(cloud), width="content", key="shown_run", alt="Images per minute during the run"
+    )
+
+
+def findings_table(findings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The findings of a verdict (see the column ``findings`` of ``bin_scores``) as a table for people."""
+    return pd.DataFrame([
+        {
+            "what": finding.get("feature") or finding.get("rule", ""),
+            "value": _with_unit(finding.get("value"), finding),
+            "usually": _usual(finding),
+            "speaks for": cause_name(finding.get("cause", "")),
+            "check": finding.get("check", ""),
+        }
+        for finding in findings
+    ])  # fmt: skip
+
+
+def _usual(finding: Mapping[str, Any]) -> str:
+    if finding.get("low") is None or finding.get("high") is None:
+        return ""
+    return f"{finding['low']:.3g} to {_with_unit(finding['high'], finding)}"
+
+
+def _with_unit(value: Any, finding: Mapping[str, Any]) -> str:
+    return "" if value is None else f"{value:.3g} {finding.get('unit', '')}".strip()
