@@ -44,7 +44,12 @@ def cloud_chart(cloud: Mapping[str, NDArray], frame_px: tuple[int, int]) -> Spec
     frame = {
         "data": {"name": "frame"},
         "mark": {"type": "rect", "fillOpacity": 0, "stroke": GREY, "strokeWidth": 1.5},
-        "encoding": {"x": _on("left"), "x2": {"field": "right"}, "y": _on("top"), "y2": {"field": "bottom"}},
+        "encoding": {
+            "x": x | {"field": "left"},
+            "x2": {"field": "right"},
+            "y": y | {"field": "top"},
+            "y2": {"field": "bottom"},
+        },
     }
     # Triggers without image lie on one spot: a larger mark lets it be seen. Thousands of descriptions help no one.
     marks = [
@@ -112,7 +117,7 @@ def usual_chart(values: Mapping[str, NDArray[np.floating]], title: str) -> Spec:
     }  # fmt: skip
 
 
-def _on(name: str, title: str | None = None, **options: Any) -> Spec:
+def _on(name: str, title: str, **options: Any) -> Spec:
     return {"field": name, "type": "quantitative", "title": title, **options}
 
 

@@ -40,7 +40,7 @@ class Group:
 
 
 def waiting(bins: pd.DataFrame, decided: Collection[str], verdicts: Collection[str]) -> list[Group]:
-    """The undecided bins of ``bins`` that have one of these verdicts, worst group first.
+    """The undecided bins of ``bins`` that have one of these verdicts, worst group first, of equally bad ones the longest.
 
     ``bins``: rows with COLUMNS, in any order. Bins of an episode that are not bad but whose verdict is asked for are
     in the episode's group; those outside of all episodes are groups of one.
@@ -59,7 +59,10 @@ def waiting(bins: pd.DataFrame, decided: Collection[str], verdicts: Collection[s
         for members in np.split(order, first[1:])
         if members.size
     ]
-    return sorted(groups, key=lambda group: (-group.worst_severity, group.start, group.instrument))
+    # Severity ends at 100: of equally bad groups the longer one is no accident.
+    return sorted(
+        groups, key=lambda group: (-round(group.worst_severity), -len(group.pids), group.start, group.instrument)
+    )
 
 
 def neighbours(bins: pd.DataFrame, first_pid: str, last_pid: str) -> list[str]:

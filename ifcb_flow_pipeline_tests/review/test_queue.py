@@ -39,6 +39,11 @@ def test_the_group_with_the_worst_bin_comes_first_whatever_the_instrument():
     assert pids(groups) == [("b3",), ("a0", "a1"), ("a6",)]
 
 
+def test_of_equally_bad_groups_the_one_with_more_bins_to_decide_comes_first():
+    groups = waiting(bins(a="Boooobooo", b="ooobBb"), set(), {"bad"})
+    assert pids(groups) == [("b3", "b4", "b5"), ("a0",), ("a5",)]
+
+
 def test_decided_bins_leave_the_queue_and_a_decided_group_is_gone():
     found = bins(a="ooobBbooo")
     (group,) = waiting(found, {"a4"}, {"bad"})
