@@ -51,9 +51,9 @@ class Choice:
     def of(self, scored: Scored) -> pd.DataFrame:
         """The scored bins of this choice, in order of time."""
         rows = scored.rows
-        # Rows are in order of time.
-        first, past = pd.DatetimeIndex(rows["start_time"]).searchsorted(list(self.ends))
-        rows = rows.iloc[first:past]
+        begin, past = self.ends
+        times = rows["start_time"]
+        rows = rows.loc[(times >= begin) & (times < past)]
         for column, wanted in (("instrument", self.instruments), ("verdict", self.verdicts)):
             if wanted:
                 rows = rows.loc[rows[column].isin(list(wanted))]

@@ -40,7 +40,7 @@ class Group:
 
 
 def waiting(bins: pd.DataFrame, decided: Collection[str], verdicts: Collection[str]) -> list[Group]:
-    """The undecided bins of ``bins`` that have one of these verdicts, worst group first, of equally bad ones the longest.
+    """The undecided bins of ``bins`` that have one of these verdicts: worst group first, then the longest.
 
     ``bins``: rows with COLUMNS, in any order. Bins of an episode that are not bad but whose verdict is asked for are
     in the episode's group; those outside of all episodes are groups of one.
