@@ -19,6 +19,8 @@ NAME = PACKAGE.name
 PURE = ("bins", "features", "detection")
 #: Knows disks, but neither Dagster nor Streamlit.
 STORAGE = ("store", "days", "pictures")
+#: Values again, of what storage keeps.
+REVIEW = "review"
 
 #: Needs a library that is not installed everywhere.
 OPTIONAL = f"{NAME}.store.pyifcb_reader"
@@ -108,7 +110,7 @@ def probe(names: tuple[str, ...], before: tuple[str, ...] = ()) -> dict[str, lis
 
 
 def test_the_parts_that_the_rules_are_about_exist():
-    for part in (*PURE, *STORAGE, "defs", "definitions"):
+    for part in (*PURE, *STORAGE, REVIEW, "defs", "definitions"):
         assert modules(part), part
     assert f"{NAME}.bins.adc" in modules("bins")
     assert "pathlib.PurePosixPath" in imports(tree_of(f"{NAME}.bins.archive"))
@@ -131,14 +133,14 @@ def test_detection_loads_nothing_beyond_what_scikit_learn_does():
 
 
 def test_storage_loads_neither_dagster_nor_streamlit():
-    found = probe(tuple(name for name in modules(*STORAGE) if name != OPTIONAL))
+    found = probe(tuple(name for name in modules(*STORAGE, REVIEW) if name != OPTIONAL))
     assert "pyarrow" in found["new"]
     assert not set(found["new"]) & {"dagster", "streamlit"}
     assert not [name for name in found["ours"] if name.startswith((f"{NAME}.defs", f"{NAME}.definitions"))]
 
 
 def test_lower_parts_know_nothing_of_higher_ones():
-    order = ("bins", "features", "detection", "store")
+    order = ("bins", "features", "detection", "store", REVIEW)
     for i, part in enumerate(order):
         for higher in (*order[i + 1 :], "days", "pictures", "api", "defs", "simulate"):
             assert importing(f"{NAME}.{higher}", *modules(part)) == set(), f"{part} imports {higher}"
@@ -183,7 +185,7 @@ def test_the_search_for_the_outer_world_finds_it(source):
     assert world_of(ast.parse(source))
 
 
-@pytest.mark.parametrize("module", modules(*PURE))
+@pytest.mark.parametrize("module", modules(*PURE, REVIEW))
 def test_the_pure_parts_reach_for_no_file_clock_or_environment(module):
     assert world_of(tree_of(module)) == []
 

@@ -1,8 +1,122 @@
-"""The page "Export"."""
+"""The page "Export": tables of a period, decisions for the IFCB dashboard, and a report for the cruise log."""
+
+from datetime import UTC, date, datetime, timedelta
 
 import streamlit as st
 
-from app.pages import EXPORT
+from app import data, exports
+from app.data import Scored, Stores
+from app.exports import Choice
+from app.pages import EXPORT, scored_stores
+from app.theme import LOOKS
+from app.words import count, plain
+from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.review.handover import dashboard_files
 
-st.header(EXPORT.title, anchor=False)
-st.info("Here tables, tags for the IFCB dashboard and a report of a period will be downloaded.")
+_DEFAULT_DAYS = 30
+
+_CSV, _PARQUET, _HTML = "text/csv", "application/vnd.apache.parquet", "text/html"
+
+
+def _page() -> None:
+    st.header(EXPORT.title, anchor=False)
+    stores = scored_stores()
+    scored = data.read_scored(stores)
+    for problem in scored.problems:
+        st.error(plain(problem))
+    if scored.rows.empty:
+        st.info("There are no scored bins to export. Materialize bin_scores of some days in the Dagster UI.")
+        return
+    choice = _choice(scored)
+    try:
+        _tables(stores, scored, choice)
+        _decisions(stores, scored, choice)
+        _report(stores, scored, choice)
+    except FlowError as error:
+        st.error(plain(str(error)))
+
+
+def _choice(scored: Scored) -> Choice:
+    oldest, latest = (scored.rows["start_time"].iloc[place].date() for place in (0, -1))
+    with st.container(horizontal=True, gap="medium"):
+        first = _day("First day", max(oldest, latest - timedelta(days=_DEFAULT_DAYS - 1)), (oldest, latest))
+        last = _day("Last day", latest, (oldest, latest))
+        names = sorted(scored.rows["instrument"].cat.categories)
+        instruments = st.multiselect("Instruments", names, placeholder="all", key="export_instruments", width=220)
+        verdicts = st.multiselect("Verdicts", list(LOOKS), placeholder="all", key="export_verdicts", width=220,
+                                  help="Decisions are handed out whatever the verdict.")  # fmt: skip
+    return Choice(first, last, tuple(instruments), tuple(verdicts))
+
+
+def _day(label: str, default: date, ends: tuple[date, date]) -> date:
+    day = st.date_input(label, default, min_value=ends[0], max_value=ends[1], format="YYYY-MM-DD", width=140,
+                        key=f"export_{label}", help="UTC day of the start of a run")  # fmt: skip
+    return day or default
+
+
+def _tables(stores: Stores, scored: Scored, choice: Choice) -> None:
+    st.subheader("Tables", anchor=False)
+    rows = choice.of(scored)
+    if rows.empty:
+        st.info("No bin is left by this choice. Widen the period, or take all instruments and verdicts.")
+        return
+    st.markdown(f"**{count(len(rows), 'bin').capitalize()}** of {choice.first} to {choice.last}")
+    for name, table in exports.TABLES.items():
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+            st.markdown(f"**{name.capitalize()}**: {plain(table.meaning)}", width="stretch")
+            for ending, mime, content in (("csv", _CSV, exports.as_csv), ("parquet", _PARQUET, exports.as_parquet)):
+                st.download_button(
+                    ending.upper() if ending == "csv" else ending.capitalize(),
+                    lambda table=table, content=content: content(exports.stored_rows(stores, table, choice, rows)),
+                    choice.name(name, ending),
+                    mime,
+                    key=f"{name}_{ending}",
+                    icon=":material/download:",
+                    on_click="ignore",
+                )
+
+
+def _decisions(stores: Stores, scored: Scored, choice: Choice) -> None:
+    st.subheader("Decisions", anchor=False)
+    labels = exports.decisions_of(data.read_decisions(stores), choice)
+    if not labels:
+        st.info("Nobody has decided about a bin of this period yet: decide in Triage, then come back.")
+        return
+    counts = {word: sum(label.decision == word for label in labels.values()) for word in ("bad", "good", "unsure")}
+    st.markdown(
+        f"**{count(len(labels), 'decision').capitalize()}**: " + ", ".join(f"{n} {word}" for word, n in counts.items())
+    )
+    st.download_button("Decisions as CSV", lambda: exports.decisions_csv(labels), choice.name("decisions", "csv"), _CSV,
+                       icon=":material/download:", on_click="ignore")  # fmt: skip
+    files = dashboard_files(exports.decided(labels, scored))
+    st.markdown("**For the IFCB dashboard** (Settings, *Upload metadata*)")
+    st.caption(
+        "Bad bins are skipped there, good ones are not, also where they were; tags and comments are added. Bins that "
+        "somebody is unsure about are left out. Nothing is skipped that no person has decided about."
+    )
+    if not files:
+        st.markdown("There is no bin that is decided good or bad.")
+    for number, content in enumerate(files, start=1):
+        part = f" ({number} of {len(files)})" if len(files) > 1 else ""
+        st.download_button(f"Dashboard CSV{part}", content, choice.name(f"dashboard-{number}", "csv"), _CSV,
+                           icon=":material/download:", key=f"dashboard_{number}", on_click="ignore")  # fmt: skip
+
+
+def _report(stores: Stores, scored: Scored, choice: Choice) -> None:
+    st.subheader("Report for the cruise log", anchor=False)
+    st.caption(
+        "One HTML file with its pictures inside: counts, episodes, the worst bins with their clouds, and decisions. It "
+        "opens in any browser, without a network, and prints."
+    )
+    rows = choice.of(scored)
+    st.download_button(
+        "Report",
+        lambda: exports.report(stores, choice, rows, data.read_decisions(stores), datetime.now(tz=UTC)),
+        choice.name("report", "html"),
+        _HTML,
+        icon=":material/summarize:",
+        on_click="ignore",
+    )
+
+
+_page()

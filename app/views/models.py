@@ -1,8 +1,227 @@
-"""The page "Models"."""
+"""The page "Models": which one judges, what each was trained on, how two differ, and what the features mean."""
 
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import streamlit as st
 
+from app import data, small_charts
+from app.data import Stores, stores
 from app.pages import MODELS
+from app.words import count, plain
+from ifcb_flow_pipeline.detection.comparison import Comparison, compare_models
+from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
+from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.review.handover import csv_of
+from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.models import ModelStore
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
-st.header(MODELS.title, anchor=False)
-st.info("Here the models will be described and compared, and the features explained.")
+#: Two models are compared on the bins of so many days, the latest that have features.
+_COMPARED_DAYS = 28
+
+_MAX_CHANGED = 1000
+
+_PARTS = ("In use", "Compare", "Features")
+
+
+def _page() -> None:
+    st.header(MODELS.title, anchor=False)
+    try:
+        here = stores()
+        part = st.segmented_control("Part", _PARTS, default=_PARTS[0], key="models_part", required=True,
+                                    bind="query-params", label_visibility="collapsed")  # fmt: skip
+        if part == "Features":
+            _features(here)
+            return
+        cards = _cards(here.models)
+        if not cards:
+            st.info(
+                "There is no model yet. When features of some weeks are made, materialize anomaly_model in the Dagster "
+                "UI, or run `ifcb-flow demo`."
+            )
+        elif part == "In use":
+            _in_use(here.models, cards)
+        else:
+            _compare(here, cards)
+    except FlowError as error:
+        st.error(plain(str(error)))
+
+
+def _cards(models: ModelStore) -> dict[str, ModelCard]:
+    """The cards of all kept models, newest first; what cannot be read is said."""
+    found = {}
+    for model_id in models.ids():
+        try:
+            found[model_id] = models.card(model_id)
+        except ModelError as error:
+            st.error(plain(str(error)))
+    return dict(sorted(found.items(), key=lambda entry: entry[1].created, reverse=True))
+
+
+def _in_use(models: ModelStore, cards: Mapping[str, ModelCard]) -> None:
+    current = models.current_id()
+    table = pd.DataFrame([
+        {
+            "": "in use" if model_id == current else "",
+            "model": model_id,
+            "made (UTC)": card.created[:16].replace("T", " "),
+            "bins": card.n_bins,
+            "from": card.first_day,
+            "to": card.last_day,
+            "instruments": ", ".join(sorted(card.n_bins_by_instrument)),
+            "features": len(card.feature_names),
+        }
+        for model_id, card in cards.items()
+    ])  # fmt: skip
+    st.dataframe(table, hide_index=True, alt="Kept models, newest first")
+    ids = list(cards)
+    chosen = st.selectbox("Card of", ids, index=_place(current, ids), key="card_of", width=420)
+    _card(cards[chosen])
+    _changing(models, chosen, current)
+
+
+def _place(model_id: str | None, ids: Sequence[str]) -> int:
+    return ids.index(model_id) if model_id in ids else 0
+
+
+def _card(card: ModelCard) -> None:
+    lines = [
+        f"Trained {card.created[:16].replace('T', ' ')} UTC on {count(card.n_bins, 'bin')} of {card.first_day} to "
+        f"{card.last_day}; {count(card.n_excluded, 'bin')} left out.",
+        "; ".join(f"{name}: {count(n, 'bin')}" for name, n in sorted(card.n_bins_by_instrument.items())),
+        f"Points: {card.feature_settings.triggers}, aspect ratio {card.feature_settings.aspect_ratio:g}; threshold "
+        f"{card.threshold:.3g}.",
+        card.note,
+    ]
+    for line in filter(None, lines):
+        st.markdown(plain(line))
+    with st.expander("Everything on the card", icon=":material/description:"):
+        st.json(json.loads(card.to_json()), expanded=1)
+
+
+def _changing(models: ModelStore, chosen: str, current: str | None) -> None:
+    st.subheader("Put another one to use", anchor=False)
+    st.markdown(
+        "This app only looks. A new model comes into use by itself when the job *retrain* of the Dagster UI makes one "
+        "that is not worse. To choose one yourself, launch the job *promote_model* with this configuration; it is "
+        "compared with the one in use first. *rollback_model* returns to the one before. Stored verdicts stay as they "
+        "are: materialize bin_scores of the days that should be judged anew."
+    )
+    wanted = chosen if chosen != current else "ID OF THE MODEL"
+    st.code(f"ops:\n  promote_kept_model:\n    config:\n      model_id: {wanted}\n      note: why", language="yaml")
+    changes = models.history()
+    if changes:
+        st.subheader("History", anchor=False)
+        table = pd.DataFrame([
+            {"at (UTC)": one.at, "what": one.action, "model": one.model_id, "instead of": one.previous or "",
+             "by": one.who, "note": one.note}
+            for one in reversed(changes)
+        ])  # fmt: skip
+        st.dataframe(table, hide_index=True, alt="Changes of the model in use, latest first",
+                     column_config={"at (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm",
+                                                                                timezone="UTC")})  # fmt: skip
+
+
+def _compare(here: Stores, cards: Mapping[str, ModelCard]) -> None:
+    if len(cards) < 2:
+        st.info("There is only one model. Materialize anomaly_model again, then both can be compared here.")
+        return
+    ids = list(cards)
+    current = here.models.current_id()
+    with st.container(horizontal=True, gap="medium"):
+        first = st.selectbox("Model", ids, index=_place(current, ids), key="compare_first")
+        others = [model_id for model_id in ids if model_id != first]
+        second = st.selectbox("Against", others, key="compare_second")
+    days = here.tables.days(BIN_FEATURES)
+    if not days:
+        st.info("There are no features to compare them on. Materialize bin_features of some days in the Dagster UI.")
+        return
+    last = days[-1]
+    result = _comparison(here.home, first, second, here.tables.path(BIN_FEATURES, last).stat().st_mtime_ns)
+    _compared(result, first, second)
+
+
+def _compared(result: Comparison, first: str, second: str) -> None:
+    with st.container(horizontal=True, gap="large"):
+        st.metric("Bins judged by both", f"{result.n_bins:,}", width="content")
+        st.metric("Other verdict", f"{len(result.changed):,}", width="content")
+        agreement = "unknown" if np.isnan(result.rank_agreement) else f"{result.rank_agreement:.2f}"
+        st.metric("Agreement of ranks", agreement, width="content",
+                  help="Spearman's correlation of the anomaly scores: 1 is the same order")  # fmt: skip
+    for reason in result.worse:
+        st.warning(f"{plain(second)}: {plain(reason)}")
+    table = pd.DataFrame([
+        {"bin": one.pid, "first": one.champion, "second": one.challenger, "severity (first)": one.champion_severity,
+         "severity (second)": one.challenger_severity}
+        for one in result.changed
+    ], columns=["bin", "first", "second", "severity (first)", "severity (second)"])  # fmt: skip
+    st.caption(
+        f"First is {plain(first)}, second {plain(second)}; bins of the latest {_COMPARED_DAYS} days with features, "
+        "largest difference first."
+    )
+    if table.empty:
+        st.success("Both models give every bin the same verdict.", icon=":material/done_all:")
+        return
+    numbers = {name: st.column_config.NumberColumn(format="%.0f") for name in table.columns if "severity" in name}
+    st.dataframe(table.head(_MAX_CHANGED), hide_index=True, column_config=numbers, alt="Bins with another verdict")
+    st.download_button("All of them as CSV", lambda: csv_of(table), "changed-verdicts.csv", "text/csv",
+                       icon=":material/download:", on_click="ignore")  # fmt: skip
+
+
+@st.cache_data(max_entries=8, show_spinner="Judging the latest bins with both models ...")
+def _comparison(home: Path, first: str, second: str, changed_ns: int) -> Comparison:  # noqa: ARG001 - part of the key
+    tables, models = DailyTables(home / "tables"), ModelStore(home / "models")
+    last = tables.days(BIN_FEATURES)[-1]
+    features = tables.read_range(BIN_FEATURES, last - timedelta(days=_COMPARED_DAYS - 1), last)
+    return compare_models(models.load(first), models.load(second), features, {}, {})
+
+
+def _features(here: Stores) -> None:
+    st.caption("What is computed of each bin's cloud, what it means, and which faults it is there to find.")
+    table = pd.DataFrame([
+        {"feature": one.name, "unit": one.unit, "meaning": one.meaning, "finds": one.failure_mode,
+         "family": one.family, "source": one.source, "sets": ", ".join(one.sets)}
+        for one in CATALOGUE
+    ])  # fmt: skip
+    st.dataframe(table, hide_index=True, height=360, alt="All features",
+                 column_config={"meaning": st.column_config.TextColumn(width="large"),
+                                "finds": st.column_config.TextColumn(width="medium")})  # fmt: skip
+    by_name = {one.name: one for one in CATALOGUE}
+    name = st.selectbox("What is usual of", list(by_name), key="feature", width=360, bind="query-params")
+    values = _values(here, name)
+    if not values:
+        st.info("There are no features yet. Materialize bin_features of some days in the Dagster UI.")
+        return
+    unit = f" ({by_name[name].unit})" if by_name[name].unit else ""
+    st.vega_lite_chart(small_charts.usual_chart(values, f"{name}{unit}"), alt=f"Distribution of {name} by instrument")
+    st.dataframe(_quantiles(values), hide_index=True, alt=f"Quantiles of {name} by instrument")
+
+
+def _values(here: Stores, name: str) -> dict[str, np.ndarray]:
+    """A feature of the latest days by instrument."""
+    days = here.tables.days(BIN_FEATURES)
+    parts = [data.rows_of_day(here, BIN_FEATURES, day) for day in days[-_COMPARED_DAYS:]]
+    rows = [(part["instrument"].to_pylist(), part[name].to_numpy()) for part in parts if part is not None]
+    found: dict[str, list[float]] = {}
+    for instruments, values in rows:
+        for instrument, value in zip(instruments, values.tolist(), strict=True):
+            if value is not None and np.isfinite(value):
+                found.setdefault(instrument, []).append(value)
+    return {instrument: np.array(values) for instrument, values in sorted(found.items())}
+
+
+def _quantiles(values: Mapping[str, Sequence[float] | np.ndarray]) -> pd.DataFrame:
+    shares = {"1 %": 0.01, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "99 %": 0.99}
+    return pd.DataFrame([
+        {"instrument": name, "bins": len(of)} | {title: float(np.quantile(of, q)) for title, q in shares.items()}
+        for name, of in values.items()
+    ])  # fmt: skip
+
+
+_page()

@@ -1,8 +1,283 @@
-"""The page "Study"."""
+"""The page "Study": how well people and the model agree, found by labelling a sample without seeing the verdict."""
 
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import pandas as pd
 import streamlit as st
 
-from app.pages import STUDY
+from app import data, shown_bin
+from app.data import Scored, Stores
+from app.decisions import ICONS, KEYS, UNDO_KEY, label_store
+from app.pages import STUDY, scored_stores
+from app.reviewer import reviewer, signature
+from app.theme import CAUSES, cause_name
+from app.words import count, plain
+from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.review.agreement import Kappa, Rate
+from ifcb_flow_pipeline.review.handover import csv_of
+from ifcb_flow_pipeline.review.results import MODEL, StudyResult, left_for
+from ifcb_flow_pipeline.review.sampling import MIN_BINS, REPEAT_SHARE, draw
+from ifcb_flow_pipeline.store.labels import DECISIONS, MAX_NOTE, Decision, Label
+from ifcb_flow_pipeline.store.studies import MAX_NAME, Item, Rating, Study, StudyStore
 
-st.header(STUDY.title, anchor=False)
-st.info("Here people will label a sample of bins with the verdict hidden, and see how well they and the model agree.")
+_DEFAULT_BINS, _MAX_BINS = 40, 500
+
+_PARTS = ("Label", "Results", "Look again")
+
+# Keys of the session's state.
+_SHOWN, _CAUSE, _NOTE, _SAID = "study_shown", "study_cause", "study_note", "study_said"
+
+
+def _page() -> None:
+    st.header(STUDY.title, anchor=False)
+    stores = scored_stores()
+    name = reviewer()
+    if name is None:
+        return
+    store = StudyStore(stores.home / "studies.sqlite")
+    if problem := st.session_state.pop(_SAID, ""):
+        st.error(plain(problem))
+    try:
+        studies = store.studies()
+        if not studies:
+            st.markdown(
+                "A study shows you bins one by one, without their name, time and verdict, and asks whether each is "
+                "good or bad. At the end you see how well you, others and the model agree."
+            )
+        with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+            with st.popover("New study", icon=":material/add:"):
+                _new_study(stores, store, name)
+            study = _chosen(studies) if studies else None
+            signature(name)
+        if study is not None:
+            _study(stores, store, study, name)
+    except FlowError as error:
+        st.error(plain(str(error)))
+
+
+def _chosen(studies: Sequence[Study]) -> Study:
+    by_id = {study.id: study for study in studies}
+
+    def named(number: int) -> str:
+        return f"{by_id[number].name}, {by_id[number].created:%Y-%m-%d}"
+
+    return by_id[st.selectbox("Study", list(by_id), key="study", width=360, format_func=named)]
+
+
+def _study(stores: Stores, store: StudyStore, study: Study, name: str) -> None:
+    items, ratings = store.items(study.id), store.ratings(study.id)
+    left = left_for(name, items, ratings)
+    result = StudyResult(items, ratings)
+    part = st.segmented_control("Part", _PARTS, default=_PARTS[0], key="part", required=True, bind="query-params",
+                                label_visibility="collapsed")  # fmt: skip
+    if part == "Label":
+        _label(stores, store, result, left, name)
+    elif left and not _shown_anyway(left):
+        return
+    elif part == "Results":
+        _results(study, result)
+    else:
+        _look_again(stores, store, result, name)
+
+
+def _shown_anyway(left: Sequence[Item]) -> bool:
+    st.info(
+        f"You have {count(len(left), 'bin')} left to label. Here the model's verdicts are shown and what others said; "
+        "labels given after that are not blind."
+    )
+    return st.toggle("Show it anyway", key="study_unblind")
+
+
+def _new_study(stores: Stores, store: StudyStore, name: str) -> None:
+    with st.form("new_study", border=False):
+        title = st.text_input("Name of the study", max_chars=MAX_NAME, placeholder="Spring cruise, all instruments")
+        n_bins = st.number_input("Bins", MIN_BINS, _MAX_BINS, _DEFAULT_BINS, step=10, width=160)
+        st.caption(
+            "A third are the worst, a third lie next to the threshold, a third are drawn from all others. "
+            f"{REPEAT_SHARE:.0%} come twice, to see how well one agrees with oneself."
+        )
+        if st.form_submit_button("Begin"):
+            _begin(store, data.read_scored(stores), title, int(n_bins), name)
+
+
+def _begin(store: StudyStore, scored: Scored, title: str, n_bins: int, name: str) -> None:
+    rows = scored.rows.loc[scored.rows["verdict"] != "unreadable"].dropna(subset=["severity", "threshold"])
+    if len(rows) < MIN_BINS:
+        st.error(f"A study needs at least {MIN_BINS} bins that can be judged; there are {len(rows)}.")
+        return
+    now = datetime.now(tz=UTC)
+    seed = int(now.timestamp())
+    drawn = draw(rows["severity"], rows["threshold"], n_bins, seed)
+    chosen = rows.iloc[[item.row for item in drawn]]
+    columns = [chosen[column].astype(str) for column in ("pid", "verdict", "cause")]
+    items = [
+        Item(pid, one.stratum, one.weight, verdict, float(severity), cause, one.repeat_of)
+        for one, pid, verdict, cause, severity in zip(drawn, *columns, chosen["severity"], strict=True)
+    ]
+    number = store.begin(title, seed, items, name, now)
+    st.session_state["study"] = number
+    st.rerun()
+
+
+def _label(stores: Stores, store: StudyStore, result: StudyResult, left: Sequence[Item], name: str) -> None:
+    n_items = len(result.items)
+    done = n_items - len(left)
+    st.progress(done / n_items, text=f"{done} of {n_items}")
+    mine = [rating for rating in result.ratings if rating.reviewer == name and rating.round == "blind"]
+    if not left:
+        st.success("All labelled. The results are in the part beside this one.", icon=":material/done_all:")
+        _undo(store, mine, name)
+        return
+    item = left[0]
+    if st.session_state.get(_SHOWN, (None,))[0] != item.id:
+        st.session_state[_SHOWN] = (item.id, time.monotonic())
+    left_side, right_side = shown_bin.beside()
+    with left_side:
+        shown_bin.blind_charts(stores, item.pid)
+    with right_side:
+        st.markdown("**Can the data of this bin be used?**")
+        _decisions(store, item, name)
+        st.pills("What is wrong?", list(CAUSES), key=_CAUSE, format_func=cause_name,
+                 help="If you can tell. It is kept with your next answer.")  # fmt: skip
+        _undo(store, mine, name)
+        keys = ", ".join(f"{key} {decision}" for decision, key in KEYS.items())
+        st.caption(f"Keys: {keys}, {UNDO_KEY} undo. You can leave at any time and go on later.")
+
+
+def _decisions(store: StudyStore, item: Item, name: str) -> None:
+    def rate(decision: Decision) -> None:
+        shown, since = st.session_state.get(_SHOWN, (item.id, time.monotonic()))
+        seconds = time.monotonic() - since if shown == item.id else 0.0
+        cause = st.session_state.get(_CAUSE) or ""
+        _kept(lambda: store.rate(Rating(item.id or 0, name, "blind", decision, seconds, datetime.now(tz=UTC), cause)))
+        st.session_state[_CAUSE] = None
+
+    with st.container(horizontal=True, gap="small"):
+        for decision in DECISIONS:
+            st.button(decision.capitalize(), icon=ICONS[decision], key=f"study_{decision}", shortcut=KEYS[decision],
+                      help=DECISIONS[decision], on_click=rate, args=(decision,))  # fmt: skip
+
+
+def _undo(store: StudyStore, mine: Sequence[Rating], name: str) -> None:
+    def undo() -> None:
+        _kept(lambda: store.withdraw(mine[-1].id or 0, name, datetime.now(tz=UTC)))
+
+    if mine:
+        st.button(f"Undo: {mine[-1].decision}", icon=":material/undo:", key="study_undo", shortcut=UNDO_KEY,
+                  type="tertiary", on_click=undo, help="Takes your latest answer back")  # fmt: skip
+
+
+def _results(study: Study, result: StudyResult) -> None:
+    if not result.ratings:
+        st.info("Nobody has labelled anything yet.")
+        return
+    st.subheader("How often is it right?", anchor=False)
+    st.caption(
+        "Each reviewer is held against what most of the others say, the model against what most people say; what was "
+        "settled on a second look counts instead. In brackets the 95 % interval. The sample has more bad bins than "
+        "usual: of all bins that it was drawn from, the model is right about "
+        f"{_share(result.model_on_all_bins().accuracy.value)} by this."
+    )
+    st.dataframe(_rates(result), hide_index=True, alt="Accuracy and rates of each reviewer and the model")
+    st.subheader("How well do they agree?", anchor=False)
+    st.caption("Cohen's kappa: 1 is full agreement, 0 what chance would give; above 0.6 is often called good.")
+    st.dataframe(_kappas(result), hide_index=True, alt="Agreement of each pair")
+    st.subheader("By suspected cause", anchor=False)
+    st.dataframe(_by_cause(result), hide_index=True, alt="Answers by the cause that the model suspects")
+    st.download_button("All answers as CSV", lambda: csv_of(pd.DataFrame(result.rows())), f"study-{study.id}.csv",
+                       "text/csv", icon=":material/download:", on_click="ignore")  # fmt: skip
+
+
+def _rates(result: StudyResult) -> pd.DataFrame:
+    rows = []
+    for name in (*result.reviewers, MODEL):
+        confusion = result.confusion(name)
+        rows.append({
+            "who": name,
+            "accuracy": _rate(confusion.accuracy),
+            "bad bins found (TPR)": _rate(confusion.true_positive_rate),
+            "false alarms (FPR)": _rate(confusion.false_positive_rate),
+            "unsure": confusion.unsure,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _kappas(result: StudyResult) -> pd.DataFrame:
+    rows = [(first, second, kappa) for (first, second), kappa in result.kappas().items()]
+    rows += [(name, "the same, shown again", result.kappa_with_oneself(name)) for name in result.reviewers]
+    return pd.DataFrame([{"who": first, "and": second, "kappa": _kappa(kappa), "bins": kappa.n}
+                         for first, second, kappa in rows])  # fmt: skip
+
+
+def _by_cause(result: StudyResult) -> pd.DataFrame:
+    return pd.DataFrame([{"the model suspects": cause_name(cause), **{name: counts[name] for name in DECISIONS}}
+                         for cause, counts in result.by_cause().items()])  # fmt: skip
+
+
+def _look_again(stores: Stores, store: StudyStore, result: StudyResult, name: str) -> None:
+    open_ = result.disputed
+    st.caption(
+        "Bins about which reviewers differ, someone is unsure, or the model says otherwise. Here everything is shown; "
+        "what you decide settles the bin in this study, and counts as a decision about it."
+    )
+    if not open_:
+        st.success(f"Nothing to settle: {count(len(result.settled), 'bin')} settled.", icon=":material/done_all:")
+        return
+    st.markdown(f"**{count(len(open_), 'bin').capitalize()}** to settle, {len(result.settled)} settled")
+    pid = open_[0]
+    item = next(item for item in result.items if item.pid == pid and item.repeat_of is None)
+    left, right = shown_bin.beside()
+    with left:
+        shown_bin.verdict_and_charts(stores, pid)
+    with right:
+        _settle(stores, store, item, name)
+        # Hidden at first: who knows what was said before is drawn towards it.
+        with st.expander("What was said", icon=":material/visibility:"):
+            for other in result.reviewers:
+                if pid in result.said_by(other):
+                    st.markdown(f"{plain(other)}: {result.said_by(other)[pid]}")
+
+
+def _settle(stores: Stores, store: StudyStore, item: Item, name: str) -> None:
+    def settle(decision: Decision) -> None:
+        now, note = datetime.now(tz=UTC), st.session_state.get(_NOTE, "")
+
+        def keep() -> None:
+            label_store(stores).add([Label(item.pid, decision, (), note, name, now, "study")])
+            store.rate(Rating(item.id or 0, name, "again", decision, 0.0, now, note=note))
+
+        _kept(keep)
+        st.session_state[_NOTE] = ""
+
+    with st.container(horizontal=True, gap="small"):
+        for decision in DECISIONS:
+            st.button(decision.capitalize(), icon=ICONS[decision], key=f"settle_{decision}", shortcut=KEYS[decision],
+                      help=DECISIONS[decision], on_click=settle, args=(decision,))  # fmt: skip
+    st.text_area("Note", key=_NOTE, max_chars=MAX_NOTE, height=68, placeholder="Why")
+
+
+def _kept(keep: Callable[[], object]) -> None:
+    try:
+        keep()
+    except FlowError as error:
+        st.session_state[_SAID] = f"Not kept: {error}"
+
+
+def _rate(rate: Rate) -> str:
+    if math.isnan(rate.value):
+        return "unknown"
+    return f"{_share(rate.value)} ({100 * rate.low:.0f} to {100 * rate.high:.0f}) of {rate.n}"
+
+
+def _kappa(kappa: Kappa) -> str:
+    return "unknown" if math.isnan(kappa.value) else f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})"
+
+
+def _share(value: float) -> str:
+    return "an unknown share" if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+_page()

@@ -1,8 +1,232 @@
-"""The page "Triage": which bins wait for a decision."""
+"""The page "Triage": the bins that wait for a decision, the worst episode first, decided from the keyboard.
 
+The open bin is the ``bin`` of the address, so that a reload or a link opens it again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
 import streamlit as st
 
-from app.pages import TRIAGE
+from app import data, shown_bin
+from app.data import Scored, Stores
+from app.decisions import KEYS, UNDO_KEY, Target, decide_all, decision_panel, label_store
+from app.pages import BIN, TRIAGE, link, scored_stores
+from app.reviewer import known_reviewer, signature
+from app.theme import LOOKS, cause_name
+from app.words import count, plain
+from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.review.queue import COLUMNS, Group, following, neighbours, waiting
+from ifcb_flow_pipeline.store.labels import Label
 
-st.header(TRIAGE.title, anchor=False)
-st.info("Here undecided bins will be queued by severity, episode by episode, to be decided as good, bad or unsure.")
+#: More lines than this nobody reads; the rest comes up as these are decided.
+MAX_GROUPS = 200
+
+#: How far back from the latest bin the queue reaches, in days; None: everything.
+_PERIODS: Mapping[str, int | None] = {"7 days": 7, "30 days": 30, "a year": 365, "everything": None}
+
+_QUEUE_COLUMNS: dict[str, Any] = {
+    "severity": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d"),
+    "from (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
+}
+
+_BIN = "bin"
+
+
+def _page() -> None:
+    st.header(TRIAGE.title, anchor=False)
+    stores = scored_stores()
+    scored = data.read_scored(stores)
+    for problem in scored.problems:
+        st.error(plain(problem))
+    try:
+        decided = label_store(stores).current()
+    except FlowError as error:
+        st.error(plain(str(error)))
+        st.stop()
+    rows = _chosen_rows(scored)
+    groups = waiting(rows, decided.keys(), _chosen_verdicts())
+    _summary(groups, rows, decided)
+    if not groups:
+        st.success(
+            "Nothing waits here: every bin of this choice is decided. Take a longer period, or let bins to watch join "
+            "the queue.",
+            icon=":material/done_all:",
+        )
+        # What was decided last may still be undone.
+        pid = st.query_params.get(_BIN)
+        if pid in decided:
+            decision_panel(label_store(stores), pid, undone=_reopen)
+        return
+    group, pid = _open(groups)
+    left, right = shown_bin.beside()
+    with left:
+        _group_head(group, pid)
+        shown_bin.verdict_and_charts(stores, pid)
+    with right:
+        whole = Target(group.pids, "The whole episode" if group.n_bad else "All of these")
+        decision_panel(label_store(stores), pid, whole, after=_go_on(group, pid), undone=_reopen)
+        _range(stores, rows, group)
+    _queue(groups, group)
+
+
+def _chosen_rows(scored: Scored) -> pd.DataFrame:
+    rows = scored.rows
+    with st.container(horizontal=True, gap="medium"):
+        names = sorted(rows["instrument"].cat.categories)
+        chosen = st.multiselect(
+            "Instruments", names, key="instruments", placeholder="all", width=220, bind="query-params"
+        )
+        period = st.selectbox("Back from the latest bin", list(_PERIODS), index=1, key="period", width=180,
+                              bind="query-params")  # fmt: skip
+        st.pills("Verdicts", [name for name in LOOKS if name != "ok"], default=["bad"], selection_mode="multi",
+                 key="verdicts", format_func=lambda name: f"{LOOKS[name].icon} {name}",
+                 help="; ".join(f"{name}: {look.meaning}" for name, look in LOOKS.items()))  # fmt: skip
+    if chosen:
+        rows = rows.loc[rows["instrument"].isin(chosen)]
+    days = _PERIODS[period]
+    if days is not None and len(rows):
+        # Rows are in order of time.
+        first = rows["start_time"].iloc[-1] - timedelta(days=days)
+        rows = rows.iloc[rows["start_time"].searchsorted(first) :]
+    return rows.loc[:, list(COLUMNS)]
+
+
+def _chosen_verdicts() -> Sequence[str]:
+    return st.session_state.get("verdicts", ["bad"])
+
+
+def _summary(groups: Sequence[Group], rows: pd.DataFrame, decided: Mapping[str, Label]) -> None:
+    n_waiting = sum(len(group.pids) for group in groups)
+    n_decided = len(decided.keys() & set(rows["pid"]))
+    places = f" in {count(len(groups), 'place')}" if groups else ""
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        st.markdown(
+            f"**{count(n_waiting, 'bin').capitalize()}** to decide{places} · {count(n_decided, 'bin')} decided",
+            width="content",
+        )
+        name = known_reviewer()
+        if name is not None:
+            signature(name)
+
+
+def _open(groups: Sequence[Group]) -> tuple[Group, str]:
+    """The group and the bin of the address, else the worst bin of the queue."""
+    wanted = st.query_params.get(_BIN)
+    group = next((group for group in groups if wanted in group.pids), None)
+    if group is None or wanted is None:
+        if wanted is not None and wanted not in _known_of_session():
+            st.caption(
+                f":material/info: {plain(wanted)} does not wait for a decision here; this is the worst that does."
+            )
+        group = groups[0]
+        wanted = group.worst_pid
+        st.query_params[_BIN] = wanted
+    return group, wanted
+
+
+def _known_of_session() -> set[str]:
+    """The bins that were decided or left in this session: nobody needs to be told where they are."""
+    return st.session_state.setdefault("triage_left", set())
+
+
+def _group_head(group: Group, pid: str) -> None:
+    place = group.pids.index(pid)
+    span = f"{group.start:%Y-%m-%d %H:%M}"
+    if group.end > group.start:
+        span += (
+            f" to {group.end:%H:%M}" if group.end.date() == group.start.date() else f" to {group.end:%Y-%m-%d %H:%M}"
+        )
+    title = cause_name(group.cause).capitalize() or "Unusual"
+    st.subheader(f"{plain(title)}, {plain(group.instrument)}", anchor=False)
+    still = " · :material/sensors: still going on" if group.ongoing else ""
+    bad = f" · {count(group.n_bad, 'bad bin')} of {group.n_bins:,}" if group.n_bad else ""
+    st.caption(f"{span} UTC{bad}{still}")
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        for label, key, step in (("Earlier", "Left", -1), ("Later", "Right", 1)):
+            other = following(group.pids, pid, step)
+            st.button(label, key=f"go_{key}", shortcut=key, disabled=other is None, on_click=_choose, args=(other,))
+        st.markdown(f"bin {place + 1} of {len(group.pids)}", width="content")
+        link(BIN, "All about this bin", bin=pid)
+
+
+def _range(stores: Stores, rows: pd.DataFrame, group: Group) -> None:
+    """Decide about all bins from one to another: what came before and after an episode is often bad too."""
+    around = rows.loc[
+        (rows["instrument"] == group.instrument)
+        & rows["start_time"].between(group.start - timedelta(days=1), group.end + timedelta(days=1))
+    ]
+    pids = around["pid"].tolist()
+    with st.expander("A range of bins", icon=":material/date_range:"):
+        st.caption("All bins of the instrument from one to another, whatever the model says of them.")
+        names = dict(zip(pids, around["verdict"], strict=True))
+        ends = [
+            st.selectbox(label, pids, index=pids.index(default), key=f"range_{label}_{group.worst_pid}",
+                         format_func=lambda pid: f"{parse_pid(pid).start_time:%m-%d %H:%M} {names[pid]}")
+            for label, default in (("First", group.pids[0]), ("Last", group.pids[-1]))
+        ]  # fmt: skip
+        target = Target(tuple(neighbours(around, *ends)), "The range")
+        decide_all(label_store(stores), target, "decide_range", after=_go_on(group, group.pids[0]))
+
+
+def _queue(groups: Sequence[Group], group: Group) -> None:
+    st.subheader("Queue", anchor=False)
+    shown = groups[:MAX_GROUPS]
+    table = pd.DataFrame({
+        "": ["▶" if one == group else "" for one in shown],
+        "severity": [round(one.worst_severity) for one in shown],
+        "instrument": [one.instrument for one in shown],
+        "suspected cause": [cause_name(one.cause) for one in shown],
+        "from (UTC)": [one.start for one in shown],
+        "to decide": [len(one.pids) for one in shown],
+        "still going on": [one.ongoing for one in shown],
+    })  # fmt: skip
+    worst = [one.worst_pid for one in shown]
+
+    def pick() -> None:
+        selection = st.session_state["triage_queue"]["selection"]
+        cells = [row for row, _ in selection.get("cells") or []] + list(selection.get("rows") or [])
+        if cells and cells[0] < len(worst):
+            _choose(worst[cells[0]])
+
+    st.dataframe(
+        table,
+        hide_index=True,
+        key="triage_queue",
+        on_select=pick,
+        selection_mode=["single-row", "single-cell"],
+        column_config=_QUEUE_COLUMNS,
+        alt="Places in the queue, worst first",
+    )
+    if len(groups) > len(shown):
+        st.caption(f"The worst {len(shown)} of {len(groups):,}; the others come up as these are decided.")
+    keys = ", ".join(f"{key} {decision}" for decision, key in KEYS.items())
+    st.caption(f"Keys: {keys}; with Shift for all of the episode; arrows go to the bins beside; {UNDO_KEY} undoes.")
+
+
+def _choose(pid: str | None) -> None:
+    if pid is not None:
+        st.query_params[_BIN] = pid
+
+
+def _go_on(group: Group, pid: str) -> Callable[[Sequence[str]], None]:
+    """Opens the next undecided bin of the episode after a decision, else the one before; else the queue's worst."""
+
+    def after(decided: Sequence[str]) -> None:
+        _known_of_session().update([pid, *decided])
+        place = group.pids.index(pid)
+        left = [other for other in (*group.pids[place + 1 :], *reversed(group.pids[:place])) if other not in decided]
+        if left:
+            _choose(left[0])
+
+    return after
+
+
+def _reopen(pids: Sequence[str]) -> None:
+    _choose(pids[0])
+
+
+_page()

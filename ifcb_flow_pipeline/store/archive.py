@@ -116,11 +116,7 @@ class Archive:
         if hdr_path is not None:
             header, problem = self.read_header(hdr_path)
             notes += [problem] if problem else []
-        if len(adc) == 0 and adc.bad_lines == 0:
-            return BinRead(pid, adc, "empty", "; ".join(["the .adc file has no lines", *notes]), header)
-        # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
-        status = "unreadable" if adc.bad_lines > len(adc) else "ok"
-        return BinRead(pid, adc, status, "; ".join(notes), header)
+        return bin_read(pid, adc, header, notes)
 
     def read_header(self, hdr_path: str) -> tuple[dict[str, Any], str]:
         """The typed values of a header (see ``bins.hdr``), given by its path relative to the root.
@@ -205,6 +201,15 @@ class Archive:
 
     def _path(self, relative: str) -> str:
         return os.path.join(self.root, relative) if relative else str(self.root)  # noqa: PTH118 (pathlib takes longer than the disk)
+
+
+def bin_read(pid: str, adc: Adc, header: Mapping[str, Any], notes: Sequence[str]) -> BinRead:
+    """A bin whose files were read, with the status that follows from them; ``notes`` come into the reason."""
+    if len(adc) == 0 and adc.bad_lines == 0:
+        return BinRead(pid, adc, "empty", "; ".join(["the .adc file has no lines", *notes]), header)
+    # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
+    status = "unreadable" if adc.bad_lines > len(adc) else "ok"
+    return BinRead(pid, adc, status, "; ".join(notes), header)
 
 
 def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:

@@ -135,6 +135,14 @@ class LabelStore:
         """All decisions about a bin that were not withdrawn, oldest first."""
         return self._labels(f"SELECT {_COLUMNS} FROM label WHERE {_STANDING} AND pid = ? ORDER BY id", pid)  # noqa: S608 - constants
 
+    def latest_of(self, reviewer: str) -> list[Label]:
+        """The decisions that a reviewer made last, at one moment, and that were not withdrawn; none where all were."""
+        query = (
+            f"SELECT {_COLUMNS} FROM label WHERE {_STANDING} AND reviewer = ?1 AND at = (SELECT at FROM label "  # noqa: S608 - constants
+            f"WHERE {_STANDING} AND reviewer = ?1 ORDER BY id DESC LIMIT 1) ORDER BY id"
+        )
+        return self._labels(query, reviewer)
+
     def decisions(self) -> dict[str, Decision]:
         """What counts for each bin that has been decided about, by pid."""
         return {pid: label.decision for pid, label in self.current().items()}

@@ -85,6 +85,19 @@ def test_a_decision_that_is_not_there_cannot_be_withdrawn(store):
     assert store.decisions() == {PID: "bad"}
 
 
+def test_the_latest_decisions_of_a_reviewer_are_those_of_one_moment_and_can_be_withdrawn_step_by_step(store):
+    later = NOON + timedelta(minutes=1)
+    store.add([replace(BAD, pid=OTHER)])
+    store.add([replace(BAD, at=later), replace(BAD, pid=OTHER, at=later)])
+    store.add([replace(BAD, reviewer="Bo", at=later + timedelta(minutes=1))])
+    assert store.latest_of("Cy") == []
+    for expected in ([PID, OTHER], [OTHER], []):
+        latest = store.latest_of("Ada")
+        assert [label.pid for label in latest] == expected
+        store.withdraw([label.id or 0 for label in latest], "Ada", later)
+    assert {label.reviewer for label in store.current().values()} == {"Bo"}
+
+
 def test_the_file_itself_refuses_to_change_or_remove_decisions(store):
     store.add([BAD])
     connection = sqlite3.connect(store.path)

@@ -1,0 +1,189 @@
+"""Deciding about bins: the panel of buttons, tags and note that pages share, and what it keeps.
+
+Every press is one addition to the label store; nothing else is written, and nothing there is ever overwritten.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from app import words
+from app.data import Stores
+from app.reviewer import known_reviewer, reviewer
+from app.words import count, plain
+from ifcb_flow_pipeline.store.labels import DECISIONS, MAX_NOTE, TAGS, Decision, Label, LabelStore
+from ifcb_flow_pipeline.store.records import RecordError
+
+#: How each decision is drawn, and its key on the keyboard.
+ICONS: Mapping[Decision, str] = {
+    "good": ":material/thumb_up:",
+    "bad": ":material/thumb_down:",
+    "unsure": ":material/help:",
+}
+KEYS: Mapping[Decision, str] = {"good": "G", "bad": "B", "unsure": "U"}
+UNDO_KEY = "Z"
+
+# Keys of the session's state.
+_TAGS, _NOTE, _SAID = "decision_tags", "decision_note", "decision_said"
+
+#: Is told the bins that a press was about.
+After = Callable[[Sequence[str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The bins that one press decides about, and what they are called on the button: ``this bin``."""
+
+    pids: tuple[str, ...]
+    name: str
+
+
+def label_store(stores: Stores) -> LabelStore:
+    """Where people's decisions are."""
+    return LabelStore(stores.home / "labels.sqlite")
+
+
+def decision_panel(
+    store: LabelStore, pid: str, whole: Target | None = None, after: After | None = None, undone: After | None = None
+) -> None:
+    """Buttons, tags and note to decide about a bin, what has been decided about it, and undo.
+
+    ``whole``: more bins that the same tags and note may be given to with one press. ``after`` and ``undone`` are told
+    the bins of a decision, and of one that was taken back. Asks for the reviewer's name where it is not known. Errors
+    of the store are said, and nothing is lost then.
+    """
+    name = reviewer()
+    if name is None:
+        return
+    try:
+        current, history, latest = store.current(), store.history(pid), store.latest_of(name)
+    except RecordError as error:
+        st.error(plain(str(error)))
+        return
+    _said()
+    desk = _Desk(store, name, current, after)
+    with st.container(horizontal=True, gap="small"):
+        for decision in DECISIONS:
+            desk.button(decision, Target((pid,), "this bin"), decision.capitalize(), "decide", KEYS[decision])
+    _reasons()
+    if whole is not None and len(whole.pids) > 1:
+        desk.row(whole, "decide_all", shortcuts=True)
+    if latest:
+        _undo_button(store, name, latest, undone)
+    _history(history)
+
+
+def decide_all(store: LabelStore, target: Target, key: str, after: After | None = None) -> None:
+    """A row of buttons that decide about many bins at once, with the tags and the note of the panel beside them."""
+    name = known_reviewer()
+    if name is None or not target.pids:
+        return
+    try:
+        current = store.current()
+    except RecordError as error:
+        st.error(plain(str(error)))
+        return
+    _Desk(store, name, current, after).row(target, key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """Where one reviewer decides. ``current``: what counted when the bins were shown."""
+
+    store: LabelStore
+    name: str
+    current: Mapping[str, Label]
+    after: After | None
+
+    def row(self, target: Target, key: str, *, shortcuts: bool = False) -> None:
+        st.markdown(f"**{plain(target.name)}** ({count(len(target.pids), 'bin')})")
+        with st.container(horizontal=True, gap="small"):
+            for decision in DECISIONS:
+                shortcut = f"Shift+{KEYS[decision]}" if shortcuts else None
+                self.button(decision, target, f"All {decision}", key, shortcut)
+
+    def button(self, decision: Decision, target: Target, label: str, key: str, shortcut: str | None) -> None:
+        st.button(label, icon=ICONS[decision], key=f"{key}_{decision}", shortcut=shortcut, help=DECISIONS[decision],
+                  on_click=self.decide, args=(decision, target))  # fmt: skip
+
+    def decide(self, decision: Decision, target: Target) -> None:
+        tags, note = st.session_state.get(_TAGS, ()), st.session_state.get(_NOTE, "")
+        now = datetime.now(tz=UTC)
+        try:
+            others = _meanwhile(self.store.current(), self.current, target.pids, self.name)
+            self.store.add([Label(pid, decision, tuple(tags), note, self.name, now, "triage") for pid in target.pids])
+        except RecordError as error:
+            st.session_state[_SAID] = ("error", f"Not kept: {error}")
+            return
+        st.session_state[_SAID] = ("success", f"{decision.capitalize()}: {_named(target.pids)}")
+        if others:
+            other = others[0]
+            st.session_state[_SAID] = (
+                "warning",
+                f"{other.reviewer} decided {other.decision} about {_named([one.pid for one in others])} while you were "
+                "looking. Both decisions are kept, and yours counts; undo it to let the other count.",
+            )
+        st.session_state[_TAGS], st.session_state[_NOTE] = [], ""
+        if self.after is not None:
+            self.after(target.pids)
+
+
+def _undo_button(store: LabelStore, name: str, latest: Sequence[Label], undone: After | None) -> None:
+    pids = [label.pid for label in latest]
+
+    def undo() -> None:
+        try:
+            store.withdraw([label.id for label in latest if label.id], name, datetime.now(tz=UTC))
+        except RecordError as error:
+            st.session_state[_SAID] = ("error", f"Not undone: {error}")
+            return
+        st.session_state[_SAID] = ("success", f"Undone: {_named(pids)}")
+        if undone is not None:
+            undone(pids)
+
+    ago = words.age(latest[-1].at, datetime.now(tz=UTC))
+    st.button(
+        f"Undo: {latest[-1].decision}, {_named(pids)}, {ago}",
+        icon=":material/undo:",
+        key="undo",
+        shortcut=UNDO_KEY,
+        type="tertiary",
+        help="Takes your latest decision back; the one before it counts again",
+        on_click=undo,
+    )
+
+
+def _reasons() -> None:
+    st.pills("Tags", list(TAGS), selection_mode="multi", key=_TAGS, format_func=lambda tag: tag.replace("_", " "),
+             help="What is wrong, in the words of the logbook. They are kept with the next decision.")  # fmt: skip
+    st.text_area("Note", key=_NOTE, max_chars=MAX_NOTE, height=68, placeholder="Anything that others should know")
+
+
+def _history(history: Sequence[Label]) -> None:
+    for label in reversed(history[-5:]):
+        tags = f" ({', '.join(label.tags)})" if label.tags else ""
+        note = f": {label.note}" if label.note.strip() else ""
+        st.caption(
+            f"{ICONS[label.decision]} {label.decision}{plain(tags)} by {plain(label.reviewer)}, "
+            f"{label.at:%Y-%m-%d %H:%M} UTC{plain(note)}"
+        )
+
+
+def _said() -> None:
+    kind, text = st.session_state.pop(_SAID, ("", ""))
+    if kind == "success":
+        st.toast(plain(text), icon=":material/check:")
+    elif kind:
+        (st.warning if kind == "warning" else st.error)(plain(text))
+
+
+def _meanwhile(now: Mapping[str, Label], shown: Mapping[str, Label], pids: Sequence[str], name: str) -> Sequence[Label]:
+    """What others have decided about these bins since they were shown."""
+    found = [now[pid] for pid in pids if pid in now and now[pid].reviewer != name]
+    return [label for label in found if label.pid not in shown or shown[label.pid].id != label.id]
+
+
+def _named(pids: Sequence[str]) -> str:
+    return pids[0] if len(pids) == 1 else count(len(pids), "bin")

@@ -1,0 +1,147 @@
+"""What the page "Export" hands out: stored tables, decisions and reports of a period, as the content of files."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from app import data
+from app.data import Scored, Stores
+from app.theme import CAUSES
+from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.pictures import cloud_picture
+from ifcb_flow_pipeline.review.handover import Decided, csv_of, label_rows
+from ifcb_flow_pipeline.review.report import COLUMNS, Report, Worst
+from ifcb_flow_pipeline.store.labels import Label
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS, Table
+
+#: The stored tables that are handed out, and what they are called.
+TABLES: Mapping[str, Table] = {"scores": BIN_SCORES, "features": BIN_FEATURES, "inventory": RAW_BINS}
+
+#: Bins that a report shows with their cloud.
+N_WORST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which bins: of the days from ``first`` to ``last``, both included, of these instruments and with these verdicts
+    (empty: all).
+    """
+
+    first: date
+    last: date
+    instruments: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> tuple[datetime, datetime]:
+        """The first moment, and the first one after the last day."""
+        begin, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (self.first, self.last))
+        return begin, end + timedelta(days=1)
+
+    def name(self, what: str, ending: str) -> str:
+        """A name for a file of these bins."""
+        return f"ifcb-{what}-{self.first}-to-{self.last}.{ending}"
+
+    def of(self, scored: Scored) -> pd.DataFrame:
+        """The scored bins of this choice, in order of time."""
+        rows = scored.rows
+        begin, past = self.ends
+        times = rows["start_time"]
+        rows = rows.loc[(times >= begin) & (times < past)]
+        for column, wanted in (("instrument", self.instruments), ("verdict", self.verdicts)):
+            if wanted:
+                rows = rows.loc[rows[column].isin(list(wanted))]
+        return rows
+
+
+def stored_rows(stores: Stores, table: Table, choice: Choice, chosen: pd.DataFrame) -> pa.Table:
+    """The rows of a stored table of the days of the choice: with chosen verdicts those of ``chosen`` only, because
+    other tables know no verdict. Raises StoreError for a file that cannot be used.
+    """
+    rows = stores.tables.read_range(table, choice.first, choice.last)
+    if choice.instruments:
+        rows = rows.filter(pc.field("instrument").isin(list(choice.instruments)))
+    if choice.verdicts:
+        rows = rows.filter(pc.field("pid").isin(pa.array(chosen["pid"].astype(str), pa.string())))
+    return rows
+
+
+def as_csv(rows: pa.Table) -> bytes:
+    """A stored table as CSV."""
+    return csv_of(rows.to_pandas())
+
+
+def as_parquet(rows: pa.Table) -> bytes:
+    """A stored table as Parquet."""
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def decisions_of(labels: Mapping[str, Label], choice: Choice) -> dict[str, Label]:
+    """The decisions about bins of the days and instruments of the choice, whatever their verdict."""
+    found = {}
+    for pid, label in labels.items():
+        bin_id = parse_pid(pid)
+        if choice.first <= bin_id.day <= choice.last and bin_id.instrument in (
+            choice.instruments or (bin_id.instrument,)
+        ):
+            found[pid] = label
+    return found
+
+
+def decisions_csv(labels: Mapping[str, Label]) -> bytes:
+    """Decisions as CSV for people and spreadsheets."""
+    return csv_of(label_rows(labels))
+
+
+def decided(labels: Mapping[str, Label], scored: Scored) -> list[Decided]:
+    """Decisions with what the model says of their bins, in order of time."""
+    found = []
+    for pid in sorted(labels, key=lambda pid: (parse_pid(pid).start_time, pid)):
+        place = scored.of(pid)
+        if place is None:
+            found.append(Decided(labels[pid]))
+        else:
+            row = scored.rows.iloc[place]
+            found.append(Decided(labels[pid], str(row["cause"]), float(row["severity"])))
+    return found
+
+
+def report(stores: Stores, choice: Choice, rows: pd.DataFrame, labels: Mapping[str, Label], made: datetime) -> bytes:
+    """The report of the choice, with the clouds of its worst bins. ``rows``: as ``Choice.of`` gives them.
+
+    Raises StoreError for a file that cannot be used.
+    """
+    first, past = choice.ends
+    episodes = [
+        episode
+        for episode in data.read_episodes(stores)
+        if episode.end >= first
+        and episode.start < past
+        and episode.instrument in (choice.instruments or (episode.instrument,))
+    ]  # fmt: skip
+    readable = rows.loc[(rows["verdict"] != "unreadable") & (rows["verdict"] != "ok")]
+    pids = readable.nlargest(N_WORST, "severity")["pid"].astype(str)
+    worst = _worst(stores, list(pids))
+    of_period = decisions_of(labels, choice)
+    whole = Report(choice.first, choice.last, made, rows.loc[:, list(COLUMNS)], episodes, worst, of_period, CAUSES)
+    return whole.html().encode()
+
+
+def _worst(stores: Stores, pids: Sequence[str]) -> list[Worst]:
+    found = []
+    for pid in pids:
+        score = data.row_of(stores, BIN_SCORES, pid)
+        if score is not None:
+            _, cloud = data.read_cloud(stores, pid)
+            picture = None if cloud is None else cloud_picture(cloud, parse_pid(pid).schema, pid)
+            about = (score["severity"], score["verdict"], score["cause"], score["reasons"])
+            found.append(Worst(pid, *about, picture))
+    return found

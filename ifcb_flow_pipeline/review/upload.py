@@ -1,0 +1,101 @@
+"""Files that somebody hands in: are they the files of one bin, and what is in them. Nothing is written anywhere."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ifcb_flow_pipeline.bins.adc import parse_adc
+from ifcb_flow_pipeline.bins.hdr import parse_hdr
+from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
+from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.archive import BinRead, bin_read
+
+#: The largest file of each kind that is taken, in bytes. A bin's .adc has 1 MB, its .hdr 5 kB, its .roi up to 100 MB.
+MAX_BYTES: Mapping[str, int] = {"adc": 50 * 10**6, "hdr": 10**6, "roi": 100 * 10**6}
+
+#: How much of a file is looked at to tell text from other content.
+_LOOK_BYTES = 4096
+
+
+class UploadError(FlowError):
+    """Files that are not those of one bin; the message names the file and what is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedBin:
+    """The files of one bin: its name, and the content of each file by extension; ``adc`` is always there."""
+
+    pid: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def roi_bytes(self) -> int | None:
+        """Size of the .roi file, None where it was not handed in."""
+        return len(self.files["roi"]) if "roi" in self.files else None
+
+    def read(self) -> BinRead:
+        """The bin as the archive's reader would give it: a damaged file is no error, but told in the reason."""
+        adc = parse_adc(self.files["adc"], parse_pid(self.pid).schema)
+        header = parse_hdr(self.files["hdr"]).to_dict() if "hdr" in self.files else {}
+        return bin_read(self.pid, adc, header, [adc.problem] if adc.problem else [])
+
+
+def uploaded_bin(named: Sequence[tuple[str, bytes]]) -> UploadedBin:
+    """The bin to which these files belong, given by name and content.
+
+    Raises UploadError where there is no .adc file among them, where they are of several bins, or where a file cannot
+    be what its name says.
+    """
+    files: dict[str, bytes] = {}
+    pids: dict[str, str] = {}
+    for name, content in named:
+        pid, extension = _parts(name)
+        if extension in files:
+            raise UploadError(f"there are two .{extension} files: hand in the files of one bin at a time")
+        _check_content(name, extension, content)
+        files[extension] = content
+        pids[pid] = name
+    if len(pids) > 1:
+        first, second, *_ = pids.values()
+        raise UploadError(f"{first} and {second} are of different bins: hand in the files of one bin at a time")
+    if "adc" not in files:
+        raise UploadError("the .adc file is missing: it holds the positions that are judged")
+    return UploadedBin(next(iter(pids)), files)
+
+
+def check_size(name: str, n_bytes: int) -> None:
+    """Raise UploadError for a file that is larger than any of its kind, before it is read."""
+    _, extension = _parts(name)
+    if n_bytes > MAX_BYTES[extension]:
+        raise UploadError(
+            f"{name} has {n_bytes / 1e6:,.0f} MB; a .{extension} file of up to {MAX_BYTES[extension] / 1e6:,.0f} MB is "
+            "taken, and the instrument writes none that is larger"
+        )
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The pid and the extension that a file name says. Raises UploadError for any other name."""
+    # Some browsers send the path on the other machine.
+    name = name.replace("\\", "/").rpartition("/")[2]
+    stem, _, extension = name.rpartition(".")
+    if extension.lower() not in MAX_BYTES:
+        raise UploadError(f"{name} is none of the files of a bin: these end in .adc, .hdr or .roi")
+    try:
+        return parse_pid(stem).pid, extension.lower()
+    except InvalidPidError as error:
+        raise UploadError(
+            f"the name of {name} is not that of a bin; the name says which instrument it is and when the run began: "
+            f"{error}"
+        ) from error
+
+
+def _check_content(name: str, extension: str, content: bytes) -> None:
+    check_size(name, len(content))
+    if extension == "roi":
+        return
+    if not content.strip():
+        # An instrument that has drawn nothing in leaves such a file; a header is never empty.
+        raise UploadError(f"{name} is empty: it has no lines" + (", so no trigger was recorded" * (extension == "adc")))
+    if b"\0" in content[:_LOOK_BYTES]:
+        raise UploadError(f"{name} is no text file: perhaps the .roi file under another name, or a damaged copy")
+    if extension == "adc" and b"," not in content[:_LOOK_BYTES]:
+        raise UploadError(f"{name} has no values separated by commas, as an .adc file has")

@@ -1,0 +1,162 @@
+"""The page "Triage" without a browser: the queue, decisions, undo, and two reviewers at once."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ifcb_flow_pipeline.store.labels import Label, LabelStore
+from ifcb_flow_pipeline_tests.app import reviewed
+from ifcb_flow_pipeline_tests.app.reviewed import (
+    EPISODE,
+    SINGLE,
+    UNREADABLE,
+    WATCH,
+    WORST,
+    checked,
+    open_page,
+    press,
+    said,
+)
+
+
+@pytest.fixture
+def labels(home: Path) -> LabelStore:
+    reviewed.write_review_store(home)
+    return LabelStore(home / "labels.sqlite")
+
+
+def test_an_empty_store_says_what_to_do_next(home: Path):
+    assert "Materialize raw_bins" in said(open_page("triage"))
+
+
+def test_the_worst_bin_of_the_worst_episode_is_open_with_its_reasons(labels: LabelStore):
+    app = open_page("triage")
+    assert app.query_params["bin"] == [WORST]
+    text = said(app)
+    assert "4 bins to decide in 2 places" in text.replace("*", "")
+    assert "Air or bubbles, IFCB101" in text
+    assert "3 bad bins of 3" in text
+    assert "Images off the core" in text
+    assert app.dataframe[-1].value["to decide"].tolist() == [3, 1]
+
+
+def test_a_decision_is_kept_with_its_tags_and_note_and_the_next_bin_opens(labels: LabelStore):
+    app = open_page("triage")
+    app.button_group(key="decision_tags").set_value(["bubbles"])
+    app.text_area(key="decision_note").input("=from 10 min on")
+    press(app, "decide_bad")
+    (label,) = labels.current().values()
+    assert (label.pid, label.decision, label.tags, label.note, label.reviewer, label.source) == (
+        WORST, "bad", ("bubbles",), "=from 10 min on", "Ada", "triage")  # fmt: skip
+    assert app.query_params["bin"] == EPISODE[2]
+    assert app.text_area(key="decision_note").value == ""
+    assert "3 bins to decide" in said(app).replace("*", "")
+
+
+def test_what_is_decided_is_still_decided_after_a_reload(labels: LabelStore):
+    press(open_page("triage"), "decide_good")
+    assert WORST not in said(open_page("triage"))
+
+
+def test_a_whole_episode_is_decided_with_one_press_and_undone_with_one(labels: LabelStore):
+    app = press(open_page("triage"), "decide_all_bad")
+    assert labels.decisions() == dict.fromkeys(EPISODE, "bad")
+    assert app.query_params["bin"] == [SINGLE]
+    assert "Undo: bad, 3 bins" in app.button(key="undo").label
+    press(app, "undo")
+    assert labels.decisions() == {}
+    assert app.query_params["bin"] == EPISODE[0]
+
+
+def test_undo_is_still_possible_after_a_reload(labels: LabelStore):
+    press(open_page("triage"), "decide_bad")
+    press(open_page("triage"), "undo")
+    assert labels.decisions() == {}
+
+
+def test_a_range_takes_all_bins_of_the_instrument_whatever_their_verdict(labels: LabelStore):
+    app = open_page("triage")
+    first = next(box for box in app.selectbox if box.label == "First")
+    checked(first.select(reviewed.pid_of("IFCB101", 1)).run())
+    press(app, "decide_range_bad")
+    assert sorted(labels.decisions()) == [reviewed.pid_of("IFCB101", number) for number in range(1, 6)]
+
+
+def test_arrows_go_to_the_bins_beside_and_stop_at_the_ends(labels: LabelStore):
+    app = press(open_page("triage"), "go_Left")
+    assert app.query_params["bin"] == EPISODE[0]
+    assert app.button(key="go_Left").disabled
+    press(press(app, "go_Right"), "go_Right")
+    assert app.query_params["bin"] == EPISODE[2]
+    assert app.button(key="go_Right").disabled
+
+
+def test_a_decision_of_somebody_else_meanwhile_is_told_and_neither_is_lost(labels: LabelStore):
+    app = open_page("triage")
+    labels.add([Label(WORST, "good", (), "", "Bo", datetime.now(tz=UTC), "triage")])
+    press(app, "decide_bad")
+    assert "Bo decided good" in said(app)
+    assert [label.reviewer for label in labels.history(WORST)] == ["Bo", "Ada"]
+    assert labels.decisions() == {WORST: "bad"}
+
+
+def test_two_reviewers_undo_only_their_own(labels: LabelStore):
+    ada, bo = open_page("triage", "Ada"), open_page("triage", "Bo")
+    press(ada, "decide_bad")
+    press(bo, "decide_good")
+    press(ada, "undo")
+    assert labels.decisions() == {WORST: "good"}
+
+
+def test_bins_to_watch_and_unreadable_ones_join_the_queue_when_asked_for(labels: LabelStore):
+    app = open_page("triage")
+    checked(app.button_group(key="verdicts").set_value(["watch", "unreadable"]).run())
+    assert app.query_params["bin"] == [UNREADABLE]
+    assert reviewed.HOSTILE in said(app)
+    assert "no point cloud" in said(app)
+    press(app, "decide_unsure")
+    assert app.query_params["bin"] == [WATCH]
+
+
+def test_a_link_opens_its_bin_and_one_that_does_not_wait_is_told(labels: LabelStore):
+    assert open_page("triage", bin=SINGLE).query_params["bin"] == [SINGLE]
+    app = open_page("triage", bin="[click](http://evil)<script>")
+    assert "[click](http://evil)<script> does not wait" in said(app)
+    assert app.query_params["bin"] == [WORST]
+
+
+def test_when_all_is_decided_the_page_says_so_and_the_last_decision_can_be_undone(labels: LabelStore):
+    app = press(press(open_page("triage"), "decide_all_bad"), "decide_bad")
+    assert "Nothing waits here" in said(app)
+    press(app, "undo")
+    assert sorted(labels.decisions()) == EPISODE
+
+
+def test_who_has_no_name_is_asked_for_it_and_cannot_decide(labels: LabelStore):
+    app = open_page("triage", reviewer=None)
+    assert "decide_bad" not in {button.key for button in app.button}
+    app.text_input(key="reviewer_typed").input("  Ada \n L. ")
+    form = next(button for button in app.button if button.label == "That is me")
+    checked(form.click().run())
+    press(app, "decide_bad")
+    assert labels.current()[WORST].reviewer == "Ada L."
+
+
+def test_behind_a_proxy_that_sends_no_name_nobody_can_decide(labels: LabelStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("IFCB_REVIEWER_HEADER", "X-Forwarded-User")
+    app = open_page("triage")
+    assert "sends no header X-Forwarded-User" in said(app)
+    assert "decide_bad" not in {button.key for button in app.button}
+
+
+def test_a_damaged_store_of_decisions_is_told_with_its_remedy(labels: LabelStore):
+    labels.path.write_bytes(b"no database, but text" * 100)
+    assert "put a backup in its place" in said(open_page("triage"))
+
+
+def test_a_disk_that_takes_nothing_is_told_and_the_bin_stays(labels: LabelStore):
+    app = open_page("triage")
+    labels.path.write_bytes(b"no database, but text" * 100)
+    checked(app.button(key="decide_bad").click().run())
+    assert "put a backup in its place" in said(app)

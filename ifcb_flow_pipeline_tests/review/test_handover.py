@@ -1,0 +1,113 @@
+"""Files for other programs: what the IFCB dashboard accepts, and nothing that a spreadsheet would run."""
+
+import csv
+import io
+import re
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+
+from ifcb_flow_pipeline.review.handover import MAX_COMMENT, Decided, csv_of, dashboard_files, harmless, label_rows
+from ifcb_flow_pipeline.store.labels import Decision, Label
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+#: Headers by which the dashboard finds the bin, and those that rewrite its place, time or run.
+REWRITES = {"id", "lid", "bin", "bin_id", "sample", "sample_id", "filename", "latitude", "lat", "y", "longitude", "lon",
+            "lng", "lg", "x", "depth", "dep", "z", "date", "timestamp", "datetime", "ml_analyzed", "cruise", "cast",
+            "niskin", "bottle", "sampletype", "sample_type"}  # fmt: skip
+
+
+def decided(number: int = 0, decision: Decision = "bad", note: str = "", tags: tuple[str, ...] = (), cause: str = ""):
+    pid = f"D20260301T{number // 3600:02}{number // 60 % 60:02}{number % 60:02}_IFCB101"
+    return Decided(Label(pid, decision, tags, note, "Ada", AT, "triage"), cause, 83.4)
+
+
+def rows(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode())))
+
+
+def test_the_columns_are_exactly_those_that_the_dashboard_takes_without_rewriting_anything():
+    (content,) = dashboard_files([decided(tags=("bubbles", "incomplete"), cause="air"), decided(1)])
+    header = content.decode().splitlines()[0].split(",")
+    assert header == ["pid", "tag1", "tag2", "tag3", "comment", "skip"]
+    assert not REWRITES & set(header)
+
+
+def test_a_bad_bin_is_skipped_with_its_tags_and_a_good_one_is_not():
+    (content,) = dashboard_files([decided(0, "bad", "from 10 min on", ("bubbles",), "air"), decided(1, "good")])
+    bad, good = rows(content)
+    assert (bad["tag1"], bad["tag2"], bad["skip"]) == ("bubbles", "qc_flow_air", "skip")
+    assert bad["comment"] == "bad for Ada on 2026-03-01, severity 83: from 10 min on"
+    assert (good["tag1"], good["tag2"], good["skip"]) == ("", "", "noskip")
+
+
+def test_a_suspected_cause_that_a_person_has_refuted_is_no_tag():
+    (content,) = dashboard_files([decided(0, "good", cause="air")])
+    assert b"qc_flow" not in content
+
+
+def test_bins_that_nobody_is_sure_about_are_left_out():
+    assert dashboard_files([decided(0, "unsure")]) == []
+    (content,) = dashboard_files([decided(0, "unsure"), decided(1)])
+    assert len(rows(content)) == 1
+
+
+def test_nothing_decided_makes_no_file():
+    assert dashboard_files([]) == []
+
+
+def test_tags_are_such_that_the_dashboard_keeps_them_as_they_are():
+    (content,) = dashboard_files([decided(tags=("stuck_roi",), cause="sheath_flow")])
+    tags = [value for name, value in rows(content)[0].items() if name.startswith("tag")]
+    assert all(re.fullmatch("[a-z0-9_]+", tag) and not tag.isdigit() for tag in tags)
+
+
+def test_many_decisions_are_split_into_files_that_each_have_the_header_and_no_bin_twice():
+    files = dashboard_files([decided(i, note="n" * 200) for i in range(100)], max_bytes=5000)
+    assert len(files) > 4
+    assert all(len(content) <= 5000 for content in files)
+    pids = [row["pid"] for content in files for row in rows(content)]
+    assert pids == [decided(i).label.pid for i in range(100)]
+
+
+def test_a_note_over_several_lines_with_commas_and_quotes_is_one_cell_of_one_line():
+    (content,) = dashboard_files([decided(note='a, "b"\nc')])
+    assert len(content.decode().splitlines()) == 2
+    assert rows(content)[0]["comment"].endswith(': a, "b" c')
+
+
+def test_a_long_note_is_cut():
+    (content,) = dashboard_files([decided(note="x" * 2000)])
+    assert len(rows(content)[0]["comment"]) == MAX_COMMENT
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_what_a_spreadsheet_would_run_is_marked_as_text(text):
+    assert harmless(text) == f"'{text}"
+    assert harmless(f"a{text}") == f"a{text}"
+
+
+def test_a_table_keeps_its_numbers_and_times_and_its_texts_are_harmless():
+    table = pd.DataFrame({
+        "note": ["=cmd()", "fine", None],
+        "word": pd.Categorical(["@a", "b", "b"]),
+        "value": [-1.5, 2.0, None],
+        "at": pd.to_datetime([AT, AT, AT]),
+    })  # fmt: skip
+    content = csv_of(table)
+    back = pd.read_csv(io.BytesIO(content), parse_dates=["at"])
+    assert back["note"].tolist()[:2] == ["'=cmd()", "fine"]
+    assert back["word"].tolist() == ["'@a", "b", "b"]
+    assert back["value"].tolist()[:2] == [-1.5, 2.0]
+    assert (back["at"] == pd.Timestamp(AT)).all()
+    assert table["note"].iloc[0] == "=cmd()"
+
+
+def test_decisions_are_a_table_in_order_of_bin():
+    labels = {one.label.pid: one.label for one in (decided(5, tags=("a", "b")), decided(2, "good"))}
+    table = label_rows(labels)
+    assert table["pid"].tolist() == sorted(labels)
+    assert table["tags"].tolist() == ["", "a b"]
+    assert label_rows({}).columns.tolist()[0] == "pid"

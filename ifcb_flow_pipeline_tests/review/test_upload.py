@@ -1,0 +1,90 @@
+"""Files that are handed in: those of one bin are read as the archive's, all others are refused with a reason."""
+
+import pytest
+
+from ifcb_flow_pipeline.review.upload import MAX_BYTES, UploadError, check_size, uploaded_bin
+from ifcb_flow_pipeline.store.archive import Archive
+
+PID = "D20230810T113059_IFCB134"
+LINE = ",".join(["1", "0.05", *["0.1"] * 11, "900", "500", "80", "40", "0", *["0"] * 6])
+ADC = "\n".join([LINE] * 40).encode() + b"\n"
+
+
+def refused(*named: tuple[str, bytes]) -> str:
+    with pytest.raises(UploadError) as caught:
+        uploaded_bin(named)
+    return str(caught.value)
+
+
+def test_the_files_of_a_bin_are_read_as_the_archives_reader_reads_them(tmp_path):
+    header = b"temperature: 21.5\n"
+    bin_ = uploaded_bin([(f"{PID}.hdr", header), (f"{PID}.adc", ADC), (f"{PID}.roi", b"1234")])
+    (tmp_path / f"{PID}.adc").write_bytes(ADC)
+    (tmp_path / f"{PID}.hdr").write_bytes(header)
+    read, stored = bin_.read(), Archive(tmp_path).read_bin(PID, f"{PID}.adc", f"{PID}.hdr")
+    assert (read.pid, read.status, read.reason, read.header) == (PID, "ok", "", stored.header)
+    assert (read.adc.columns["x_px"] == stored.adc.columns["x_px"]).all()
+    assert len(read.adc) == 40
+    assert bin_.roi_bytes == 4
+
+
+def test_an_adc_file_alone_is_enough():
+    bin_ = uploaded_bin([(f"{PID}.adc", ADC)])
+    assert bin_.roi_bytes is None
+    assert bin_.read().header == {}
+
+
+def test_a_truncated_file_is_read_as_far_as_it_goes_and_the_rest_is_told():
+    read = uploaded_bin([(f"{PID}.adc", ADC[:-60])]).read()
+    assert read.status == "ok"
+    assert "1 of 40 ADC lines unusable" in read.reason
+
+
+def test_a_file_of_another_schema_is_unreadable_and_says_why():
+    read = uploaded_bin([("IFCB1_2009_216_075913.adc", ADC)]).read()
+    assert read.status == "unreadable"
+    assert "line 1" in read.reason
+
+
+def test_the_name_may_come_with_a_path_and_in_capitals():
+    assert uploaded_bin([(f"C:\\data\\{PID}.ADC", ADC)]).pid == PID
+    assert uploaded_bin([(f"/data/{PID}.adc", ADC)]).pid == PID
+
+
+@pytest.mark.parametrize("name", ["holiday.jpg", f"{PID}.csv", PID, f"{PID}.adc.gz"])
+def test_other_files_are_refused_with_the_endings_that_are_expected(name):
+    assert "end in .adc, .hdr or .roi" in refused((name, ADC))
+
+
+@pytest.mark.parametrize("name", ["mybin.adc", "D20231310T113059_IFCB134.adc", ".adc", "<script>.adc"])
+def test_a_name_that_is_not_that_of_a_bin_is_refused_with_what_it_should_say(name):
+    assert "which instrument it is and when the run began" in refused((name, ADC))
+
+
+def test_without_adc_there_is_nothing_to_judge():
+    assert ".adc file is missing" in refused((f"{PID}.hdr", b"temperature: 21.5\n"))
+    assert ".adc file is missing" in refused()
+
+
+def test_files_of_two_bins_are_refused_by_name():
+    said = refused((f"{PID}.adc", ADC), ("D20230810T115500_IFCB134.hdr", b"temperature: 21.5\n"))
+    assert PID in said
+    assert "of different bins" in said
+
+
+def test_two_files_of_a_kind_are_refused():
+    assert "two .adc files" in refused((f"{PID}.adc", ADC), ("D20230810T115500_IFCB134.adc", ADC))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty"), (b" \r\n\n", "is empty"), (b"\x89PNG\0\0\0" * 9, "no text file"), (b"hello\n", "commas")],
+)
+def test_content_that_is_none_of_an_adc_file_is_told(content, said):
+    assert said in refused((f"{PID}.adc", content))
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read():
+    with pytest.raises(UploadError, match=r"51 MB; a \.adc file of up to 50 MB"):
+        check_size(f"{PID}.adc", MAX_BYTES["adc"] + 10**6)
+    check_size(f"{PID}.adc", MAX_BYTES["adc"])
