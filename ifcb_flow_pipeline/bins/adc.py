@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.pid import Schema
+from ifcb_flow_pipeline.bins.text import Text
 
 #: Columns of one ADC line. 26 are written by instruments with acoustic focusing.
 WIDTHS: Mapping[Schema, tuple[int, ...]] = {"v1": (15,), "v2": (24, 26)}
@@ -115,18 +116,19 @@ def has_image(columns: Mapping[str, NDArray]) -> NDArray[np.bool_]:
     return (columns["width_px"] > 0) & (columns["height_px"] > 0)
 
 
-def parse_adc(data: bytes, schema: Schema, columns: Sequence[str] | None = None) -> Adc:
+def parse_adc(data: bytes | Text, schema: Schema, columns: Sequence[str] | None = None) -> Adc:
     """Read the bytes of an ADC file of the given schema: all columns, or those named, in the order of ADC_COLUMNS.
 
     Never raises on content: what is unusable is counted and described in the result. An empty file gives
     no rows. Lines of white space alone do not count.
 
-    A line is usable if it has the right number of columns and those that are wanted hold good values: with fewer
-    columns wanted, more lines may be usable. Raises ValueError for a name that no column has, and for no name.
+    A line is usable if it has the right number of columns and all of ADC_COLUMNS hold good values, whichever are
+    wanted: all who read a file mean the same lines. Raises ValueError for a name that no column has, and for no name.
     """
     wanted = _wanted(columns)
-    adc = _read_clean(data, schema, wanted)
-    return _read_carefully(data, schema, wanted) if adc is None else adc
+    text = data if isinstance(data, Text) else Text(data)
+    adc = _read_clean(text, schema, wanted)
+    return _read_carefully(text, schema, wanted) if adc is None else adc
 
 
 def _wanted(names: Sequence[str] | None) -> tuple[AdcColumn, ...]:
@@ -139,15 +141,18 @@ def _wanted(names: Sequence[str] | None) -> tuple[AdcColumn, ...]:
     return tuple(column for column in ADC_COLUMNS if column.name in names)
 
 
-def _read_clean(data: bytes, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc | None:
+def _read_clean(text: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc | None:
     """What the careful reader would give, or None if the file is not clean."""
     # Loads numba, which nobody should wait for who reads no file.
     from ifcb_flow_pipeline.bins.scan import scan
 
+    # Whole numbers are read to see that they are some; of other cells the scanner sees that by itself.
     present = [
-        (column.name, index, np.dtype(column.dtype)) for column in wanted if (index := column.index(schema)) is not None
+        (column.name, index, np.dtype(column.dtype))
+        for column in ADC_COLUMNS
+        if (index := column.index(schema)) is not None and (column in wanted or issubclass(column.dtype, np.integer))
     ]
-    found = scan(data, WIDTHS[schema], [(index, dtype) for _, index, dtype in present])
+    found = scan(text, WIDTHS[schema], [(index, dtype) for _, index, dtype in present])
     if found is None:
         return None
     n_rows, arrays = found
@@ -156,9 +161,9 @@ def _read_clean(data: bytes, schema: Schema, wanted: tuple[AdcColumn, ...]) -> A
     return Adc(schema, {column.name: (by_name | absent)[column.name] for column in wanted})
 
 
-def _read_carefully(data: bytes, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc:
+def _read_carefully(file: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc:
     """Read all that can be read, and describe the rest."""
-    text = np.frombuffer(data, dtype=np.uint8)
+    text = file.data
     lines = _Lines.of(text)
     fits = np.isin(lines.n_fields, WIDTHS[schema])
     problems = {int(i): _width_problem(lines, int(i), schema) for i in np.flatnonzero(~fits)[:MAX_DESCRIBED]}
@@ -166,19 +171,20 @@ def _read_carefully(data: bytes, schema: Schema, wanted: tuple[AdcColumn, ...]) 
 
     columns: dict[str, NDArray] = {}
     kept = np.flatnonzero(fits)
-    for column in wanted:
+    for column in ADC_COLUMNS:
         index = column.index(schema)
         if index is None:
-            columns[column.name] = np.full(len(kept), np.nan, dtype=column.dtype)
-            continue
-        start, stop = lines.field(kept, index)
-        values, good = _numbers(text, start, stop)
-        values, in_range = _cast(values, column.dtype)
-        columns[column.name] = values
-        bad = np.flatnonzero(~(good & in_range))
-        usable[kept[bad]] = False
-        for i in bad[:MAX_DESCRIBED]:
-            problems.setdefault(int(kept[i]), _value_problem(column, text[start[i] : stop[i]], bool(good[i])))
+            values = np.full(len(kept), np.nan, dtype=column.dtype)
+        else:
+            start, stop = lines.field(kept, index)
+            values, good = _numbers(text, start, stop)
+            values, in_range = _cast(values, column.dtype)
+            bad = np.flatnonzero(~(good & in_range))
+            usable[kept[bad]] = False
+            for i in bad[:MAX_DESCRIBED]:
+                problems.setdefault(int(kept[i]), _value_problem(column, text[start[i] : stop[i]], bool(good[i])))
+        if column in wanted:
+            columns[column.name] = values
 
     mask = usable[kept]
     described = [BadLine(int(lines.number[i]), problems[i]) for i in sorted(problems)[:MAX_DESCRIBED]]
