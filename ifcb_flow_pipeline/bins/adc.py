@@ -14,6 +14,7 @@ and knows what is wrong.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,8 +133,11 @@ def parse_adc(data: bytes | Text, schema: Schema, columns: Sequence[str] | None 
 
 
 def _wanted(names: Sequence[str] | None) -> tuple[AdcColumn, ...]:
-    if names is None:
-        return ADC_COLUMNS
+    return ADC_COLUMNS if names is None else _named(names if isinstance(names, str) else tuple(names))
+
+
+@lru_cache
+def _named(names: str | tuple[str, ...]) -> tuple[AdcColumn, ...]:
     known = [column.name for column in ADC_COLUMNS]
     unknown = [name for name in names if name not in known]
     if unknown or not names or isinstance(names, str):
@@ -146,19 +150,33 @@ def _read_clean(text: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Ad
     # Loads numba, which nobody should wait for who reads no file.
     from ifcb_flow_pipeline.bins.scan import scan
 
-    # Whole numbers are read to see that they are some; of other cells the scanner sees that by itself.
-    present = [
+    cells = _cells(schema, wanted)
+    found = scan(text, WIDTHS[schema], tuple((index, dtype) for _, index, dtype in cells))
+    if found is None:
+        return None
+    n_rows, arrays = found
+    by_name = {name: values for (name, *_), values in zip(cells, arrays, strict=True)}
+    return Adc(
+        schema,
+        {
+            column.name: by_name[column.name]
+            if column.index(schema) is not None
+            else np.full(n_rows, np.nan, column.dtype)
+            for column in wanted
+        },
+    )
+
+
+@lru_cache
+def _cells(schema: Schema, wanted: tuple[AdcColumn, ...]) -> list[tuple[str, int, np.dtype]]:
+    """Name, position in a line and type of the columns to read: the wanted ones that the schema has, and all whole
+    numbers, to see that they are some; of other cells the scanner sees by itself whether they are good.
+    """
+    return [
         (column.name, index, np.dtype(column.dtype))
         for column in ADC_COLUMNS
         if (index := column.index(schema)) is not None and (column in wanted or issubclass(column.dtype, np.integer))
     ]
-    found = scan(text, WIDTHS[schema], [(index, dtype) for _, index, dtype in present])
-    if found is None:
-        return None
-    n_rows, arrays = found
-    by_name = {name: values for (name, *_), values in zip(present, arrays, strict=True)}
-    absent = {column.name: np.full(n_rows, np.nan, column.dtype) for column in wanted if column.name not in by_name}
-    return Adc(schema, {column.name: (by_name | absent)[column.name] for column in wanted})
 
 
 def _read_carefully(file: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc:

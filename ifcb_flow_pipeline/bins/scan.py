@@ -11,6 +11,7 @@ the reader are in this file: the cache of machine code notices changes of no oth
 import sys
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -46,9 +47,9 @@ _PIECE = 4096
 _MAX_SEPARATORS = 64
 _USUAL = 12
 
-#: Memory for columns is kept for the next file up to this size, in bytes; longer files get their own.
-_LARGEST_SCRATCH = 2**24
-_ALIGNED = 64
+#: No line has more columns. Memory for up to so many lines is kept for the next file.
+_MOST_COLUMNS = 26
+_MOST_ROWS_KEPT = 2**18
 
 #: Powers of ten in the table. Within them no number is too large for float64, nor so small as to lose bits.
 _MAX_POWER = 64
@@ -98,55 +99,59 @@ _POWER_HIGH, _POWER_LOW, _POWER_SHIFT = _powers_of_ten()
 _LARGEST_WHOLE_POWER = 55
 
 
-def scan(text: Text, widths: tuple[int, ...], wanted: list[tuple[int, np.dtype]]) -> tuple[int, list[NDArray]] | None:
+def scan(
+    text: Text, widths: tuple[int, ...], wanted: tuple[tuple[int, np.dtype], ...]
+) -> tuple[int, list[NDArray]] | None:
     """The number of lines and their wanted columns, in the order wanted; None for a file that is not clean enough.
 
     ``wanted`` has positions in a line and types. A result is exactly what the careful reader gives.
     """
-    plan, n_arrays = _plan(wanted)
+    plan, places, n_arrays = _plan(wanted)
     # No line is shorter than its separators.
-    arrays = _SCRATCH.arrays(n_arrays, len(text) // min(widths) + 1)
+    arrays = _SCRATCH.arrays(len(text) // min(widths) + 1)
     stop = text.end_last_line()
-    row = _scan(text.memory, MARGIN, stop, np.array(widths), *plan.T.copy(), *arrays)
-    if row < 0:
+    n_rows = _scan(text.memory, MARGIN, stop, np.array(widths), *plan, *arrays)
+    if n_rows < 0:
         return None
-    kept = [array[:, :row].copy() for array in arrays]
-    placed = {position: kept[kind][slot] for position, kind, slot in plan.tolist()}
-    return row, [placed[position] for position, _ in wanted]
+    kept = [array[:n, :n_rows].copy() if n else array for array, n in zip(arrays, n_arrays, strict=True)]
+    return n_rows, [kept[kind][slot] for kind, slot in places]
 
 
-def _plan(wanted: list[tuple[int, np.dtype]]) -> tuple[NDArray[np.int64], list[int]]:
-    """Per wanted column, in the order of a line: position, type and row of that type's array; the arrays' rows."""
+@lru_cache
+def _plan(wanted: tuple[tuple[int, np.dtype], ...]) -> tuple[NDArray[np.int64], list[tuple[int, int]], list[int]]:
+    """Which cells to read: their positions in a line, ascending, their types, and their rows in those types' arrays,
+    shape (3, wanted); type and row of each in the order wanted; how many rows of the arrays are used.
+    """
     n_arrays = [0] * len(DTYPES)
-    steps = []
+    places = {}
     for position, dtype in sorted(wanted, key=lambda column: column[0]):
         kind = DTYPES.index(dtype)
-        steps.append((position, kind, n_arrays[kind]))
+        places[position] = (kind, n_arrays[kind])
         n_arrays[kind] += 1
-    return np.array(steps, dtype=np.int64).reshape(-1, 3), n_arrays
+    steps = [(position, *place) for position, place in places.items()]
+    plan = np.array(steps, dtype=np.int64).reshape(-1, 3).T.copy()
+    return plan, [places[position] for position, _ in wanted], n_arrays
 
 
 class _Scratch(threading.local):
     """Each thread's memory for the columns of one file, used over and over: touching fresh memory takes longer than
-    reading numbers into it, and threads wait for each other there.
+    reading numbers into it, and threads wait for each other there. What is not written to costs nothing.
     """
 
     def __init__(self) -> None:
-        self._memory = np.empty(0, np.uint8)
+        self._arrays = self._new(0)
 
-    def arrays(self, n_arrays: list[int], n_rows: int) -> list[NDArray]:
-        """Per type, an array of shape (its number of columns, n_rows)."""
-        sizes = [n * n_rows * dtype.itemsize for n, dtype in zip(n_arrays, DTYPES, strict=True)]
-        starts = np.cumsum([0, *(-(-size // _ALIGNED) * _ALIGNED for size in sizes)]).tolist()
-        memory = self._memory
-        if starts[-1] > len(memory):
-            memory = np.empty(starts[-1], np.uint8)
-            if len(memory) <= _LARGEST_SCRATCH:
-                self._memory = memory
-        return [
-            memory[start : start + size].view(dtype).reshape(n, n_rows)
-            for start, size, dtype, n in zip(starts, sizes, DTYPES, n_arrays, strict=False)
-        ]
+    def arrays(self, n_rows: int) -> list[NDArray]:
+        """Per type, an array of a row for every column that there may be, and of at least so many columns."""
+        if n_rows <= self._arrays[0].shape[1]:
+            return self._arrays
+        arrays = self._new(n_rows)
+        if n_rows <= _MOST_ROWS_KEPT:
+            self._arrays = arrays
+        return arrays
+
+    def _new(self, n_rows: int) -> list[NDArray]:
+        return [np.empty((_MOST_COLUMNS, n_rows), dtype) for dtype in DTYPES]
 
 
 _SCRATCH = _Scratch()
@@ -414,7 +419,7 @@ def _separators(at, start, stop, before, ends, n):
 
 
 @kernel
-def _are_numbers(at, odd, start):
+def _are_numbers(at, odd, start):  # noqa: C901 - calls cost more than branches
     """Whether the cells in which these bytes are, of those from ``at`` on, hold a number that fits all columns, or
     nothing at the end of a line.
     """
@@ -476,7 +481,7 @@ def _has_width(start, newline, n, n_fields):
 
 @inlined
 def _number(start, end):
-    """The cell, without its sign, as digits and power of ten; the power is _NO_NUMBER where it is not surely a number."""
+    """The cell, without its sign, as digits and power of ten; _NO_NUMBER where it is not surely a number."""
     length = end - start
     if length <= 0 or length > _MAX_WRITTEN + 1:
         return _U0, _NO_NUMBER
