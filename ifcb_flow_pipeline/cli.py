@@ -175,7 +175,6 @@ def score(
 
     from ifcb_flow_pipeline.days import score_table
     from ifcb_flow_pipeline.detection.model import ModelError
-    from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.features.selection import select_features
     from ifcb_flow_pipeline.store.models import read_model
 

@@ -14,11 +14,13 @@ and knows what is wrong.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.pid import Schema
+from ifcb_flow_pipeline.bins.text import Text
 
 #: Columns of one ADC line. 26 are written by instruments with acoustic focusing.
 WIDTHS: Mapping[Schema, tuple[int, ...]] = {"v1": (15,), "v2": (24, 26)}
@@ -115,23 +117,27 @@ def has_image(columns: Mapping[str, NDArray]) -> NDArray[np.bool_]:
     return (columns["width_px"] > 0) & (columns["height_px"] > 0)
 
 
-def parse_adc(data: bytes, schema: Schema, columns: Sequence[str] | None = None) -> Adc:
+def parse_adc(data: bytes | Text, schema: Schema, columns: Sequence[str] | None = None) -> Adc:
     """Read the bytes of an ADC file of the given schema: all columns, or those named, in the order of ADC_COLUMNS.
 
     Never raises on content: what is unusable is counted and described in the result. An empty file gives
     no rows. Lines of white space alone do not count.
 
-    A line is usable if it has the right number of columns and those that are wanted hold good values: with fewer
-    columns wanted, more lines may be usable. Raises ValueError for a name that no column has, and for no name.
+    A line is usable if it has the right number of columns and all of ADC_COLUMNS hold good values, whichever are
+    wanted: all who read a file mean the same lines. Raises ValueError for a name that no column has, and for no name.
     """
     wanted = _wanted(columns)
-    adc = _read_clean(data, schema, wanted)
-    return _read_carefully(data, schema, wanted) if adc is None else adc
+    text = data if isinstance(data, Text) else Text(data)
+    adc = _read_clean(text, schema, wanted)
+    return _read_carefully(text, schema, wanted) if adc is None else adc
 
 
 def _wanted(names: Sequence[str] | None) -> tuple[AdcColumn, ...]:
-    if names is None:
-        return ADC_COLUMNS
+    return ADC_COLUMNS if names is None else _named(names if isinstance(names, str) else tuple(names))
+
+
+@lru_cache
+def _named(names: str | tuple[str, ...]) -> tuple[AdcColumn, ...]:
     known = [column.name for column in ADC_COLUMNS]
     unknown = [name for name in names if name not in known]
     if unknown or not names or isinstance(names, str):
@@ -139,26 +145,43 @@ def _wanted(names: Sequence[str] | None) -> tuple[AdcColumn, ...]:
     return tuple(column for column in ADC_COLUMNS if column.name in names)
 
 
-def _read_clean(data: bytes, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc | None:
+def _read_clean(text: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc | None:
     """What the careful reader would give, or None if the file is not clean."""
     # Loads numba, which nobody should wait for who reads no file.
     from ifcb_flow_pipeline.bins.scan import scan
 
-    present = [
-        (column.name, index, np.dtype(column.dtype)) for column in wanted if (index := column.index(schema)) is not None
-    ]
-    found = scan(data, WIDTHS[schema], [(index, dtype) for _, index, dtype in present])
+    cells = _cells(schema, wanted)
+    found = scan(text, WIDTHS[schema], tuple((index, dtype) for _, index, dtype in cells))
     if found is None:
         return None
     n_rows, arrays = found
-    by_name = {name: values for (name, *_), values in zip(present, arrays, strict=True)}
-    absent = {column.name: np.full(n_rows, np.nan, column.dtype) for column in wanted if column.name not in by_name}
-    return Adc(schema, {column.name: (by_name | absent)[column.name] for column in wanted})
+    by_name = {name: values for (name, *_), values in zip(cells, arrays, strict=True)}
+    return Adc(
+        schema,
+        {
+            column.name: by_name[column.name]
+            if column.index(schema) is not None
+            else np.full(n_rows, np.nan, column.dtype)
+            for column in wanted
+        },
+    )
 
 
-def _read_carefully(data: bytes, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc:
+@lru_cache
+def _cells(schema: Schema, wanted: tuple[AdcColumn, ...]) -> list[tuple[str, int, np.dtype]]:
+    """Name, position in a line and type of the columns to read: the wanted ones that the schema has, and all whole
+    numbers, to see that they are some; of other cells the scanner sees by itself whether they are good.
+    """
+    return [
+        (column.name, index, np.dtype(column.dtype))
+        for column in ADC_COLUMNS
+        if (index := column.index(schema)) is not None and (column in wanted or issubclass(column.dtype, np.integer))
+    ]
+
+
+def _read_carefully(file: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc:
     """Read all that can be read, and describe the rest."""
-    text = np.frombuffer(data, dtype=np.uint8)
+    text = file.data
     lines = _Lines.of(text)
     fits = np.isin(lines.n_fields, WIDTHS[schema])
     problems = {int(i): _width_problem(lines, int(i), schema) for i in np.flatnonzero(~fits)[:MAX_DESCRIBED]}
@@ -166,19 +189,20 @@ def _read_carefully(data: bytes, schema: Schema, wanted: tuple[AdcColumn, ...]) 
 
     columns: dict[str, NDArray] = {}
     kept = np.flatnonzero(fits)
-    for column in wanted:
+    for column in ADC_COLUMNS:
         index = column.index(schema)
         if index is None:
-            columns[column.name] = np.full(len(kept), np.nan, dtype=column.dtype)
-            continue
-        start, stop = lines.field(kept, index)
-        values, good = _numbers(text, start, stop)
-        values, in_range = _cast(values, column.dtype)
-        columns[column.name] = values
-        bad = np.flatnonzero(~(good & in_range))
-        usable[kept[bad]] = False
-        for i in bad[:MAX_DESCRIBED]:
-            problems.setdefault(int(kept[i]), _value_problem(column, text[start[i] : stop[i]], bool(good[i])))
+            values = np.full(len(kept), np.nan, dtype=column.dtype)
+        else:
+            start, stop = lines.field(kept, index)
+            values, good = _numbers(text, start, stop)
+            values, in_range = _cast(values, column.dtype)
+            bad = np.flatnonzero(~(good & in_range))
+            usable[kept[bad]] = False
+            for i in bad[:MAX_DESCRIBED]:
+                problems.setdefault(int(kept[i]), _value_problem(column, text[start[i] : stop[i]], bool(good[i])))
+        if column in wanted:
+            columns[column.name] = values
 
     mask = usable[kept]
     described = [BadLine(int(lines.number[i]), problems[i]) for i in sorted(problems)[:MAX_DESCRIBED]]

@@ -9,7 +9,9 @@ the reader are in this file: the cache of machine code notices changes of no oth
 """
 
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -18,14 +20,12 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from ifcb_flow_pipeline.bins.text import MARGIN, Text
 from ifcb_flow_pipeline.compiled import inlined, kernel
 
 #: The types of columns, by the number under which a plan names them.
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64))
 _FLOAT32, _FLOAT64, _INT16, _INT32, _INT64 = range(len(DTYPES))
-
-#: Blocks are read up to so many bytes before and behind a cell.
-_MARGIN = 64
 
 #: Largest value of each type; of whole numbers 2**53 as well, as the careful reader reads them as float64.
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
@@ -38,8 +38,18 @@ _MAX_WRITTEN = 24
 #: In the place of a power: this is not surely a number.
 _NO_NUMBER = 10_000
 
-#: More than any line has.
+#: Any cell with more bytes is left to the careful reader.
+_MAX_CELL = 64
+
+#: Separators are looked for in so many bytes at once, which is far more than a line has ...
+_PIECE = 4096
+#: ... with so many separators at most; 64 bytes of a usual file have no more than so many.
 _MAX_SEPARATORS = 64
+_USUAL = 12
+
+#: No line has more columns. Memory for up to so many lines is kept for the next file.
+_MOST_COLUMNS = 26
+_MOST_ROWS_KEPT = 2**18
 
 #: Powers of ten in the table. Within them no number is too large for float64, nor so small as to lose bits.
 _MAX_POWER = 64
@@ -58,9 +68,11 @@ _NEWLINE, _RETURN, _TAB, _SPACE, _COMMA, _MINUS, _PLUS, _POINT, _ZERO, _NINE, _E
 _ALL = np.uint64(2**64 - 1)
 _ZEROS = np.uint64(0x0101010101010101 * _ZERO)
 _EVERY_2ND, _EVERY_4TH = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
+_UPPER_HALVES, _SIX_EACH = np.uint64(0xF0F0F0F0F0F0F0F0), np.uint64(0x0606060606060606)
+_EVERY_16TH = np.uint64(0x0001000100010001)
 _LOWER_HALF = np.uint64(0xFFFFFFFF)
 _TEN, _HUNDRED, _THOUSAND, _TEN_THOUSAND, _TEN_TO_8 = (np.uint64(10**power) for power in (1, 2, 3, 4, 8))
-_U0, _U1, _U8, _U16, _U32 = (np.uint64(number) for number in (0, 1, 8, 16, 32))
+_U0, _U1, _U8, _U15, _U16, _U32, _U63 = (np.uint64(number) for number in (0, 1, 8, 15, 16, 32, 63))
 
 _MANTISSA_BITS = 53
 _EXPONENT_BIAS = 1023
@@ -87,52 +99,62 @@ _POWER_HIGH, _POWER_LOW, _POWER_SHIFT = _powers_of_ten()
 _LARGEST_WHOLE_POWER = 55
 
 
-def scan(data: bytes, widths: tuple[int, ...], wanted: list[tuple[int, np.dtype]]) -> tuple[int, list[NDArray]] | None:
+def scan(
+    text: Text, widths: tuple[int, ...], wanted: tuple[tuple[int, np.dtype], ...]
+) -> tuple[int, list[NDArray]] | None:
     """The number of lines and their wanted columns, in the order wanted; None for a file that is not clean enough.
 
     ``wanted`` has positions in a line and types. A result is exactly what the careful reader gives.
     """
-    plan, n_arrays = _plan(wanted)
-    n_rows = _n_newlines(np.frombuffer(data, np.uint8)) + 1
-    arrays = [np.empty((n, n_rows), dtype) for n, dtype in zip(n_arrays, DTYPES, strict=True)]
-    n_fields = np.array(widths, dtype=np.int64)
-    row = 0
-    for piece, start, stop in _pieces(data):
-        row = _scan(piece, start, stop, row, n_fields, plan, *arrays)
-        if row < 0:
-            return None
-    placed = {position: arrays[kind][slot, :row] for position, kind, slot in plan.tolist()}
-    return row, [placed[position] for position, _ in wanted]
+    plan, places, n_arrays = _plan(wanted)
+    # No line is shorter than its separators.
+    arrays = _SCRATCH.arrays(len(text) // min(widths) + 1)
+    stop = text.end_last_line()
+    n_rows = _scan(text.memory, MARGIN, stop, np.array(widths), *plan, *arrays)
+    if n_rows < 0:
+        return None
+    kept = [array[:n, :n_rows].copy() if n else array for array, n in zip(arrays, n_arrays, strict=True)]
+    return n_rows, [kept[kind][slot] for kind, slot in places]
 
 
-def _pieces(data: bytes) -> Iterator[tuple[NDArray[np.uint8], int, int]]:
-    """The text in pieces of whole lines, each with its start and stop in an array that has a margin around it.
-
-    Only the first and the last lines have to be copied for that.
+@lru_cache
+def _plan(wanted: tuple[tuple[int, np.dtype], ...]) -> tuple[NDArray[np.int64], list[tuple[int, int]], list[int]]:
+    """Which cells to read: their positions in a line, ascending, their types, and their rows in those types' arrays,
+    shape (3, wanted); type and row of each in the order wanted; how many rows of the arrays are used.
     """
-    first = data.find(b"\n", _MARGIN) + 1
-    last = data.rfind(b"\n", 0, max(len(data) - _MARGIN, 0)) + 1
-    if not 0 < first <= last:
-        first = last = 0
-    around = bytes(_MARGIN)
-    for start, stop in ((0, first), (first, last), (last, len(data))):
-        if start == first < stop <= last:
-            yield np.frombuffer(data, np.uint8), start, stop
-        elif start < stop:
-            end = b"" if data[stop - 1] == _NEWLINE else b"\n"
-            text = np.frombuffer(around + data[start:stop] + end + around, np.uint8)
-            yield text, _MARGIN, len(text) - _MARGIN
-
-
-def _plan(wanted: list[tuple[int, np.dtype]]) -> tuple[NDArray[np.int64], list[int]]:
-    """Per wanted column, in the order of a line: position, type and row of that type's array; the arrays' rows."""
     n_arrays = [0] * len(DTYPES)
-    steps = []
+    places = {}
     for position, dtype in sorted(wanted, key=lambda column: column[0]):
         kind = DTYPES.index(dtype)
-        steps.append((position, kind, n_arrays[kind]))
+        places[position] = (kind, n_arrays[kind])
         n_arrays[kind] += 1
-    return np.array(steps, dtype=np.int64).reshape(-1, 3), n_arrays
+    steps = [(position, *place) for position, place in places.items()]
+    plan = np.array(steps, dtype=np.int64).reshape(-1, 3).T.copy()
+    return plan, [places[position] for position, _ in wanted], n_arrays
+
+
+class _Scratch(threading.local):
+    """Each thread's memory for the columns of one file, used over and over: touching fresh memory takes longer than
+    reading numbers into it, and threads wait for each other there. What is not written to costs nothing.
+    """
+
+    def __init__(self) -> None:
+        self._arrays = self._new(0)
+
+    def arrays(self, n_rows: int) -> list[NDArray]:
+        """Per type, an array of a row for every column that there may be, and of at least so many columns."""
+        if n_rows <= self._arrays[0].shape[1]:
+            return self._arrays
+        arrays = self._new(n_rows)
+        if n_rows <= _MOST_ROWS_KEPT:
+            self._arrays = arrays
+        return arrays
+
+    def _new(self, n_rows: int) -> list[NDArray]:
+        return [np.empty((_MOST_COLUMNS, n_rows), dtype) for dtype in DTYPES]
+
+
+_SCRATCH = _Scratch()
 
 
 # Instructions that numba has no name for
@@ -186,6 +208,18 @@ def _equal(typing: Any, at: Any, byte: Any) -> Any:  # noqa: ARG001
 
 
 @_instruction
+def _digits_among(typing: Any, at: Any) -> Any:  # noqa: ARG001
+    """Which of the 64 bytes from there on are digits, as bits."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        block = _load(builder, arguments[0], ir.VectorType(ir.IntType(8), 64))
+        zero, ten = (ir.Constant(block.type, [number] * 64) for number in (_ZERO, 10))
+        return _as_bits(builder, builder.icmp_unsigned("<", builder.sub(block, zero), ten))
+
+    return types.uint64(types.int64), build
+
+
+@_instruction
 def _other_than_digits(typing: Any, at: Any) -> Any:  # noqa: ARG001
     """Which of the 32 bytes from there on are no digits, as bits."""
 
@@ -214,7 +248,9 @@ def _as_bits(builder: Any, truths: Any) -> Any:
     """A vector of truths as a whole number, the first as its lowest bit."""
     if sys.byteorder != "little":
         raise NotImplementedError("the fast ADC reader needs a little-endian machine")
-    return builder.bitcast(truths, ir.IntType(truths.type.count))
+    bits = builder.bitcast(truths, ir.IntType(truths.type.count))
+    # LLVM is kept from seeing where a number comes from: it would do arithmetic on 64 truths instead, one by one.
+    return builder.asm(ir.FunctionType(bits.type, [bits.type]), "", "=r,0", [bits], side_effect=False)
 
 
 @_instruction
@@ -235,6 +271,16 @@ def _lowest_bit(typing: Any, word: Any) -> Any:  # noqa: ARG001
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), build
+
+
+@_instruction
+def _n_bits(typing: Any, word: Any) -> Any:  # noqa: ARG001
+    """How many bits are set."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), build
 
@@ -263,88 +309,163 @@ def _as_float(typing: Any, bits: Any) -> Any:  # noqa: ARG001
 
 
 @kernel
-def _scan(text, at, stop, row, n_fields, plan, float32, float64, int16, int32, int64):  # noqa: C901
-    """Read the lines from ``at`` to ``stop`` into the arrays from ``row`` on; the next row, or -1.
+def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, int16, int32, int64):  # noqa: C901
+    """Read the lines from ``at`` to ``stop`` into the arrays; the number of lines, or -1.
 
+    The text goes through in pieces that stay in the nearest cache: first the separators of a piece, then its lines.
     All arrays are written to here: a kernel that is given one counts its users, which takes longer than a number.
     """
-    at += _address(text)
+    start = at + _address(text)
     stop += _address(text)
-    ends = np.empty(_MAX_SEPARATORS + 64, dtype=np.int64)
-    while at < stop:
-        n = _separators(at, ends)
-        if not _has_width(at, ends, n, n_fields):
-            return -1
-        for i in range(len(plan)):
-            position, kind, slot = plan[i, 0], plan[i, 1], plan[i, 2]
-            start = ends[position - 1] + 1 if position > 0 else at
-            minus, digits, power = _number(start, ends[position])
-            if power == _NO_NUMBER:
+    ends = np.empty(_PIECE + 2 * _MAX_SEPARATORS, dtype=np.int64)
+    block = line = start
+    before = (_U1, _U0, _U0, _U0)
+    n_ends, n_newlines, row, usual = 0, 0, 0, n_fields[0]
+    while line < stop:
+        piece_stop = min(block + _PIECE, stop)
+        while block < piece_stop:
+            n, newlines, before = _separators(block, start, stop, before, ends, n_ends)
+            if n < 0:
                 return -1
-            if kind >= _INT16:
-                if power != 0 or digits > _LARGEST_WHOLE[kind]:
+            n_ends, n_newlines, block = n, n_newlines + newlines, block + 64
+        first = 0
+        while True:
+            n = _line(ends, first, n_ends, usual)
+            if n == 0:
+                break
+            usual, newline = n, ends[first + n - 1]
+            if not _has_width(line, newline, n, n_fields):
+                return -1
+            ends[first + n - 1] = newline - (_byte(newline - 1) == _RETURN)
+            for i in range(len(positions)):
+                at_end = np.uint64(first + positions[np.uint64(i)])
+                kind, slot = kinds[np.uint64(i)], np.uint64(slots[np.uint64(i)])
+                begin = ends[at_end - _U1] + 1 if at_end > np.uint64(first) else line
+                minus = _byte(begin) == _MINUS
+                digits, power = _number(begin + minus, ends[at_end])
+                if power == _NO_NUMBER:
                     return -1
-                whole = -np.int64(digits) if minus else np.int64(digits)
-                if kind == _INT16:
-                    int16[slot, row] = whole
-                elif kind == _INT32:
-                    int32[slot, row] = whole
+                if kind >= _INT16:
+                    if power != 0 or digits > _LARGEST_WHOLE[kind]:
+                        return -1
+                    whole = -np.int64(digits) if minus else np.int64(digits)
+                    if kind == _INT16:
+                        int16[slot, np.uint64(row)] = whole
+                    elif kind == _INT32:
+                        int32[slot, np.uint64(row)] = whole
+                    else:
+                        int64[slot, np.uint64(row)] = whole
                 else:
-                    int64[slot, row] = whole
-            else:
-                value = _float(digits, power)
-                if value < 0 or (kind == _FLOAT32 and value > _LARGEST_FLOAT32):
-                    return -1
-                value = -value if minus else value
-                if kind == _FLOAT32:
-                    float32[slot, row] = value
-                else:
-                    float64[slot, row] = value
-        at = ends[_MAX_SEPARATORS] + 1
-        row += 1
-    return row
+                    value = _float(digits, power)
+                    if value < 0 or (kind == _FLOAT32 and value > _LARGEST_FLOAT32):
+                        return -1
+                    value = -value if minus else value
+                    if kind == _FLOAT32:
+                        float32[slot, np.uint64(row)] = value
+                    else:
+                        float64[slot, np.uint64(row)] = value
+            first, line, row = first + n, newline + 1, row + 1
+        n_ends -= first
+        if n_ends > _MAX_SEPARATORS:
+            return -1
+        for i in range(n_ends):
+            ends[i] = ends[first + i]
+    # Where a newline lay within what was taken for one line, there are fewer lines.
+    return row if row == n_newlines else -1
+
+
+@inlined
+def _separators(at, start, stop, before, ends, n):
+    """Note where the separators of the 64 bytes from ``at`` on are, behind the ``n`` that are known.
+
+    How many are known then (-1 where a cell is not surely a number), how many newlines these bytes have, and what
+    the next 64 have to know of those before them: whether a separator, a comma or a digit is the last of them, and
+    whether its cell has a point.
+    """
+    commas, newlines = _equal(at, np.uint8(_COMMA)), _equal(at, np.uint8(_NEWLINE))
+    points, minuses, digits = _equal(at, np.uint8(_POINT)), _equal(at, np.uint8(_MINUS)), _digits_among(at)
+    inside = _ALL if stop - at >= 64 else (_U1 << np.uint64(stop - at)) - _U1
+    separators = (commas | newlines) & inside
+    separator_before, comma_before, digit_before, point_before = before
+
+    # Digits with at most one point, and a minus in front, are a number. Whatever else there is, is odd.
+    odd = ~(separators | digits | points | minuses)
+    odd |= minuses & ~(separators << _U1 | separator_before)
+    odd |= separators & ~(digits << _U1 | digit_before) & ~(newlines & (commas << _U1 | comma_before))
+    # The addition carries a point on to the next point or separator; no point should be reached.
+    marks = separators | points
+    pointed = points << _U1 | point_before
+    reached = pointed + ~marks
+    odd |= points & reached
+    # A cell of 31 bytes fills one of the four rows of 16.
+    odd |= (separators - _EVERY_16TH) & ~separators & (_EVERY_16TH << _U15)
+    odd &= inside
+    if odd != _U0 and not _are_numbers(at, odd, start):
+        return -1, 0, before
+
+    after = (separators >> _U63, commas >> _U63, digits >> _U63, points >> _U63 | np.uint64(reached < pointed))
+    n_newlines = _n_bits(newlines & inside)
+    known = n + _n_bits(separators)
+    # As many as there usually are without asking, for a loop that may end anywhere takes longer.
+    for i in range(_USUAL):
+        ends[np.uint64(n + i)] = at + _lowest_bit(separators)
+        separators &= separators - _U1
+    n += _USUAL
+    while separators != _U0:
+        ends[np.uint64(n)] = at + _lowest_bit(separators)
+        separators &= separators - _U1
+        n += 1
+    return known, n_newlines, after
 
 
 @kernel
-def _n_newlines(text):
-    """How many lines end; bytes.count() takes far longer."""
-    n = 0
-    for byte in text:
-        n += byte == _NEWLINE
-    return n
-
-
-@inlined
-def _separators(at, ends):
-    """Where the line's cells end: at commas, and the last at the line's end, without its CR. How many there are,
-    or 0 where that is too many. The newline itself is noted behind them all.
+def _are_numbers(at, odd, start):  # noqa: C901 - calls cost more than branches
+    """Whether the cells in which these bytes are, of those from ``at`` on, hold a number that fits all columns, or
+    nothing at the end of a line.
     """
-    n = 0
-    while n < _MAX_SEPARATORS:
-        commas, newlines = _equal(at, np.uint8(_COMMA)), _equal(at, np.uint8(_NEWLINE))
-        commas &= newlines - _U1 & ~newlines if newlines != _U0 else _ALL
-        while commas != _U0:
-            ends[n] = at + _lowest_bit(commas)
-            commas &= commas - _U1
-            n += 1
-        if newlines != _U0:
-            newline = at + _lowest_bit(newlines)
-            break
-        at += 64
-    else:
-        return 0
-    ends[_MAX_SEPARATORS] = newline
-    ends[n] = newline - (_byte(newline - 1) == _RETURN)
-    return n + 1
+    while odd != _U0:
+        first = last = at + _lowest_bit(odd)
+        odd &= odd - _U1
+        while first > start and _byte(first - 1) != _COMMA and _byte(first - 1) != _NEWLINE:
+            first -= 1
+        while _byte(last) != _COMMA and _byte(last) != _NEWLINE:
+            last += 1
+            if last - first > _MAX_CELL:
+                return False
+        ends_line = _byte(last) == _NEWLINE
+        while ends_line and last > first and _is_space(_byte(last - 1)):
+            last -= 1
+        if ends_line and last == first:
+            continue
+        digits, power = _number(first + (_byte(first) == _MINUS), last)
+        if power == _NO_NUMBER:
+            return False
+        if not 0 <= _float(digits, power) <= _LARGEST_FLOAT32:
+            return False
+    return True
 
 
 @inlined
-def _has_width(start, ends, n, n_fields):
+def _is_space(byte):
+    return byte == _SPACE or byte == _RETURN or byte == _TAB
+
+
+@inlined
+def _line(ends, first, n_ends, usual):
+    """How many separators the line has whose first is that one; 0 where its end is not known yet."""
+    if first + usual <= n_ends and _byte(ends[np.uint64(first + usual - 1)]) == _NEWLINE:
+        return usual
+    for i in range(first, n_ends):
+        if _byte(ends[i]) == _NEWLINE:
+            return i + 1 - first
+    return 0
+
+
+@inlined
+def _has_width(start, newline, n, n_fields):
     """Whether the line has as many cells as it should; a blank last one, after a trailing comma, is none."""
-    if n == 0:
-        return False
-    last = ends[_MAX_SEPARATORS] - 1
-    while last >= start and (_byte(last) == _SPACE or _byte(last) == _RETURN or _byte(last) == _TAB):
+    last = newline - 1
+    while last >= start and _is_space(_byte(last)):
         last -= 1
     if last < start:
         return False
@@ -360,23 +481,25 @@ def _has_width(start, ends, n, n_fields):
 
 @inlined
 def _number(start, end):
-    """The cell as sign, digits and power of ten; the power is _NO_NUMBER where it is not surely a number."""
-    minus = _byte(start) == _MINUS
-    start += minus
+    """The cell, without its sign, as digits and power of ten; _NO_NUMBER where it is not surely a number."""
     length = end - start
     if length <= 0 or length > _MAX_WRITTEN + 1:
-        return minus, _U0, _NO_NUMBER
+        return _U0, _NO_NUMBER
+    if length <= 8:
+        word = (_word(end - 8) ^ _ZEROS) & _LAST_BYTES[np.uint64(length + 16)]
+        # Of the bytes that digits are next to, only those from : to ? pass for digits.
+        if (word | (word + _SIX_EACH)) & _UPPER_HALVES == _U0:
+            return _joined(word), 0
     others = _other_than_digits(start) & ((_U1 << np.uint64(length)) - _U1)
     if others == _U0:
         digits, fits = _digits(end, length, length)
-        return minus, digits, 0 if fits else _NO_NUMBER
+        return digits, 0 if fits else _NO_NUMBER
     first = _lowest_bit(others)
     if others & (others - _U1) == _U0 and _byte(start + first) == _POINT and length > 1:
         n_decimals = length - 1 - first
         digits, fits = _digits(end, length - 1, n_decimals)
-        return minus, digits, -n_decimals if fits else _NO_NUMBER
-    digits, power = _odd_number(start, end)
-    return minus, digits, power
+        return digits, -n_decimals if fits else _NO_NUMBER
+    return _odd_number(start, end)
 
 
 @inlined
@@ -394,9 +517,14 @@ def _digits(end, n, n_decimals):
 @inlined
 def _eight(end, n, n_decimals):
     """The number that at most eight digits before ``end`` make; those before the point are one byte further off."""
-    behind, inside = _LAST_BYTES[n_decimals + 16], _LAST_BYTES[n + 16]
+    behind, inside = _LAST_BYTES[np.uint64(n_decimals + 16)], _LAST_BYTES[np.uint64(n + 16)]
     word = (_word(end - 8) & behind) | (_word(end - 9) & ~behind)
-    word = (word ^ _ZEROS) & inside
+    return _joined((word ^ _ZEROS) & inside)
+
+
+@inlined
+def _joined(word):
+    """The number that eight digits make, one a byte."""
     # Digits, pairs and fours are joined, all at once.
     word = (word * _TEN + (word >> _U8)) & _EVERY_2ND
     word = (word * _HUNDRED + (word >> _U16)) & _EVERY_4TH

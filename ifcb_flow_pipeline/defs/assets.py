@@ -7,17 +7,18 @@ did. The model is linked by ``deps``: which bins it is trained on is configurati
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from dagster._core.storage.tags import RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG
+from joblib import Parallel, cpu_count, delayed
 from pydantic import Field
 
 from ifcb_flow_pipeline import days
@@ -49,7 +50,13 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOU
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
 
 #: In a run over many days, only the last ones get large pictures, which take longer than scoring; all get small ones.
-DAYS_WITH_LARGE_PICTURES = 14
+DAYS_WITH_LARGE_PICTURES = 3
+
+#: So many days are worked on at once, as far as there are cores: one is read while another is computed or written.
+DAYS_AT_ONCE = 4
+
+#: A run tells how far it is so often at most: every line in its log is a transaction.
+SECONDS_BETWEEN_REPORTS = 5.0
 
 #: For what may pass by itself, such as a network disk that does not answer. See permanent_failures.
 RETRY = dg.RetryPolicy(max_retries=2, delay=30)
@@ -256,15 +263,24 @@ def permanent_failures() -> Iterator[None]:
 def _each_day(
     context: dg.AssetExecutionContext, step: Callable[[date], dict[str, Any]], done: frozenset[date] = frozenset()
 ) -> None:
+    """Do the step for every day of the run but those that are done, a few at once, and report them in order."""
     wanted = _days(context)
-    for number, day in enumerate(wanted, start=1):
-        if day in done:
-            context.log.info(f"{day} was done before the run was killed, {number} of {len(wanted)}")
-            continue
-        started = time.perf_counter()
-        metadata = step(day) | {"seconds": round(time.perf_counter() - started, 3)}
+    if before := [day for day in wanted if day in done]:
+        context.log.info(f"{day_text(before)} done before the run was killed, {len(before)} of {len(wanted)}")
+    parallel = Parallel(n_jobs=min(DAYS_AT_ONCE, cpu_count()), prefer="threads", return_as="generator")
+    todo = [day for day in wanted if day not in done]
+    results = cast("Iterable[dict[str, Any]]", parallel(delayed(_timed)(step, day) for day in todo))
+    told = time.monotonic()
+    for number, (day, metadata) in enumerate(zip(todo, results, strict=True), start=1 + len(before)):
         context.add_asset_metadata(metadata, partition_key=day.isoformat())
-        context.log.info(f"{day} done in {metadata['seconds']} s, {number} of {len(wanted)}")
+        if number == len(wanted) or time.monotonic() - told > SECONDS_BETWEEN_REPORTS:
+            told = time.monotonic()
+            context.log.info(f"{day} done in {metadata['seconds']} s, {number} of {len(wanted)}")
+
+
+def _timed(step: Callable[[date], dict[str, Any]], day: date) -> dict[str, Any]:
+    started = time.perf_counter()
+    return step(day) | {"seconds": round(time.perf_counter() - started, 3)}
 
 
 def _done_before(context: dg.AssetExecutionContext, deployment: Deployment, table: Table) -> frozenset[date]:

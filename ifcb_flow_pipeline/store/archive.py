@@ -3,6 +3,8 @@
 import errno
 import mmap
 import os
+import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +16,7 @@ from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED, EXTENSIONS, FoundF
 from ifcb_flow_pipeline.bins.hdr import parse_hdr
 from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
 from ifcb_flow_pipeline.bins.roi import Images, RoiError, RoiTable, read_image
+from ifcb_flow_pipeline.bins.text import Text
 from ifcb_flow_pipeline.errors import FlowError
 
 _Seen = TypeVar("_Seen")
@@ -24,6 +27,8 @@ READERS: tuple[Reader, ...] = ("native", "pyifcb")
 #: Transfer tools write in bursts; a file untouched for this long is taken as whole.
 DEFAULT_SETTLE = timedelta(seconds=120)
 
+#: The memory that a longer file was read into, in bytes, is not kept for the next.
+_LARGEST_KEPT = 2**24
 
 _SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS)
 
@@ -148,7 +153,7 @@ class Archive:
             from ifcb_flow_pipeline.store.pyifcb_reader import read_adc
 
             return read_adc(self.root / adc_path, schema)
-        return parse_adc((self.root / adc_path).read_bytes(), schema, columns)
+        return parse_adc(_READING.file(self._path(adc_path)), schema, columns)
 
     def walk(self, inside: Callable[[str, os.stat_result], Inside]) -> Iterator[Inside]:
         """Go through the tree of directories once: what ``inside`` says of each, given its relative path.
@@ -161,15 +166,15 @@ class Archive:
         while pending or links:
             relative = pending.pop() if pending else links.pop()
             path = self._path(relative)
-            stat = _look(path, lambda path=path: os.stat(path))  # noqa: PTH116 (see _path)
-            if stat is None:
+            status = _look(path, lambda path=path: os.stat(path))  # noqa: PTH116 (see _path)
+            if status is None:
                 if relative == "":
                     raise ArchiveError(f"{self.root} disappeared while it was being listed")
                 continue  # moved away since its parent was listed
-            if (stat.st_dev, stat.st_ino) in seen:
+            if (status.st_dev, status.st_ino) in seen:
                 continue
-            seen.add((stat.st_dev, stat.st_ino))
-            found = inside(relative, stat)
+            seen.add((status.st_dev, status.st_ino))
+            found = inside(relative, status)
             above = f"{relative}/" if relative else ""
             pending += [above + name for name in found.directories]
             links += [above + name for name in found.links]
@@ -183,8 +188,8 @@ class Archive:
             if _look(entry.path, entry.is_dir):
                 if _enter(entry.name, exclude, wanted):
                     (links if entry.is_symlink() else directories).append(entry.name)
-            elif entry.name[-4:].lower() in _SUFFIXES and (stat := _look(entry.path, entry.stat)):
-                files.append(FoundFile(relative, entry.name, stat.st_size, stat.st_mtime_ns))
+            elif entry.name[-4:].lower() in _SUFFIXES and (status := _look(entry.path, entry.stat)):
+                files.append(FoundFile(relative, entry.name, status.st_size, status.st_mtime_ns))
         # In order of name, so that every walk takes the same one of several links to the same directory.
         return Inside(tuple(sorted(directories)), tuple(sorted(links)), tuple(files))
 
@@ -210,6 +215,34 @@ def bin_read(pid: str, adc: Adc, header: Mapping[str, Any], notes: Sequence[str]
     # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
     status = "unreadable" if adc.bad_lines > len(adc) else "ok"
     return BinRead(pid, adc, status, "; ".join(notes), header)
+
+
+class _Reading(threading.local):
+    """Each thread's memory for the file that it reads: see Text."""
+
+    def __init__(self) -> None:
+        self._text = Text()
+
+    def file(self, path: str) -> Text:
+        """The bytes of a file, until the thread reads the next. Raises OSError where it cannot be read."""
+        # Without waiting: opening a pipe would wait for somebody to write to it.
+        with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            text = self._text if status.st_size <= _LARGEST_KEPT else Text()
+            room, n_read = text.room(status.st_size)[: status.st_size], 0
+            while n := file.readinto(room[n_read:]):
+                n_read += n
+        text.filled(n_read)
+        return text
+
+
+_READING = _Reading()
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:

@@ -108,7 +108,12 @@ def _boxes(rng: np.random.Generator, n: int, kind: str) -> dict[str, np.ndarray]
             "height_px": rng.choice([1, 2, 500, 2**15 - 1], n),
         }
     if kind == "equal":
-        return {"x_px": np.full(n, 500), "y_px": np.full(n, 300), "width_px": np.full(n, 64), "height_px": np.full(n, 34)}
+        return {
+            "x_px": np.full(n, 500),
+            "y_px": np.full(n, 300),
+            "width_px": np.full(n, 64),
+            "height_px": np.full(n, 34),
+        }
     if kind == "ties":
         sizes = {"width_px": 56 + 8 * rng.integers(0, 2, n), "height_px": 26 + 8 * rng.integers(0, 2, n)}
         return {"x_px": 4 + 8 * rng.integers(0, 3, n), "y_px": 7 + 8 * rng.integers(0, 3, n), **sizes}

@@ -398,12 +398,30 @@ def test_a_directory_in_place_of_the_file_is_unreadable_with_the_reason(tmp_path
 def test_a_failing_disk_makes_a_bin_unreadable_with_the_reason(tmp_path, monkeypatch):
     put_bin(tmp_path)
 
-    def failing(self):
+    def failing(path, flags):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(Path, "read_bytes", failing)
+    monkeypatch.setattr(os, "open", failing)
     found = read(tmp_path)
     assert (found.status, found.reason) == ("unreadable", f"cannot read {PID}.adc: Input/output error")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in directories")
+def test_a_pipe_in_place_of_the_file_is_unreadable_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / f"{PID}.adc")
+    found = read(tmp_path)
+    assert (found.status, found.reason) == ("unreadable", f"cannot read {PID}.adc: it is no regular file")
+
+
+def test_a_short_file_after_a_long_one_has_nothing_of_it(tmp_path):
+    put_bin(tmp_path, adc=adc_text(50))
+    put(tmp_path / f"{V1_PID}.adc", b"1,2.5,0.1,0.2,0.3,0.4,0,0,0,100,200,30,40,1,0")
+    archive = Archive(tmp_path)
+    for _ in range(2):
+        long, short = read(tmp_path), archive.read_bin(V1_PID, f"{V1_PID}.adc", None)
+        assert (len(long.adc), len(short.adc)) == (50, 1)
+        assert long.adc.columns["x_px"][:3].tolist() == [10, 20, 0]
+        assert short.adc.columns["start_byte"].tolist() == [1]
 
 
 def test_a_bin_without_header_is_read(tmp_path):

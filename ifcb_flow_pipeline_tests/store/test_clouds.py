@@ -123,17 +123,17 @@ def test_a_day_of_which_nothing_can_be_read_has_its_entries(clouds):
 
 def test_one_bin_is_read_without_the_others(clouds, monkeypatch):
     clouds.write(DAY, bins_of_all_kinds(), PROVENANCE)
-    asked, read_row_group = [], pq.ParquetFile.read_row_group
+    asked, read_row_groups = [], pq.ParquetFile.read_row_groups
 
-    def noting(self, i, columns=None):
-        asked.append((i, columns))
-        return read_row_group(self, i, columns=columns)
+    def noting(self, row_groups, columns=None, **options):
+        asked.append((row_groups, columns))
+        return read_row_groups(self, row_groups, columns=columns, **options)
 
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", noting)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", noting)
     monkeypatch.delattr(pq.ParquetFile, "read")
     entry, columns = clouds.read_one(DAY, NEXT_PID, ["x_px"])
     assert (entry.pid, columns["x_px"].tolist()) == (NEXT_PID, [10, 20, 0, 40, 50, 0, 70])
-    assert asked == [(2, ["x_px"])]
+    assert asked == [([2], ["x_px"])]
 
 
 def test_a_bin_that_the_day_does_not_have_is_named_with_the_day(clouds):
