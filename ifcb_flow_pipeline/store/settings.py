@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED
+from ifcb_flow_pipeline.bins.frame import parse_frames
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
 from ifcb_flow_pipeline.features.extract import FeatureSettings
@@ -109,8 +110,13 @@ def _choice(environment: Mapping[str, str], variable: str, choices: tuple[_Choic
 
 def _features(environment: Mapping[str, str]) -> FeatureSettings:
     ratio = environment.get("IFCB_ASPECT_RATIO") or str(DEFAULT_ASPECT_RATIO)
+    frames = environment.get("IFCB_FRAMES", "")
     try:
-        return FeatureSettings(_choice(environment, "IFCB_TRIGGERS", ("images", "all")), float(ratio))
+        parse_frames(frames)
+    except ValueError as error:
+        raise SettingsError(f"IFCB_FRAMES is {frames!r}; {error}") from None
+    try:
+        return FeatureSettings(_choice(environment, "IFCB_TRIGGERS", ("images", "all")), float(ratio), frames)
     except ValueError as error:
         if isinstance(error, SettingsError):
             raise
