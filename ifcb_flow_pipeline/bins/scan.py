@@ -9,8 +9,9 @@ the reader are in this file: the cache of machine code notices changes of no oth
 """
 
 import sys
-import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, cast
 
@@ -107,13 +108,13 @@ def scan(
     ``wanted`` has positions in a line and types. A result is exactly what the careful reader gives.
     """
     plan, places, n_arrays = _plan(wanted)
-    # No line is shorter than its separators.
-    arrays = _SCRATCH.arrays(len(text) // min(widths) + 1)
     stop = text.end_last_line()
-    n_rows = _scan(text.memory, MARGIN, stop, np.array(widths), *plan, *arrays)
-    if n_rows < 0:
-        return None
-    kept = [array[:n, :n_rows].copy() if n else array for array, n in zip(arrays, n_arrays, strict=True)]
+    # No line is shorter than its separators.
+    with _SCRATCH.arrays(len(text) // min(widths) + 1) as arrays:
+        n_rows = _scan(text.memory, MARGIN, stop, np.array(widths), *plan, *arrays)
+        if n_rows < 0:
+            return None
+        kept = [array[:n, :n_rows].copy() if n else array for array, n in zip(arrays, n_arrays, strict=True)]
     return n_rows, [kept[kind][slot] for kind, slot in places]
 
 
@@ -133,22 +134,28 @@ def _plan(wanted: tuple[tuple[int, np.dtype], ...]) -> tuple[NDArray[np.int64], 
     return plan, [places[position] for position, _ in wanted], n_arrays
 
 
-class _Scratch(threading.local):
-    """Each thread's memory for the columns of one file, used over and over: touching fresh memory takes longer than
-    reading numbers into it, and threads wait for each other there. What is not written to costs nothing.
+class _Scratch:
+    """Memory for the columns of one file, used over and over: touching fresh memory takes longer than reading numbers
+    into it, and threads wait for each other there. What is not written to costs nothing.
+
+    It is no thread's own: pools of threads come and go.
     """
 
     def __init__(self) -> None:
-        self._arrays = self._new(0)
+        self._free: deque[list[NDArray]] = deque()
 
-    def arrays(self, n_rows: int) -> list[NDArray]:
+    @contextmanager
+    def arrays(self, n_rows: int) -> Iterator[list[NDArray]]:
         """Per type, an array of a row for every column that there may be, and of at least so many columns."""
-        if n_rows <= self._arrays[0].shape[1]:
-            return self._arrays
-        arrays = self._new(n_rows)
-        if n_rows <= _MOST_ROWS_KEPT:
-            self._arrays = arrays
-        return arrays
+        try:
+            arrays = self._free.pop()
+        except IndexError:
+            arrays = self._new(0)
+        if n_rows > arrays[0].shape[1]:
+            arrays = self._new(n_rows)
+        yield arrays
+        if arrays[0].shape[1] <= _MOST_ROWS_KEPT:
+            self._free.append(arrays)
 
     def _new(self, n_rows: int) -> list[NDArray]:
         return [np.empty((_MOST_COLUMNS, n_rows), dtype) for dtype in DTYPES]
@@ -431,7 +438,7 @@ def _are_numbers(at, odd, start):
     """Whether the cells in which these bytes are hold a number that fits all columns, or nothing at the end of a
     line; ``odd`` has them as bits for every 64 bytes from ``at`` on.
     """
-    for i in range(len(odd)):
+    for i in range(len(odd)):  # noqa: SIM110 - no generators in compiled code
         if odd[i] != _U0 and not _are_numbers_among(at + 64 * i, odd[i], start):
             return False
     return True
