@@ -28,9 +28,9 @@ from ifcb_flow_pipeline.detection.tails import TailDetector
 from ifcb_flow_pipeline.detection.traits import Trait, plain_values
 from ifcb_flow_pipeline.detection.variation import Explained, after_gaps, config_changes, explained
 from ifcb_flow_pipeline.detection.verdicts import (
-    SEVERITY_PER_DECADE,
     WATCH_FROM,
     severities,
+    surprises_of,
     verdict_table,
     verdicts,
 )
@@ -40,8 +40,8 @@ from ifcb_flow_pipeline.features.extract import FeatureSettings
 #: Rows judged at a time: bounds the memory that a large table takes.
 _CHUNK_ROWS = 65_536
 
-#: The severity with which the first bin of new settings is told.
-_TOLD = 36.0
+#: The surprise with which the first bin of new settings, or of a core at another place, is told: that of a watch.
+_TOLD = 1.44
 
 #: Columns of ``bin_features`` that are needed besides features, and those that are used where they are there.
 _NEEDED = ("pid", "instrument", "start_time", "status", "n_points")
@@ -96,9 +96,9 @@ class FlowModel:
         explanation = explained(part.deviations.z, part.after_gap, self.baselines.traits)
         groups = self.tails.groups_of(part.deviations.z, explanation.factor)
         by_looks = np.maximum(self.scale.surprise(self.tails.badness(groups)) + self.ranker.shift(groups), 0.0)
-        surprise = np.maximum(by_looks, broken.severity.max(axis=1, initial=0.0) / SEVERITY_PER_DECADE)
+        surprise = np.maximum(by_looks, surprises_of(broken.severity.max(axis=1, initial=0.0)))
         # New settings are told once, but are no fault.
-        surprise = np.where(part.changed, np.maximum(surprise, _TOLD / SEVERITY_PER_DECADE), surprise)
+        surprise = np.where(part.changed, np.maximum(surprise, _TOLD), surprise)
         surprise = np.where(part.judged, surprise, np.nan)
         severity = severities(surprise)
         instrument = Names.of(features, "instrument")

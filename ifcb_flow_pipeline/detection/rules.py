@@ -91,7 +91,17 @@ class Broken:
 @lru_cache(maxsize=1)
 def hard_rules() -> tuple[Rule, ...]:
     """The rules of ``rules.yaml``, in its order."""
-    return parse_rules(files("ifcb_flow_pipeline.detection").joinpath("rules.yaml").read_text(encoding="utf-8"))
+    return parse_rules(_text())
+
+
+@lru_cache(maxsize=1)
+def least_spreads() -> Mapping[str, float]:
+    """For features of which ``rules.yaml`` states it: the spread between bins that says nothing, on their scale."""
+    return {entry["feature"]: float(entry["spread"]) for entry in yaml.safe_load(_text())["least_spreads"]}
+
+
+def _text() -> str:
+    return files("ifcb_flow_pipeline.detection").joinpath("rules.yaml").read_text(encoding="utf-8")
 
 
 def parse_rules(text: str) -> tuple[Rule, ...]:
