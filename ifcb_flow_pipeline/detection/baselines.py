@@ -85,9 +85,9 @@ class Deviations:
 class Baselines:
     """Centres and spreads of d features for m instruments and k deployments of them.
 
-    A deployment is a time of an instrument without long gaps or lasting jumps, in one configuration. ``key_instrument`` (k,) and
-    ``configurations``: of each deployment; ``key_start``, ``key_end`` (k,): of its first and last bin, s since 1970;
-    ``key_centre`` (k, d) and ``key_bins`` (k,): of its bins. ``centre``, ``spread`` (m, d): of each instrument over
+    A deployment is a time of an instrument without long gaps or lasting jumps, in one configuration.
+    ``key_instrument`` (k,) and ``configurations``: of each deployment; ``key_start``, ``key_end`` (k,): of its first
+    and last bin, s since 1970; ``key_centre`` (k, d) and ``key_bins`` (k,): of its bins. ``centre``, ``spread`` (m, d): of each instrument over
     all configurations; ``points`` (m,): the usual number of points of its bins. ``fleet_centre``,
     ``fleet_spread``, ``fleet_range`` (d,): over instruments; the range is the spread between their centres.
     ``sampling`` (d,): share of the spread's square that goes with 1 / points. ``least`` (d,): no spread is smaller.
@@ -159,8 +159,12 @@ class Baselines:
         thinner = (usual.points[usual.deployment[which]] / points)[:, None].astype(np.float32)
         factor = np.sqrt(1.0 + self.sampling * (thinner - 1.0))
         spread = np.maximum(usual.spread[usual.deployment[which]] * factor, self.least)
-        # On its scale, a share of n points cannot be known better than this, even where it is always nothing.
-        spread = np.where(self._is_share(), np.maximum(spread, 1.0 / np.sqrt(points)[:, None]), spread)
+        # On its scale, a share of n points cannot be known better than this, and where hardly any are expected one
+        # point more is a larger step.
+        share = self._is_share()
+        expected = np.sin(np.clip(centre[:, share], 0.0, np.pi) / 2.0) ** 2
+        expected = np.minimum(expected, 1.0 - expected) * points[:, None]
+        spread[:, share] = np.maximum(spread[:, share], (1.0 + 1.0 / (1.0 + expected)) / np.sqrt(points)[:, None])
         return Deviations((rows.values[which] - centre) / spread, centre, spread.astype(np.float32))
 
     def _is_share(self) -> NDArray[np.bool_]:
@@ -189,9 +193,10 @@ class Baselines:
         if None in keys:  # only those that training did not know need their own bins to be looked at
             members = _members(np.where(rows.full, deployments.codes, -1), len(keys))
         centres = [
-            self._learnt(rows, members[one], instrument[one]) if key is None else self.key_centre[key]
+            self.key_centre[key] if key is not None
+            else self._learnt(rows, members[one], instrument[one], deployments.configuration[one])
             for one, key in enumerate(keys)
-        ]
+        ]  # fmt: skip
         return np.array(centres, dtype=np.float32).reshape(-1, len(self.traits))
 
     def _key_of(self, deployments: "_Deployments", one: int, instrument: int) -> int | None:
@@ -207,7 +212,7 @@ class Baselines:
         ]
         return int(keys[np.argmax(self.key_start[keys])]) if len(keys) else None
 
-    def _learnt(self, rows: Rows, own: NDArray[np.int64], instrument: int) -> NDArray:
+    def _learnt(self, rows: Rows, own: NDArray[np.int64], instrument: int, configuration: str) -> NDArray:
         """The centre of a deployment that training did not know, shape (d,), from its first bins among the rows."""
         if instrument < 0:
             noise = self.fleet_spread**2 / max(len(own), 0.1)
@@ -216,8 +221,11 @@ class Baselines:
         keys = np.flatnonzero(self.key_instrument == instrument)
         usual = self.key_centre[keys[np.argmax(self.key_bins[keys])]]
         first = own[np.argsort(rows.time_s[own], kind="stable")[:_START_BINS]]
-        is_set = np.array([trait.role in _SET_ROLES for trait in self.traits])
-        return _blend(_medians(rows.values[first]), usual, is_set.astype(np.float32))
+        learnt = _towards(_medians(rows.values[first]), usual, len(first), self.traits)
+        is_new = configuration not in [self.configurations[key] for key in keys]
+        # New settings may move everything; what happens in a gap moves the core.
+        relearnt = np.array([is_new or trait.role in _SET_ROLES for trait in self.traits])
+        return np.where(relearnt, learnt, usual)
 
     def _with_local_spreads(self, rows: Rows, keep: NDArray[np.bool_], of_instrument: NDArray) -> "Baselines":
         """The same centres; spreads and sampling shares of what the days before leave unexplained."""
@@ -322,9 +330,9 @@ def _moved(
 
 @dataclass(frozen=True, slots=True)
 class _Deployments:
-    """The deployments among n rows: of each row ``codes`` (n,); of each its instrument, configuration, times and first row.
+    """The deployments among n rows: of each row ``codes`` (n,); of each deployment the other arrays.
 
-    ``is_first``: nothing before it is known of its instrument, it may have started earlier.
+    ``first``: its first row; ``start``, ``end``: of its first and last bin, s since 1970; ``is_first``: nothing before it is known of its instrument, it may have started earlier.
     """
 
     codes: NDArray[np.int64]
@@ -376,9 +384,14 @@ def _lasting_jumps(values: NDArray) -> NDArray[np.int64]:
     noise = float(np.nanmedian(np.abs(np.diff(values)))) / (_MAD_SD * np.sqrt(2.0))
     place = np.arange(_STEP_BINS, windows)
     jump = np.abs(middle[place] - middle[place - _STEP_BINS])
-    before = np.abs(end[place - _STEP_ENDS] - end[place - _STEP_BINS])
-    after = np.abs(end[place + _STEP_BINS - _STEP_ENDS] - end[place])
-    jumps = (jump > _STEP_Z * noise) & (np.maximum(before, after) < jump / 3.0)
+    # Both levels hold from end to end of their windows: neither a slope does that, nor a fault that goes by.
+    ends = np.stack([
+        end[place - _STEP_BINS] - middle[place - _STEP_BINS],
+        end[place - _STEP_ENDS] - middle[place - _STEP_BINS],
+        end[place] - middle[place],
+        end[place + _STEP_BINS - _STEP_ENDS] - middle[place],
+    ])  # fmt: skip
+    jumps = (jump > _STEP_Z * noise) & (np.abs(ends).max(axis=0) < jump / 3.0)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], jumps, [False])).astype(np.int8)))
     found = []
     for first, last in zip(place[edges[::2]], place[edges[1::2] - 1], strict=True):

@@ -57,7 +57,7 @@ class TailDetector:
         return tuple(dict.fromkeys(trait.role for trait in self.traits))
 
     def fit(self, z: NDArray[np.float32], factor: NDArray[np.float32] | None = None) -> Self:
-        """Learn the tails of the features and of their groups."""
+        """Learn the tails of the features and of their groups; ``factor``: see ``groups_of``."""
         sides = [_fit_tail(sign * z[:, column]) for sign in (-1, 1) for column in range(z.shape[1])]
         powers, widths = np.array(sides, dtype=np.float32).T.reshape(2, 2, -1)
         self.power_, self.width_ = powers, widths
