@@ -6,7 +6,7 @@ bins that the caller has not rejected.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -121,7 +121,7 @@ class Baselines:
         least = np.maximum(_resolution(rows.values[keep], traits), _stated_least(traits))
         spreads = np.array([_spread(rows.values[of_instrument == i]) for i in range(len(instruments))])
         fleet_spread = np.maximum(_medians(spreads), least)
-        deployments = _Deployments.of(rows, _columns(traits, _SET_ROLES))
+        deployments = _Deployments.of(rows, _columns(traits, _SET_ROLES), {})
         kept = np.unique(deployments.codes[keep])
         key_instrument = rows.instrument.numbers_in(instruments)[deployments.first[kept]]
         key_bins = np.bincount(deployments.codes[keep], minlength=len(deployments.first))[kept]
@@ -166,14 +166,16 @@ class Baselines:
         expected = np.sin(np.clip(centre[:, share], 0.0, np.pi) / 2.0) ** 2
         expected = np.minimum(expected, 1.0 - expected) * points[:, None]
         spread[:, share] = np.maximum(spread[:, share], (1.0 + 1.0 / (1.0 + expected)) / np.sqrt(points)[:, None])
-        return Deviations((rows.values[which] - centre) / spread, centre, spread.astype(np.float32))
+        spread = spread.astype(np.float32)
+        return Deviations(((rows.values[which] - centre) / spread).astype(np.float32), centre, spread)
 
     def _is_share(self) -> NDArray[np.bool_]:
         return np.array([trait.scale == "logit" and trait.noise == "mean" for trait in self.traits])
 
     def usual(self, rows: Rows) -> "Usual":
         """What is usual for each deployment among the rows, and in each of their hours."""
-        deployments = _Deployments.of(rows, _columns(self.traits, _SET_ROLES))
+        known = {name: self.key_start[self.key_instrument == i] for i, name in enumerate(self.instruments)}
+        deployments = _Deployments.of(rows, _columns(self.traits, _SET_ROLES), known)
         instrument = rows.instrument.numbers_in(self.instruments)[deployments.first]
         centre = self._centres(rows, deployments, instrument)
         unknown = instrument < 0
@@ -349,9 +351,12 @@ class _Deployments:
     is_first: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, rows: Rows, columns: NDArray[np.int64]) -> "_Deployments":
-        """Those among the rows; ``columns``: where the place of the core is among their values."""
-        part = _parts(rows, columns)
+    def of(cls, rows: Rows, columns: NDArray[np.int64], known: Mapping[str, NDArray[np.float64]]) -> "_Deployments":
+        """Those among the rows; ``columns``: where the place of the core is among their values.
+
+        ``known``: starts of deployments of an instrument, s since 1970, that are starts whatever comes after them.
+        """
+        part = _parts(rows, columns, known)
         joined = (rows.instrument.codes * (part.max(initial=0) + 1) + part) * len(rows.configuration.names)
         _, codes = np.unique(joined + rows.configuration.codes, return_inverse=True)
         order = np.lexsort((rows.time_s, codes))
@@ -362,13 +367,15 @@ class _Deployments:
         return cls(codes, instrument, names, first, rows.time_s[first], rows.time_s[last], part[first] == 0)
 
 
-def _parts(rows: Rows, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+def _parts(rows: Rows, columns: NDArray[np.int64], known: Mapping[str, NDArray[np.float64]]) -> NDArray[np.int64]:
     """How many long gaps and lasting jumps of the core come before each row in its instrument, shape (n,)."""
     order = np.lexsort((rows.time_s, rows.instrument.codes))
     codes, time_s = rows.instrument.codes[order], rows.time_s[order]
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     begins = np.diff(time_s, prepend=-np.inf) > LONG_GAP_S
     for first, last in pairwise([*starts.tolist(), len(order)]):
+        name = rows.instrument.names[codes[first]]
+        begins[first:last] |= np.isin(np.round(time_s[first:last]), np.round(known.get(name, ())))
         full = first + np.flatnonzero(rows.full[order[first:last]])
         for column in columns:
             begins[full[_lasting_jumps(rows.values[order[full], column])]] = True

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.baselines import Baselines, Deviations
@@ -231,10 +230,9 @@ class FlowModel:
             card = ModelCard.from_json(arrays["card"].tobytes().decode())
             texts = json.loads(arrays["parts"].tobytes().decode())
             traits = tuple(Trait(**values) for values in texts["traits"])
-            parts = {"traits": traits, "instruments": tuple(texts["instruments"])}
-            baselines = Baselines(
-                **parts, configurations=tuple(texts["configurations"]), **part_arrays(Baselines, "baselines", arrays)
-            )
+            names: dict[str, Any] = {name: tuple(texts[name]) for name in ("instruments", "configurations")}
+            numbers: dict[str, Any] = part_arrays(Baselines, "baselines", arrays)
+            baselines = Baselines(traits=traits, **names, **numbers)
             tails, scale, ranker = TailDetector(traits), SurpriseScale(), LabelRanker()
             for part, name in ((tails, "tails"), (scale, "scale"), (ranker, "ranker")):
                 for attribute, value in part_arrays(type(part), name, arrays).items():
@@ -277,7 +275,8 @@ class FlowModel:
         if history is None or not history.num_rows:
             return Rows.of(features, traits), slice(0, features.num_rows)
         # A day that is judged again is not its own history.
-        before = history.select(names).filter(pc.invert(pc.is_in(history["pid"], features["pid"].combine_chunks())))
+        new = ~np.isin(history["pid"].to_numpy(), features["pid"].to_numpy())
+        before = history.select(names).filter(pa.array(new))
         both = pa.concat_tables([before, features.select(names)])
         return Rows.of(both, traits), slice(before.num_rows, both.num_rows)
 

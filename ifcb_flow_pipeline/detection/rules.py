@@ -37,7 +37,7 @@ class Condition:
 
     def holds(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Where it holds, shape (n,); nowhere where the quantity is unknown."""
-        return values > self.above if self.above is not None else values < self.below
+        return values > self.above if self.above is not None else values < np.float64(self.below or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Broken:
         """The codes of the broken rules of each row, separated by spaces, worst first."""
         texts = [""] * len(self.severity)
         for row in np.flatnonzero(self.severity.any(axis=1)):
-            texts[row] = " ".join(self.rules[number].code for number in self.of(row))
+            texts[row] = " ".join(self.rules[number].code for number in self.of(int(row)))
         return texts
 
     def of(self, row: int) -> list[int]:
