@@ -1,9 +1,8 @@
 """How well bad bins are found: ``python -m benchmarks.detection`` prints tables, and writes them as JSON and Markdown.
 
 Every detector gets the same bins: of simulated archives (``fleets``: this package's simulator;
-``second_simulator``: one that shares nothing with it), and of real clouds with faults put into them (``injected``).
-It is trained as its users would: on the archive itself, faults included ("same"), or on its first part ("later":
-what comes after is judged).
+``second_simulator`` and ``third_simulator``: two that share nothing with it), and of real clouds with faults put
+into them (``injected``). It is trained as its users would: see REGIMES.
 """
 
 import json
@@ -18,17 +17,23 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import detectors, fleets, injected, metrics, second_simulator
+from benchmarks import detectors, fleets, injected, metrics, second_simulator, third_simulator
 from benchmarks.causes import CAUSES, FEW_POINTS
 from benchmarks.detectors import Detector, Verdicts
 from benchmarks.kept import SMALL
 from benchmarks.metrics import Estimate, Ranking, Truths
 from benchmarks.schedule import ASIDE, PLAIN, VARIATION, Fleet
 from benchmarks.table import machine
+from ifcb_flow_pipeline.detection.episodes import episodes_of
 
 FIRST_PART = 0.4
-REGIMES = ("same", "later")
-_SOURCES = ("first", "second", "bare", "real")
+FEW_BINS = 80
+
+#: What a detector is trained on, and what it judges: the archive itself, faults included; the same with FEW_BINS of
+#: each instrument; the first part of each instrument, and then the rest, our own day by day as the pipeline does; all
+#: instruments but one, and then that one.
+REGIMES = ("same", "few bins", "later", "unseen instrument")
+_SOURCES = ("first", "second", "third", "bare", "real")
 _FOUND = ("bad", "unreadable")
 _COLUMNS = (
     "detector", "trained on", "AUROC", "average precision", "recall at 1 %", "recall at 0.1 %", "at 1 % of plain bins",
@@ -54,7 +59,6 @@ class Outcome:
     regime: str
     rankings: list[Ranking] = field(default_factory=list)
     rows: list[pa.Table | None] = field(default_factory=list)
-    features: list[pa.Table] = field(default_factory=list)
     seconds_per_bin: list[float] = field(default_factory=list)
 
 
@@ -85,24 +89,29 @@ def compare(archives: Sequence[Archive], compared: Sequence[Detector], regimes: 
 
 
 def _judge(outcome: Outcome, detector: Detector, archive: Archive) -> None:
-    is_early = _first_part(archive.truths)
-    everything = np.ones(len(is_early), dtype=bool)
-    known, asked = (is_early, ~is_early) if outcome.regime == "later" else (everything, everything)
+    known, asked = _parts(archive.truths, outcome.regime)
     train, judged = (archive.features.filter(pa.array(rows)) for rows in (known, asked))
     started = time.perf_counter()
     verdicts: Verdicts = detector.judge(train, judged)
     outcome.seconds_per_bin.append((time.perf_counter() - started) / max(int(asked.sum()), 1))
     outcome.rankings.append(Ranking(verdicts.badness, archive.truths.of_rows(asked)))
     outcome.rows.append(verdicts.rows)
-    outcome.features.append(judged)
 
 
-def _first_part(truths: Truths) -> np.ndarray:
-    early = np.zeros(len(truths.pid), dtype=bool)
+def _parts(truths: Truths, regime: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which bins a detector is trained on in a regime, and which it judges; shape (n,) each."""
+    everything = np.ones(len(truths.pid), dtype=bool)
+    if regime == "unseen instrument":
+        unseen = truths.instrument == truths.instrument[-1]
+        return ~unseen, unseen
+    number, n_bins = np.zeros((2, len(truths.pid)))
     for instrument in np.unique(truths.instrument):
         rows = np.flatnonzero(truths.instrument == instrument)
-        early[rows[: int(FIRST_PART * len(rows))]] = True
-    return early
+        number[rows], n_bins[rows] = np.arange(len(rows)), len(rows)
+    if regime == "few bins":
+        return number < FEW_BINS, number < FEW_BINS
+    early = number < np.floor(FIRST_PART * n_bins)
+    return (early, ~early) if regime == "later" else (everything, everything)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,16 +202,11 @@ def onset_metrics(outcome: Outcome) -> dict[str, Estimate]:
 
 def _episode_starts(truths: Truths, rows: pa.Table) -> np.ndarray:
     """For each bin, the number of the first bin of the episode of bad bins that it is in, -1 outside."""
-    bad = np.isin(np.array(rows.column("verdict").to_pylist()), _FOUND)
-    starts = np.full(len(bad), -1)
-    for instrument in np.unique(truths.instrument):
-        numbers = np.flatnonzero(truths.instrument == instrument)
-        hits = numbers[bad[numbers]]
-        # Up to two bins in between do not end an episode.
-        groups = np.split(hits, np.flatnonzero(np.diff(hits) > 3) + 1)
-        for group in groups:
-            if len(group):
-                starts[group[0] : group[-1] + 1] = group[0]
+    number = {pid: i for i, pid in enumerate(truths.pid.tolist())}
+    starts = np.full(len(truths.pid), -1)
+    for episode in episodes_of(rows):
+        first = number[episode.first_pid]
+        starts[first : number[episode.last_pid] + 1] = first
     return starts
 
 
@@ -315,10 +319,12 @@ def _short(value: dict[str, Any] | None) -> str:
 
 
 def simulated(which: str, seeds: Sequence[int], small: bool) -> list[Fleet]:
-    """The archives of a simulator: ``first``, ``second``, or ``bare`` (the second with little but the cloud)."""
+    """The archives of a simulator: ``first``, ``second``, ``third``, or ``bare`` (the second with little but the cloud)."""
     size = SMALL if small else None
     if which == "first":
         return [fleets.fleet(seed, size) for seed in seeds]
+    if which == "third":
+        return [third_simulator.archive(seed, size) for seed in seeds]
     return [second_simulator.archive(seed, size, bare=which == "bare") for seed in seeds]
 
 

@@ -88,7 +88,7 @@ def _drawn(rng: np.random.Generator, name: str, n: int) -> Column:
 
 def _healthy(rng: np.random.Generator, rig: _Rig, triggers: float, core_px: float, larger: float = 1.0) -> _Bin:
     length_s = 1200.0 + rng.uniform(0, 2)
-    n = max(int(rng.poisson(triggers)), 2)
+    n = int(np.clip(rng.poisson(triggers), 2, 0.9 * length_s / rig.dead_s))
     time = np.sort(rng.uniform(8, length_s - 0.2, n))
     is_second = rng.random(n) < 0.009
     row = np.repeat(np.arange(n), 1 + is_second)
@@ -129,19 +129,19 @@ def _focus_loss(rng: np.random.Generator, b: _Bin, s: float, _: np.random.Genera
     return b
 
 
-def _shift(rng: np.random.Generator, b: _Bin, s: float, lasting: np.random.Generator) -> _Bin:
+def _shift(_rng: np.random.Generator, b: _Bin, s: float, lasting: np.random.Generator) -> _Bin:
     step = float(lasting.choice([-1, 1])) * _mix(s, 15, 150)
     b.x, b.flight = b.x + step, b.flight * (1 + step / 600)
     return b
 
 
-def _drift(rng: np.random.Generator, b: _Bin, s: float, lasting: np.random.Generator) -> _Bin:
+def _drift(_rng: np.random.Generator, b: _Bin, s: float, lasting: np.random.Generator) -> _Bin:
     ramp = float(lasting.choice([-1, 1])) * _mix(s, 20, 160)
     b.x = b.x + ramp * b.time / b.length_s
     return b
 
 
-def _tilt(rng: np.random.Generator, b: _Bin, s: float, lasting: np.random.Generator) -> _Bin:
+def _tilt(_rng: np.random.Generator, b: _Bin, s: float, lasting: np.random.Generator) -> _Bin:
     b.x = b.x + float(lasting.choice([-1, 1])) * _mix(s, 0.05, 0.5) * (b.y - 560)
     return b
 
@@ -195,7 +195,7 @@ def _clipped(rng: np.random.Generator, b: _Bin, s: float, _: np.random.Generator
     return b
 
 
-def _aborted(rng: np.random.Generator, b: _Bin, s: float, _: np.random.Generator) -> _Bin:
+def _aborted(_rng: np.random.Generator, b: _Bin, s: float, _: np.random.Generator) -> _Bin:
     end = _mix(s, 950, 60)
     b = b.rows(b.time < end)
     b.length_s = end + 1
