@@ -319,7 +319,7 @@ def _short(value: dict[str, Any] | None) -> str:
 
 
 def simulated(which: str, seeds: Sequence[int], small: bool) -> list[Fleet]:
-    """The archives of a simulator: ``first``, ``second``, ``third``, or ``bare`` (the second with little but the cloud)."""
+    """The archives of a simulator; ``bare``: those of the second with little but the cloud."""
     size = SMALL if small else None
     if which == "first":
         return [fleets.fleet(seed, size) for seed in seeds]
