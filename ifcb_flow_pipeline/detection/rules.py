@@ -3,7 +3,7 @@
 The rules with their limits, words and sources are in ``rules.yaml`` beside this module.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -91,7 +91,17 @@ class Broken:
 @lru_cache(maxsize=1)
 def hard_rules() -> tuple[Rule, ...]:
     """The rules of ``rules.yaml``, in its order."""
-    return parse_rules(files("ifcb_flow_pipeline.detection").joinpath("rules.yaml").read_text(encoding="utf-8"))
+    return parse_rules(_text())
+
+
+@lru_cache(maxsize=1)
+def least_spreads() -> Mapping[str, float]:
+    """For features of which ``rules.yaml`` states it: the spread between bins that says nothing, on their scale."""
+    return {entry["feature"]: float(entry["spread"]) for entry in yaml.safe_load(_text())["least_spreads"]}
+
+
+def _text() -> str:
+    return files("ifcb_flow_pipeline.detection").joinpath("rules.yaml").read_text(encoding="utf-8")
 
 
 def parse_rules(text: str) -> tuple[Rule, ...]:
@@ -107,7 +117,9 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
     return rules
 
 
-def broken_rules(features: pa.Table, with_header: Sequence[str] = (), rules: tuple[Rule, ...] | None = None) -> Broken:
+def broken_rules(
+    features: pa.Table, with_header: Collection[str] = (), rules: tuple[Rule, ...] | None = None
+) -> Broken:
     """Which rules the rows of ``bin_features`` break; ``with_header``: instruments whose bins have headers."""
     rules = hard_rules() if rules is None else rules
     known: dict[str, NDArray[np.float64]] = _facts(features, with_header)
@@ -124,7 +136,7 @@ def broken_rules(features: pa.Table, with_header: Sequence[str] = (), rules: tup
     return Broken(rules, severity, values)
 
 
-def _facts(features: pa.Table, with_header: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+def _facts(features: pa.Table, with_header: Collection[str]) -> dict[str, NDArray[np.float64]]:
     status, sample = Names.of(features, "status"), Names.of(features, "sample_type")
     beads = [name for name in sample.names if "bead" in name.lower()]
     cut = features["roi_complete"] if "roi_complete" in features.column_names else pa.nulls(features.num_rows)

@@ -37,8 +37,23 @@ SMALL = {
     "width_median_px": -1, "width_p95_px": -1, "height_median_px": -1, "area_p10_px2": -1, "area_median_px2": -1,
 }  # fmt: skip
 
-#: What wavers by itself: it supports other signs.
-_WAVERING = {"no_image_burst": 1, "rate_change": 1}
+#: What wavers by itself, either way: it supports other signs.
+_WAVERING = ("no_image_burst", "drift_y_px", "stray_spread")
+
+#: A change of the rate is one of the run where it makes the triggers uneven, too; else it is one of a few triggers.
+_UNEVEN_Z = 3.0
+
+#: Sizes in the middle of the distribution: out of focus, the small ones grow too, or fewer triggers have an image.
+_MIDDLING = {"width_median_px": 1, "height_median_px": 1, "area_median_px2": 1}
+
+#: From how many spreads on sizes are more varied, and up to how many the small ones grow: detritus.
+_DETRITUS_Z, _USUAL_Z = 2.0, 3.0
+
+#: What detritus does to triggers: it is large, or transparent, and some of it gives no image.
+_SHAPELESS = {"no_image_fraction": 1, "images_per_trigger": -1}
+
+#: From how many spreads on triggers at the noise floor say that a high rate is no bloom's.
+_NOISE_Z = 4.0
 
 #: What remains of a cleaning: more triggers, and more of them without an image.
 RINSED = {
@@ -84,26 +99,38 @@ class Explained:
 def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequence[Trait]) -> Explained:
     """What counts of surprises at deviations ``z`` of shape (n, d); ``after_gap`` (n,): see ``after_gaps``."""
     place = {trait.name: column for column, trait in enumerate(traits)}
-    rate = np.nan_to_num(z[:, place["trigger_rate_hz"]]) if "trigger_rate_hz" in place else np.zeros(len(z))
-    bloom = rate > _BLOOM_RATE_Z
+    # What is not among the features, or unknown, is as usual.
+    seen = {name: np.nan_to_num(z[:, column]) for name, column in place.items()}
+    usual = np.zeros(len(z), dtype=z.dtype)
+    always = np.ones(len(z), dtype=bool)
+    noise = seen.get("peak_floor_fraction", usual) > _NOISE_Z
+    bloom = (seen.get("trigger_rate_hz", usual) > _BLOOM_RATE_Z) & ~noise
+    small_ones_grow = seen.get("area_p10_px2", usual) > _USUAL_Z
+    images_lost = seen.get("no_image_fraction", usual) > _USUAL_Z
+    detritus = (seen.get("size_spread", usual) > _DETRITUS_Z) & ~small_ones_grow & ~noise
     factor = np.ones(z.shape, dtype=np.float32)
     for signs, where, share in (
-        (HARMLESS, np.ones(len(z), dtype=bool), 0.0),
-        (MANY, np.ones(len(z), dtype=bool), _ALONE),
-        (FEW, np.ones(len(z), dtype=bool), _ALONE),
-        (SMALL, np.ones(len(z), dtype=bool), _ALONE),
-        (_WAVERING, np.ones(len(z), dtype=bool), _ALONE),
-        (_SOME_LARGE, np.ones(len(z), dtype=bool), _ALONE),
-        (LARGE, bloom, _TOGETHER),
+        (HARMLESS, always, 0.0),
+        (MANY, always, _ALONE),
+        (FEW, always, _ALONE),
+        (SMALL, always, _ALONE),
+        (_SOME_LARGE, always, _ALONE),
+        (_MIDDLING, ~images_lost & ~small_ones_grow, _ALONE),
+        (LARGE, bloom | detritus, _TOGETHER),
         (MANY, bloom, _TOGETHER),
+        (_SHAPELESS, detritus, _TOGETHER),
         (RINSED, after_gap, _TOGETHER),
+        (dict.fromkeys(_WAVERING, 1), always, _ALONE),
+        (dict.fromkeys(_WAVERING, -1), always, _ALONE),
+        ({"rate_change": 1}, seen.get("time_uniformity", usual) < _UNEVEN_Z, _TOGETHER),
+        ({"rate_change": -1}, seen.get("time_uniformity", usual) < _UNEVEN_Z, _TOGETHER),
     ):
         for name, sign in signs.items():
             if name in place:
                 column = place[name]
-                fits = where & (np.sign(np.nan_to_num(z[:, column])) == sign)
+                fits = where & (np.sign(seen[name]) == sign)
                 factor[fits, column] = np.minimum(factor[fits, column], share)
-    return Explained(bloom, after_gap, factor)
+    return Explained(bloom | detritus, after_gap, factor)
 
 
 def after_gaps(rows: Rows) -> NDArray[np.bool_]:
@@ -133,3 +160,12 @@ def config_changes(rows: Rows) -> NDArray[np.bool_]:
     instrument, configuration = rows.instrument.codes[order], rows.configuration.codes[order]
     found[order[1:]] = (instrument[1:] == instrument[:-1]) & (configuration[1:] != configuration[:-1])
     return found
+
+
+def mostly_with_header(rows: Rows) -> frozenset[str]:
+    """The instruments most of whose rows, and three at least, state settings."""
+    stated = np.array([bool(name) for name in rows.configuration.names], dtype=bool)[rows.configuration.codes]
+    n = np.bincount(rows.instrument.codes, minlength=len(rows.instrument.names))
+    n_stated = np.bincount(rows.instrument.codes, stated, minlength=len(rows.instrument.names))
+    mostly = (n_stated >= 3) & (2 * n_stated > n)
+    return frozenset(name for name, yes in zip(rows.instrument.names, mostly, strict=True) if yes)
