@@ -25,6 +25,12 @@ CREATED = datetime(2024, 1, 1, tzinfo=UTC)
 OLD_NAMES = tuple(name for name in catalogue.FEATURE_NAMES if name != "roi_trigger_fraction")
 
 
+#: PyOD's detectors by the module that they are in.
+_PYOD_MODULES = {"ECOD": "ecod", "COPOD": "copod", "HBOS": "hbos", "LOF": "lof", "KNN": "knn"}
+PYOD = tuple(_PYOD_MODULES)
+"""Their names, with which those of the detectors begin."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdicts:
     """What a detector says of n bins: ``badness`` (n,), and rows of ``bin_scores`` in that order, if it has them."""
@@ -67,7 +73,7 @@ def pyod() -> list[Detector]:
     full = catalogue.FULL_FEATURE_NAMES
     return [
         Detector(f"{kind} {label}", _pyod_judge(module, kind, names, own))
-        for module, kind in (("ecod", "ECOD"), ("copod", "COPOD"), ("hbos", "HBOS"), ("lof", "LOF"), ("knn", "KNN"))
+        for kind, module in _PYOD_MODULES.items()
         for label, names, own in (
             ("reference", catalogue.FEATURE_NAMES, False),
             ("full", full, False),
@@ -110,10 +116,10 @@ def _classes(train: pa.Table, judged: pa.Table, kind: str) -> Verdicts:
     if kind == "pooled":
         return Verdicts(-mcif.IsolationForest().fit(known).score_samples(asked))
     if kind == "latent" and len(np.unique(classes)) > 1:
-        space = latent.LatentSpace().fit(known, classes)
+        space = latent.LatentSpace().fit(known, classes.tolist())
         known, asked = space.transform(known), space.transform(asked)
-    forests = mcif.MultiClassIsolationForest(min_class_size=50).fit(known, classes)
-    return Verdicts(-forests.score_samples(asked, of_judged))
+    forests = mcif.MultiClassIsolationForest(min_class_size=50).fit(known, classes.tolist())
+    return Verdicts(-forests.score_samples(asked, of_judged.tolist()))
 
 
 def _forest(names: Sequence[str], train: pa.Table, judged: pa.Table) -> Verdicts:
