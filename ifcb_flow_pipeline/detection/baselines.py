@@ -87,9 +87,10 @@ class Baselines:
 
     A deployment is a time of an instrument without long gaps or lasting jumps, in one configuration.
     ``key_instrument`` (k,) and ``configurations``: of each deployment; ``key_start``, ``key_end`` (k,): of its first
-    and last bin, s since 1970; ``key_centre`` (k, d) and ``key_bins`` (k,): of its bins. ``centre``, ``spread`` (m, d): of each instrument over
-    all configurations; ``points`` (m,): the usual number of points of its bins. ``fleet_centre``,
-    ``fleet_spread``, ``fleet_range`` (d,): over instruments; the range is the spread between their centres.
+    and last bin, s since 1970; ``key_centre`` (k, d) and ``key_bins`` (k,): of its bins. ``centre``, ``spread``
+    (m, d): of each instrument over all configurations; ``points`` (m,): the usual number of points of its bins.
+    ``fleet_centre``, ``fleet_spread``, ``fleet_range`` (d,): over instruments; the range is the spread between their
+    centres.
     ``sampling`` (d,): share of the spread's square that goes with 1 / points. ``least`` (d,): no spread is smaller.
     """
 
@@ -177,6 +178,9 @@ class Baselines:
         centre = self._centres(rows, deployments, instrument)
         unknown = instrument < 0
         spread = np.where(unknown[:, None], self.fleet_spread * _UNKNOWN_WIDENING, self.spread[instrument])
+        for one in np.flatnonzero(unknown):
+            own = _spread(rows.values[rows.full & (rows.instrument.codes == deployments.instrument[one])])
+            spread[one] = np.fmax(spread[one], own)
         points = np.where(unknown, np.median(self.points), self.points[instrument])
         codes = deployments.codes
         set_by, slow = _columns(self.traits, _SET_ROLES), _columns(self.traits, _SLOW_ROLES)
@@ -332,7 +336,8 @@ def _moved(
 class _Deployments:
     """The deployments among n rows: of each row ``codes`` (n,); of each deployment the other arrays.
 
-    ``first``: its first row; ``start``, ``end``: of its first and last bin, s since 1970; ``is_first``: nothing before it is known of its instrument, it may have started earlier.
+    ``first``: its first row; ``start``, ``end``: of its first and last bin, s since 1970; ``is_first``: nothing before
+    it is known of its instrument, it may have started earlier.
     """
 
     codes: NDArray[np.int64]

@@ -295,8 +295,8 @@ def _no_columns() -> dict[str, list[Any]]:
 #: deployments, g groups of features, q points of the scale.
 _SHAPES: Mapping[type, Mapping[str, str]] = {
     Baselines: {"key_instrument": "k", "key_start": "k", "key_end": "k", "key_centre": "kd", "key_bins": "k",
-                "centre": "md", "spread": "md", "points": "m", "fleet_centre": "d", "fleet_spread": "d", "fleet_range": "d",
-                "sampling": "d", "least": "d"},
+                "centre": "md", "spread": "md", "points": "m", "fleet_centre": "d", "fleet_spread": "d",
+                "fleet_range": "d", "sampling": "d", "least": "d"},
     TailDetector: {"power_": "2d", "width_": "2d", "offset_": "g"},
     SurpriseScale: {"badness_": "q", "surprise_": "q", "slope_": ""},
     LabelRanker: {"weights_": "g", "bias_": ""},

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.columns import Names, optional_numbers
 
+#: Statuses of bins of which something was read.
+READ = ("ok", "empty", "too_few_points")
+
 #: A bin that breaks a rule of this severity is judged by it; a milder one only supports what the cloud looks like.
 SURE = 60.0
 
@@ -123,13 +126,14 @@ def broken_rules(
     """Which rules the rows of ``bin_features`` break; ``with_header``: instruments whose bins have headers."""
     rules = hard_rules() if rules is None else rules
     known: dict[str, NDArray[np.float64]] = _facts(features, with_header)
+    read = Names.of(features, "status").equal(*READ)  # of the others nothing is known
     severity = np.zeros((features.num_rows, len(rules)), dtype=np.float32)
     values = np.full(severity.shape, np.nan)
     for number, rule in enumerate(rules):
         for condition in rule.conditions:
             if condition.quantity not in known:
                 known[condition.quantity] = optional_numbers(features, condition.quantity)
-        broken = np.logical_and.reduce([c.holds(known[c.quantity]) for c in rule.conditions])
+        broken = read & np.logical_and.reduce([c.holds(known[c.quantity]) for c in rule.conditions])
         named = known[rule.conditions[0].quantity]
         severity[broken, number] = rule.severities(named[broken])
         values[broken, number] = named[broken]
@@ -141,7 +145,7 @@ def _facts(features: pa.Table, with_header: Collection[str]) -> dict[str, NDArra
     beads = [name for name in sample.names if "bead" in name.lower()]
     cut = features["roi_complete"] if "roi_complete" in features.column_names else pa.nulls(features.num_rows)
     usual = Names.of(features, "instrument").equal(*with_header)
-    read = status.equal("ok", "too_few_points", "empty")
+    read = status.equal(*READ)
     without = Names.of(features, "configuration").equal("")
     return {
         "is_empty": status.equal("empty").astype(float),
