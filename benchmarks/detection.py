@@ -99,7 +99,7 @@ def compare(archives: Sequence[Archive], compared: Sequence[Detector], regimes: 
 
 
 def _judge(outcome: Outcome, detector: Detector, archive: Archive) -> None:
-    known, asked = _parts(archive.truths, outcome.regime)
+    known, asked = split(archive.truths, outcome.regime)
     train, judged = (archive.features.filter(pa.array(rows)) for rows in (known, asked))
     started = time.perf_counter()
     verdicts: Verdicts = detector.judge(train, judged)
@@ -108,7 +108,7 @@ def _judge(outcome: Outcome, detector: Detector, archive: Archive) -> None:
     outcome.rows.append(verdicts.rows)
 
 
-def _parts(truths: Truths, regime: str) -> tuple[np.ndarray, np.ndarray]:
+def split(truths: Truths, regime: str) -> tuple[np.ndarray, np.ndarray]:
     """Which bins a detector is trained on in a regime, and which it judges; shape (n,) each."""
     everything = np.ones(len(truths.pid), dtype=bool)
     if regime == "unseen instrument":
