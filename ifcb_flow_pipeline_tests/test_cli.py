@@ -24,7 +24,7 @@ from sklearn.ensemble import IsolationForest
 
 from ifcb_flow_pipeline import api, demo, serving
 from ifcb_flow_pipeline.cli import main
-from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.simulate.archive import bin_directory
 from ifcb_flow_pipeline.store.models import read_model
@@ -35,6 +35,7 @@ PIDS = [f"D202308{10 + i // 7}T{i:02}0000_IFCB134" for i in range(14)]
 HEADER_ONLY = "D20230811T200000_IFCB134"
 UNKNOWN = "D20230812T000000_IFCB134"
 THEIR_NAMES = FEATURE_NAMES[:26]
+REFERENCE = ("train", "--feature-set", "reference")
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +53,14 @@ def archive(tmp_path_factory):
 def model(archive, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.npz"
     done("train", archive, "--model", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def forest(archive, tmp_path_factory):
+    """A model with the features and the forest of the replaced tool."""
+    path = tmp_path_factory.mktemp("forest") / "forest.npz"
+    done(*REFERENCE, archive, "--model", path)
     return path
 
 
@@ -128,7 +137,10 @@ def test_the_version_is_that_of_the_package():
 
 
 def test_the_commands_are_those_of_the_readme():
-    assert set(commands()) == {"train", "score", "features", "compare", "convert-model", "demo", "serve"}
+    assert set(commands()) == {
+        "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
+        "serve",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", commands())
@@ -252,10 +264,10 @@ def test_ids_are_read_one_a_line_whatever_program_wrote_them(archive, content):
 def test_an_id_that_is_not_there_or_is_none_is_a_row_with_its_reason(archive, model):
     ids = written("ids.txt", f"{UNKNOWN}\n{PIDS[0]}\nscores, all\nD20231301T000000_IFCB1\n")
     found = scores_of(archive, model, "--id-file", ids)
-    assert found.index.tolist() == [PIDS[0], UNKNOWN, "D20231301T000000_IFCB1", "scores, all"]
-    assert found["status"].tolist() == ["ok", "not_found", "not_found", "not_found"]
-    assert found["verdict"].tolist()[1:] == ["unscored"] * 3
-    assert found["anomaly_score"].isna().tolist() == [False, True, True, True]
+    assert found.index.tolist() == [UNKNOWN, "D20231301T000000_IFCB1", "scores, all", PIDS[0]]
+    assert found["status"].tolist() == ["not_found", "not_found", "not_found", "ok"]
+    assert found["verdict"].tolist()[:3] == ["unreadable"] * 3
+    assert found["anomaly_score"].isna().tolist() == [True, True, True, False]
     assert found.loc[UNKNOWN, "reason"] == f"no such bin in {archive}"
     assert found.loc["scores, all", "reason"].startswith("'scores, all' is not a bin identifier; expected D")
     assert "names no real date" in found.loc["D20231301T000000_IFCB1", "reason"]
@@ -296,6 +308,18 @@ def test_training_says_what_it_made_and_writes_model_npz_here(archive):
     result = done("train", archive)
     card = read_model(Path("model.npz")).card
     assert result.stdout == (
+        f"{card.model_id}: {card.n_bins} bins, {len(FULL_FEATURE_NAMES)} features, threshold 50.0000, "
+        "written to model.npz\n"
+    )
+    assert "1 of 15 bins have no features: 1 no_adc\n" in result.stderr
+    assert "Warning: IFCB134 has only" in result.stderr
+    assert (card.feature_set, card.excluded["no_adc"]) == ("full", [HEADER_ONLY])
+
+
+def test_training_a_reference_forest_says_what_it_made(archive):
+    result = done(*REFERENCE, archive)
+    card = read_model(Path("model.npz")).card
+    assert result.stdout == (
         f"{card.model_id}: 14 bins, 27 features, threshold {card.threshold:.4f}, written to model.npz\n"
     )
     assert result.stderr == "1 of 15 bins have no features: 1 no_adc\n"
@@ -318,31 +342,37 @@ def test_training_says_what_it_made_and_writes_model_npz_here(archive):
     ids=str,
 )
 def test_with_all_triggers_scores_are_those_of_scikit_learn_as_in_the_replaced_tool(archive, options, forest):
-    done("train", archive, "--triggers", "all", "--model", "m.npz", *options)
+    done(*REFERENCE, archive, "--triggers", "all", "--model", "m.npz", *options)
     matrix = matrix_of(archive, FEATURE_NAMES, "--triggers", "all")
     expected = IsolationForest(random_state=42, **({"contamination": 0.02} | forest)).fit(matrix)
     found = scores_of(archive, Path("m.npz")).sort_index().loc[PIDS]
     np.testing.assert_allclose(found["anomaly_score"], expected.score_samples(matrix), rtol=0, atol=1e-12)
-    assert found["is_anomaly"].tolist() == (expected.predict(matrix) == -1).tolist()
-    np.testing.assert_allclose(found["threshold"], expected.offset_, rtol=0, atol=1e-12)
+    assert (found["verdict"] == "bad").tolist() == (expected.predict(matrix) == -1).tolist()
+    assert read_model(Path("m.npz")).card.threshold == pytest.approx(expected.offset_, abs=1e-12)
 
 
-def test_each_option_of_the_forest_changes_the_scores_but_contamination_moves_none(archive, model):
-    default = scores_of(archive, model)
+def test_each_option_of_the_forest_changes_the_scores_but_contamination_moves_none(archive, forest):
+    default = scores_of(archive, forest)
     for options in (("--max-samples", 6), ("--max-features", 0.5), ("--triggers", "all")):
-        done("train", archive, "--model", "m.npz", *options)
+        done(*REFERENCE, archive, "--model", "m.npz", *options)
         assert (scores_of(archive, Path("m.npz"))["anomaly_score"] - default["anomaly_score"]).abs().max() > 1e-6
-    done("train", archive, "--model", "m.npz", "--contamination", 0.5)
+    done(*REFERENCE, archive, "--model", "m.npz", "--contamination", 0.5)
     half = scores_of(archive, Path("m.npz"))
     pd.testing.assert_series_equal(half["anomaly_score"], default["anomaly_score"], check_exact=True)
-    assert (half["verdict"] == "anomaly").sum() == 7
-    assert (default["verdict"] == "anomaly").sum() == 1
+    assert (half["verdict"] == "bad").sum() == 7
+    assert (default["verdict"] == "bad").sum() == 1
+
+
+def test_options_of_the_reference_forest_are_said_to_do_nothing_elsewhere(archive):
+    said = done("train", archive, "--contamination", 0.1, "--max-features", 0.5).stderr
+    assert "--contamination, --max-features: without effect but with --feature-set reference" in said
 
 
 @pytest.mark.parametrize("way", ["--config", "--config-file"])
 def test_the_selected_features_are_trained_on_and_found_again_by_score(archive, way):
     selection = "temporal:\n  t_y_var: false\nspatial_stats: {mean_x: false, mean_y: true}\n"
-    done("train", archive, "--model", "m.npz", way, selection if way == "--config" else written("f.yaml", selection))
+    chosen = selection if way == "--config" else written("f.yaml", selection)
+    done(*REFERENCE, archive, "--model", "m.npz", way, chosen)
     names = [name for name in FEATURE_NAMES if name not in ("t_y_var", "mean_x")]
     assert read_model(Path("m.npz")).card.feature_names == tuple(names)
     matrix = matrix_of(archive, names)
@@ -356,27 +386,48 @@ def test_the_selected_features_are_trained_on_and_found_again_by_score(archive, 
 def test_too_few_bins_to_train_on_write_no_model(archive):
     ids = written("ids.txt", "\n".join(PIDS[:9]))
     message = error_of("train", archive, "--id-file", ids)
-    assert "9 bins with features to train on, at least 10 are needed" in message
+    assert " bins with features to train on, at least 10 are needed" in message
     assert not Path("model.npz").exists()
 
 
 # Scoring
 
 
-def test_scores_begin_with_pid_and_score_and_the_most_anomalous_bin(archive, model):
-    result = done("score", archive, "--model", model)
+@pytest.mark.parametrize("kind", ["model", "forest"])
+def test_scores_have_a_row_a_bin_and_begin_with_what_people_look_at_first(archive, kind, request):
+    result = done("score", archive, "--model", request.getfixturevalue(kind))
     lines = Path("scores.csv").read_text().splitlines()
-    assert lines[0].startswith("pid,anomaly_score,")
+    assert lines[0].startswith("pid,anomaly_score,severity,verdict,cause,reasons,")
     assert set(lines[0].split(",")) == set(BIN_SCORES.schema.names)
-    assert lines[-1].startswith(f"{HEADER_ONLY},,IFCB134,")
-    assert lines[-1].endswith(",no_adc,the .adc file is missing")
     found = table(Path("scores.csv"))
-    scored = found["anomaly_score"].iloc[:-1]
-    assert scored.is_monotonic_increasing
-    assert scored.between(-1, 0).all()
-    threshold = found["threshold"].iloc[0]
-    assert result.stdout == f"15 bins, 1 below the threshold {threshold:.4f}: scores.csv\n"
-    assert found["verdict"].value_counts().to_dict() == {"ok": 13, "anomaly": 1, "unscored": 1}
+    assert sorted(found.index) == sorted([*PIDS, HEADER_ONLY])
+    assert found["severity"].is_monotonic_decreasing
+    assert found.loc[HEADER_ONLY, ["verdict", "status", "reason"]].tolist() == [
+        "unreadable", "no_adc", "the .adc file is missing"
+    ]  # fmt: skip
+    judged = found.drop(index=HEADER_ONLY)
+    assert judged.sort_values("severity", kind="stable")["anomaly_score"].is_monotonic_decreasing
+    assert (judged["anomaly_score"] < 0).all()
+    assert result.stdout.splitlines()[-1] == "15 bins: scores.csv"
+    assert "1 unreadable" in result.stdout.splitlines()[0]
+
+
+def test_a_bin_is_scored_alike_whichever_bins_are_asked_for_with_it(archive, model):
+    everything = scores_of(archive, model)
+    for asked in (PIDS[11:12], PIDS[3:9]):
+        some = scores_of(archive, model, "--id-file", written("ids.txt", "\n".join(asked)))
+        assert sorted(some.index) == asked
+        # Bins of one configuration that training knew: what comes later changes nothing.
+        pd.testing.assert_frame_equal(some.sort_index(), everything.loc[asked])
+
+
+def test_score_refuses_another_feature_set_than_the_models(archive, model, forest):
+    assert "not reference; train one with --feature-set reference" in error_of(
+        "score", archive, "--model", model, "--feature-set", "reference"
+    )
+    pd.testing.assert_frame_equal(
+        scores_of(archive, forest, "--feature-set", "reference"), scores_of(archive, forest)
+    )
 
 
 def test_a_parquet_file_of_scores_holds_the_same(archive, model):
@@ -486,7 +537,7 @@ def test_a_model_that_is_not_there_is_a_usage_error(archive):
     ids=str,
 )
 def test_a_setting_that_makes_no_sense_is_named_and_no_model_written(archive, options, code, message):
-    assert message in error_of("train", archive, *options, code=code)
+    assert message in error_of(*REFERENCE, archive, *options, code=code)
     assert not Path("model.npz").exists()
 
 
@@ -651,7 +702,7 @@ def test_a_converted_model_scores_as_the_pickled_forest(archive):
     assert result.stdout == f"{card.model_id}: 26 features, written to m.npz\n"
     found = scores_of(archive, Path("m.npz")).sort_index()
     np.testing.assert_allclose(found.loc[PIDS, "anomaly_score"], forest.score_samples(matrix), rtol=0, atol=1e-12)
-    assert found.loc[PIDS, "is_anomaly"].tolist() == (forest.predict(matrix) == -1).tolist()
+    assert (found.loc[PIDS, "verdict"] == "bad").tolist() == (forest.predict(matrix) == -1).tolist()
     assert found["percentile"].isna().all()
 
 
@@ -846,4 +897,6 @@ def test_odd_files_are_rows_with_their_reasons(samples, model):
     assert everything["status"].value_counts().to_dict() == {"empty": 4, "too_few_points": 1}
     assert everything.loc["D20150411T205456_IFCB012", "reason"] == "the .adc file has no lines"
     assert everything["reason"].str.len().gt(0).all()
-    assert everything["anomaly_score"].isna().all()
+    # Bins with few points or none are judged by their counts and by rules.
+    assert set(everything["verdict"]) <= {"bad", "watch"}
+    assert everything["reasons"].str.len().gt(0).all()

@@ -43,7 +43,7 @@ from ifcb_flow_pipeline.detection.model import ForestSettings, ModelCard, ModelE
 from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.selection import select_features
-from ifcb_flow_pipeline.promotion import recent_features, try_challenger
+from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
@@ -322,6 +322,7 @@ def _card_metadata(card: ModelCard) -> dict[str, Any]:
         "bins_by_instrument": dg.MetadataValue.md(markdown_table(("instrument", "bins"), card.n_bins_by_instrument)),
         "excluded": dg.MetadataValue.md(markdown_table(("reason", "bins"), excluded)),
         "threshold": card.threshold,
+        "people_agree": label_summary(card) or "no decisions to learn from",
         "warning": card.note or "none",
         "card": dg.MetadataValue.json(_without_lists(card)),
     }
