@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from click.testing import CliRunner, Result
 from pyarrow import csv
 from sklearn.ensemble import IsolationForest
 
-from ifcb_flow_pipeline import api, demo, serving
+from ifcb_flow_pipeline import api, demo, promotion, serving
 from ifcb_flow_pipeline.cli import main
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.simulate.archive import bin_directory
-from ifcb_flow_pipeline.store.models import read_model
+from ifcb_flow_pipeline.store.labels import Label, LabelStore
+from ifcb_flow_pipeline.store.models import ModelStore, read_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 from ifcb_flow_pipeline_tests.features.comparing import assert_same_features
 
@@ -279,7 +281,7 @@ def test_an_id_file_without_ids_gives_an_empty_table_not_all_bins(archive):
 
 def test_only_the_bins_of_the_id_file_are_trained_on(archive):
     ids = written("ids.txt", "".join(f"{pid}\n" for pid in [*PIDS[2:], *PIDS[2:], UNKNOWN, HEADER_ONLY]))
-    done("train", archive, "--id-file", ids)
+    done(*REFERENCE, archive, "--id-file", ids)
     card = read_model(Path("model.npz")).card
     assert card.n_bins == 12
     assert card.excluded == {"not_found": [UNKNOWN], "no_adc": [HEADER_ONLY]}
@@ -418,16 +420,14 @@ def test_a_bin_is_scored_alike_whichever_bins_are_asked_for_with_it(archive, mod
         some = scores_of(archive, model, "--id-file", written("ids.txt", "\n".join(asked)))
         assert sorted(some.index) == asked
         # Bins of one configuration that training knew: what comes later changes nothing.
-        pd.testing.assert_frame_equal(some.sort_index(), everything.loc[asked])
+        pd.testing.assert_frame_equal(some.sort_index(), everything.loc[asked], check_dtype=False)
 
 
 def test_score_refuses_another_feature_set_than_the_models(archive, model, forest):
     assert "not reference; train one with --feature-set reference" in error_of(
         "score", archive, "--model", model, "--feature-set", "reference"
     )
-    pd.testing.assert_frame_equal(
-        scores_of(archive, forest, "--feature-set", "reference"), scores_of(archive, forest)
-    )
+    pd.testing.assert_frame_equal(scores_of(archive, forest, "--feature-set", "reference"), scores_of(archive, forest))
 
 
 def test_a_parquet_file_of_scores_holds_the_same(archive, model):
@@ -747,6 +747,98 @@ def test_how_the_features_of_a_pickle_were_made_must_be_said():
     assert "Missing option '--triggers'" in run("convert-model", written("c.pkl", b""), "m.npz").stderr
 
 
+# The models of a deployment
+
+
+@pytest.fixture
+def kept(model, forest, tmp_path, monkeypatch):
+    """A deployment with two models, the full one in use."""
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    store = ModelStore(tmp_path / "home" / "models")
+    for path in (model, forest):
+        store.save(read_model(path))
+    store.promote(read_model(model).card.model_id, "ann")
+    return store
+
+
+def test_models_are_listed_with_the_one_in_use_and_what_was_changed(kept, model):
+    lines = done("models").stdout.splitlines()
+    in_use = read_model(model).card.model_id
+    assert [line.split()[0] for line in lines[:2]] == kept.ids()
+    assert [line.split()[0] for line in lines[:2] if "in use" in line] == [in_use]
+    assert lines[2].endswith(f"promote {in_use} by ann:")
+
+
+def test_without_models_the_list_says_where_it_looked_and_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path))
+    assert done("models").stdout == (
+        f"no models in {tmp_path / 'models'}: materialize anomaly_model, or set IFCB_FLOW_HOME\n"
+    )
+
+
+def test_a_model_is_promoted_and_rolled_back_by_name(kept, model, forest):
+    first, second = (read_model(path).card.model_id for path in (model, forest))
+    assert done("promote", second, "--who", "bob", "--note", "try").stdout.startswith(f"{second} is in use: ")
+    assert kept.current_id() == second
+    assert done("rollback", "--who", "eve").stdout == f"{first} is in use again\n"
+    assert kept.current_id() == first
+    changes = [(change.action, change.model_id, change.who) for change in kept.history()]
+    assert changes == [("promote", first, "ann"), ("promote", second, "bob"), ("rollback", first, "eve")]
+    assert kept.history()[1].note == "try"
+
+
+def test_what_cannot_be_promoted_or_returned_to_is_an_error(kept):
+    assert "there is no model 'nonesuch'" in error_of("promote", "nonesuch")
+    assert "no model was in use before the present one" in error_of("rollback")
+
+
+def test_a_worse_model_needs_to_be_wanted_on_purpose(kept, forest, monkeypatch):
+    name = read_model(forest).card.model_id
+    worse = promotion.Trial(False, "worse than the other: it finds 50% fewer of the planted faults")
+    monkeypatch.setattr(promotion, "try_challenger", lambda *_: worse)
+    assert f"{name} is worse than the other" in error_of("promote", name)
+    assert kept.current_id() != name
+    done("promote", name, "--even-if-worse")
+    assert kept.current_id() == name
+
+
+# People's decisions
+
+
+def test_decisions_of_people_keep_bad_bins_out_of_training(archive, tmp_path):
+    decisions = written("d.csv", f"pid,decision\n{PIDS[0]},bad\n{PIDS[1]},good\n{PIDS[2]},unsure\n")
+    store = LabelStore(tmp_path / "labels.sqlite")
+    at = datetime(2023, 9, 1, tzinfo=UTC)
+    store.add([Label(PIDS[0], "bad", (), "", "ann", at, "import"), Label(PIDS[1], "good", (), "", "ann", at, "import")])
+    for path in (decisions, store.path):
+        said = done("train", archive, "--labels", path).stdout
+        assert read_model(Path("model.npz")).card.excluded["labelled_bad"] == [PIDS[0]]
+        assert "by people's decisions about 1 good and 1 bad bins: precision " in said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("pid,verdict\na,bad\n", "line 2: a pid and a decision (good, bad or unsure) are needed"),
+        ("pid,decision\na,bad\nb,awful\n", "line 3: a pid and a decision"),
+        ("pid,decision\n,bad\n", "line 2: a pid and a decision"),
+        (b"pid,decision\n\xff\xfe,bad\n", "is no CSV file in UTF-8"),
+    ],
+)
+def test_decisions_that_are_none_are_named(archive, content, message):
+    assert message in error_of("train", archive, "--labels", written("d.csv", content))
+    assert not Path("model.npz").exists()
+
+
+# The running bin
+
+
+def test_watching_once_tells_of_the_latest_bin(archive, model):
+    (line,) = done("watch", archive, "--model", model, "--once").stdout.splitlines()
+    assert line.startswith(f"{max(PIDS)} ended ")
+    assert "triggers  severity" in line
+
+
 # Demo and serving, whose own tests are elsewhere
 
 
@@ -790,6 +882,13 @@ PROGRAM = [
 ]
 
 
+#: Reading a bin begins with reading a pipe.
+SLOW_READING = (
+    "import signal; from pathlib import Path; from ifcb_flow_pipeline.store.archive import Archive; "
+    "read = Archive.read_bin; Archive.read_bin = lambda *a: Path({pipe!r}).read_bytes() and None or read(*a);"
+)
+
+
 def test_errors_leave_the_program_on_stderr_with_their_exit_code(model, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, code in ((["train", "empty"], 1), (["train", "nowhere"], 2)):
@@ -822,10 +921,12 @@ def test_ctrl_c_leaves_the_old_file_and_a_code_that_is_not_zero(tmp_path, n_jobs
     root.mkdir()
     output.parent.mkdir()
     output.write_text("old")
+    (root / f"{PIDS[0]}.adc").write_bytes(b"")
     # Reading a pipe takes until its other end is closed: so long the program is at work.
-    pipe = root / f"{PIDS[0]}.adc"
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    arguments = [*PROGRAM, "features", str(root), "--output", str(output), "--n-jobs", n_jobs]
+    slow = PROGRAM[-1].replace("import signal;", SLOW_READING.format(pipe=str(pipe)))
+    arguments = [*PROGRAM[:-1], slow, "features", str(root), "--output", str(output), "--n-jobs", n_jobs]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         try:
             other_end = when_read(pipe, program)

@@ -100,19 +100,27 @@ def test_an_archive_without_bins_is_an_error_that_names_the_setting(tmp_path: Pa
         demo.prepare({"IFCB_DATA_DIR": str(tmp_path), "IFCB_FLOW_HOME": str(tmp_path / "home")}, lambda _: None)
 
 
-def test_the_ranked_list_shows_bins_without_score_with_their_reason() -> None:
+def test_the_list_ranks_by_severity_and_shows_what_cannot_be_judged_and_what_goes_on() -> None:
+    noon = datetime(2024, 5, 14, 12, tzinfo=UTC)
     scores = pa.table(
         {
-            "pid": ["a", "b"],
-            "anomaly_score": [float("nan"), -0.7],
-            "verdict": ["unscored", "anomaly"],
-            "status": ["empty", "ok"],
-            "reason": ["no triggers", ""],
+            "pid": ["a", "b", "c"],
+            "instrument": ["IFCB1"] * 3,
+            "start_time": [noon + timedelta(minutes=20 * i) for i in range(3)],
+            "severity": [100.0, 10.0, 60.0],
+            "anomaly_score": [float("nan"), -0.4, -2.4],
+            "verdict": ["unreadable", "ok", "bad"],
+            "cause": ["", "", "air"],
+            "reasons": ["", "", "many strays - suspected: air in the flow cell"],
+            "status": ["no_adc", "ok", "ok"],
+            "reason": ["the .adc file is missing", "", ""],
         }
     )
     lines = demo.ranked_list(scores, {})
-    assert [line.split()[:2] for line in lines if line.startswith("   ")][:2] == [["1", "b"], ["2", "a"]]
-    assert "      a  empty: no triggers" in lines
+    ranked = [line.split()[:5] for line in lines if line[:4].strip().isdigit()]
+    assert ranked == [["1", "c", "60", "bad", "air"], ["2", "b", "10", "ok", "-"]]
+    assert "      a  no_adc: the .adc file is missing" in lines
+    assert any(line.startswith("      IFCB1: air since 2024-05-14 12:40, still going on") for line in lines)
 
 
 def test_dagsters_settings_are_written_once_and_then_the_users(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ the reader are in this file: the cache of machine code notices changes of no oth
 """
 
 import sys
-import threading
 from collections.abc import Callable
 from functools import lru_cache
+from threading import local
 from typing import Any, cast
 
 import numpy as np
@@ -133,7 +133,7 @@ def _plan(wanted: tuple[tuple[int, np.dtype], ...]) -> tuple[NDArray[np.int64], 
     return plan, [places[position] for position, _ in wanted], n_arrays
 
 
-class _Scratch(threading.local):
+class _Scratch(local):
     """Each thread's memory for the columns of one file, used over and over: touching fresh memory takes longer than
     reading numbers into it, and threads wait for each other there. What is not written to costs nothing.
     """

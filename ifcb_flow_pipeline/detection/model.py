@@ -207,6 +207,9 @@ class Model:
         )
         severity = np.where(scored, severities(-np.log10(np.maximum(rare, 1e-4))), 100.0)
         threshold = -SEVERITY_PER_DECADE * np.log10(self.card.forest_settings.contamination)
+        # The forest's own threshold lies between two training bins; the verdict is its, and the severity agrees.
+        below = np.minimum(severity, np.nextafter(threshold, 0.0))
+        severity = np.where(scored, np.where(scores.is_anomaly, np.maximum(severity, threshold), below), severity)
         return verdict_table(
             features,
             {
