@@ -82,7 +82,7 @@ class FlowModel:
         """
         rows, own = self._rows(features, history)
         usual, gaps = self.baselines.usual(rows), after_gaps(rows)
-        changed = config_changes(rows)
+        changed = config_changes(rows) | usual.moved
         parts = []
         for first in range(0, features.num_rows, _CHUNK_ROWS):
             part = features.slice(first, _CHUNK_ROWS)
@@ -250,7 +250,7 @@ def _no_columns() -> dict[str, list[Any]]:
 #: The arrays of each part of a model in a file, with the lengths of their axes: d features, m instruments, k
 #: deployments, g groups of features, q points of the scale.
 _SHAPES: Mapping[type, Mapping[str, str]] = {
-    Baselines: {"key_instrument": "k", "key_start": "k", "key_centre": "kd", "key_bins": "k", "centre": "md",
+    Baselines: {"key_instrument": "k", "key_start": "k", "key_end": "k", "key_centre": "kd", "key_bins": "k", "centre": "md",
                 "spread": "md", "points": "m", "fleet_centre": "d", "fleet_spread": "d", "fleet_range": "d",
                 "sampling": "d", "least": "d"},
     TailDetector: {"power_": "2d", "width_": "2d", "offset_": "g"},
