@@ -91,7 +91,24 @@ _selection = _options(
     click.option("--config", help="Feature selection as YAML text: family: {feature: true or false}."),
     click.option("--config-file", type=_IN_FILE, help="The same, from a YAML file."),
 )
+
+
+class _Frames(click.ParamType):
+    name = "INSTRUMENT=WIDTHxHEIGHT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from ifcb_flow_pipeline.bins.frame import parse_frames
+
+        try:
+            parse_frames(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return str(value)
+
+
 _triggers = click.Choice(["images", "all"])
+_frames = click.option("--frames", type=_Frames(), multiple=True,
+                       help="Camera frame in px of an instrument that has another than its family; may be repeated.")  # fmt: skip
 _feature_set = click.Choice(["full", "reference"])
 _who = click.option("--who", help="Who wants it; kept in the history.  [default: the user's name]")
 _note = click.option("--note", default="", help="Why; kept in the history.")
@@ -113,6 +130,7 @@ _FIRST = ["pid", "anomaly_score", "severity", "verdict", "cause", "reasons"]
               help="Reference only: share of the training bins that are called bad; moves no score.")  # fmt: skip
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
+@_frames
 @click.option("--max-samples", type=_Amount(), default="auto",
               help="Reference only: bins per tree, a count, a share such as 0.5, or auto.")  # fmt: skip
 @click.option("--max-features", type=click.FloatRange(0, 1, min_open=True), default=1.0,
@@ -128,6 +146,7 @@ def train(
     contamination: float,
     aspect_ratio: float,
     triggers: str,
+    frames: tuple[str, ...],
     max_samples: Any,
     max_features: float,
     model: Path,
@@ -143,7 +162,7 @@ def train(
 
     names = select_features(_selected(config, config_file))
     forest = ForestSettings(contamination, max_samples=max_samples, max_features=max_features)
-    settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio)
+    settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio, " ".join(frames))
     decisions = {} if labels is None else read_decisions(labels)
     if feature_set == "full":
         _say_ignored(ctx, "config", "config_file", "contamination", "max_samples", "max_features")
@@ -213,14 +232,16 @@ def score(
 @_reading
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
+@_frames
 @click.option("--output", type=_OUT_FILE, required=True, help="File to write: .parquet or .csv.")
-def features(aspect_ratio: float, triggers: str, output: Path, **reading: Any) -> None:
+def features(aspect_ratio: float, triggers: str, frames: tuple[str, ...], output: Path, **reading: Any) -> None:
     """Compute the features of the bins in DATA_DIR."""
     from ifcb_flow_pipeline.features.extract import FeatureSettings
 
     if output.suffix not in (".parquet", ".csv"):
         raise click.BadParameter(f"{output} must end in .parquet or .csv", param_hint="--output")
-    table = _extract(FeatureSettings("all" if triggers == "all" else "images", aspect_ratio), **reading)
+    settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio, " ".join(frames))
+    table = _extract(settings, **reading)
     _write(table, output)
     click.echo(f"{table.num_rows} bins: {output}")
 

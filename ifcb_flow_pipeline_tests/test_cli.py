@@ -567,6 +567,14 @@ def test_an_empty_directory_trains_nothing_and_scores_as_an_empty_table(tmp_path
         assert ["pid", *table(Path(name)).columns] == BIN_FEATURES.schema.names
 
 
+def test_a_frame_is_said_once_in_training_and_kept_with_the_model(archive):
+    done(*REFERENCE, archive, "--frames", "IFCB134=1360x1840", "--frames", "IFCB5=1381x1034")
+    assert read_model(Path("model.npz")).card.feature_settings.frames == "IFCB134=1360x1840 IFCB5=1381x1034"
+    done("score", archive)
+    message = error_of("features", archive, "--frames", "1360x1840", "--output", "f.csv", code=2)
+    assert "frame '1360x1840' must be an instrument and its frame in px" in message
+
+
 # Archives
 
 

@@ -22,15 +22,15 @@ LAST_DAY = date(2024, 5, 14)
 
 @pytest.fixture
 def small_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A demo archive of one instrument and two days, with air in six of its bins."""
+    """A demo archive of one instrument and four days, with air in six of its bins."""
 
     def plan(last_day: date) -> ArchivePlan:
         return ArchivePlan(
             instruments=(InstrumentProfile("IFCB134"),),
-            first_day=last_day - timedelta(days=1),
-            n_days=2,
+            first_day=last_day - timedelta(days=3),
+            n_days=4,
             mean_triggers=80,
-            episodes=(Episode("air", "IFCB134", day=1, hour=6, n_bins=6, severity=1.0),),
+            episodes=(Episode("air", "IFCB134", day=3, hour=6, n_bins=6, severity=1.0),),
         )
 
     monkeypatch.setattr(demo, "demo_plan", plan)
@@ -55,7 +55,7 @@ def test_the_demo_ranks_the_planted_bins_first_and_can_be_run_again(quiet_enviro
     yesterday = datetime.now(tz=UTC).date() - timedelta(days=1)
     tables = DailyTables(quiet_environment / "tables")
     for table in TABLES:
-        assert tables.days(table) == [yesterday - timedelta(days=1), yesterday]
+        assert tables.days(table) == [yesterday - timedelta(days=back) for back in (3, 2, 1, 0)]
     ranked = [line for line in said if "_IFCB134 " in line]
     assert all("planted: air" in line for line in ranked[:6])
     assert "6 bins have a planted fault" in said[-1]
