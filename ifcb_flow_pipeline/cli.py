@@ -108,7 +108,8 @@ class _Frames(click.ParamType):
 
 _triggers = click.Choice(["images", "all"])
 _frames = click.option("--frames", type=_Frames(), multiple=True,
-                       help="Camera frame in px of an instrument that has another than its family; may be repeated.")  # fmt: skip
+                       help="Camera frame in px of an instrument that has another than its family; "
+                            "may be repeated.")  # fmt: skip
 _feature_set = click.Choice(["full", "reference"])
 _who = click.option("--who", help="Who wants it; kept in the history.  [default: the user's name]")
 _note = click.option("--note", default="", help="Why; kept in the history.")
