@@ -14,7 +14,7 @@ from typing import TypeVar
 from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
-from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
 from ifcb_flow_pipeline.store.archive import DEFAULT_SETTLE, READERS, Archive
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -110,7 +110,7 @@ def _choice(environment: Mapping[str, str], variable: str, choices: tuple[_Choic
 def _features(environment: Mapping[str, str]) -> FeatureSettings:
     ratio = environment.get("IFCB_ASPECT_RATIO") or str(DEFAULT_ASPECT_RATIO)
     frames = environment.get("IFCB_FRAMES") or ""
-    triggers = _choice(environment, "IFCB_TRIGGERS", ("images", "all"))
+    triggers: Triggers = _choice(environment, "IFCB_TRIGGERS", ("images", "all"))
     try:
         settings = FeatureSettings(triggers, float(ratio))
     except ValueError:
