@@ -323,7 +323,7 @@ def _card_metadata(card: ModelCard) -> dict[str, Any]:
         "bins_by_instrument": dg.MetadataValue.md(markdown_table(("instrument", "bins"), card.n_bins_by_instrument)),
         "excluded": dg.MetadataValue.md(markdown_table(("reason", "bins"), excluded)),
         "threshold": card.threshold,
-        "people_agree": label_summary(card) or "no decisions to learn from",
+        "people_agree": label_summary(card) or "not measured",
         "warning": card.note or "none",
         "card": dg.MetadataValue.json(_without_lists(card)),
     }
