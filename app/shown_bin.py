@@ -18,14 +18,17 @@ from ifcb_flow_pipeline.store.tables import BIN_SCORES
 #: Width of the charts with their axes, in px.
 WIDTH = 470
 
-_STYLE = "<style>:has(> .st-key-beside_bin) { min-width: 300px; }</style>"
+_STYLE = "<style>:has(> [class*=st-key-beside_]) { min-width: 300px; }</style>"
 
 
-def beside() -> tuple[DeltaGenerator, DeltaGenerator]:
-    """A place for a bin, and one beside it for what is done with it; on a tablet that comes below."""
+def beside(width: int = WIDTH, key: str = "bin") -> tuple[DeltaGenerator, DeltaGenerator]:
+    """A place of this width for charts, and one beside it for what is said or done; on a tablet that comes below.
+
+    ``key``: tells several of a page apart.
+    """
     st.html(_STYLE)
     with st.container(horizontal=True, gap="medium"):
-        return st.container(width=WIDTH), st.container(key="beside_bin")
+        return st.container(width=width), st.container(key=f"beside_{key}")
 
 
 def verdict_and_charts(stores: Stores, pid: str) -> None:

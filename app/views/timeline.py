@@ -155,7 +155,7 @@ def _lanes(
     stores: Stores, scored: Scored, rows: NDArray[np.intp], window: Window, decisions: Mapping[str, Label], name: str
 ) -> None:
     values = scored.rows["anomaly_score" if name == "anomaly score" else "severity"].to_numpy()[rows]
-    measure = charts.SEVERITY if name == "severity" else charts.Measure.fitted("anomaly score", values, ".2f")
+    measure = charts.SEVERITY if name == "severity" else charts.Measure.fitted("anomaly score", values)
     track = series.track(scored, rows, values, window)
     marks = charts.Marks(
         episodes=series.episodes_in(data.read_episodes(stores), window),
