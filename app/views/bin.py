@@ -11,7 +11,7 @@ import streamlit as st
 from app import charts, clouds, data, series, shown_bin, words
 from app.data import BinRecord, Scored, Stores
 from app.decisions import KEYS, UNDO_KEY, decision_panel, label_store
-from app.pages import BIN, TIMELINE, go_to, link, scored_stores
+from app.pages import BIN, TIMELINE, go_to, link, scored_bins
 from app.series import Filter, Window
 from app.theme import LOOKS, cause_name
 from app.words import Finding, count, plain
@@ -37,9 +37,8 @@ _TYPICAL_RGB = (86, 180, 233)
 
 
 def _page() -> None:
-    stores = scored_stores()
+    stores, scored = scored_bins()
     _open_the_clicked_bin()
-    scored = data.read_scored(stores)
     pid = _wanted_bin(scored)
     try:
         record = data.read_bin(stores, pid)

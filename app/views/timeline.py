@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app import charts, data, series
 from app.data import Scored, Stores
-from app.pages import BIN, TIMELINE, go_to, scored_stores
+from app.pages import BIN, TIMELINE, go_to, scored_bins
 from app.series import Filter, Track, Window
 from app.theme import CAUSES, LOOKS, cause_name
 from app.words import count, number, plain
@@ -54,9 +54,8 @@ _TRACKS: Mapping[str, Feature | HeaderField] = {
 
 def _page() -> None:
     st.header(TIMELINE.title, anchor=False)
-    stores = scored_stores()
+    stores, scored = scored_bins()
     _open_the_clicked_bin()
-    scored = data.read_scored(stores)
     decisions = _decisions(stores)
     everything = series.whole(scored)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
