@@ -12,6 +12,7 @@ from app import data, small_charts
 from app.data import Stores
 from app.theme import LOOKS, cause_name
 from app.words import plain
+from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
 from ifcb_flow_pipeline.errors import FlowError
@@ -69,6 +70,7 @@ def charts(cloud: Mapping[str, NDArray] | None, schema: Schema) -> None:
     if cloud is None:
         st.info("It has no point cloud: the instrument recorded nothing, or the file cannot be read.")
         return
+    cloud = {**cloud, "has_image": has_image(cloud)}
     st.vega_lite_chart(small_charts.cloud_chart(cloud, FRAME_PX[schema]), width="content", key="shown_cloud",
                     alt="Positions of the images of this bin in the camera frame")  # fmt: skip
     st.vega_lite_chart(
