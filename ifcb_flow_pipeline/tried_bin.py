@@ -3,6 +3,7 @@
 Belongs here: the same steps as in ``days``, for one bin. Does not belong here: how files look (``review.upload``).
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ class TriedBin:
 def archived_bin(archive: Archive, path: str) -> UploadedBin:
     """The bin whose .adc file has this path in the archive, absolute or from the archive's folder.
 
-    Raises UploadError for a file that is not there, or that lies elsewhere.
+    Links that lie in the archive are followed, as the pipeline follows them: whoever put them there may do so. Raises
+    UploadError for a file that is not there, or whose path leads elsewhere.
     """
     adc = _inside(archive.root, path.strip())
     if adc is None:
@@ -72,10 +74,10 @@ def archived_bin(archive: Archive, path: str) -> UploadedBin:
 
 
 def _inside(root: Path, path: str) -> Path | None:
-    """The .adc file of this path, all links followed; None where there is none or it lies outside of ``root``."""
+    """The .adc file of this path; None where there is none or the path, written without ``..``, leaves ``root``."""
     try:
-        root = root.resolve()
-        file = (root / path).resolve()
+        root = root.absolute()
+        file = Path(os.path.normpath(root / path))
         return file if file.is_relative_to(root) and file.suffix.lower() == ".adc" and file.is_file() else None
     except (OSError, ValueError):
         return None

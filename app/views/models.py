@@ -143,7 +143,9 @@ def _compare(here: Stores, cards: Mapping[str, ModelCard]) -> None:
         st.info("There are no features to compare them on. Materialize bin_features of some days in the Dagster UI.")
         return
     last = days[-1]
-    result = _comparison(here.home, first, second, here.tables.path(BIN_FEATURES, last).stat().st_mtime_ns)
+    changed_ns = here.tables.path(BIN_FEATURES, last).stat().st_mtime_ns
+    decisions = {pid: label.decision for pid, label in data.read_decisions(here).items()}
+    result = _comparison(here.home, first, second, changed_ns, decisions)
     _compared(result, first, second)
 
 
@@ -154,6 +156,13 @@ def _compared(result: Comparison, first: str, second: str) -> None:
         agreement = "unknown" if np.isnan(result.rank_agreement) else f"{result.rank_agreement:.2f}"
         st.metric("Agreement of ranks", agreement, width="content",
                   help="Spearman's correlation of the anomaly scores: 1 is the same order")  # fmt: skip
+        for title, pair, text in (
+            ("Bad bins found", result.labelled_bad, "Of the bins that people decided are bad"),
+            ("False alarms", result.labelled_good, "Of the bins that people decided are good"),
+        ):
+            if pair.n:
+                st.metric(title, f"{pair.champion:.0%} | {pair.challenger:.0%}", width="content",
+                          help=f"{text} ({pair.n:,}), the share that the first | the second model calls bad")  # fmt: skip
     for reason in result.worse:
         st.warning(f"{plain(second)}: {plain(reason)}")
     table = pd.DataFrame([
@@ -175,11 +184,17 @@ def _compared(result: Comparison, first: str, second: str) -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner="Judging the latest bins with both models ...")
-def _comparison(home: Path, first: str, second: str, changed_ns: int) -> Comparison:  # noqa: ARG001 - part of the key
+def _comparison(
+    home: Path,
+    first: str,
+    second: str,
+    changed_ns: int,  # noqa: ARG001 - part of the key
+    decisions: Mapping[str, str],
+) -> Comparison:
     tables, models = DailyTables(home / "tables"), ModelStore(home / "models")
     last = tables.days(BIN_FEATURES)[-1]
     features = tables.read_range(BIN_FEATURES, last - timedelta(days=_COMPARED_DAYS - 1), last)
-    return compare_models(models.load(first), models.load(second), features, {}, {})
+    return compare_models(models.load(first), models.load(second), features, {}, decisions)
 
 
 def _features(here: Stores) -> None:
