@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -23,10 +24,14 @@ from app import clouds
 from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiTable
+from ifcb_flow_pipeline.days import RecentDays
 from ifcb_flow_pipeline.detection.episodes import Episode, episodes_of
-from ifcb_flow_pipeline.detection.model import ModelCard
+from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.prefixes import PrefixScore
+from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
@@ -123,6 +128,11 @@ class Scored:
     def of_instrument(self, name: str) -> NDArray[np.intp]:
         """The row numbers of an instrument's bins, in order of time."""
         return np.flatnonzero(self.rows["instrument"].eq(name).to_numpy())
+
+    def since(self, name: str, start: datetime) -> NDArray[np.intp]:
+        """The row numbers of an instrument's bins from a time on, in order of time."""
+        own = self.of_instrument(name)
+        return own[self.micros[own] >= round(start.timestamp() * 1_000_000)]
 
     @property
     def instruments(self) -> list[str]:
@@ -292,6 +302,17 @@ def distances(features: NDArray[np.float64], own: NDArray[np.float64]) -> NDArra
         return np.sqrt(np.nanmean(np.clip((features - own) / spread, -10, 10) ** 2, axis=1))
 
 
+def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PrefixScore] | None:
+    """What the model in use says of a bin after each part of its run, shortest first; None where there is no model or
+    no cloud. Raises ModelError where the model cannot be used, else as ``read_bin``.
+    """
+    model_id = stores.models.current_id()
+    if model_id is None or record.entry is None or record.cloud is None:
+        return None
+    changed = _changed(stores, POINT_CLOUDS, record.day)
+    return _accumulated(stores.home, record.pid, model_id, changed, stores, record.entry, record.cloud)
+
+
 def read_images(stores: Stores, record: BinRecord, rows: Sequence[int]) -> Images | str:
     """The images of some rows of a bin's .adc from its .roi file, or why there are none."""
     path = record.inventory["roi_path"] if record.inventory is not None else None
@@ -323,6 +344,23 @@ def unscored(stores: Stores, last: date) -> dict[str, int]:
 def model_in_use(stores: Stores) -> ModelCard | None:
     """The card of the model in use, None where there is none. Raises ModelError where its card is missing."""
     return stores.models.card() if stores.models.current_id() else None
+
+
+def newest_model(stores: Stores) -> str | None:
+    """The id of the model that was trained last, None where there is none or its card cannot be read."""
+    try:
+        return stores.models.newest_id()
+    except ModelError:
+        return None
+
+
+def trained(stores: Stores) -> Mapping[str, datetime]:
+    """When each kept model was trained, by its id; models whose cards cannot be read are left out."""
+    found = {}
+    for model_id in stores.models.ids():
+        with suppress(ModelError):
+            found[model_id] = created(stores.models.card(model_id))
+    return found
 
 
 def created(card: ModelCard) -> datetime:
@@ -393,6 +431,28 @@ def _typical(home: Path, pids: tuple[str, ...], _stores: Stores) -> NDArray[np.f
         stream_of(_stores, pid, entry, cloud) for pid, entry, cloud in reads if entry is not None and cloud is not None
     ]
     return clouds.density(streams, streams[0].frame_px if streams else FRAME_PX["v2"])
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def read_model(home: Path, model_id: str) -> AnyModel:
+    """A kept model, which never changes under its id. Raises ModelError where there is none or it is damaged."""
+    return ModelStore(home / "models").load(model_id)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _accumulated(
+    home: Path,
+    pid: str,
+    model_id: str,
+    changed_ns: int | None,  # noqa: ARG001 - part of the key
+    _stores: Stores,
+    _entry: CloudEntry,
+    _cloud: Mapping[str, NDArray],
+) -> Sequence[PrefixScore]:
+    model = read_model(home, model_id)
+    model.check_usable(_stores.settings.features)
+    history = RecentDays(_stores.tables, BIN_FEATURES).before(parse_pid(pid).day)
+    return scores_of_parts(_entry, _cloud, model, history)
 
 
 @st.cache_data(max_entries=12, show_spinner="Reading a feature ...")

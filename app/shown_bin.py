@@ -5,17 +5,14 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
-from app import data, small_charts
+from app import charts, clouds, data
 from app.data import Stores
 from app.theme import LOOKS, cause_name
 from app.words import plain
-from ifcb_flow_pipeline.bins.adc import has_image
-from ifcb_flow_pipeline.bins.frame import FRAME_PX
-from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.store.tables import BIN_SCORES
 
 #: Width of the charts with their axes, in px.
@@ -58,24 +55,31 @@ def verdict(score: Mapping[str, Any]) -> None:
 def blind_charts(stores: Stores, pid: str) -> None:
     """The charts of a bin without a word of which bin it is or what the model says of it."""
     try:
-        _, cloud = data.read_cloud(stores, pid)
+        entry, cloud = data.read_cloud(stores, pid)
     except FlowError as error:
         st.error(plain(str(error)))
         return
-    charts(cloud, parse_pid(pid).schema)
+    stream_charts(None if entry is None or cloud is None else data.stream_of(stores, pid, entry, cloud))
 
 
-def charts(cloud: Mapping[str, NDArray] | None, schema: Schema) -> None:
-    """The cloud in the camera frame, and how many images came when. ``cloud``: see ``data.CLOUD_COLUMNS``."""
-    if cloud is None:
+def stream_charts(stream: Stream | None) -> None:
+    """The cloud in the camera frame, and how the run went; without a stream, that there is none.
+
+    ``stream``: with the columns of ``data.CLOUD_COLUMNS``.
+    """
+    if stream is None:
         st.info("It has no point cloud: the instrument recorded nothing, or the file cannot be read.")
         return
-    cloud = {**cloud, "has_image": has_image(cloud)}
-    st.vega_lite_chart(small_charts.cloud_chart(cloud, FRAME_PX[schema]), width="content", key="shown_cloud",
-                    alt="Positions of the images of this bin in the camera frame")  # fmt: skip
+    if stream.n_images:
+        picture = charts.cloud(clouds.points(stream), None, stream.frame_px, width_px=charts.SMALL_CLOUD_PX)
+        st.vega_lite_chart(picture, width="content", key="shown_cloud",
+                           alt="Positions of the images of this bin in the camera frame")  # fmt: skip
+    else:
+        st.info("It has no point cloud to show: no trigger gave an image.")
     st.vega_lite_chart(
-        small_charts.run_chart(cloud), width="content", key="shown_run", alt="Images per minute during the run"
-    )
+        charts.course(clouds.course(stream), charts.SMALL_CLOUD_PX), width="content", key="shown_run",
+        alt="Images and triggers without image per second, and the position x of the images, over the run",
+    )  # fmt: skip
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

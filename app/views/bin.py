@@ -10,16 +10,22 @@ import streamlit as st
 
 from app import charts, clouds, data, series, words
 from app.data import BinRecord, Scored, Stores
+from app.decisions import KEYS, UNDO_KEY, decision_panel, label_store
 from app.pages import BIN, TIMELINE, go_to, link, scored_stores
 from app.series import Filter, Window
 from app.theme import LOOKS, cause_name
 from app.words import Finding, count, plain
+from ifcb_flow_pipeline.detection.prefixes import certain_after
+from ifcb_flow_pipeline.detection.verdicts import BAD_FROM
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.store.tables import STATUSES
 
 #: Time before and after a bin whose bins are drawn beside it.
 _NEAR = timedelta(hours=36)
+
+#: Shares of the page's width: a cloud, and what is said of it.
+_HALVES = (11, 10)
 
 _SIMILAR = 8
 
@@ -48,14 +54,19 @@ def _page() -> None:
         return
     _verdict(record)
     stream = _stream(stores, record)
-    left, right = st.columns([11, 10], gap="medium")
+    left, right = st.columns(_HALVES, gap="medium")
     with left:
         _cloud(stores, scored, record, stream)
     with right:
         _findings(record)
+        _decision(stores, record.pid)
         _elsewhere(stores, record)
     if stream is not None:
-        _course(stream)
+        left, right = st.columns(_HALVES, gap="medium")
+        with left:
+            _course(stream)
+        with right:
+            _accumulated(stores, record)
     _in_time(scored, record)
     _images(stores, record, stream)
     _similar(stores, scored, record)
@@ -153,7 +164,7 @@ def _drawn_cloud(stores: Stores, scored: Scored, record: BinRecord, stream: Stre
     colouring = st.segmented_control("Colour by", list(charts.COLOURINGS), default="time", required=True, key="colour",
                                      label_visibility="collapsed", bind="query-params")  # fmt: skip
     typical = data.read_typical(stores, scored, record.pid)
-    images = clouds.points(stream, record.cloud["pmt_b"])
+    images = clouds.points(stream)
     picture = clouds.density_address(typical, _TYPICAL_RGB) if typical.any() else None
     st.vega_lite_chart(
         charts.cloud(images, picture, stream.frame_px, colouring),
@@ -190,8 +201,17 @@ def _ranges(measured: Sequence[Finding]) -> None:
 _MAX_FINDINGS = 8
 
 
+@st.fragment
+def _decision(stores: Stores, pid: str) -> None:
+    st.subheader("Decide", anchor=False)
+    decision_panel(label_store(stores), pid)
+    st.caption("Keys: " + ", ".join(f"{key} {decision}" for decision, key in KEYS.items()) + f"; {UNDO_KEY} undoes.")
+
+
 def _elsewhere(stores: Stores, record: BinRecord) -> None:
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        with st.popover("Link to this bin", icon=":material/link:"):
+            st.code(f"{(st.context.url or '').partition('?')[0]}?bin={record.pid}", language=None, wrap_lines=True)
         if stores.settings.dashboard_url:
             st.link_button("IFCB dashboard", f"{stores.settings.dashboard_url}/bin?bin={record.pid}",
                            icon=":material/open_in_new:")  # fmt: skip
@@ -211,11 +231,35 @@ def _course(stream: Stream) -> None:
     st.subheader("Over the run", anchor=False)
     st.vega_lite_chart(
         charts.course(clouds.course(stream)),
+        width="content",
         alt="Images and triggers without image per second, and the position x of the images, over the run",
     )
     st.caption(
         "Above: how many images, and triggers without image, came per second. Below: median x of the images (line) and "
         "the middle nine of ten (band)."
+    )
+
+
+def _accumulated(stores: Stores, record: BinRecord) -> None:
+    st.subheader("Severity as the bin accumulated", anchor=False)
+    try:
+        scores = data.read_accumulated(stores, record)
+    except FlowError as error:
+        st.warning(plain(str(error)))
+        return
+    if scores is None:
+        st.caption("There is no model in use that could judge the parts of the run.")
+        return
+    if not any(np.isfinite(score.severity) for score in scores):
+        st.caption("Too few triggers came to judge any part of the run.")
+        return
+    threshold = BAD_FROM if record.score is None else record.score["threshold"]
+    st.vega_lite_chart(charts.accumulated(scores, threshold), alt="Severity of the bin after each part of its run")
+    n_triggers = certain_after(scores)
+    certain = "" if n_triggers is None else f"From {count(n_triggers, 'trigger')} on it was bad and remained so. "
+    st.caption(
+        f"{certain}What the model in use says of the run so far, by what a run shows before its end: higher is worse, "
+        "bad from the dashed line."
     )
 
 
