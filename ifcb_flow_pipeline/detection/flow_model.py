@@ -223,7 +223,7 @@ class FlowModel:
         """The rows to judge, behind those of the history, and where they are."""
         traits = self.baselines.traits
         own = [trait.name for trait in traits if trait not in RECENT]
-        names = [*_NEEDED, *(name for name in (*_USED, *own) if name in features.column_names)]
+        names = [name for name in dict.fromkeys((*_NEEDED, *_USED, *own)) if name in features.column_names]
         missing = [name for name in (*_NEEDED, *own) if name not in features.column_names]
         if missing:
             raise ModelError(
