@@ -36,7 +36,9 @@ def test_a_file_of_the_archive_is_found_by_its_path_with_what_lies_beside_it(arc
     ["/etc/passwd", "../outside/{pid}.adc", "{outside}/{pid}.adc", "D2023/../../outside/{pid}.adc",
      "{day}/{pid}.hdr", "{day}", "", "\0", "{day}/D20230810T120000_IFCB134.adc"],
 )  # fmt: skip
-def test_what_lies_elsewhere_or_is_no_adc_file_is_refused_in_the_same_words(archive: Archive, tmp_path: Path, path: str):
+def test_what_lies_elsewhere_or_is_no_adc_file_is_refused_in_the_same_words(
+    archive: Archive, tmp_path: Path, path: str
+):
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / f"{PID}.adc").write_bytes(ADC)
     wanted = path.format(pid=PID, day=DAY, outside=tmp_path / "outside")

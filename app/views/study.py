@@ -134,10 +134,10 @@ def _label(stores: Stores, store: StudyStore, result: StudyResult, left: Sequenc
     item = left[0]
     if st.session_state.get(_SHOWN, (None,))[0] != item.id:
         st.session_state[_SHOWN] = (item.id, time.monotonic())
-    left_side, right_side = shown_bin.beside()
-    with left_side:
+    desk = shown_bin.desk()
+    with desk.charts:
         shown_bin.blind_charts(stores, item.pid)
-    with right_side:
+    with desk.doing:
         st.markdown("**Can the data of this bin be used?**")
         _decisions(store, item, name)
         st.pills("What is wrong?", list(CAUSES), key=_CAUSE, format_func=cause_name,
@@ -251,10 +251,12 @@ def _look_again(stores: Stores, store: StudyStore, result: StudyResult, name: st
     st.markdown(f"**{count(len(open_), 'bin').capitalize()}** to settle, {len(result.settled)} settled")
     pid = open_[0]
     item = next(item for item in result.items if item.pid == pid and item.repeat_of is None)
-    left, right = shown_bin.beside()
-    with left:
-        shown_bin.verdict_and_charts(stores, pid)
-    with right:
+    desk = shown_bin.desk()
+    with desk.about:
+        shown_bin.stored_verdict(stores, pid)
+    with desk.charts:
+        shown_bin.blind_charts(stores, pid)
+    with desk.doing:
         _settle(stores, store, item, name)
         # Hidden at first: who knows what was said before is drawn towards it.
         with st.expander("What was said", icon=":material/visibility:"):

@@ -120,6 +120,24 @@ def test_bins_to_watch_and_unreadable_ones_join_the_queue_when_asked_for(labels:
     assert opened(app) == WATCH
 
 
+def test_a_choice_without_such_bins_does_not_claim_that_they_are_decided(labels: LabelStore):
+    app = checked(open_page("triage").multiselect(key="instruments").set_value(["IFCB102"]).run())
+    app = checked(app.button_group(key="verdicts").set_value(["unreadable"]).run())
+    assert "no bin with these verdicts" in said(app)
+
+
+def test_bins_that_somebody_was_unsure_about_come_back_when_asked_for(labels: LabelStore):
+    app = press(open_page("triage"), "decide_all_unsure")
+    assert opened(app) == SINGLE
+    checked(app.toggle(key="unsure_again").set_value(True).run())
+    assert "4 bins to decide" in said(app).replace("*", "")
+    app = open_page("triage", bin=WORST, unsure_again="true")
+    assert opened(app) == WORST
+    press(app, "decide_good")
+    assert labels.decisions()[WORST] == "good"
+    assert opened(app) == EPISODE[2]
+
+
 def test_a_link_opens_its_bin_and_one_that_does_not_wait_is_told(labels: LabelStore):
     assert opened(open_page("triage", bin=SINGLE)) == SINGLE
     app = open_page("triage", bin="[click](http://evil)<script>")
