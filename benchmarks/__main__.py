@@ -5,11 +5,7 @@ from pathlib import Path
 
 import click
 
-<<<<<<< HEAD
-from benchmarks import feature_sets, sensing, workloads
-=======
 from benchmarks import growth, sensing, workloads
->>>>>>> main
 from benchmarks.table import as_text, machine, write
 
 
@@ -23,7 +19,6 @@ def main(small: bool, output: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = workloads.extraction(folder / "extraction", size)
-        rows += feature_sets.both_sets(folder / "feature-sets", size)
         rows += workloads.one_cloud(folder / "cloud", size)
         rows += workloads.scoring(size)
         rows += workloads.range_runs(folder / "range", size)
