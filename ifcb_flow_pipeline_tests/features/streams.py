@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ifcb_flow_pipeline.bins.adc import parse_adc
 from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.hdr import parse_hdr
-from ifcb_flow_pipeline.bins.pid import format_pid, parse_pid
+from ifcb_flow_pipeline.bins.pid import Schema, format_pid, parse_pid
 from ifcb_flow_pipeline.features.full import full_features
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.simulate import files_of, simulate_bin
@@ -25,7 +25,7 @@ HEADER = {"run_time_s": 1200.0, "sample_volume_ml": 5.0, "skip_volume_ml": 0.0, 
 
 
 def stream_of(
-    *, schema: str = "v2", header: Mapping[str, Any] | None = None, bad_lines: int = 0, **columns: Any
+    *, schema: Schema = "v2", header: Mapping[str, Any] | None = None, bad_lines: int = 0, **columns: Any
 ) -> Stream:
     """A stream of the given columns, of the types that files are read in; the others are those of a steady run."""
     n = len(next(iter(columns.values()))) if columns else 0
@@ -44,7 +44,8 @@ def simulated(
     n: float, fault: str | None = None, severity: float = 0.5, *, number: int = 0, instrument: str = "IFCB134"
 ) -> Stream:
     """The simulated bin of that number, with about n triggers, as it is read from its files."""
-    pid = format_pid(instrument, datetime(2023, 8, 1, tzinfo=UTC) + timedelta(minutes=25 * number))
+    start = datetime(2023, 8, 1, tzinfo=UTC) + timedelta(minutes=25 * number)
+    pid = format_pid(instrument, start, "v1" if instrument == "IFCB1" else "v2")
     files = files_of(simulate_bin(pid, fault=fault, severity=severity, mean_triggers=n))
     schema = parse_pid(pid).schema
     adc = parse_adc(files.adc, schema, STREAM_COLUMNS)
@@ -91,7 +92,7 @@ def streams(draw: st.DrawFn) -> Stream:
     """Any bin: few or many rows, few or many values, a stripe or chaos, in order or not."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n = draw(st.one_of(st.integers(0, 40), st.integers(30, 400)))
-    kind = draw(st.sampled_from(["stripe", "chaos", "ties", "extreme", "equal"]))
+    kind = draw(st.sampled_from(["stripe", "chaos", "ties", "extreme", "equal", "free"]))
     schema = draw(st.sampled_from(["v2", "v2", "v1"]))
     columns = _boxes(rng, n, kind)
     blank = rng.random(n) < draw(st.sampled_from([0.0, 0.1, 0.9]))
@@ -135,6 +136,10 @@ def _boxes(rng: np.random.Generator, n: int, kind: str) -> dict[str, np.ndarray]
     x = 990 - 0.06 * (y - 512) + rng.normal(0, 12, n)
     if kind == "chaos":
         x, y = rng.uniform(0, 1360, n), rng.uniform(0, 1024, n)
+    if kind == "free":
+        # Software of other makers puts boxes where it likes.
+        width, height = (side + rng.integers(-4, 4, n) for side in (width, height))
+        return {"x_px": (x - width / 2).round(), "y_px": y.round(), "width_px": width, "height_px": height}
     return {
         "x_px": 8 * ((x - width / 2) / 8).round() + 4, "y_px": 8 * ((y - height / 2) / 8).round() + 7,
         "width_px": width, "height_px": height,

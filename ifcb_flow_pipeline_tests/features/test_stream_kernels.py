@@ -28,7 +28,7 @@ def test_of_any_bin_the_kernels_give_what_the_catalogue_does(stream):
     assert_same(full_features(stream), by_catalogue(stream))
 
 
-@pytest.mark.parametrize("instrument", ["IFCB134", "IFCB5"])
+@pytest.mark.parametrize("instrument", ["IFCB134", "IFCB1"])
 @pytest.mark.parametrize("fault", [None, "air", "stuck_roi", "edge_clipping", "clog", "noise_trigger", "focus_loss"])
 def test_of_simulated_bins_the_kernels_give_what_the_catalogue_does(fault, instrument):
     stream = simulated(700, fault, instrument=instrument)
