@@ -45,7 +45,7 @@ _SETTINGS = FeatureSettings()
 class Size:
     """How much is measured; the small one only shows that everything runs."""
 
-    bins: int = 300
+    bins: int = 900
     mean_triggers: int = 3500
     scored_rows: int = 1_000_000
     bins_of_a_day: int = 200
@@ -71,7 +71,7 @@ def extraction(folder: Path, size: Size) -> list[Row]:
     reading = _seconds(lambda: [path.read_bytes() for path in paths])
 
     def ours(feature_set: FeatureSet, n_jobs: int) -> tuple[pa.Table, float]:
-        work = Work(n_jobs, chunk_size=10)
+        work = Work(n_jobs, chunk_size=25)
         return _timed(lambda: archive_features(archive, None, _SETTINGS, work, feature_set), REPEATS)
 
     found, one = ours("reference", 1)
