@@ -7,7 +7,7 @@ beneath give whole tables, and the command line is built on them.
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -18,6 +18,7 @@ from joblib import Parallel, delayed
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.days import (
     CLOUD_COLUMNS,
+    HISTORY_DAYS,
     IDENTITY,
     TrainingWindow,
     feature_row,
@@ -44,6 +45,7 @@ from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Tr
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
+from ifcb_flow_pipeline.store.labels import LabelStore
 from ifcb_flow_pipeline.store.models import read_model, write_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
@@ -98,6 +100,24 @@ def archive_features(
     return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
+def bins_before(archive: Archive, pids: Sequence[str]) -> list[str]:
+    """The bins of the same instruments on the day of each of these bins and in the HISTORY_DAYS before, but for
+    these bins: what tells what is usual at the time. In order of time.
+    """
+    days: dict[str, set[date]] = {}
+    for pid in pids:
+        try:
+            bin_id = parse_pid(pid)
+        except InvalidPidError:
+            continue
+        days.setdefault(bin_id.instrument, set()).update(
+            bin_id.day - timedelta(days=back) for back in range(HISTORY_DAYS + 1)
+        )
+    asked = set(pids)
+    bin_ids = [raw.bin_id for raw in archive.scan().bins] if days else []
+    return [b.pid for b in bin_ids if b.day in days.get(b.instrument, ()) and b.pid not in asked]
+
+
 def train_on(
     features: pa.Table,
     settings: FeatureSettings,
@@ -117,9 +137,13 @@ def train_on(
 
 
 def read_decisions(path: Path) -> dict[str, Decision]:
-    """People's decisions in a CSV file with the columns ``pid`` and ``decision`` (good, bad or unsure); of several
-    about a bin the last counts. Raises ModelError, naming file and line, for what is none.
+    """People's decisions: those that count in a label store (a file .sqlite), or in a CSV file with the columns ``pid``
+    and ``decision`` (good, bad or unsure), of several about a bin the last.
+
+    Raises ModelError, naming file and line, or RecordError, for what is none.
     """
+    if path.suffix == ".sqlite":
+        return dict(LabelStore(path).decisions())
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -212,17 +236,17 @@ class ModelTrainer:
         return model
 
     def load_model(self) -> Model:
-        """The model in ``filepath``. Raises ModelError, naming the remedy, where there is none."""
-        return read_model(self.filepath)
+        """The model in ``filepath``. Raises ModelError, naming the remedy, where there is none of these features."""
+        return _reference(read_model(self.filepath))
 
 
 class Inferencer:
     """Scores features with a model, given as such or by the path of its file."""
 
-    def __init__(self, model: Model | None = None, model_path: str | Path | None = None) -> None:
+    def __init__(self, model: AnyModel | None = None, model_path: str | Path | None = None) -> None:
         if (model is None) == (model_path is None):
             raise ModelError("give either a model or a model_path")
-        self.model = model if model is not None else read_model(Path(model_path or ""))
+        self.model = _reference(model if model is not None else read_model(Path(model_path or "")))
 
     @property
     def card(self) -> ModelCard:
@@ -259,6 +283,15 @@ class Inferencer:
             }
             for i, row in enumerate(features)
         ]
+
+
+def _reference(model: AnyModel) -> Model:
+    if isinstance(model, Model):
+        return model
+    raise ModelError(
+        f"{model.card.model_id} judges by the feature set {model.card.feature_set}, which these classes do not make: "
+        "score with 'ifcb-flow score', or train a model of the set reference"
+    )
 
 
 def _wanted(archive: Archive, pids: Sequence[str] | None) -> list[dict[str, Any]]:

@@ -116,7 +116,8 @@ def write_scores(tables: DailyTables, model: AnyModel, day: date, history: pa.Ta
 
 @dataclass(slots=True)
 class RecentDays:
-    """The stored rows of the days before a day. Goes from day to day and reads each only once.
+    """The stored rows of the days before a day. Goes from day to day and reads each only once, or hardly more often
+    where threads ask.
 
     ``columns``: those that are wanted (None: all).
     """
@@ -129,8 +130,11 @@ class RecentDays:
     def before(self, day: date) -> pa.Table:
         """The rows of the HISTORY_DAYS days before ``day``, of those that have been made by this version."""
         wanted = [day - timedelta(days=i) for i in range(HISTORY_DAYS, 0, -1)]
-        self._kept = {each: self._kept[each] if each in self._kept else self._read(each) for each in wanted}
-        parts = [rows for rows in self._kept.values() if rows is not None]
+        # Several threads may be about different days: each goes on from what one of them left, whole.
+        kept = self._kept
+        kept = {each: kept[each] if each in kept else self._read(each) for each in wanted}
+        self._kept = kept
+        parts = [rows for rows in kept.values() if rows is not None]
         if parts:
             return pa.concat_tables(parts)
         schema = self.table.schema.remove_metadata()
