@@ -23,6 +23,7 @@ def main(small: bool, output: Path) -> None:
         rows += workloads.scoring(size)
         rows += workloads.range_runs(folder / "range", size)
         rows += sensing.measure(folder / "sensing", size.sensed_bins, size.sensed_days)
+        rows += sensing.measure(folder / "flat", size.flat_bins, size.flat_days, "flat")
         rows += growth.measure(size.listed_bins)
     click.echo(machine())
     click.echo(as_text(rows))

@@ -169,7 +169,7 @@ def test_of_links_to_the_same_directory_every_walk_takes_the_same(tmp_path, monk
         (root / name).symlink_to(tmp_path / "disk2")
     first = Archive(root).scan()
     entries = Archive._entries
-    monkeypatch.setattr(Archive, "_entries", lambda *args: entries(*args)[::-1])
+    monkeypatch.setattr(Archive, "_entries", lambda *args: list(entries(*args))[::-1])
     assert Archive(root).scan() == first
 
 
