@@ -66,6 +66,9 @@ _MIN_SPREAD_BINS, _MIN_SAMPLING_BINS = 5, 30
 #: A value that this share of the bins have is a step in which a feature is told.
 _STEP_SHARE = 0.02
 
+#: Rows of blocks whose medians are taken at a time: bounds the memory that a large table takes.
+_ROWS_TOGETHER = 65_536
+
 _LEAST_SPREAD = {"plain": 1e-6, "log": 0.01, "logit": 1e-3}
 
 
@@ -427,12 +430,16 @@ def _block_medians(
     order = np.argsort(block, kind="stable")
     order = order[rows.full[order]]
     bounds = np.searchsorted(block[order], np.arange(n_blocks + 1))
+    counts = np.diff(bounds)
     medians = np.full((n_blocks, len(columns)), np.nan, dtype=np.float32)
-    for number, (first, last) in enumerate(pairwise(bounds)):
-        if last > first:
-            own = order[first:last]
-            medians[number] = _medians(rows.values[own[:, None], columns] - centre[code[own]])
-    return medians, np.diff(bounds)
+    for count in np.unique(counts[counts > 0]).tolist():  # blocks of as many rows at a time
+        alike = np.flatnonzero(counts == count)
+        together = max(_ROWS_TOGETHER // count, 1)
+        for first in range(0, len(alike), together):
+            some = alike[first : first + together]
+            own = order[bounds[some] + np.arange(count)[:, None]]
+            medians[some] = _medians(rows.values[own[:, :, None], columns] - centre[code[own]])
+    return medians, counts
 
 
 def _medians(values: NDArray) -> NDArray[np.float32]:
