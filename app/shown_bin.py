@@ -5,29 +5,30 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
-from app import data, small_charts
+from app import charts, clouds, data
 from app.data import Stores
 from app.theme import LOOKS, cause_name
 from app.words import plain
-from ifcb_flow_pipeline.bins.frame import FRAME_PX
-from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.store.tables import BIN_SCORES
 
 #: Width of the charts with their axes, in px.
 WIDTH = 470
 
-_STYLE = "<style>:has(> .st-key-beside_bin) { min-width: 300px; }</style>"
+_STYLE = "<style>:has(> [class*=st-key-beside_]) { min-width: 300px; }</style>"
 
 
-def beside() -> tuple[DeltaGenerator, DeltaGenerator]:
-    """A place for a bin, and one beside it for what is done with it; on a tablet that comes below."""
+def beside(width: int = WIDTH, key: str = "bin") -> tuple[DeltaGenerator, DeltaGenerator]:
+    """A place of this width for charts, and one beside it for what is said or done; on a tablet that comes below.
+
+    ``key``: tells several of a page apart.
+    """
     st.html(_STYLE)
     with st.container(horizontal=True, gap="medium"):
-        return st.container(width=WIDTH), st.container(key="beside_bin")
+        return st.container(width=width), st.container(key=f"beside_{key}")
 
 
 def verdict_and_charts(stores: Stores, pid: str) -> None:
@@ -57,23 +58,31 @@ def verdict(score: Mapping[str, Any]) -> None:
 def blind_charts(stores: Stores, pid: str) -> None:
     """The charts of a bin without a word of which bin it is or what the model says of it."""
     try:
-        _, cloud = data.read_cloud(stores, pid)
+        entry, cloud = data.read_cloud(stores, pid)
     except FlowError as error:
         st.error(plain(str(error)))
         return
-    charts(cloud, parse_pid(pid).schema)
+    stream_charts(None if entry is None or cloud is None else data.stream_of(stores, pid, entry, cloud))
 
 
-def charts(cloud: Mapping[str, NDArray] | None, schema: Schema) -> None:
-    """The cloud in the camera frame, and how many images came when. ``cloud``: see ``data.CLOUD_COLUMNS``."""
-    if cloud is None:
+def stream_charts(stream: Stream | None) -> None:
+    """The cloud in the camera frame, and how the run went; without a stream, that there is none.
+
+    ``stream``: with the columns of ``data.CLOUD_COLUMNS``.
+    """
+    if stream is None:
         st.info("It has no point cloud: the instrument recorded nothing, or the file cannot be read.")
         return
-    st.vega_lite_chart(small_charts.cloud_chart(cloud, FRAME_PX[schema]), width="content", key="shown_cloud",
-                    alt="Positions of the images of this bin in the camera frame")  # fmt: skip
+    if stream.n_images:
+        picture = charts.cloud(clouds.points(stream), None, stream.frame_px, width_px=charts.SMALL_CLOUD_PX)
+        st.vega_lite_chart(picture, width="content", key="shown_cloud",
+                           alt="Positions of the images of this bin in the camera frame")  # fmt: skip
+    else:
+        st.info("It has no point cloud to show: no trigger gave an image.")
     st.vega_lite_chart(
-        small_charts.run_chart(cloud), width="content", key="shown_run", alt="Images per minute during the run"
-    )
+        charts.course(clouds.course(stream), charts.SMALL_CLOUD_PX), width="content", key="shown_run",
+        alt="Images and triggers without image per second, and the position x of the images, over the run",
+    )  # fmt: skip
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from ifcb_flow_pipeline.days import (
     inventory_row,
     library_versions,
     read_bin,
+    reference_row,
     training_set,
 )
 from ifcb_flow_pipeline.detection.flow import Decision, TrainingSettings, train_flow_model
@@ -38,9 +39,9 @@ from ifcb_flow_pipeline.detection.model import (
     train_model,
 )
 from ifcb_flow_pipeline.detection.reading import AnyModel
-from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FeatureSet
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
-from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
+from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Triggers
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
@@ -52,6 +53,9 @@ _Stated = TypeVar("_Stated")
 
 DEFAULT_CHUNK_SIZE = 100
 DEFAULT_MODEL = "model.npz"
+
+#: The columns of ``bin_features`` that a feature row of the reference set has.
+_REFERENCE_COLUMNS = (*IDENTITY, "status", "reason", "n_rows", "n_images", "n_points", "bad_lines", *FEATURE_NAMES)
 
 _DECISIONS: Mapping[str, Decision] = {"good": "good", "bad": "bad", "unsure": "unsure"}
 
@@ -66,10 +70,15 @@ class Work:
 
 
 def archive_features(
-    archive: Archive, pids: Sequence[str] | None, settings: FeatureSettings, work: Work | None = None
+    archive: Archive,
+    pids: Sequence[str] | None,
+    settings: FeatureSettings,
+    work: Work | None = None,
+    feature_set: FeatureSet = "full",
 ) -> pa.Table:
     """Rows of ``bin_features`` for the bins of a directory: all, in order of time, or those asked for, in
-    the order asked for. What cannot be read or found is a row with its status and reason.
+    the order asked for. What cannot be read or found is a row with its status and reason. With the feature set
+    ``reference`` in a third of the time, with the columns of that set only.
 
     Raises ArchiveError where the directory cannot be listed, ValueError for a chunk size below one.
     """
@@ -78,16 +87,17 @@ def archive_features(
         raise ValueError(f"the chunk size must be at least 1, not {work.chunk_size}")
     wanted = _wanted(archive, pids)
     chunks = [wanted[i : i + work.chunk_size] for i in range(0, len(wanted), work.chunk_size)]
+    rows_of, schema = _feature_rows, BIN_FEATURES.schema
+    if feature_set == "reference":
+        rows_of, schema = _reference_rows, pa.schema(map(schema.field, _REFERENCE_COLUMNS))
     # Threads share the result without copying it between processes, and need no second start of Python.
     parallel = Parallel(n_jobs=work.n_jobs, prefer="threads", return_as="generator")
-    results = cast(
-        "Iterable[list[dict[str, Any]]]", parallel(delayed(_feature_rows)(archive, c, settings) for c in chunks)
-    )
+    results = cast("Iterable[list[dict[str, Any]]]", parallel(delayed(rows_of)(archive, c, settings) for c in chunks))
     tables = []
     for rows in results:
-        tables.append(pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema))
+        tables.append(pa.Table.from_pylist(rows, schema=schema))
         work.progress(len(rows))
-    return pa.concat_tables(tables) if tables else BIN_FEATURES.schema.empty_table()
+    return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
 def bins_before(archive: Archive, pids: Sequence[str]) -> list[str]:
@@ -179,7 +189,8 @@ class FeatureExtractor:
         """
         # Who names a directory wants what is there now: nothing is waited for.
         archive = Archive(Path(data_dir), settle=timedelta())
-        table = archive_features(archive, pids, self.settings, Work(n_jobs, chunk_size))
+        feature_set = "reference" if set(self.feature_names) <= set(FEATURE_NAMES) else "full"
+        table = archive_features(archive, pids, self.settings, Work(n_jobs, chunk_size), feature_set)
         matrix = np.column_stack([table.column(name).to_numpy() for name in self.feature_names])
         outcome = table.select(["pid", "status", "reason"]).to_pylist()
         # Each row says how it was made, so that any part of the list can be used.
@@ -311,6 +322,18 @@ def _feature_rows(
         rows.append(
             {name: row[name] for name in IDENTITY} | feature_row(entry, columns, settings, row.get("roi_bytes"))
         )
+    return rows
+
+
+def _reference_rows(
+    archive: Archive, inventory: Sequence[Mapping[str, Any]], settings: FeatureSettings
+) -> list[dict[str, Any]]:
+    rows = []
+    for row in inventory:
+        read = read_bin(archive, {**row, "hdr_path": None}, BOX_COLUMNS)
+        entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
+        columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
+        rows.append({name: row[name] for name in IDENTITY} | reference_row(entry, columns, settings))
     return rows
 
 

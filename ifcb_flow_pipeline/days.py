@@ -192,21 +192,27 @@ def feature_row(
 
     ``columns``: CLOUD_COLUMNS of its cloud, None where it has none; ``roi_bytes``: size of its .roi, None without.
     """
-    outcome = {"status": entry.status, "reason": entry.reason, "n_rows": entry.n_rows,
-               "n_images": entry.n_images, "bad_lines": entry.bad_lines, "n_points": 0}  # fmt: skip
+    outcome = dict.fromkeys(FULL_FEATURE_NAMES, float("nan")) | reference_row(entry, columns, settings)
     outcome |= {"roi_complete": None} | description(entry.header) | dict.fromkeys(STUCK_COLUMNS, float("nan"))
-    outcome |= dict.fromkeys(FULL_FEATURE_NAMES, float("nan"))
     if columns is None:
         return outcome | _of_header(entry, settings)
-    found = extract_features(columns, settings)
-    reason = "; ".join(filter(None, (found.reason, entry.reason)))
-    outcome |= {"status": found.status, "reason": reason, "n_points": found.n_points}
-    outcome |= dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
     stream = _stream(entry, columns, settings)
     if roi_bytes is not None:
         needed = bytes_needed(columns["width_px"], columns["height_px"], FIRST_BYTE[stream.schema])
         outcome["roi_complete"] = roi_bytes >= needed
     return outcome | full_features(stream)
+
+
+def reference_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings) -> dict[str, Any]:
+    """The same with the reference set only: ``columns`` are BOX_COLUMNS, and the header is not needed."""
+    outcome = {"status": entry.status, "reason": entry.reason, "n_rows": entry.n_rows,
+               "n_images": entry.n_images, "bad_lines": entry.bad_lines, "n_points": 0}  # fmt: skip
+    if columns is None:
+        return outcome | dict.fromkeys(FEATURE_NAMES, float("nan"))
+    found = extract_features(columns, settings)
+    reason = "; ".join(filter(None, (found.reason, entry.reason)))
+    outcome |= {"status": found.status, "reason": reason, "n_points": found.n_points}
+    return outcome | dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
 
 
 def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, float]:

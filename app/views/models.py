@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import data, small_charts
+from app import charts, data
 from app.data import Stores, stores
 from app.pages import MODELS
 from app.words import count, plain
@@ -199,7 +199,7 @@ def _features(here: Stores) -> None:
         st.info("There are no features yet. Materialize bin_features of some days in the Dagster UI.")
         return
     unit = f" ({by_name[name].unit})" if by_name[name].unit else ""
-    st.vega_lite_chart(small_charts.usual_chart(values, f"{name}{unit}"), alt=f"Distribution of {name} by instrument")
+    st.vega_lite_chart(charts.distributions(values, f"{name}{unit}"), alt=f"Distribution of {name} by instrument")
     st.dataframe(_quantiles(values), hide_index=True, alt=f"Quantiles of {name} by instrument")
 
 

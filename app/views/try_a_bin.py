@@ -9,15 +9,15 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import shown_bin, words
+from app import data, shown_bin, words
 from app.data import Stores, stores
 from app.pages import TRY_A_BIN
 from app.words import plain
-from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.review.upload import UploadedBin, check_size, uploaded_bin
+from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.tried_bin import TriedBin, archived_bin
 
@@ -62,7 +62,8 @@ def _tried(here: Stores, bin_: UploadedBin) -> None:
             st.warning(f"**{plain(tried.read.status)}**: {plain(tried.read.reason)}")
         elif tried.read.reason:
             st.info(plain(tried.read.reason))
-        shown_bin.charts(tried.cloud, parse_pid(bin_.pid).schema)
+        entry, cloud = CloudEntry.of(tried.read), tried.cloud
+        shown_bin.stream_charts(None if cloud is None else data.stream_of(here, bin_.pid, entry, cloud))
     with right:
         model_id = here.models.current_id()
         if model_id is None:

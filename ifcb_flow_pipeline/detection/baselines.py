@@ -6,7 +6,7 @@ bins that the caller has not rejected.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.rows import Rows
+from ifcb_flow_pipeline.detection.rules import least_spreads
 from ifcb_flow_pipeline.detection.traits import Trait
 
 #: So many bins of its own weigh as much as the fleet does in an instrument's spread.
@@ -40,12 +41,15 @@ _LOCAL_PRIOR_BINS = 12.0
 #: What is usual in a deployment that training did not know is learnt from so many bins at its start.
 _START_BINS = 20
 
+#: Without a gap or new settings a deployment ends where the core jumps by so many spreads and so many bins stay there.
+_STEP_Z, _STEP_BINS, _STEP_ENDS = 6.0, 15, 5
+
 #: A core that moved this many spreads between two deployments is worth a word.
 _MOVED_Z = 4.0
 
 #: How far, in spreads, the blocks before may move what is usual: a fault that lasts must not become normal. What a
 #: setting or a service moves may go as far as it likes, once most of the bins before agree.
-_LOCAL_LIMIT = 1.5
+_LOCAL_LIMIT = 4.0
 
 #: An unknown instrument's bins may lie so much wider than those of the fleet's instruments.
 _UNKNOWN_WIDENING = 1.5
@@ -81,11 +85,12 @@ class Deviations:
 class Baselines:
     """Centres and spreads of d features for m instruments and k deployments of them.
 
-    A deployment is a time of an instrument without long gaps and in one configuration. ``key_instrument`` (k,) and
-    ``configurations``: of each deployment; ``key_start``, ``key_end`` (k,): of its first and last bin, s since 1970;
-    ``key_centre`` (k, d) and ``key_bins`` (k,): of its bins. ``centre``, ``spread`` (m, d): of each instrument over
-    all configurations; ``points`` (m,): the usual number of points of its bins. ``fleet_centre``,
-    ``fleet_spread``, ``fleet_range`` (d,): over instruments; the range is the spread between their centres.
+    A deployment is a time of an instrument without long gaps or lasting jumps, in one configuration.
+    ``key_instrument`` (k,) and ``configurations``: of each deployment; ``key_start``, ``key_end`` (k,): of its first
+    and last bin, s since 1970; ``key_centre`` (k, d) and ``key_bins`` (k,): of its bins. ``centre``, ``spread``
+    (m, d): of each instrument over all configurations; ``points`` (m,): the usual number of points of its bins.
+    ``fleet_centre``, ``fleet_spread``, ``fleet_range`` (d,): over instruments; the range is the spread between their
+    centres.
     ``sampling`` (d,): share of the spread's square that goes with 1 / points. ``least`` (d,): no spread is smaller.
     """
 
@@ -113,10 +118,10 @@ class Baselines:
         instruments = tuple(np.array(rows.instrument.names, dtype=object)[np.unique(rows.instrument.codes[keep])])
         of_instrument = np.where(keep, rows.instrument.numbers_in(instruments), -1)
         medians = np.array([_medians(rows.values[of_instrument == i]) for i in range(len(instruments))])
-        least = _resolution(rows.values[keep], traits)
+        least = np.maximum(_resolution(rows.values[keep], traits), _stated_least(traits))
         spreads = np.array([_spread(rows.values[of_instrument == i]) for i in range(len(instruments))])
         fleet_spread = np.maximum(_medians(spreads), least)
-        deployments = _Deployments.of(rows)
+        deployments = _Deployments.of(rows, _columns(traits, _SET_ROLES), {})
         kept = np.unique(deployments.codes[keep])
         key_instrument = rows.instrument.numbers_in(instruments)[deployments.first[kept]]
         key_bins = np.bincount(deployments.codes[keep], minlength=len(deployments.first))[kept]
@@ -155,20 +160,29 @@ class Baselines:
         thinner = (usual.points[usual.deployment[which]] / points)[:, None].astype(np.float32)
         factor = np.sqrt(1.0 + self.sampling * (thinner - 1.0))
         spread = np.maximum(usual.spread[usual.deployment[which]] * factor, self.least)
-        # On its scale, a share of n points cannot be known better than this, even where it is always nothing.
-        spread = np.where(self._is_share(), np.maximum(spread, 1.0 / np.sqrt(points)[:, None]), spread)
-        return Deviations((rows.values[which] - centre) / spread, centre, spread.astype(np.float32))
+        # On its scale, a share of n points cannot be known better than this, and where hardly any are expected one
+        # point more is a larger step.
+        share = self._is_share()
+        expected = np.sin(np.clip(centre[:, share], 0.0, np.pi) / 2.0) ** 2
+        expected = np.minimum(expected, 1.0 - expected) * points[:, None]
+        spread[:, share] = np.maximum(spread[:, share], (1.0 + 1.0 / (1.0 + expected)) / np.sqrt(points)[:, None])
+        spread = spread.astype(np.float32)
+        return Deviations(((rows.values[which] - centre) / spread).astype(np.float32), centre, spread)
 
     def _is_share(self) -> NDArray[np.bool_]:
         return np.array([trait.scale == "logit" and trait.noise == "mean" for trait in self.traits])
 
     def usual(self, rows: Rows) -> "Usual":
         """What is usual for each deployment among the rows, and in each of their hours."""
-        deployments = _Deployments.of(rows)
+        known = {name: self.key_start[self.key_instrument == i] for i, name in enumerate(self.instruments)}
+        deployments = _Deployments.of(rows, _columns(self.traits, _SET_ROLES), known)
         instrument = rows.instrument.numbers_in(self.instruments)[deployments.first]
         centre = self._centres(rows, deployments, instrument)
         unknown = instrument < 0
         spread = np.where(unknown[:, None], self.fleet_spread * _UNKNOWN_WIDENING, self.spread[instrument])
+        for one in np.flatnonzero(unknown):
+            own = _spread(rows.values[rows.full & (rows.instrument.codes == deployments.instrument[one])])
+            spread[one] = np.fmax(spread[one], own)
         points = np.where(unknown, np.median(self.points), self.points[instrument])
         codes = deployments.codes
         set_by, slow = _columns(self.traits, _SET_ROLES), _columns(self.traits, _SLOW_ROLES)
@@ -185,9 +199,10 @@ class Baselines:
         if None in keys:  # only those that training did not know need their own bins to be looked at
             members = _members(np.where(rows.full, deployments.codes, -1), len(keys))
         centres = [
-            self._learnt(rows, members[one], instrument[one]) if key is None else self.key_centre[key]
+            self.key_centre[key] if key is not None
+            else self._learnt(rows, members[one], instrument[one], deployments.configuration[one])
             for one, key in enumerate(keys)
-        ]
+        ]  # fmt: skip
         return np.array(centres, dtype=np.float32).reshape(-1, len(self.traits))
 
     def _key_of(self, deployments: "_Deployments", one: int, instrument: int) -> int | None:
@@ -203,7 +218,7 @@ class Baselines:
         ]
         return int(keys[np.argmax(self.key_start[keys])]) if len(keys) else None
 
-    def _learnt(self, rows: Rows, own: NDArray[np.int64], instrument: int) -> NDArray:
+    def _learnt(self, rows: Rows, own: NDArray[np.int64], instrument: int, configuration: str) -> NDArray:
         """The centre of a deployment that training did not know, shape (d,), from its first bins among the rows."""
         if instrument < 0:
             noise = self.fleet_spread**2 / max(len(own), 0.1)
@@ -212,8 +227,11 @@ class Baselines:
         keys = np.flatnonzero(self.key_instrument == instrument)
         usual = self.key_centre[keys[np.argmax(self.key_bins[keys])]]
         first = own[np.argsort(rows.time_s[own], kind="stable")[:_START_BINS]]
-        is_set = np.array([trait.role in _SET_ROLES for trait in self.traits])
-        return _blend(_medians(rows.values[first]), usual, is_set.astype(np.float32))
+        learnt = _towards(_medians(rows.values[first]), usual, len(first), self.traits)
+        is_new = configuration not in [self.configurations[key] for key in keys]
+        # New settings may move everything; what happens in a gap moves the core.
+        relearnt = np.array([is_new or trait.role in _SET_ROLES for trait in self.traits])
+        return np.where(relearnt, learnt, usual)
 
     def _with_local_spreads(self, rows: Rows, keep: NDArray[np.bool_], of_instrument: NDArray) -> "Baselines":
         """The same centres; spreads and sampling shares of what the days before leave unexplained."""
@@ -318,9 +336,10 @@ def _moved(
 
 @dataclass(frozen=True, slots=True)
 class _Deployments:
-    """The deployments among n rows: of each row ``codes`` (n,); of each its instrument, configuration, times and first row.
+    """The deployments among n rows: of each row ``codes`` (n,); of each deployment the other arrays.
 
-    ``is_first``: nothing before it is known of its instrument, it may have started earlier.
+    ``first``: its first row; ``start``, ``end``: of its first and last bin, s since 1970; ``is_first``: nothing before
+    it is known of its instrument, it may have started earlier.
     """
 
     codes: NDArray[np.int64]
@@ -332,8 +351,12 @@ class _Deployments:
     is_first: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, rows: Rows) -> "_Deployments":
-        part = _parts_between_gaps(rows)
+    def of(cls, rows: Rows, columns: NDArray[np.int64], known: Mapping[str, NDArray[np.float64]]) -> "_Deployments":
+        """Those among the rows; ``columns``: where the place of the core is among their values.
+
+        ``known``: starts of deployments of an instrument, s since 1970, that are starts whatever comes after them.
+        """
+        part = _parts(rows, columns, known)
         joined = (rows.instrument.codes * (part.max(initial=0) + 1) + part) * len(rows.configuration.names)
         _, codes = np.unique(joined + rows.configuration.codes, return_inverse=True)
         order = np.lexsort((rows.time_s, codes))
@@ -344,17 +367,52 @@ class _Deployments:
         return cls(codes, instrument, names, first, rows.time_s[first], rows.time_s[last], part[first] == 0)
 
 
-def _parts_between_gaps(rows: Rows) -> NDArray[np.int64]:
-    """The number of long gaps before each row in its instrument, shape (n,)."""
+def _parts(rows: Rows, columns: NDArray[np.int64], known: Mapping[str, NDArray[np.float64]]) -> NDArray[np.int64]:
+    """How many long gaps and lasting jumps of the core come before each row in its instrument, shape (n,)."""
     order = np.lexsort((rows.time_s, rows.instrument.codes))
-    gap = np.diff(rows.time_s[order], prepend=0.0)
-    codes = rows.instrument.codes[order]
-    same = np.concatenate(([False], codes[1:] == codes[:-1]))[: len(order)]
-    many = np.cumsum((gap > LONG_GAP_S) & same)
-    firsts = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
+    codes, time_s = rows.instrument.codes[order], rows.time_s[order]
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    begins = np.diff(time_s, prepend=-np.inf) > LONG_GAP_S
+    for first, last in pairwise([*starts.tolist(), len(order)]):
+        name = rows.instrument.names[codes[first]]
+        begins[first:last] |= np.isin(np.round(time_s[first:last]), np.round(known.get(name, ())))
+        full = first + np.flatnonzero(rows.full[order[first:last]])
+        for column in columns:
+            begins[full[_lasting_jumps(rows.values[order[full], column])]] = True
+    begins[starts] = False
+    many = np.cumsum(begins)
     parts = np.empty(len(rows), dtype=np.int64)
-    parts[order] = many - many[firsts] if len(order) else many
+    parts[order] = many - np.repeat(many[starts], np.diff([*starts.tolist(), len(order)]))
     return parts
+
+
+def _lasting_jumps(values: NDArray) -> NDArray[np.int64]:
+    """Where a series, shape (n,), jumps and stays: the first places after the jumps. A slope is no jump."""
+    windows = len(values) - _STEP_BINS + 1
+    if windows <= _STEP_BINS:
+        return np.zeros(0, dtype=np.int64)
+    view = np.lib.stride_tricks.sliding_window_view
+    middle, end = np.median(view(values, _STEP_BINS), axis=1), np.median(view(values, _STEP_ENDS), axis=1)
+    noise = float(np.nanmedian(np.abs(np.diff(values)))) / (_MAD_SD * np.sqrt(2.0))
+    place = np.arange(_STEP_BINS, windows)
+    jump = np.abs(middle[place] - middle[place - _STEP_BINS])
+    # Both levels hold from end to end of their windows: neither a slope does that, nor a fault that goes by.
+    ends = np.stack([
+        end[place - _STEP_BINS] - middle[place - _STEP_BINS],
+        end[place - _STEP_ENDS] - middle[place - _STEP_BINS],
+        end[place] - middle[place],
+        end[place + _STEP_BINS - _STEP_ENDS] - middle[place],
+    ])  # fmt: skip
+    jumps = (jump > _STEP_Z * noise) & (np.abs(ends).max(axis=0) < jump / 3.0)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], jumps, [False])).astype(np.int8)))
+    found = []
+    for first, last in zip(place[edges[::2]], place[edges[1::2] - 1], strict=True):
+        near = values[first - _STEP_BINS : last + _STEP_BINS]
+        low, high = middle[first - _STEP_BINS], middle[last]
+        # The place that leaves the least between each bin and the level of its side.
+        nearer = np.cumsum(np.abs(near - low) - np.abs(near - high))
+        found.append(first - _STEP_BINS + 1 + int(np.nanargmin(nearer)))
+    return np.array(found, dtype=np.int64)
 
 
 def _columns(traits: Sequence[Trait], roles: Sequence[str]) -> NDArray[np.int64]:
@@ -408,6 +466,12 @@ def _resolution(values: NDArray, traits: Sequence[Trait]) -> NDArray[np.float32]
         if len(found) >= 2:
             least[column] = max(least[column], 0.5 * float(np.median(np.diff(found))))
     return least
+
+
+def _stated_least(traits: Sequence[Trait]) -> NDArray[np.float32]:
+    """The spreads below which differences of a feature say nothing about an instrument, 0 where none is known."""
+    stated = least_spreads()
+    return np.array([stated.get(trait.name, 0.0) for trait in traits], dtype=np.float32)
 
 
 def _members(codes: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
