@@ -46,13 +46,16 @@ _TIMES: Spec = {"year": "%Y", "quarter": "%b %Y", "month": "%b %Y", "week": "%d 
                 "hours": "%H:%M", "minutes": "%H:%M", "seconds": "%H:%M:%S", "milliseconds": "%H:%M:%S"}  # fmt: skip
 
 #: Widths of a cloud on its own page and beside a decision, without axes and the distribution beside it.
-CLOUD_PX, SMALL_CLOUD_PX = 440, 345
+CLOUD_PX, SMALL_CLOUD_PX = 430, 345
 
 #: Height of each part of the course of a run.
 _STRIP_PX = 80
 
 #: Height of the distribution above a cloud, and the room around the frame.
 _MARGIN_PX, _ROOM_PX = 44, 20
+
+#: Area of all marks of a cloud together: few marks are larger, so that they are seen.
+_INK_PX = 12_000
 
 #: From first to last, from small to large: each is seen on white and on black.
 _WARMING = [BLUE, "#7A6FB0", PURPLE, ORANGE]
@@ -68,6 +71,9 @@ _COUNT: Spec = {"aggregate": "count", "type": "quantitative", "axis": None}
 
 #: How many widths of its normal range a value is drawn outside of it.
 _FAR = 3.0
+
+#: From here on numbers are written without decimals.
+_LARGE = 1000
 
 _TIME = "%Y-%m-%d %H:%M"
 
@@ -89,12 +95,12 @@ class Measure:
     ticks: tuple[float, ...] = ()
 
     @classmethod
-    def fitted(cls, title: str, values: NDArray[np.floating], number: str = ".3~g") -> "Measure":
+    def fitted(cls, title: str, values: NDArray[np.floating]) -> "Measure":
         """A measure whose range holds all finite values."""
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         room = 0.04 * (high - low) or max(abs(high), 1.0) * 0.04
-        return cls(title, low - room, high + room, number)
+        return cls(title, low - room, high + room, ",.0f" if max(abs(low), abs(high)) >= _LARGE else ".3~g")
 
     @property
     def marked(self) -> tuple[float, ...]:
@@ -300,9 +306,10 @@ def distributions(groups: Mapping[str, NDArray[np.floating]], title: str) -> Spe
     names = list(groups)
     colours = [GROUP_COLOURS[number % len(GROUP_COLOURS)] for number in range(len(names))]
     dashes = [_DASHES[number % len(_DASHES)] for number in range(len(names))]
+    legend = {"orient": "top", "columns": 2, "labelLimit": 260}
     group = {
-        "color": _on("group", None, "nominal", scale={"domain": names, "range": colours}, legend={"orient": "top"}),
-        "strokeDash": _on("group", None, "nominal", scale={"domain": names, "range": dashes}),
+        "color": _on("group", None, "nominal", scale={"domain": names, "range": colours}, legend=legend),
+        "strokeDash": _on("group", None, "nominal", scale={"domain": names, "range": dashes}, legend=legend),
     }
     x = _on("value", title, scale={"zero": False})
     share = _on("share", "share of the bins at or below", axis={"format": "%"})
@@ -341,13 +348,14 @@ def cloud(
     frame = pd.DataFrame({"x": [0], "y": [0], "x2": [frame_px[0]], "y2": [frame_px[1]], "typical": [typical or ""]})
     corners = {"x": x, "y": y, "x2": {"field": "x2"}, "y2": {"field": "y2"}}
     column, title, kind = COLOURINGS[colouring]
+    size = float(np.clip(_INK_PX / max(1, len(images)), 9, 40))
     colour = _on(
         column, title, scale={"type": kind, "range": _WARMING}, legend={"orient": "top", "gradientLength": 220}
     )
     layers = [
         _layer(frame, {"type": "image", "aspect": False}, **corners, url={"field": "typical"}) if typical else None,
         _layer(frame, {"type": "rect", "fillOpacity": 0, "stroke": GREY, "strokeWidth": 1.5}, **corners),
-        _layer(images, {"type": "point", "filled": True, "size": 9, "opacity": 0.8}, x=x, y=y, color=colour),
+        _layer(images, {"type": "point", "filled": True, "size": size, "opacity": 0.8}, x=x, y=y, color=colour),
     ]
     plot = _layered(layers)
     tables = plot.pop("datasets")
@@ -375,7 +383,8 @@ def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
                   color=colour, strokeDash=dash)  # fmt: skip
     position = {"x": minute, "y": _on("x_low", "x (px)", scale={"zero": False})}
     band = _layer(rows, {"type": "area", "color": BLUE, "opacity": 0.3, **step}, **position, y2={"field": "x_high"})
-    middle = _layer(rows, {"type": "line", "color": BLUE, **step}, x=minute, y=_on("x_median", "x (px)"))
+    line = {"type": "line", "color": BLUE, "point": {"color": BLUE, "size": 10}, **step}
+    middle = _layer(rows, line, x=minute, y=_on("x_median", "x (px)"))
     return _stacked([_layered([rate]), _layered([band, middle])], width_px)
 
 

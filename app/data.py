@@ -3,6 +3,7 @@
 Belongs here: reading, choosing and ordering rows. Does not belong here: anything that draws.
 """
 
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from app import clouds
 from ifcb_flow_pipeline.bins.frame import FRAME_PX
+from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiTable
 from ifcb_flow_pipeline.days import RecentDays
@@ -30,6 +32,7 @@ from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
 from ifcb_flow_pipeline.detection.prefixes import PrefixScore
 from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.run import SETTINGS
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.store.archive import Archive
@@ -55,6 +58,11 @@ MAX_FEATURE_DAYS = 400
 
 #: Days that are looked at for bins without score.
 LATEST_DAYS = 7
+
+#: The settings in a header that are numbers, by name.
+HEADER_SETTINGS: Mapping[str, HeaderField] = {
+    field.name: field for field in HEADER_FIELDS if field.name in SETTINGS and field.kind in ("number", "count", "flag")
+}
 
 _THREADS = 4
 
@@ -197,8 +205,8 @@ def read_decisions(stores: Stores) -> Mapping[str, Label]:
 
 
 def read_feature(stores: Stores, scored: Scored, rows: NDArray[np.intp], name: str) -> tuple[NDArray[np.float64], int]:
-    """A feature of scored bins, NaN where it is not known, and of how many days it was read: of more than
-    MAX_FEATURE_DAYS, evenly chosen ones. Raises StoreError for a file that cannot be used.
+    """A feature or one of HEADER_SETTINGS of scored bins, NaN where it is not known, and of how many days it was read:
+    of more than MAX_FEATURE_DAYS, evenly chosen ones. Raises StoreError for a file that cannot be used.
     """
     days = scored.rows["start_time"].iloc[rows].dt.normalize().drop_duplicates()
     step = max(1, -(-len(days) // MAX_FEATURE_DAYS))
@@ -311,6 +319,15 @@ def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PrefixScore]
         return None
     changed = _changed(stores, POINT_CLOUDS, record.day)
     return _accumulated(stores.home, record.pid, model_id, changed, stores, record.entry, record.cloud)
+
+
+def setting(texts: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+    """A number among the settings of bins; ``texts``: the column ``settings`` of ``bin_features``. NaN where absent."""
+    coded = texts.combine_chunks().dictionary_encode()
+    # Thousands of bins share a few settings.
+    stated = [json.loads(text or "{}").get(name) for text in coded.dictionary.to_pylist()]
+    known = np.array([float(value) if isinstance(value, int | float) else np.nan for value in [*stated, None]])
+    return known[coded.indices.fill_null(len(stated)).to_numpy()]
 
 
 def read_images(stores: Stores, record: BinRecord, rows: Sequence[int]) -> Images | str:
@@ -458,13 +475,15 @@ def _accumulated(
 @st.cache_data(max_entries=12, show_spinner="Reading a feature ...")
 def _feature_of_days(home: Path, name: str, days: tuple[tuple[date, int], ...]) -> pd.Series:
     tables = DailyTables(home / "tables")
+    column = "settings" if name in HEADER_SETTINGS else name
     with ThreadPoolExecutor(_THREADS) as threads:
-        parts = list(threads.map(lambda day: tables.read(BIN_FEATURES, day[0], ["pid", name]), days))
+        parts = list(threads.map(lambda day: tables.read(BIN_FEATURES, day[0], ["pid", column]), days))
     found = [part for part in parts if part is not None]
     if not found:
         return pd.Series(dtype=float, index=pd.Index([], dtype="str"))
-    rows = pa.concat_tables(found).to_pandas(types_mapper=_arrow_strings)
-    return pd.Series(rows[name].to_numpy(dtype=float), index=pd.Index(rows["pid"]))
+    rows = pa.concat_tables(found)
+    values = setting(rows[column], name) if name in HEADER_SETTINGS else rows[column].to_numpy().astype(float)
+    return pd.Series(values, index=pd.Index(rows.select(["pid"]).to_pandas(types_mapper=_arrow_strings)["pid"]))
 
 
 @st.cache_resource(max_entries=120, show_spinner=False)

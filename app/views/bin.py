@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app import charts, clouds, data, series, words
 from app.data import BinRecord, Scored, Stores
 from app.decisions import KEYS, UNDO_KEY, decision_panel, label_store
-from app.pages import BIN, TIMELINE, go_to, link, scored_stores
+from app.pages import BIN, TIMELINE, go_to, link, scored_bins
 from app.series import Filter, Window
 from app.theme import LOOKS, cause_name
 from app.words import Finding, count, plain
@@ -24,8 +25,8 @@ from ifcb_flow_pipeline.store.tables import STATUSES
 #: Time before and after a bin whose bins are drawn beside it.
 _NEAR = timedelta(hours=36)
 
-#: Shares of the page's width: a cloud, and what is said of it.
-_HALVES = (11, 10)
+#: Width of the cloud and of the course of the run with their axes, in px.
+_WIDTH = 555
 
 _SIMILAR = 8
 
@@ -37,9 +38,8 @@ _TYPICAL_RGB = (86, 180, 233)
 
 
 def _page() -> None:
-    stores = scored_stores()
+    stores, scored = scored_bins()
     _open_the_clicked_bin()
-    scored = data.read_scored(stores)
     pid = _wanted_bin(scored)
     try:
         record = data.read_bin(stores, pid)
@@ -54,7 +54,7 @@ def _page() -> None:
         return
     _verdict(record)
     stream = _stream(stores, record)
-    left, right = st.columns(_HALVES, gap="medium")
+    left, right = _beside("cloud")
     with left:
         _cloud(stores, scored, record, stream)
     with right:
@@ -62,7 +62,7 @@ def _page() -> None:
         _decision(stores, record.pid)
         _elsewhere(stores, record)
     if stream is not None:
-        left, right = st.columns(_HALVES, gap="medium")
+        left, right = _beside("course")
         with left:
             _course(stream)
         with right:
@@ -71,6 +71,13 @@ def _page() -> None:
     _images(stores, record, stream)
     _similar(stores, scored, record)
     _header(record)
+
+
+def _beside(key: str) -> tuple[DeltaGenerator, DeltaGenerator]:
+    """A place for charts, and one beside it for what is said or done; on a tablet that comes below."""
+    st.html("<style>:has(> [class*=st-key-beside_]) { min-width: 300px; }</style>")
+    with st.container(horizontal=True, gap="medium"):
+        return st.container(width=_WIDTH), st.container(key=f"beside_{key}")
 
 
 def _wanted_bin(scored: Scored) -> str:
@@ -181,12 +188,19 @@ def _findings(record: BinRecord) -> None:
         reasons = record.score["reasons"] if record.score is not None else ""
         st.markdown(plain(reasons) or "Nothing unusual was found.")
         return
-    for finding in found[:_MAX_FINDINGS]:
-        check = f"  \n:gray[Check:] {plain(finding.check)}" if finding.check else ""
-        st.markdown(f"- **{plain(finding.text)}**{check}")
+    _reasons(found[:_MAX_REASONS])
+    if len(found) > _MAX_REASONS:
+        with st.expander(f"{len(found) - _MAX_REASONS} more"):
+            _reasons(found[_MAX_REASONS:_MAX_FINDINGS])
     measured = [finding for finding in found if finding.has_range][:_MAX_FINDINGS]
     if measured:
         _ranges(measured)
+
+
+def _reasons(found: Sequence[Finding]) -> None:
+    for finding in found:
+        check = f"  \n:gray[Check:] {plain(finding.check)}" if finding.check else ""
+        st.markdown(f"- **{plain(finding.text)}**{check}")
 
 
 def _ranges(measured: Sequence[Finding]) -> None:
@@ -198,7 +212,8 @@ def _ranges(measured: Sequence[Finding]) -> None:
         st.table(pd.DataFrame(numbers, columns=["feature", "this bin", "normal for the instrument"]))
 
 
-_MAX_FINDINGS = 8
+#: Reasons that are seen at once, and findings that are shown at all.
+_MAX_REASONS, _MAX_FINDINGS = 3, 8
 
 
 @st.fragment
@@ -307,9 +322,7 @@ def _images(stores: Stores, record: BinRecord, stream: Stream | None) -> None:
     picture, n_drawn = clouds.mosaic(list(found.images.values()))
     st.image(picture, width="stretch", alt=f"{n_drawn} of the {len(rows)} images of {record.pid}, largest first")
     missing = f" {count(len(found.missing), 'image')} could not be read." if found.missing else ""
-    st.caption(
-        f"{n_drawn} of {count(len(rows), 'image')}, chosen evenly over the run, as large as each other.{missing}"
-    )
+    st.caption(f"{n_drawn} of {count(len(rows), 'image')}, chosen evenly over the run, all at the same scale.{missing}")
 
 
 @st.fragment

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import charts, data, series, status
 from app.data import Scored, Stores
-from app.pages import BIN, MODELS, OVERVIEW, TIMELINE, TRIAGE, Entry, go_to, link, scored_stores
+from app.pages import BIN, MODELS, OVERVIEW, TIMELINE, TRIAGE, Entry, go_to, link, scored_bins
 from app.series import Filter, Window
 from app.status import Check, InstrumentStatus, Place, State, Tally
 from app.theme import LOOKS, cause_name
@@ -39,13 +39,9 @@ _WORST_FIRST: Sequence[State] = ("bad", "unreadable", "watch", "ok")
 
 def _page() -> None:
     st.header(OVERVIEW.title, anchor=False)
-    stores = scored_stores()
+    stores, scored = scored_bins()
     _open_the_clicked_bin()
-    scored = data.read_scored(stores)
     episodes = data.read_episodes(stores)
-    if scored.rows.empty:
-        st.info("No day with scores can be read. " + plain("; ".join(scored.problems[:3])))
-        return
     statuses = [status.instrument_status(scored, name, episodes) for name in scored.instruments]
     statuses.sort(key=lambda one: _WORST_FIRST.index(one.state))
     _cards(stores, statuses)
