@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import sensing, workloads
+from benchmarks import growth, sensing, workloads
 from benchmarks.table import as_text, machine, write
 
 
@@ -22,7 +22,8 @@ def main(small: bool, output: Path) -> None:
         rows += workloads.one_cloud(folder / "cloud", size)
         rows += workloads.scoring(size)
         rows += workloads.range_runs(folder / "range", size)
-        rows += sensing.measure(folder / "sensing", size.sensed_bins)
+        rows += sensing.measure(folder / "sensing", size.sensed_bins, size.sensed_days)
+        rows += growth.measure(size.listed_bins)
     click.echo(machine())
     click.echo(as_text(rows))
     write(rows, output)

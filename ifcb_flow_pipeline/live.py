@@ -32,6 +32,9 @@ from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
+#: What a header says only of the whole run; the first part of a run is not to be measured against it.
+_OF_THE_WHOLE_RUN = ("run_time_s", "inhibit_time_s", "trigger_count", "roi_count")
+
 #: So many ended bins of an instrument tell what is usual at the time.
 HISTORY_BINS = 30
 
@@ -160,11 +163,12 @@ def scores_of_parts(
     lengths = prefix_lengths(int(numbers[-1]) if len(numbers) else 0, shares)
     if not lengths or entry.status != "ok":
         return [PrefixScore(0, "waiting", float("nan"), float("nan"), "", "")]
+    header = {name: value for name, value in entry.header.items() if name not in _OF_THE_WHOLE_RUN}
     bin_id, rows = parse_pid(entry.pid), []
     for length in lengths:
         part = first_triggers(columns, length)
         counts = {"n_rows": len(part["trigger"]), "n_images": int(has_image(part).sum())}
-        rows.append(_row(bin_id, replace(entry, **counts), part, model.card.feature_settings))
+        rows.append(_row(bin_id, replace(entry, header=header, **counts), part, model.card.feature_settings))
     return judge_running(model, pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema), lengths, history)
 
 

@@ -407,7 +407,10 @@ def test_the_command_line_and_the_daily_tables_give_the_same_numbers(archive, fe
     )
 
     output = tmp_path / "scores.csv"
-    for arguments in (["train", "--model", "n.npz"], ["score", "--model", "m.npz", "--output", "scores.csv"]):
+    for arguments in (
+        ["train", "--feature-set", "reference", "--model", "n.npz"],
+        ["score", "--model", "m.npz", "--output", "scores.csv"],
+    ):
         paths = [str(tmp_path / text) if "." in text else text for text in arguments]
         done = CliRunner().invoke(cli.main, [*paths, str(archive)])
         assert done.exit_code == 0, done.output

@@ -6,7 +6,7 @@ bins that the caller has not rejected.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.rows import Rows
+from ifcb_flow_pipeline.detection.rules import least_spreads
 from ifcb_flow_pipeline.detection.traits import Trait
 
 #: So many bins of its own weigh as much as the fleet does in an instrument's spread.
@@ -31,12 +32,24 @@ LONG_GAP_S = 6 * 3600.0
 #: Deployments that start nearer to each other than this are the same.
 _SAME_START_S = 1.0
 
-#: Days before a bin's own that tell what is usual at the time, and the bins in them that count half.
-LOCAL_DAYS = 5
+#: The hours that are one block of bins, how many blocks before a bin's own tell what is usual at the time, and the
+#: bins in them that count half.
+_BLOCK_S = 4 * 3600.0
+_LOCAL_BLOCKS = 12
 _LOCAL_PRIOR_BINS = 12.0
 
-#: How far, in spreads, the days before may move what is usual: a fault that lasts must not become normal.
-_LOCAL_LIMIT = 1.5
+#: What is usual in a deployment that training did not know is learnt from so many bins at its start.
+_START_BINS = 20
+
+#: Without a gap or new settings a deployment ends where the core jumps by so many spreads and so many bins stay there.
+_STEP_Z, _STEP_BINS, _STEP_ENDS = 6.0, 15, 5
+
+#: A core that moved this many spreads between two deployments is worth a word.
+_MOVED_Z = 4.0
+
+#: How far, in spreads, the blocks before may move what is usual: a fault that lasts must not become normal. What a
+#: setting or a service moves may go as far as it likes, once most of the bins before agree.
+_LOCAL_LIMIT = 4.0
 
 #: An unknown instrument's bins may lie so much wider than those of the fleet's instruments.
 _UNKNOWN_WIDENING = 1.5
@@ -49,6 +62,9 @@ _MAD_SD = 0.6745
 
 #: Fewer bins have no spread worth naming; fewer of few or many points do not tell what sampling does.
 _MIN_SPREAD_BINS, _MIN_SAMPLING_BINS = 5, 30
+
+#: A value that this share of the bins have is a step in which a feature is told.
+_STEP_SHARE = 0.02
 
 _LEAST_SPREAD = {"plain": 1e-6, "log": 0.01, "logit": 1e-3}
 
@@ -69,11 +85,12 @@ class Deviations:
 class Baselines:
     """Centres and spreads of d features for m instruments and k deployments of them.
 
-    A deployment is a time of an instrument without long gaps and in one configuration. ``key_instrument`` (k,) and
-    ``configurations``: of each deployment; ``key_start`` (k,): of its first bin, s since 1970; ``key_centre`` (k, d)
-    and ``key_bins`` (k,): of its bins. ``centre``, ``spread`` (m, d): of each instrument over
-    all configurations; ``points`` (m,): the usual number of points of its bins. ``fleet_centre``,
-    ``fleet_spread``, ``fleet_range`` (d,): over instruments; the range is the spread between their centres.
+    A deployment is a time of an instrument without long gaps or lasting jumps, in one configuration.
+    ``key_instrument`` (k,) and ``configurations``: of each deployment; ``key_start``, ``key_end`` (k,): of its first
+    and last bin, s since 1970; ``key_centre`` (k, d) and ``key_bins`` (k,): of its bins. ``centre``, ``spread``
+    (m, d): of each instrument over all configurations; ``points`` (m,): the usual number of points of its bins.
+    ``fleet_centre``, ``fleet_spread``, ``fleet_range`` (d,): over instruments; the range is the spread between their
+    centres.
     ``sampling`` (d,): share of the spread's square that goes with 1 / points. ``least`` (d,): no spread is smaller.
     """
 
@@ -82,6 +99,7 @@ class Baselines:
     configurations: tuple[str, ...]
     key_instrument: NDArray[np.int64]
     key_start: NDArray[np.float64]
+    key_end: NDArray[np.float64]
     key_centre: NDArray[np.float32]
     key_bins: NDArray[np.int64]
     centre: NDArray[np.float32]
@@ -100,15 +118,16 @@ class Baselines:
         instruments = tuple(np.array(rows.instrument.names, dtype=object)[np.unique(rows.instrument.codes[keep])])
         of_instrument = np.where(keep, rows.instrument.numbers_in(instruments), -1)
         medians = np.array([_medians(rows.values[of_instrument == i]) for i in range(len(instruments))])
-        least = _resolution(rows.values[keep], traits)
+        least = np.maximum(_resolution(rows.values[keep], traits), _stated_least(traits))
         spreads = np.array([_spread(rows.values[of_instrument == i]) for i in range(len(instruments))])
         fleet_spread = np.maximum(_medians(spreads), least)
-        deployments = _Deployments.of(rows)
+        deployments = _Deployments.of(rows, _columns(traits, _SET_ROLES), {})
         kept = np.unique(deployments.codes[keep])
-        key_instrument = rows.instrument.numbers_in(instruments)[deployments.example[kept]]
-        key_bins = np.bincount(deployments.codes[keep], minlength=len(deployments.example))[kept]
+        key_instrument = rows.instrument.numbers_in(instruments)[deployments.first[kept]]
+        key_bins = np.bincount(deployments.codes[keep], minlength=len(deployments.first))[kept]
+        members = _members(np.where(keep, deployments.codes, -1), len(deployments.first))
         centres = [
-            _towards(_medians(rows.values[keep & (deployments.codes == one)]), medians[i], n, traits)
+            _towards(_medians(rows.values[members[one]]), medians[i], n, traits)
             for one, i, n in zip(kept, key_instrument, key_bins, strict=True)
         ]
         fitted = cls(
@@ -117,6 +136,7 @@ class Baselines:
             configurations=tuple(deployments.configuration[one] for one in kept),
             key_instrument=key_instrument,
             key_start=deployments.start[kept],
+            key_end=deployments.end[kept],
             key_centre=np.array(centres, dtype=np.float32),
             key_bins=key_bins,
             centre=medians.astype(np.float32),
@@ -140,67 +160,78 @@ class Baselines:
         thinner = (usual.points[usual.deployment[which]] / points)[:, None].astype(np.float32)
         factor = np.sqrt(1.0 + self.sampling * (thinner - 1.0))
         spread = np.maximum(usual.spread[usual.deployment[which]] * factor, self.least)
-        # On its scale, a share of n points cannot be known better than this, even where it is always nothing.
-        spread = np.where(self._is_share(), np.maximum(spread, 1.0 / np.sqrt(points)[:, None]), spread)
-        return Deviations((rows.values[which] - centre) / spread, centre, spread.astype(np.float32))
+        # On its scale, a share of n points cannot be known better than this, and where hardly any are expected one
+        # point more is a larger step.
+        share = self._is_share()
+        expected = np.sin(np.clip(centre[:, share], 0.0, np.pi) / 2.0) ** 2
+        expected = np.minimum(expected, 1.0 - expected) * points[:, None]
+        spread[:, share] = np.maximum(spread[:, share], (1.0 + 1.0 / (1.0 + expected)) / np.sqrt(points)[:, None])
+        spread = spread.astype(np.float32)
+        return Deviations(((rows.values[which] - centre) / spread).astype(np.float32), centre, spread)
 
     def _is_share(self) -> NDArray[np.bool_]:
         return np.array([trait.scale == "logit" and trait.noise == "mean" for trait in self.traits])
 
     def usual(self, rows: Rows) -> "Usual":
-        """What is usual for each deployment among the rows, and on each of their days."""
-        deployments = _Deployments.of(rows)
-        instrument = rows.instrument.numbers_in(self.instruments)[deployments.example]
-        # Only deployments that training did not know need their own bins to be looked at.
-        centres = []
-        for one, owner in enumerate(instrument):
-            key = self._key_of(deployments, one, owner)
-            own = deployments.codes == one if key is None else None
-            centres.append(self._learnt(rows, own, owner, deployments.configuration[one]) if key is None
-                           else self.key_centre[key])  # fmt: skip
-        centre = np.array(centres, dtype=np.float32).reshape(-1, len(self.traits))
+        """What is usual for each deployment among the rows, and in each of their hours."""
+        known = {name: self.key_start[self.key_instrument == i] for i, name in enumerate(self.instruments)}
+        deployments = _Deployments.of(rows, _columns(self.traits, _SET_ROLES), known)
+        instrument = rows.instrument.numbers_in(self.instruments)[deployments.first]
+        centre = self._centres(rows, deployments, instrument)
         unknown = instrument < 0
         spread = np.where(unknown[:, None], self.fleet_spread * _UNKNOWN_WIDENING, self.spread[instrument])
+        for one in np.flatnonzero(unknown):
+            own = _spread(rows.values[rows.full & (rows.instrument.codes == deployments.instrument[one])])
+            spread[one] = np.fmax(spread[one], own)
         points = np.where(unknown, np.median(self.points), self.points[instrument])
         codes = deployments.codes
         set_by, slow = _columns(self.traits, _SET_ROLES), _columns(self.traits, _SLOW_ROLES)
-        return Usual(
-            codes,
-            centre,
-            spread,
-            points,
-            (
-                _DayOffsets.of(rows, codes, (codes, centre, spread), set_by, steady_counts=True),
-                _DayOffsets.of(rows, rows.instrument.codes, (codes, centre, spread), slow, steady_counts=False),
-            ),
+        offsets = (
+            _Offsets.of(rows, codes, (codes, centre, spread), set_by, limited=False),
+            _Offsets.of(rows, rows.instrument.codes, (codes, centre, spread), slow, limited=True),
         )
+        return Usual(codes, centre, spread, points, offsets, _moved(deployments, centre, spread, set_by))
+
+    def _centres(self, rows: Rows, deployments: "_Deployments", instrument: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The centre of each deployment among the rows, shape (deployments, d)."""
+        keys = [self._key_of(deployments, one, owner) for one, owner in enumerate(instrument)]
+        members: list[NDArray[np.int64]] = []
+        if None in keys:  # only those that training did not know need their own bins to be looked at
+            members = _members(np.where(rows.full, deployments.codes, -1), len(keys))
+        centres = [
+            self.key_centre[key] if key is not None
+            else self._learnt(rows, members[one], instrument[one], deployments.configuration[one])
+            for one, key in enumerate(keys)
+        ]  # fmt: skip
+        return np.array(centres, dtype=np.float32).reshape(-1, len(self.traits))
 
     def _key_of(self, deployments: "_Deployments", one: int, instrument: int) -> int | None:
         """The known deployment that this one is (part of); None where training did not see it."""
         alike = np.array([name == deployments.configuration[one] for name in self.configurations], dtype=bool)
         keys = np.flatnonzero(alike & (self.key_instrument == instrument))
-        if not len(keys):
-            return None
         if not deployments.is_first[one]:
-            same = keys[np.abs(self.key_start[keys] - deployments.start[one]) < _SAME_START_S]
-            return int(same[0]) if len(same) else None
-        # The rows begin in the middle of it: it is the last one that had begun by then.
-        begun = keys[self.key_start[keys] <= deployments.start[one]]
-        return int(begun[np.argmax(self.key_start[begun])] if len(begun) else keys[np.argmin(self.key_start[keys])])
+            keys = keys[np.abs(self.key_start[keys] - deployments.start[one]) < _SAME_START_S]
+            return int(keys[0]) if len(keys) else None
+        # The rows may begin in the middle of it.
+        keys = keys[
+            (self.key_start[keys] <= deployments.end[one]) & (deployments.start[one] <= self.key_end[keys] + LONG_GAP_S)
+        ]
+        return int(keys[np.argmax(self.key_start[keys])]) if len(keys) else None
 
-    def _learnt(self, rows: Rows, own: NDArray[np.bool_], instrument: int, configuration: str) -> NDArray:
-        """The centre of a deployment that training did not know, shape (d,), from its bins among the rows."""
-        found = rows.values[own & rows.full]
+    def _learnt(self, rows: Rows, own: NDArray[np.int64], instrument: int, configuration: str) -> NDArray:
+        """The centre of a deployment that training did not know, shape (d,), from its first bins among the rows."""
         if instrument < 0:
-            noise = self.fleet_spread**2 / max(len(found), 0.1)
+            noise = self.fleet_spread**2 / max(len(own), 0.1)
             weight = self.fleet_range**2 / (self.fleet_range**2 + noise)
-            return _blend(_medians(found), self.fleet_centre, weight)
+            return _blend(_medians(rows.values[own]), self.fleet_centre, weight)
         keys = np.flatnonzero(self.key_instrument == instrument)
         usual = self.key_centre[keys[np.argmax(self.key_bins[keys])]]
-        if not configuration or not len(found):
-            return usual
-        is_set = np.array([trait.role in _SET_ROLES for trait in self.traits])
-        return _blend(_medians(found), usual, is_set.astype(np.float32))
+        first = own[np.argsort(rows.time_s[own], kind="stable")[:_START_BINS]]
+        learnt = _towards(_medians(rows.values[first]), usual, len(first), self.traits)
+        is_new = configuration not in [self.configurations[key] for key in keys]
+        # New settings may move everything; what happens in a gap moves the core.
+        relearnt = np.array([is_new or trait.role in _SET_ROLES for trait in self.traits])
+        return np.where(relearnt, learnt, usual)
 
     def _with_local_spreads(self, rows: Rows, keep: NDArray[np.bool_], of_instrument: NDArray) -> "Baselines":
         """The same centres; spreads and sampling shares of what the days before leave unexplained."""
@@ -221,30 +252,33 @@ class Baselines:
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What is usual among n rows: of each row's deployment, and of its day.
+    """What is usual among n rows: of each row's deployment, and of its hours.
 
     ``deployment`` (n,): numbers into ``centre``, ``spread`` (deployments, d) and ``points`` (deployments,).
+    ``moved`` (n,): the row is the first of a deployment whose core lies elsewhere than before.
     """
 
     deployment: NDArray[np.int64]
     centre: NDArray[np.float32]
     spread: NDArray[np.float32]
     points: NDArray[np.float64]
-    days: "tuple[_DayOffsets, ...]"
+    hours: "tuple[_Offsets, ...]"
+    moved: NDArray[np.bool_]
 
     def offsets(self, which: NDArray) -> NDArray[np.float32]:
-        """How far the days before lie from the centre, for these rows, shape (rows, d)."""
+        """How far the bins before lie from the centre, for these rows, shape (rows, d)."""
         found = np.zeros((len(which), self.centre.shape[1]), dtype=np.float32)
-        for days in self.days:
-            found[:, days.columns] = days.offset[days.block[which]]
+        for hours in self.hours:
+            found[:, hours.columns] = hours.offset[hours.block[which]]
         return found
 
 
 @dataclass(frozen=True, slots=True)
-class _DayOffsets:
-    """How far the LOCAL_DAYS days before each day lie from the centre, in some columns: shape (blocks, columns).
+class _Offsets:
+    """How far the blocks before each block of hours lie from the centre, in some columns: shape (blocks, columns).
 
-    ``block`` (n,): each row's day of its deployment or instrument.
+    ``block`` (n,): each row's block of its deployment or instrument. Blocks begin at fixed times: bins that are
+    judged one by one find the same before them as those of a whole archive.
     """
 
     columns: NDArray[np.int64]
@@ -259,69 +293,126 @@ class _DayOffsets:
         deployment: tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]],
         columns: NDArray[np.int64],
         *,
-        steady_counts: bool,
-    ) -> "_DayOffsets":
-        """Those of the days of each group (n,); ``deployment``: of each row, and the centres and spreads of all.
+        limited: bool,
+    ) -> "_Offsets":
+        """Those of the blocks of each group (n,); ``deployment``: of each row, and the centres and spreads of all.
 
-        They are limited, so that a fault that lasts does not become normal; with ``steady_counts`` not where
-        all the days before agree.
+        ``limited``: so that a fault that lasts does not become normal.
         """
         code, centre, spread = deployment
-        day = rows.day - rows.day.min() if len(rows) else rows.day
-        length = int(day.max()) + 1 if len(rows) else 1
-        blocks, example, block = np.unique(group * length + day, return_index=True, return_inverse=True)
+        time = np.floor_divide(rows.time_s, _BLOCK_S).astype(np.int64)
+        time -= time.min(initial=0)
+        length = int(time.max(initial=0)) + 1
+        blocks, example, block = np.unique(group * length + time, return_index=True, return_inverse=True)
         medians, counts = _block_medians(rows, (block, len(blocks)), columns, centre[:, columns], code)
-        before = np.full((LOCAL_DAYS, *medians.shape), np.nan, dtype=np.float32)
+        before = np.full((_LOCAL_BLOCKS, *medians.shape), np.nan, dtype=np.float32)
         n_before = np.zeros(len(blocks))
-        for back in range(1, LOCAL_DAYS + 1):
+        for back in range(1, _LOCAL_BLOCKS + 1):
             place = np.minimum(np.searchsorted(blocks, blocks - back), max(len(blocks) - 1, 0))
             there = (blocks[place] == blocks - back) & (blocks % length >= back)
             before[back - 1, there] = medians[place[there]]
             n_before += np.where(there, counts[place], 0)
-        own_spread = spread[code[example]][:, columns]
-        limit = _LOCAL_LIMIT * own_spread
-        if steady_counts:
-            limit = np.where(np.ptp(before, axis=0) < own_spread, np.inf, limit)
         weight = (n_before / (n_before + _LOCAL_PRIOR_BINS))[:, None]
-        offset = np.clip(np.nan_to_num(_medians(before)) * weight, -limit, limit)
+        offset = np.nan_to_num(_medians(before)) * weight
+        if limited:
+            limit = _LOCAL_LIMIT * spread[code[example]][:, columns]
+            offset = np.clip(offset, -limit, limit)
         return cls(columns, block, offset.astype(np.float32))
+
+
+def _moved(
+    deployments: "_Deployments", centre: NDArray[np.float32], spread: NDArray[np.float32], columns: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which rows are the first of a deployment whose core lies elsewhere than in the one before it, shape (n,)."""
+    owner, start = deployments.instrument, deployments.start
+    order = np.lexsort((start, owner))
+    found = np.zeros(len(deployments.codes), dtype=bool)
+    for before, after in pairwise(order.tolist()):
+        step = np.abs(centre[after, columns] - centre[before, columns]) / spread[after, columns]
+        if owner[after] == owner[before] and np.nanmax(step, initial=0.0) > _MOVED_Z:
+            found[deployments.first[after]] = True
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Deployments:
-    """The deployments among n rows: of each row, and of each a row, its configuration, and when it starts.
+    """The deployments among n rows: of each row ``codes`` (n,); of each deployment the other arrays.
 
-    ``is_first``: nothing before it is known of its instrument, it may have started earlier.
+    ``first``: its first row; ``start``, ``end``: of its first and last bin, s since 1970; ``is_first``: nothing before
+    it is known of its instrument, it may have started earlier.
     """
 
     codes: NDArray[np.int64]
-    example: NDArray[np.int64]
+    instrument: NDArray[np.int64]
     configuration: list[str]
+    first: NDArray[np.int64]
     start: NDArray[np.float64]
+    end: NDArray[np.float64]
     is_first: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, rows: Rows) -> "_Deployments":
-        part = _parts_between_gaps(rows)
+    def of(cls, rows: Rows, columns: NDArray[np.int64], known: Mapping[str, NDArray[np.float64]]) -> "_Deployments":
+        """Those among the rows; ``columns``: where the place of the core is among their values.
+
+        ``known``: starts of deployments of an instrument, s since 1970, that are starts whatever comes after them.
+        """
+        part = _parts(rows, columns, known)
         joined = (rows.instrument.codes * (part.max(initial=0) + 1) + part) * len(rows.configuration.names)
-        _, example, codes = np.unique(joined + rows.configuration.codes, return_index=True, return_inverse=True)
-        start = np.full(len(example), np.inf)
-        np.minimum.at(start, codes, rows.time_s)
-        names = [rows.configuration.names[code] for code in rows.configuration.codes[example]]
-        return cls(codes, example, names, start, part[example] == 0)
+        _, codes = np.unique(joined + rows.configuration.codes, return_inverse=True)
+        order = np.lexsort((rows.time_s, codes))
+        bounds = np.searchsorted(codes[order], np.arange(codes.max(initial=-1) + 2))
+        first, last = order[bounds[:-1]], order[bounds[1:] - 1]
+        names = [rows.configuration.names[code] for code in rows.configuration.codes[first]]
+        instrument = rows.instrument.codes[first]
+        return cls(codes, instrument, names, first, rows.time_s[first], rows.time_s[last], part[first] == 0)
 
 
-def _parts_between_gaps(rows: Rows) -> NDArray[np.int64]:
-    """The number of long gaps before each row in its instrument, shape (n,)."""
+def _parts(rows: Rows, columns: NDArray[np.int64], known: Mapping[str, NDArray[np.float64]]) -> NDArray[np.int64]:
+    """How many long gaps and lasting jumps of the core come before each row in its instrument, shape (n,)."""
     order = np.lexsort((rows.time_s, rows.instrument.codes))
-    gap = np.diff(rows.time_s[order], prepend=0.0)
-    codes = rows.instrument.codes[order]
-    same = np.concatenate(([False], codes[1:] == codes[:-1]))[: len(order)]
-    many = np.cumsum((gap > LONG_GAP_S) & same)
-    firsts = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
+    codes, time_s = rows.instrument.codes[order], rows.time_s[order]
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    begins = np.diff(time_s, prepend=-np.inf) > LONG_GAP_S
+    for first, last in pairwise([*starts.tolist(), len(order)]):
+        name = rows.instrument.names[codes[first]]
+        begins[first:last] |= np.isin(np.round(time_s[first:last]), np.round(known.get(name, ())))
+        full = first + np.flatnonzero(rows.full[order[first:last]])
+        for column in columns:
+            begins[full[_lasting_jumps(rows.values[order[full], column])]] = True
+    begins[starts] = False
+    many = np.cumsum(begins)
     parts = np.empty(len(rows), dtype=np.int64)
-    parts[order] = many - many[firsts] if len(order) else many
+    parts[order] = many - np.repeat(many[starts], np.diff([*starts.tolist(), len(order)]))
     return parts
+
+
+def _lasting_jumps(values: NDArray) -> NDArray[np.int64]:
+    """Where a series, shape (n,), jumps and stays: the first places after the jumps. A slope is no jump."""
+    windows = len(values) - _STEP_BINS + 1
+    if windows <= _STEP_BINS:
+        return np.zeros(0, dtype=np.int64)
+    view = np.lib.stride_tricks.sliding_window_view
+    middle, end = np.median(view(values, _STEP_BINS), axis=1), np.median(view(values, _STEP_ENDS), axis=1)
+    noise = float(np.nanmedian(np.abs(np.diff(values)))) / (_MAD_SD * np.sqrt(2.0))
+    place = np.arange(_STEP_BINS, windows)
+    jump = np.abs(middle[place] - middle[place - _STEP_BINS])
+    # Both levels hold from end to end of their windows: neither a slope does that, nor a fault that goes by.
+    ends = np.stack([
+        end[place - _STEP_BINS] - middle[place - _STEP_BINS],
+        end[place - _STEP_ENDS] - middle[place - _STEP_BINS],
+        end[place] - middle[place],
+        end[place + _STEP_BINS - _STEP_ENDS] - middle[place],
+    ])  # fmt: skip
+    jumps = (jump > _STEP_Z * noise) & (np.abs(ends).max(axis=0) < jump / 3.0)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], jumps, [False])).astype(np.int8)))
+    found = []
+    for first, last in zip(place[edges[::2]], place[edges[1::2] - 1], strict=True):
+        near = values[first - _STEP_BINS : last + _STEP_BINS]
+        low, high = middle[first - _STEP_BINS], middle[last]
+        # The place that leaves the least between each bin and the level of its side.
+        nearer = np.cumsum(np.abs(near - low) - np.abs(near - high))
+        found.append(first - _STEP_BINS + 1 + int(np.nanargmin(nearer)))
+    return np.array(found, dtype=np.int64)
 
 
 def _columns(traits: Sequence[Trait], roles: Sequence[str]) -> NDArray[np.int64]:
@@ -369,10 +460,25 @@ def _resolution(values: NDArray, traits: Sequence[Trait]) -> NDArray[np.float32]
     """The least spread of each feature: half the step in which it is told, where it comes in steps."""
     least = np.array([_LEAST_SPREAD[trait.scale] for trait in traits], dtype=np.float32)
     for column in range(values.shape[1]):
-        found = np.unique(values[np.isfinite(values[:, column]), column])
-        if 2 <= len(found) < len(values) / 3:
+        found, counts = np.unique(values[np.isfinite(values[:, column]), column], return_counts=True)
+        # A value that hardly ever comes may be a fault's: it tells no step.
+        found = found[counts >= max(3, _STEP_SHARE * len(values))]
+        if len(found) >= 2:
             least[column] = max(least[column], 0.5 * float(np.median(np.diff(found))))
     return least
+
+
+def _stated_least(traits: Sequence[Trait]) -> NDArray[np.float32]:
+    """The spreads below which differences of a feature say nothing about an instrument, 0 where none is known."""
+    stated = least_spreads()
+    return np.array([stated.get(trait.name, 0.0) for trait in traits], dtype=np.float32)
+
+
+def _members(codes: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
+    """The rows of each code from 0 to n - 1; rows of other codes are in none."""
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(n + 1))
+    return [order[first:last] for first, last in pairwise(bounds)]
 
 
 def _range(medians: NDArray, fleet_spread: NDArray) -> NDArray[np.float32]:

@@ -33,11 +33,11 @@ class SurpriseScale:
         shares = np.array([share for share in _SHARES if share * len(badness) >= _ENOUGH or share >= 0.3])
         at = np.quantile(badness, 1.0 - shares)
         # Equal quantiles would make the scale ambiguous.
-        self.badness_ = np.maximum.accumulate(at) + 1e-9 * np.arange(len(at))
+        self.badness_ = np.asarray(np.maximum.accumulate(at) + 1e-9 * np.arange(len(at)), dtype=np.float64)
         self.surprise_ = -np.log10(shares)
         first = max(len(at) - 4, 0)
         rise, run = np.ptp(self.surprise_[first:]), np.ptp(self.badness_[first:])
-        self.slope_ = np.clip(rise / max(run, 1e-9), *_SLOPES)
+        self.slope_ = np.array(np.clip(rise / max(run, 1e-9), *_SLOPES))
         return self
 
     def surprise(self, badness: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -119,7 +119,8 @@ SIGNATURES = (
         "electronics",
         up={"no_image_fraction": 1.5, "trigger_rate_hz": 1, "n_triggers": 1, "peak_floor_fraction": 2,
             "inhibit_fraction": 0.7, "no_image_burst": 0.7},
-        down={"images_per_trigger": 1.5, "peak_median_v": 0.3, "volume_ml": 0.4, "volume_ratio": 0.4},
+        down={"images_per_trigger": 1.5, "peak_median_v": 0.3, "volume_ml": 0.4, "volume_ratio": 0.4,
+              "trigger_rate_hz": -1, "n_triggers": -1},
     ),
     Signature(
         "electronics",

@@ -27,7 +27,7 @@ from ifcb_flow_pipeline.detection.rules import SURE, broken_rules
 from ifcb_flow_pipeline.detection.tails import TailDetector
 from ifcb_flow_pipeline.detection.traits import Trait, traits_of
 from ifcb_flow_pipeline.detection.variation import after_gaps, explained
-from ifcb_flow_pipeline.detection.verdicts import BAD_FROM, SEVERITY_PER_DECADE
+from ifcb_flow_pipeline.detection.verdicts import BAD_FROM, severities, surprises_of
 from ifcb_flow_pipeline.features import catalogue
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
@@ -177,7 +177,7 @@ def _taught(model: FlowModel, fitted: _Fitted, features: pa.Table, labels: Mappi
     if min(chosen.sum(), (~chosen).sum()) >= ranking.MIN_FOR_RANKING:
         groups, seed = fitted.groups[labelled], model.card.forest_settings.random_seed
         shift = ranking.held_out_shifts(groups, chosen, seed)
-        moved = np.clip(severity + SEVERITY_PER_DECADE * shift, 0.0, 100.0)
+        moved = severities(np.maximum(surprises_of(severity) + shift, 0.0))
         if _auroc(moved, chosen) > _auroc(severity, chosen):
             model, severity = replace(model, ranker=ranking.LabelRanker().fit(groups, chosen)), moved
     thresholds = ranking.learnt_thresholds(severity, chosen, instrument)

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.baselines import Baselines, Deviations
 from ifcb_flow_pipeline.detection.calibration import SurpriseScale
-from ifcb_flow_pipeline.detection.causes import likeness, suspected
+from ifcb_flow_pipeline.detection.causes import CAUSES, likeness, suspected
 from ifcb_flow_pipeline.detection.columns import Names
 from ifcb_flow_pipeline.detection.model import FORMAT_VERSION, ModelCard, ModelError, read_arrays
 from ifcb_flow_pipeline.detection.ranking import LabelRanker
@@ -26,11 +25,17 @@ from ifcb_flow_pipeline.detection.rows import Rows
 from ifcb_flow_pipeline.detection.rules import Broken, broken_rules
 from ifcb_flow_pipeline.detection.tails import TailDetector
 from ifcb_flow_pipeline.detection.traits import Trait, plain_values
-from ifcb_flow_pipeline.detection.variation import Explained, after_gaps, config_changes, explained
+from ifcb_flow_pipeline.detection.variation import (
+    Explained,
+    after_gaps,
+    config_changes,
+    explained,
+    mostly_with_header,
+)
 from ifcb_flow_pipeline.detection.verdicts import (
-    SEVERITY_PER_DECADE,
     WATCH_FROM,
     severities,
+    surprises_of,
     verdict_table,
     verdicts,
 )
@@ -40,8 +45,15 @@ from ifcb_flow_pipeline.features.extract import FeatureSettings
 #: Rows judged at a time: bounds the memory that a large table takes.
 _CHUNK_ROWS = 65_536
 
-#: The severity with which the first bin of new settings is told.
-_TOLD = 36.0
+#: The surprise with which the first bin of new settings, or of a core at another place, is told: that of a watch.
+_TOLD = 1.44
+
+#: From which surprise on one asks what a bin looks like; and what looks harmless stays below bad: its surprise grows
+#: from there on only by this share, so that worse ones still come first.
+_LOOKED_AT, _HARMLESS_FROM, _HARMLESS_SHARE = 1.4, 1.75, 0.01
+
+#: Boxes at the edge of the frame are most of those off the core from this share on; and fewer of all are no matter.
+_MOST, _FEW = 0.6, 0.02
 
 #: Columns of ``bin_features`` that are needed besides features, and those that are used where they are there.
 _NEEDED = ("pid", "instrument", "start_time", "status", "n_points")
@@ -57,6 +69,7 @@ class _Part:
     deviations: Deviations
     after_gap: NDArray[np.bool_]
     changed: NDArray[np.bool_]
+    with_header: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,23 +95,29 @@ class FlowModel:
         """
         rows, own = self._rows(features, history)
         usual, gaps = self.baselines.usual(rows), after_gaps(rows)
-        changed = config_changes(rows)
+        changed, with_header = config_changes(rows) | usual.moved, mostly_with_header(rows)
         parts = []
         for first in range(0, features.num_rows, _CHUNK_ROWS):
             part = features.slice(first, _CHUNK_ROWS)
             which = own.start + first + np.arange(part.num_rows)
             deviations = self.baselines.deviations(rows, which, usual)
-            parts.append(self._judge_part(part, _Part(rows.judged[which], deviations, gaps[which], changed[which])))
+            state = _Part(rows.judged[which], deviations, gaps[which], changed[which], with_header)
+            parts.append(self._judge_part(part, state))
         return pa.concat_tables(parts) if parts else verdict_table(features, _no_columns())
 
     def _judge_part(self, features: pa.Table, part: "_Part") -> pa.Table:
-        broken = broken_rules(features, self._with_header())
+        broken = broken_rules(features, self._with_header() | part.with_header)
         explanation = explained(part.deviations.z, part.after_gap, self.baselines.traits)
         groups = self.tails.groups_of(part.deviations.z, explanation.factor)
         by_looks = np.maximum(self.scale.surprise(self.tails.badness(groups)) + self.ranker.shift(groups), 0.0)
-        surprise = np.maximum(by_looks, broken.severity.max(axis=1, initial=0.0) / SEVERITY_PER_DECADE)
+        causes = self._causes_of(np.flatnonzero(part.judged & (by_looks >= _LOOKED_AT)), part, explanation)
+        # What looks like the water's affair is worth a look, and no more.
+        harmless = np.zeros(len(by_looks), dtype=bool)
+        harmless[[row for row, found in causes.items() if not CAUSES[found[0]].is_fault]] = True
+        by_looks = np.where(harmless, np.minimum(by_looks, _HARMLESS_FROM + _HARMLESS_SHARE * by_looks), by_looks)
+        surprise = np.maximum(by_looks, surprises_of(broken.severity.max(axis=1, initial=0.0)))
         # New settings are told once, but are no fault.
-        surprise = np.where(part.changed, np.maximum(surprise, _TOLD / SEVERITY_PER_DECADE), surprise)
+        surprise = np.where(part.changed, np.maximum(surprise, _TOLD), surprise)
         surprise = np.where(part.judged, surprise, np.nan)
         severity = severities(surprise)
         instrument = Names.of(features, "instrument")
@@ -117,21 +136,45 @@ class FlowModel:
             "model_id": [self.card.model_id] * features.num_rows,
         }
         told = np.flatnonzero(part.judged & (severity >= np.minimum(WATCH_FROM, threshold)))
-        return verdict_table(features, columns | self._texts_of(told, features, part, broken, explanation))
+        missing = np.setdiff1d(told, np.fromiter(causes, dtype=np.int64))
+        causes |= self._causes_of(missing, part, explanation)
+        return verdict_table(features, columns | self._texts_of(told, causes, features, part, broken, explanation))
+
+    def _causes_of(self, told: NDArray[np.int64], part: "_Part", explanation: Explained) -> dict[int, list[str]]:
+        """The causes that each of these rows looks like, best first."""
+        traits, z = self.baselines.traits, part.deviations.z[told]
+        possible = {
+            "config_change": part.changed[told],
+            "post_clean": explanation.rinsed[told],
+            "bloom": explanation.bloom[told],
+            "air": ~self._at_edges(part.deviations, told),
+        }
+        found = suspected(likeness(self.tails.surprises(z), z, traits), possible)
+        return dict(zip(told.tolist(), found, strict=True))
+
+    def _at_edges(self, deviations: Deviations, told: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether most boxes off the core touch the edge of the frame: air is anywhere."""
+        place = {trait.name: column for column, trait in enumerate(self.baselines.traits)}
+        if not {"edge_touch_fraction", "stray_fraction"} <= set(place):
+            return np.zeros(len(told), dtype=bool)
+        values = deviations.centre[told] + deviations.z[told] * deviations.spread[told]
+        edge, stray = (plain_values(values[:, place[f"{kind}_fraction"]], "logit") for kind in ("edge_touch", "stray"))
+        return edge > _MOST * np.maximum(stray, _FEW)
 
     def _texts_of(
-        self, told: NDArray[np.int64], features: pa.Table, part: "_Part", broken: Broken, explanation: Explained
+        self,
+        told: NDArray[np.int64],
+        causes: Mapping[int, list[str]],
+        features: pa.Table,
+        part: "_Part",
+        broken: Broken,
+        explanation: Explained,
     ) -> dict[str, list[str]]:
         """Causes, reasons and findings of all rows, empty but for those in ``told``."""
         traits, z = self.baselines.traits, part.deviations.z[told]
         surprises = self.tails.surprises(z) * explanation.factor[told]
         added = self.tails.contributions(surprises)
         shares = added / np.maximum(added.sum(axis=1, keepdims=True), 1e-9)
-        possible = {
-            "config_change": part.changed[told],
-            "post_clean": explanation.rinsed[told],
-            "bloom": explanation.bloom[told],
-        }
         reach = self.tails.usual_reach(0.02)
         centre, spread = part.deviations.centre[told], part.deviations.spread[told]
         evidence = Evidence(
@@ -142,7 +185,7 @@ class FlowModel:
             shares=shares,
             z=z,
             broken=Broken(broken.rules, broken.severity[told], broken.values[told]),
-            causes=suspected(likeness(self.tails.surprises(z), z, traits), possible),
+            causes=[causes[row] for row in told.tolist()],
         )
         texts = {name: [""] * features.num_rows for name in ("cause", "second_cause", "reasons")}
         texts["findings"] = ["[]"] * features.num_rows
@@ -152,15 +195,15 @@ class FlowModel:
                 column[row] = getattr(said, name)
         return texts
 
-    def _with_header(self) -> list[str]:
+    def _with_header(self) -> frozenset[str]:
         """The instruments most of whose bins had a header in training."""
         stated = np.array([bool(name) for name in self.baselines.configurations])
-        return [
+        return frozenset(
             name
             for number, name in enumerate(self.baselines.instruments)
             if 2 * self.baselines.key_bins[stated & (self.baselines.key_instrument == number)].sum()
             > self.baselines.key_bins[self.baselines.key_instrument == number].sum()
-        ]
+        )
 
     def to_bytes(self) -> bytes:
         """The model as the content of one file: plain arrays, and texts as JSON."""
@@ -187,10 +230,9 @@ class FlowModel:
             card = ModelCard.from_json(arrays["card"].tobytes().decode())
             texts = json.loads(arrays["parts"].tobytes().decode())
             traits = tuple(Trait(**values) for values in texts["traits"])
-            parts = {"traits": traits, "instruments": tuple(texts["instruments"])}
-            baselines = Baselines(
-                **parts, configurations=tuple(texts["configurations"]), **part_arrays(Baselines, "baselines", arrays)
-            )
+            names: dict[str, Any] = {name: tuple(texts[name]) for name in ("instruments", "configurations")}
+            numbers: dict[str, Any] = part_arrays(Baselines, "baselines", arrays)
+            baselines = Baselines(traits=traits, **names, **numbers)
             tails, scale, ranker = TailDetector(traits), SurpriseScale(), LabelRanker()
             for part, name in ((tails, "tails"), (scale, "scale"), (ranker, "ranker")):
                 for attribute, value in part_arrays(type(part), name, arrays).items():
@@ -223,7 +265,7 @@ class FlowModel:
         """The rows to judge, behind those of the history, and where they are."""
         traits = self.baselines.traits
         own = [trait.name for trait in traits if trait not in RECENT]
-        names = [*_NEEDED, *(name for name in (*_USED, *own) if name in features.column_names)]
+        names = [name for name in dict.fromkeys((*_NEEDED, *_USED, *own)) if name in features.column_names]
         missing = [name for name in (*_NEEDED, *own) if name not in features.column_names]
         if missing:
             raise ModelError(
@@ -233,7 +275,8 @@ class FlowModel:
         if history is None or not history.num_rows:
             return Rows.of(features, traits), slice(0, features.num_rows)
         # A day that is judged again is not its own history.
-        before = history.select(names).filter(pc.invert(pc.is_in(history["pid"], features["pid"].combine_chunks())))
+        new = ~np.isin(history["pid"].to_numpy(), features["pid"].to_numpy())
+        before = history.select(names).filter(pa.array(new))
         both = pa.concat_tables([before, features.select(names)])
         return Rows.of(both, traits), slice(before.num_rows, both.num_rows)
 
@@ -250,9 +293,9 @@ def _no_columns() -> dict[str, list[Any]]:
 #: The arrays of each part of a model in a file, with the lengths of their axes: d features, m instruments, k
 #: deployments, g groups of features, q points of the scale.
 _SHAPES: Mapping[type, Mapping[str, str]] = {
-    Baselines: {"key_instrument": "k", "key_start": "k", "key_centre": "kd", "key_bins": "k", "centre": "md",
-                "spread": "md", "points": "m", "fleet_centre": "d", "fleet_spread": "d", "fleet_range": "d",
-                "sampling": "d", "least": "d"},
+    Baselines: {"key_instrument": "k", "key_start": "k", "key_end": "k", "key_centre": "kd", "key_bins": "k",
+                "centre": "md", "spread": "md", "points": "m", "fleet_centre": "d", "fleet_spread": "d",
+                "fleet_range": "d", "sampling": "d", "least": "d"},
     TailDetector: {"power_": "2d", "width_": "2d", "offset_": "g"},
     SurpriseScale: {"badness_": "q", "surprise_": "q", "slope_": ""},
     LabelRanker: {"weights_": "g", "bias_": ""},

@@ -7,7 +7,7 @@ known - a bin's instrument - that would hide a bin that looks like another instr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +35,8 @@ class IsolationForest:
         """Grow the trees on at least one row."""
         from sklearn.ensemble import IsolationForest as Grower
 
-        grower = Grower(
-            n_estimators=self.n_estimators,
-            max_samples=min(self.max_samples, len(matrix)),
-            random_state=self.random_state,
-        )
+        rows: Any = min(self.max_samples, len(matrix))  # scikit-learn's stubs know only "auto"
+        grower = Grower(n_estimators=self.n_estimators, max_samples=rows, random_state=self.random_state)
         self.forest_ = Forest.from_sklearn(grower.fit(filled(matrix)))
         return self
 

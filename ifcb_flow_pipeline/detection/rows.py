@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.columns import Names, numbers, times
 from ifcb_flow_pipeline.detection.recent import RECENT, recent_values
+from ifcb_flow_pipeline.detection.rules import READ
 from ifcb_flow_pipeline.detection.traits import Trait, scaled_values
-
-#: Statuses whose bins can be judged; the others hold nothing.
-JUDGED = ("ok", "empty", "too_few_points")
 
 _DAY_S = 86_400.0
 
@@ -46,7 +44,7 @@ class Rows:
             instrument=Names.of(table, "instrument"),
             configuration=Names.of(table, "configuration"),
             time_s=times(table),
-            judged=status.equal(*JUDGED),
+            judged=status.equal(*READ),
             full=status.equal("ok"),
             n_points=np.nan_to_num(numbers(table, "n_points")),
             values=values,

@@ -3,7 +3,7 @@
 The rules with their limits, words and sources are in ``rules.yaml`` beside this module.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -15,6 +15,9 @@ import yaml
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.columns import Names, optional_numbers
+
+#: Statuses of bins of which something was read.
+READ = ("ok", "empty", "too_few_points")
 
 #: A bin that breaks a rule of this severity is judged by it; a milder one only supports what the cloud looks like.
 SURE = 60.0
@@ -34,7 +37,7 @@ class Condition:
 
     def holds(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Where it holds, shape (n,); nowhere where the quantity is unknown."""
-        return values > self.above if self.above is not None else values < self.below
+        return values > self.above if self.above is not None else values < np.float64(self.below or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class Broken:
         """The codes of the broken rules of each row, separated by spaces, worst first."""
         texts = [""] * len(self.severity)
         for row in np.flatnonzero(self.severity.any(axis=1)):
-            texts[row] = " ".join(self.rules[number].code for number in self.of(row))
+            texts[row] = " ".join(self.rules[number].code for number in self.of(int(row)))
         return texts
 
     def of(self, row: int) -> list[int]:
@@ -91,7 +94,17 @@ class Broken:
 @lru_cache(maxsize=1)
 def hard_rules() -> tuple[Rule, ...]:
     """The rules of ``rules.yaml``, in its order."""
-    return parse_rules(files("ifcb_flow_pipeline.detection").joinpath("rules.yaml").read_text(encoding="utf-8"))
+    return parse_rules(_text())
+
+
+@lru_cache(maxsize=1)
+def least_spreads() -> Mapping[str, float]:
+    """For features of which ``rules.yaml`` states it: the spread between bins that says nothing, on their scale."""
+    return {entry["feature"]: float(entry["spread"]) for entry in yaml.safe_load(_text())["least_spreads"]}
+
+
+def _text() -> str:
+    return files("ifcb_flow_pipeline.detection").joinpath("rules.yaml").read_text(encoding="utf-8")
 
 
 def parse_rules(text: str) -> tuple[Rule, ...]:
@@ -107,29 +120,32 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
     return rules
 
 
-def broken_rules(features: pa.Table, with_header: Sequence[str] = (), rules: tuple[Rule, ...] | None = None) -> Broken:
+def broken_rules(
+    features: pa.Table, with_header: Collection[str] = (), rules: tuple[Rule, ...] | None = None
+) -> Broken:
     """Which rules the rows of ``bin_features`` break; ``with_header``: instruments whose bins have headers."""
     rules = hard_rules() if rules is None else rules
     known: dict[str, NDArray[np.float64]] = _facts(features, with_header)
+    read = Names.of(features, "status").equal(*READ)  # of the others nothing is known
     severity = np.zeros((features.num_rows, len(rules)), dtype=np.float32)
     values = np.full(severity.shape, np.nan)
     for number, rule in enumerate(rules):
         for condition in rule.conditions:
             if condition.quantity not in known:
                 known[condition.quantity] = optional_numbers(features, condition.quantity)
-        broken = np.logical_and.reduce([c.holds(known[c.quantity]) for c in rule.conditions])
+        broken = read & np.logical_and.reduce([c.holds(known[c.quantity]) for c in rule.conditions])
         named = known[rule.conditions[0].quantity]
         severity[broken, number] = rule.severities(named[broken])
         values[broken, number] = named[broken]
     return Broken(rules, severity, values)
 
 
-def _facts(features: pa.Table, with_header: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+def _facts(features: pa.Table, with_header: Collection[str]) -> dict[str, NDArray[np.float64]]:
     status, sample = Names.of(features, "status"), Names.of(features, "sample_type")
     beads = [name for name in sample.names if "bead" in name.lower()]
     cut = features["roi_complete"] if "roi_complete" in features.column_names else pa.nulls(features.num_rows)
     usual = Names.of(features, "instrument").equal(*with_header)
-    read = status.equal("ok", "too_few_points", "empty")
+    read = status.equal(*READ)
     without = Names.of(features, "configuration").equal("")
     return {
         "is_empty": status.equal("empty").astype(float),

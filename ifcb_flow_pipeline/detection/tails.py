@@ -17,8 +17,15 @@ from ifcb_flow_pipeline.detection.traits import Trait
 #: a training set may be faulty: what lies there is extrapolated, never copied.
 _SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 
+#: So many of these are of bins that are healthy even in a bad training set, and how much farther than they let
+#: expect the next one may lie.
+_SURELY_HEALTHY, _STRETCH = 4, 1.4
+
 #: The power of a tail: 1 is that of an exponential distribution, 1.4 nearly that of a normal one seen from here.
 _POWERS = (0.7, 1.4)
+
+#: No tail is narrower than this, in spreads: a spread may be held up by what counts as a difference at all.
+_LEAST_WIDTH = 0.7
 
 #: No single feature is more surprising than one in 10 to this power.
 MOST = 12.0
@@ -50,7 +57,7 @@ class TailDetector:
         return tuple(dict.fromkeys(trait.role for trait in self.traits))
 
     def fit(self, z: NDArray[np.float32], factor: NDArray[np.float32] | None = None) -> Self:
-        """Learn the tails of the features and of their groups."""
+        """Learn the tails of the features and of their groups; ``factor``: see ``groups_of``."""
         sides = [_fit_tail(sign * z[:, column]) for sign in (-1, 1) for column in range(z.shape[1])]
         powers, widths = np.array(sides, dtype=np.float32).T.reshape(2, 2, -1)
         self.power_, self.width_ = powers, widths
@@ -128,8 +135,18 @@ def _fit_tail(distance: NDArray) -> tuple[float, float]:
         return 1.0, 1.0
     at = np.maximum(np.quantile(side, _SHARES), 1e-6)
     x, y = np.log(at), np.log(-np.log1p(-np.array(_SHARES)))
+    # Farther quantiles count as far as they go on like the inner ones: a fault in some percent of the bins does not.
+    n = _SURELY_HEALTHY
+    power, width = _line(x[:n], y[:n])
+    while n < len(x) and x[n] <= np.log(width) + y[n] / power + np.log(_STRETCH):
+        n += 1
+        power, width = _line(x[:n], y[:n])
+    return power, max(width, _LEAST_WIDTH)
+
+
+def _line(x: NDArray, y: NDArray) -> tuple[float, float]:
+    """Power and width of a tail from logarithms of distances and of -log of the shares beyond them."""
     slope = np.polyfit(x, y, 1)[0] if np.ptp(x) > 0 else _POWERS[1]
     power = float(np.clip(slope, *_POWERS))
     # The outer quantiles matter for the tail: none of them lies beyond the curve.
-    width = float(np.exp(np.max((x - y / power)[-4:])))
-    return power, max(width, 0.05)
+    return power, float(np.exp(np.max((x - y / power)[-4:])))

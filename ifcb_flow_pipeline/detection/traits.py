@@ -55,7 +55,8 @@ def scaled_values(values: NDArray[np.float64], scale: str) -> NDArray[np.float64
 def plain_values(values: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
     """The inverse of ``scaled_values``."""
     if scale == "log":
-        return np.exp(values)
+        found = np.exp(values)
+        return np.where(found > 2.0 * _TINY, found, 0.0)
     if scale == "logit":
         return np.sin(np.clip(values, 0.0, np.pi) / 2.0) ** 2
     return values

@@ -35,10 +35,27 @@ FEW = {"trigger_rate_hz": -1, "n_triggers": -1, "inhibit_fraction": -1, "volume_
 #: So are small ones, and what goes with them.
 SMALL = {
     "width_median_px": -1, "width_p95_px": -1, "height_median_px": -1, "area_p10_px2": -1, "area_median_px2": -1,
+    "size_spread": -1,
 }  # fmt: skip
 
-#: What wavers by itself: it supports other signs.
-_WAVERING = {"no_image_burst": 1, "rate_change": 1}
+#: What wavers by itself, either way: it supports other signs.
+_WAVERING = ("drift_y_px", "stray_spread")
+
+#: A change of the rate is one of the run where it makes the triggers uneven, too, and bursts of triggers without an
+#: image are a fault's where there are more of these: else it is one of a few triggers. How much it counts then.
+_UNEVEN_Z, _OF_A_FEW = 3.0, 0.1
+
+#: Sizes in the middle of the distribution: out of focus, the small ones grow too, or fewer triggers have an image.
+_MIDDLING = {"width_median_px": 1, "height_median_px": 1, "area_median_px2": 1}
+
+#: From how many spreads on sizes are more varied, and up to how many the small ones grow: detritus.
+_DETRITUS_Z, _USUAL_Z = 2.0, 3.0
+
+#: What detritus does to triggers: it is large, or transparent, and some of it gives no image.
+_SHAPELESS = {"no_image_fraction": 1, "images_per_trigger": -1}
+
+#: From how many spreads on triggers at the noise floor say that a high rate is no bloom's.
+_NOISE_Z = 4.0
 
 #: What remains of a cleaning: more triggers, and more of them without an image.
 RINSED = {
@@ -51,8 +68,9 @@ HARMLESS = {
     "core_width_px": -1, "stray_fraction": -1, "stray_left_fraction": -1, "stray_right_fraction": -1,
     "stray_spread": -1, "edge_touch_fraction": -1, "full_width_fraction": -1, "out_of_frame_fraction": -1,
     "repeat_fraction": -1, "repeat_anchor_fraction": -1, "hot_cell_fraction": -1, "no_image_fraction": -1,
-    "multi_image_fraction": -1, "no_image_burst": -1, "large_fraction": -1, "time_uniformity": -1,
-    "longest_gap_fraction": -1, "time_backward_fraction": -1, "flight_spread": -1, "peak_floor_fraction": -1,
+    "multi_image_fraction": -1, "images_per_trigger": 1, "no_image_burst": -1, "large_fraction": -1,
+    "time_uniformity": -1, "longest_gap_fraction": -1, "time_backward_fraction": -1, "flight_spread": -1,
+    "peak_floor_fraction": -1,
     "run_time_mismatch": -1, "temperature_c": -1, "humidity_pct": -1, "temperature_rise_c": -1,
     "humidity_rise_pct": -1, "stuck_persistence": -1, "lattice_fraction": 1,
     "bad_line_fraction": -1, "trigger_gap_fraction": -1,
@@ -61,8 +79,8 @@ HARMLESS = {
 #: How much of a surprise counts that one of these explains: always, and where its other signs are there too.
 _ALONE, _TOGETHER = 0.5, 0.35
 
-#: From how many spreads on a rate is that of a bloom.
-_BLOOM_RATE_Z = 2.0
+#: From how many spreads on a rate is that of a bloom, and of one whose particles are larger than usual, too.
+_BLOOM_RATE_Z, _LARGER_BLOOM_RATE_Z = 2.0, 0.75
 
 #: A run follows a cleaning where so much more time than usual lies between its start and the last one, and so many
 #: times more than such times scatter.
@@ -84,26 +102,41 @@ class Explained:
 def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequence[Trait]) -> Explained:
     """What counts of surprises at deviations ``z`` of shape (n, d); ``after_gap`` (n,): see ``after_gaps``."""
     place = {trait.name: column for column, trait in enumerate(traits)}
-    rate = np.nan_to_num(z[:, place["trigger_rate_hz"]]) if "trigger_rate_hz" in place else np.zeros(len(z))
-    bloom = rate > _BLOOM_RATE_Z
+    # What is not among the features, or unknown, is as usual.
+    seen = {name: np.nan_to_num(z[:, column]) for name, column in place.items()}
+    usual = np.zeros(len(z), dtype=z.dtype)
+    always = np.ones(len(z), dtype=bool)
+    noise = seen.get("peak_floor_fraction", usual) > _NOISE_Z
+    rate = seen.get("trigger_rate_hz", usual)
+    small_ones_grow = seen.get("area_p10_px2", usual) > _USUAL_Z
+    images_lost = seen.get("no_image_fraction", usual) > _USUAL_Z
+    larger = (seen.get("area_median_px2", usual) > _DETRITUS_Z) & ~images_lost
+    bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise
+    detritus = (seen.get("size_spread", usual) > _DETRITUS_Z) & ~small_ones_grow & ~noise
     factor = np.ones(z.shape, dtype=np.float32)
     for signs, where, share in (
-        (HARMLESS, np.ones(len(z), dtype=bool), 0.0),
-        (MANY, np.ones(len(z), dtype=bool), _ALONE),
-        (FEW, np.ones(len(z), dtype=bool), _ALONE),
-        (SMALL, np.ones(len(z), dtype=bool), _ALONE),
-        (_WAVERING, np.ones(len(z), dtype=bool), _ALONE),
-        (_SOME_LARGE, np.ones(len(z), dtype=bool), _ALONE),
-        (LARGE, bloom, _TOGETHER),
+        (HARMLESS, always, 0.0),
+        (MANY, always, _ALONE),
+        (FEW, always, _ALONE),
+        (SMALL, always, _ALONE),
+        (_SOME_LARGE, always, _ALONE),
+        (_MIDDLING, ~images_lost & ~small_ones_grow, _ALONE),
+        (LARGE, bloom | detritus, _TOGETHER),
         (MANY, bloom, _TOGETHER),
+        (_SHAPELESS, detritus, _TOGETHER),
         (RINSED, after_gap, _TOGETHER),
+        (dict.fromkeys(_WAVERING, 1), always, _ALONE),
+        (dict.fromkeys(_WAVERING, -1), always, _ALONE),
+        ({"rate_change": 1}, seen.get("time_uniformity", usual) < _UNEVEN_Z, _OF_A_FEW),
+        ({"rate_change": -1}, seen.get("time_uniformity", usual) < _UNEVEN_Z, _OF_A_FEW),
+        ({"no_image_burst": 1}, ~images_lost, _OF_A_FEW),
     ):
         for name, sign in signs.items():
             if name in place:
                 column = place[name]
-                fits = where & (np.sign(np.nan_to_num(z[:, column])) == sign)
+                fits = where & (np.sign(seen[name]) == sign)
                 factor[fits, column] = np.minimum(factor[fits, column], share)
-    return Explained(bloom, after_gap, factor)
+    return Explained(bloom | detritus, after_gap, factor)
 
 
 def after_gaps(rows: Rows) -> NDArray[np.bool_]:
@@ -133,3 +166,12 @@ def config_changes(rows: Rows) -> NDArray[np.bool_]:
     instrument, configuration = rows.instrument.codes[order], rows.configuration.codes[order]
     found[order[1:]] = (instrument[1:] == instrument[:-1]) & (configuration[1:] != configuration[:-1])
     return found
+
+
+def mostly_with_header(rows: Rows) -> frozenset[str]:
+    """The instruments most of whose rows, and three at least, state settings."""
+    stated = np.array([bool(name) for name in rows.configuration.names], dtype=bool)[rows.configuration.codes]
+    n = np.bincount(rows.instrument.codes, minlength=len(rows.instrument.names))
+    n_stated = np.bincount(rows.instrument.codes, stated, minlength=len(rows.instrument.names))
+    mostly = (n_stated >= 3) & (2 * n_stated > n)
+    return frozenset(name for name, yes in zip(rows.instrument.names, mostly, strict=True) if yes)

@@ -7,8 +7,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-#: Severity per power of ten of a tail probability: one in 100 is 50, one in 10,000 is 100.
+#: Severity per power of ten of a tail probability: one in 100 is 50, one in 1000 is 75.
 SEVERITY_PER_DECADE = 25.0
+
+#: Up to so many powers of ten a severity goes with them. Beyond, it nears 100 and never gets there, so that of two
+#: bins that are both plainly bad the worse one is still told; so many powers more take it half of the way.
+_LINEAR_TO, _HALF_WAY = 3.0, 2.0
 
 #: From which severity a bin is bad where nothing else was learnt, and from which one should look at it.
 BAD_FROM, WATCH_FROM = 50.0, 35.0
@@ -23,8 +27,18 @@ VERDICT_COLUMNS = (
 
 
 def severities(surprise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Severities, 0 to 100, for -log10 of tail probabilities of shape (n,); 100 where that is NaN."""
-    return np.nan_to_num(np.clip(SEVERITY_PER_DECADE * surprise, 0.0, 100.0), nan=100.0)
+    """Severities, 0 to 100, for -log10 of tail probabilities of shape (n,); 100 only where that is NaN."""
+    linear = SEVERITY_PER_DECADE * np.clip(surprise, 0.0, _LINEAR_TO)
+    beyond = np.maximum(surprise - _LINEAR_TO, 0.0)
+    rest = 100.0 - SEVERITY_PER_DECADE * _LINEAR_TO
+    return np.nan_to_num(linear + rest * beyond / (beyond + _HALF_WAY), nan=100.0)
+
+
+def surprises_of(severity: NDArray) -> NDArray[np.float64]:
+    """The inverse of ``severities`` for severities from 0 to below 100, shape (n,)."""
+    rest = 100.0 - SEVERITY_PER_DECADE * _LINEAR_TO
+    beyond = np.maximum(np.asarray(severity, dtype=np.float64) - SEVERITY_PER_DECADE * _LINEAR_TO, 0.0)
+    return np.minimum(severity / SEVERITY_PER_DECADE, _LINEAR_TO) + _HALF_WAY * beyond / (rest - beyond)
 
 
 def verdicts(severity: NDArray[np.float64], threshold: NDArray[np.float64], readable: NDArray[np.bool_]) -> list[str]:

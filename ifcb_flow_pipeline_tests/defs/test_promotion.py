@@ -132,6 +132,8 @@ def test_bins_that_people_called_bad_teach_neither_kind_of_model(made: Pipeline)
         newest, _ = train(made, feature_set=feature_set, use=False)
         assert made.deployment.models.card(newest).excluded["labelled_bad"] == [pid]
         assert made.deployment.models.card(newest).n_bins == 23
+        agreement = str(made.metadata("anomaly_model")["people_agree"].value)
+        assert ("0 good and 1 bad bins: precision " in agreement) == (feature_set == "full")
 
 
 def test_where_features_are_made_in_another_way_the_old_model_is_no_rival(
