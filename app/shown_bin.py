@@ -1,6 +1,7 @@
 """One bin as the pages for deciding show it: the verdict with its reasons, the cloud, and the images over the run."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -15,24 +16,38 @@ from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.store.tables import BIN_SCORES
 
-#: Width of the charts with their axes, in px.
-WIDTH = 470
+#: The charts with their axes are 470 px wide. On a tablet, what is done comes before them: buttons are not to be
+#: searched for below two charts.
+_STYLE = """<style>
+.st-key-desk { display: grid; gap: 1rem 2rem; align-items: start;
+               grid-template: "about doing" auto "charts doing" 1fr / 470px minmax(300px, 1fr); }
+.st-key-desk > :has(> .st-key-desk_about) { grid-area: about; }
+.st-key-desk > :has(> .st-key-desk_doing) { grid-area: doing; }
+.st-key-desk > :has(> .st-key-desk_charts) { grid-area: charts; }
+@media (max-width: 1080px) {
+  .st-key-desk { grid-template: "about" auto "doing" auto "charts" auto / minmax(0, 1fr); }
+}
+</style>"""
 
-_STYLE = "<style>:has(> [class*=st-key-beside_]) { min-width: 300px; }</style>"
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Places for what is said about a bin, for what is done with it, and for its charts."""
+
+    about: DeltaGenerator
+    doing: DeltaGenerator
+    charts: DeltaGenerator
 
 
-def beside(width: int = WIDTH, key: str = "bin") -> tuple[DeltaGenerator, DeltaGenerator]:
-    """A place of this width for charts, and one beside it for what is said or done; on a tablet that comes below.
-
-    ``key``: tells several of a page apart.
-    """
+def desk() -> Desk:
+    """Make the places: two columns, or one where the page is narrow."""
     st.html(_STYLE)
-    with st.container(horizontal=True, gap="medium"):
-        return st.container(width=width), st.container(key=f"beside_{key}")
+    with st.container(key="desk"):
+        return Desk(*(st.container(key=f"desk_{name}") for name in ("about", "doing", "charts")))
 
 
-def verdict_and_charts(stores: Stores, pid: str) -> None:
-    """All that is needed to decide about a bin; what cannot be read is said."""
+def stored_verdict(stores: Stores, pid: str) -> None:
+    """The name of a bin and what the model says of it; what cannot be read is said."""
     st.markdown(f"**{plain(pid)}**")
     try:
         score = data.row_of(stores, BIN_SCORES, pid)
@@ -41,7 +56,6 @@ def verdict_and_charts(stores: Stores, pid: str) -> None:
         return
     if score is not None:
         verdict(score)
-    blind_charts(stores, pid)
 
 
 def verdict(score: Mapping[str, Any]) -> None:
@@ -51,8 +65,8 @@ def verdict(score: Mapping[str, Any]) -> None:
         st.badge(f"{look.name}, severity {score['severity']:.0f}", icon=look.icon, color=look.badge)
         for code in filter(None, (score["cause"], score["second_cause"])):
             st.badge(plain(cause_name(code)), color="gray")
-    for reason in filter(None, (*score["reasons"].split("; "), score["reason"])):
-        st.markdown(f"- {plain(reason)}")
+    reasons = filter(None, (*score["reasons"].split("; "), score["reason"]))
+    st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
 
 
 def blind_charts(stores: Stores, pid: str) -> None:

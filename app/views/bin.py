@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from app import charts, clouds, data, series, shown_bin, words
+from app import charts, clouds, data, series, words
 from app.data import BinRecord, Scored, Stores
 from app.decisions import KEYS, UNDO_KEY, decision_panel, label_store
 from app.pages import BIN, TIMELINE, go_to, link, scored_bins
@@ -53,7 +54,7 @@ def _page() -> None:
         return
     _verdict(record)
     stream = _stream(stores, record)
-    left, right = shown_bin.beside(_WIDTH, "cloud")
+    left, right = _beside("cloud")
     with left:
         _cloud(stores, scored, record, stream)
     with right:
@@ -61,7 +62,7 @@ def _page() -> None:
         _decision(stores, record.pid)
         _elsewhere(stores, record)
     if stream is not None:
-        left, right = shown_bin.beside(_WIDTH, "course")
+        left, right = _beside("course")
         with left:
             _course(stream)
         with right:
@@ -70,6 +71,13 @@ def _page() -> None:
     _images(stores, record, stream)
     _similar(stores, scored, record)
     _header(record)
+
+
+def _beside(key: str) -> tuple[DeltaGenerator, DeltaGenerator]:
+    """A place for charts, and one beside it for what is said or done; on a tablet that comes below."""
+    st.html("<style>:has(> [class*=st-key-beside_]) { min-width: 300px; }</style>")
+    with st.container(horizontal=True, gap="medium"):
+        return st.container(width=_WIDTH), st.container(key=f"beside_{key}")
 
 
 def _wanted_bin(scored: Scored) -> str:

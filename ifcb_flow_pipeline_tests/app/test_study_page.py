@@ -98,14 +98,28 @@ def test_results_are_hidden_from_who_has_not_finished_unless_they_insist(studies
 
 
 def test_at_the_end_the_results_have_rates_agreement_and_causes(studies: StudyStore):
-    finish(begin(), "bad")
+    ada = begin()
+    ada.button_group(key="study_cause").set_value("clog")
+    finish(ada, "bad")
     app = part(finish(open_page("study", "Bo"), "good"), "Results")
-    rates, kappas, causes = (frame.value for frame in app.dataframe)
+    rates, kappas, causes, named = (frame.value for frame in app.dataframe)
     assert rates["who"].tolist() == ["Ada", "Bo", "the model"]
     # Bo calls nothing bad where Ada calls everything bad.
     assert rates["bad bins found (TPR)"].tolist()[:2] == ["unknown", "0 % (0 to 24) of 12"]
     assert set(zip(kappas["who"], kappas["and"], strict=True)) >= {("Ada", "Bo"), ("Ada", "the model")}
-    assert causes[["good", "bad"]].sum().tolist() == [12, 12]
+    assert causes[["answers: good", "answers: bad"]].sum().tolist() == [12, 12]
+    # They agree on nothing, so there is no consensus that the model could be held against.
+    assert causes[["rightly bad", "false alarms", "missed", "rightly not bad"]].to_numpy().sum() == 0
+    # One bin was said to be a clog, at its first showing or when it came again.
+    assert named["people say"].tolist() in (["clog during the run"], [])
+    assert {"study_csv_answers", "study_csv_statistics"} <= {button.key for button in app.get("download_button")}
+
+
+def test_nobody_can_take_the_name_of_the_model(studies: StudyStore):
+    begin()
+    app = press(open_page("study", "The model"), "study_bad")
+    assert "give another name" in said(app)
+    assert studies.ratings(studies.studies()[0].id) == []
 
 
 def test_disputed_bins_are_settled_with_everything_shown_and_count_as_decisions(studies: StudyStore, home: Path):
