@@ -31,8 +31,8 @@ TOUCH_LOW_PX, TOUCH_HIGH_PX = 4, 8
 #: Bands of y in which medians of x are taken.
 BANDS = 16
 
-#: Points farther from the first fit than so many standard deviations do not take part in the second, but never
-#: those nearer than a lattice step.
+#: Points farther from one fit than so many standard deviations do not take part in the next, but never those nearer
+#: than a lattice step.
 REFIT_SIGMAS = 3.0
 
 _TITLE_OF_BOTTOM = "Imaging FlowCytobot Acquisition Software"
@@ -102,8 +102,9 @@ class Core:
         middle, half = frame
         v = (y - middle) / half
         band = bands(y)
-        distance = np.abs(x - _line(_fit(x, y, band, frame), v))
-        near = distance <= max(REFIT_SIGMAS * MAD_SIGMA * float(np.median(distance)), LATTICE_PX)
+        # From a line straight across: a stain may hold most of the images of a band, but not most of all.
+        near = _is_near(np.abs(x - np.median(x)))
+        near = _is_near(np.abs(x - _line(_fit(x[near], y[near], band[near], frame), v)))
         a, b, c = _fit(x[near], y[near], band[near], frame)
         sigma = MAD_SIGMA * float(np.median(np.abs(x - _line((a, b, c), v))))
         return cls(a, middle, b / half, c, sigma, half)
@@ -112,6 +113,10 @@ class Core:
         """The core's x at these y, shape as given."""
         v = (y - self.y_px) / self.half_height_px
         return _line((self.x_px, self.tilt * self.half_height_px, self.bend_px), v)
+
+
+def _is_near(distance: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return distance <= max(REFIT_SIGMAS * MAD_SIGMA * float(np.median(distance)), LATTICE_PX)
 
 
 def _line(coefficients: tuple[float, float, float], v: NDArray[np.float64]) -> NDArray[np.float64]:

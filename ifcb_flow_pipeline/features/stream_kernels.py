@@ -741,17 +741,19 @@ def _core(x2, y2, frame_height, room):
         for i in range(n):
             band[i] = min(int((y2[i] / 2 - low) / span * BANDS), BANDS - 1)
     v = (y2 / 2 - middle) / half
-    near = np.ones(n, np.bool_)
-    a, b, c = _fit(x2, y2, band, near, (middle, half), room)
-    distance = np.empty(n)
+    distance = x2 / 2
+    straight = _median(distance, room)
     for i in range(n):
-        distance[i] = abs(x2[i] / 2 - (a + b * v[i] + c * (v[i] * v[i])))
-    limit = max(REFIT_SIGMAS * MAD_SIGMA * _median(distance, room), LATTICE_PX * 1.0)
-    for i in range(n):
-        near[i] = distance[i] <= limit
-    a, b, c = _fit(x2, y2, band, near, (middle, half), room)
-    for i in range(n):
-        distance[i] = abs(x2[i] / 2 - (a + b * v[i] + c * (v[i] * v[i])))
+        distance[i] = abs(distance[i] - straight)
+    near = np.empty(n, np.bool_)
+    a, b, c = straight, 0.0, 0.0
+    for _ in range(2):
+        limit = max(REFIT_SIGMAS * MAD_SIGMA * _median(distance, room), LATTICE_PX * 1.0)
+        for i in range(n):
+            near[i] = distance[i] <= limit
+        a, b, c = _fit(x2, y2, band, near, (middle, half), room)
+        for i in range(n):
+            distance[i] = abs(x2[i] / 2 - (a + b * v[i] + c * (v[i] * v[i])))
     return a, middle, b / half, c, MAD_SIGMA * _median(distance, room)
 
 

@@ -119,6 +119,20 @@ def test_strays_all_over_the_frame_are_even_and_strays_at_one_place_are_not():
     assert stain["hot_cell_fraction"] == stain["stray_fraction"] == pytest.approx(10 / N)
 
 
+@pytest.mark.parametrize("every", [20, 8, 4])
+def test_a_stain_that_holds_most_images_of_its_band_moves_no_core(every):
+    # One box in twenty, at one place, once bent the line by 600 px, and three images in four became strays.
+    stream = simulated(1500)
+    spot = np.arange(stream.n_rows) % every == 0
+    place = {"x_px": 300, "y_px": 503, "width_px": 80, "height_px": 42}
+    boxes = {name: np.where(spot, number, stream.columns[name]) for name, number in place.items()}
+    clean, stained = full_features(stream), full_features(with_columns(stream, **boxes))
+    assert stained["core_x_px"] == pytest.approx(clean["core_x_px"], abs=8)
+    assert stained["core_tilt"] == pytest.approx(clean["core_tilt"], abs=0.03)
+    assert stained["core_bend_px"] == pytest.approx(clean["core_bend_px"], abs=8)
+    assert stained["stray_fraction"] == pytest.approx(1 / every, abs=0.05)
+
+
 def test_a_stuck_box_is_found_with_its_place_though_it_flickers_by_a_lattice_step():
     stuck = np.arange(N) % 2 == 0
     stuck[1::2] |= np.arange(N // 2) % 2 == 0
