@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ifcb_flow_pipeline.bins.pid import Schema
@@ -34,6 +35,7 @@ SETTINGS = (
     "blob_grow_y_px", "pmt_a_v", "pmt_b_v", "pmt_a_threshold_v", "pmt_b_threshold_v", "trigger_selection",
     "pump_drive_v",
 )  # fmt: skip
+_SETTINGS_OF_USUAL_RUNS = tuple(name for name in SETTINGS if name != "run_fast_factor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +144,17 @@ class Run:
 
 def settings_of(header: Mapping[str, Any]) -> str:
     """The settings that a header states, as JSON text with sorted keys; empty without any."""
-    settings = {name: header[name] for name in SETTINGS if name in header}
-    if not header.get("run_fast"):
-        settings.pop("run_fast_factor", None)  # not in force
-    return json.dumps(settings, sort_keys=True) if settings else ""
+    in_force = SETTINGS if header.get("run_fast") else _SETTINGS_OF_USUAL_RUNS
+    return _as_json(tuple((name, header[name]) for name in in_force if name in header))
 
 
+# The same again and again, bin after bin.
+@lru_cache(256)
+def _as_json(settings: tuple[tuple[str, Any], ...]) -> str:
+    return json.dumps(dict(settings), sort_keys=True) if settings else ""
+
+
+@lru_cache(256)
 def configuration_of(settings: str) -> str:
     """A short code of settings as ``settings_of`` gives them: equal where they are equal; empty without any."""
     return hashlib.sha256(settings.encode()).hexdigest()[:8] if settings else ""

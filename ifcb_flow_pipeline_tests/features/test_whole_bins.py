@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
-from ifcb_flow_pipeline.features.full import COMPUTED, full_features, header_features
+from ifcb_flow_pipeline.features.full import COMPUTED, description, full_features, header_features
 from ifcb_flow_pipeline.features.stream import MIN_IMAGES
 
 from .streams import HEADER, feature, rows_of, simulated, stream_of, with_columns
@@ -303,3 +303,14 @@ def test_numbers_of_any_size_do_no_harm(name):
     huge = np.where(np.arange(N) % 2 == 0, 3e38, -3e38)
     values = full_features(with_columns(off(np.full(N, 940)), **{name: huge}))
     assert values["core_x_px"] == 980
+
+
+def test_the_configuration_is_that_of_the_settings_in_force_and_of_nothing_else():
+    usual = description({"sample_volume_ml": 5.0, "flash_delay": 70, "temperature_c": 20.0, "sample_type": "normal"})
+    assert usual["settings"] == '{"flash_delay": 70, "sample_volume_ml": 5.0}'
+    assert usual["sample_type"] == "normal"
+    warmer = description({"sample_volume_ml": 5.0, "flash_delay": 70, "temperature_c": 30.0, "run_fast_factor": 2.0})
+    assert warmer["configuration"] == usual["configuration"] != ""
+    fast = description({"sample_volume_ml": 5.0, "flash_delay": 70, "run_fast": True, "run_fast_factor": 2.0})
+    assert fast["configuration"] != usual["configuration"]
+    assert description({}) == {"configuration": "", "settings": "", "sample_type": ""}
