@@ -6,8 +6,9 @@ They are written as plain dictionaries: checking them with Altair takes half a s
 wait for.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from app.series import Track, Window, quantile_curve
-from app.theme import BLUE, GREEN, GREY, LOOKS, ORANGE, PURPLE, VERMILION, cause_name
+from app.theme import BLUE, GREEN, GREY, GROUP_COLOURS, LOOKS, ORANGE, PURPLE, VERMILION, cause_name
 from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.prefixes import PrefixScore
 from ifcb_flow_pipeline.store.labels import Label
 
 #: A Vega-Lite specification, its tables among it.
@@ -28,10 +30,10 @@ PICKED, BRUSHED = "picked", "brushed"
 
 #: Height of a lane on the value axis, in parts of the height that values take. The rest holds, from below, episodes,
 #: the instrument's name and the decisions of the lane above.
-_LANE, _EPISODES, _NAME, _DECIDED = 1.5, 1.09, 1.25, -0.12
+_LANE, _EPISODES, _NAME, _DECIDED = 1.55, 1.14, 1.33, -0.12
 
-#: Height of one lane, and of a chart of one.
-_LANE_PX, _ONE_LANE_PX = 125, 250
+#: Height of one lane, and what legend and axis take besides.
+_LANE_PX, _BESIDES_PX = 105, 135
 
 #: A brush over less than this share of a window is taken for a click.
 _NARROWEST = 0.005
@@ -43,8 +45,17 @@ _END: Spec = {"type": "temporal"}
 _TIMES: Spec = {"year": "%Y", "quarter": "%b %Y", "month": "%b %Y", "week": "%d %b", "date": "%d %b", "day": "%d %b",
                 "hours": "%H:%M", "minutes": "%H:%M", "seconds": "%H:%M:%S", "milliseconds": "%H:%M:%S"}  # fmt: skip
 
-#: Width of a cloud, height of the distribution above it, and the room around the frame.
-_CLOUD_PX, _MARGIN_PX, _ROOM_PX = 440, 44, 20
+#: Widths of a cloud on its own page and beside a decision, without axes and the distribution beside it.
+CLOUD_PX, SMALL_CLOUD_PX = 430, 345
+
+#: Height of each part of the course of a run.
+_STRIP_PX = 80
+
+#: Height of the distribution above a cloud, and the room around the frame.
+_MARGIN_PX, _ROOM_PX = 44, 20
+
+#: Area of all marks of a cloud together: few marks are larger, so that they are seen.
+_INK_PX = 12_000
 
 #: From first to last, from small to large: each is seen on white and on black.
 _WARMING = [BLUE, "#7A6FB0", PURPLE, ORANGE]
@@ -52,11 +63,17 @@ _WARMING = [BLUE, "#7A6FB0", PURPLE, ORANGE]
 #: Thousands of marks as pixels: as elements of the page each would cost ten times as long.
 _ON_CANVAS: Spec = {"usermeta": {"embedOptions": {"renderer": "canvas"}}}
 
+#: Lines of groups are told apart without their colours.
+_DASHES = ([1, 0], [6, 3], [2, 2])
+
 _BINS: Spec = {"maxbins": 60}
 _COUNT: Spec = {"aggregate": "count", "type": "quantitative", "axis": None}
 
 #: How many widths of its normal range a value is drawn outside of it.
 _FAR = 3.0
+
+#: From here on numbers are written without decimals.
+_LARGE = 1000
 
 _TIME = "%Y-%m-%d %H:%M"
 
@@ -78,12 +95,12 @@ class Measure:
     ticks: tuple[float, ...] = ()
 
     @classmethod
-    def fitted(cls, title: str, values: NDArray[np.floating], number: str = ".3~g") -> "Measure":
+    def fitted(cls, title: str, values: NDArray[np.floating]) -> "Measure":
         """A measure whose range holds all finite values."""
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         room = 0.04 * (high - low) or max(abs(high), 1.0) * 0.04
-        return cls(title, low - room, high + room, number)
+        return cls(title, low - room, high + room, ",.0f" if max(abs(low), abs(high)) >= _LARGE else ".3~g")
 
     @property
     def marked(self) -> tuple[float, ...]:
@@ -126,8 +143,9 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
         draw.ring(track.points.loc[track.points["pid"].eq(marks.chosen or "")]),
         draw.bins(track.points),
     ]
-    height = _ONE_LANE_PX if len(instruments) == 1 else _LANE_PX * max(1, len(instruments))
-    return _layered(layers) | {"height": height}
+    # Verdicts and decisions each have colours and shapes of their own.
+    resolve = {"scale": dict.fromkeys(("color", "shape"), "independent")}
+    return _layered(layers) | {"height": _BESIDES_PX + _LANE_PX * max(1, len(instruments)), "resolve": resolve}
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,18 +299,23 @@ class _Lanes:
 
 
 def distributions(groups: Mapping[str, NDArray[np.floating]], title: str) -> Spec:
-    """The distributions of named groups of values as curves that rise from 0 to 1, and the median of each."""
+    """The distributions of named groups of values as curves that rise from 0 to 1, and the median of each.
+
+    Each group has a finite value; other values are left out.
+    """
     curves = pd.concat([quantile_curve(values).assign(group=name) for name, values in groups.items()])
     middles = pd.DataFrame({"group": list(groups), "value": [np.nanmedian(values) for values in groups.values()]})
     names = list(groups)
+    colours = [GROUP_COLOURS[number % len(GROUP_COLOURS)] for number in range(len(names))]
+    dashes = [_DASHES[number % len(_DASHES)] for number in range(len(names))]
+    legend = {"orient": "top", "columns": 2, "labelLimit": 260}
     group = {
-        "color": _on(
-            "group", None, "nominal", scale={"domain": names, "range": [BLUE, ORANGE]}, legend={"orient": "top"}
-        ),
-        "strokeDash": _on("group", None, "nominal", scale={"domain": names, "range": [[1, 0], [6, 3]]}),
+        "color": _on("group", None, "nominal", scale={"domain": names, "range": colours}, legend=legend),
+        "strokeDash": _on("group", None, "nominal", scale={"domain": names, "range": dashes}, legend=legend),
     }
-    x, share = _on("value", title), _on("share", "share of the bins at or below", axis={"format": "%"})
-    tips = [*_tips({"group": "of"}), {"field": "value", "type": "quantitative", "title": "median", "format": ".1f"}]
+    x = _on("value", title, scale={"zero": False})
+    share = _on("share", "share of the bins at or below", axis={"format": "%"})
+    tips = [*_tips({"group": "of"}), {"field": "value", "type": "quantitative", "title": "median", "format": ".4~g"}]
     return _layered([
         _layer(curves, {"type": "line", "interpolate": "step-after"}, x=x, y=share, **group),
         _layer(middles, {"type": "rule", "opacity": 0.7}, x=x, tooltip=tips, **group),
@@ -307,65 +330,82 @@ COLOURINGS: Mapping[str, tuple[str, str, str]] = {
 }
 
 
-def cloud(images: pd.DataFrame, typical: str | None, frame_px: tuple[int, int], colouring: str) -> Spec:
+def cloud(
+    images: pd.DataFrame,
+    typical: str | None,
+    frame_px: tuple[int, int],
+    colouring: str = "time",
+    width_px: int = CLOUD_PX,
+) -> Spec:
     """Where in the camera frame a bin's images lie, y downwards, one px as wide as high, over the typical cloud.
 
-    ``images``: see ``clouds.points``. ``typical``: address of a picture of the whole frame. How x and y are
-    distributed stands above and beside.
+    ``images``: see ``clouds.points``. ``typical``: address of a picture of the whole frame, None to leave it out. How x
+    and y are distributed stands above and beside.
     """
     x, y = (_axis(images, name, size) for name, size in zip(("x", "y"), frame_px, strict=True))
     x |= {"title": "x (px), along the flow"}
     y |= {"title": "y (px), across the flow", "scale": {**y["scale"], "reverse": True}}
     across, down = (axis["scale"]["domain"][1] - axis["scale"]["domain"][0] for axis in (x, y))
-    height = round(_CLOUD_PX * down / across)
+    height = round(width_px * down / across)
     frame = pd.DataFrame({"x": [0], "y": [0], "x2": [frame_px[0]], "y2": [frame_px[1]], "typical": [typical or ""]})
     corners = {"x": x, "y": y, "x2": {"field": "x2"}, "y2": {"field": "y2"}}
     column, title, kind = COLOURINGS[colouring]
+    size = float(np.clip(_INK_PX / max(1, len(images)), 9, 40))
     colour = _on(
         column, title, scale={"type": kind, "range": _WARMING}, legend={"orient": "top", "gradientLength": 220}
     )
     layers = [
         _layer(frame, {"type": "image", "aspect": False}, **corners, url={"field": "typical"}) if typical else None,
         _layer(frame, {"type": "rect", "fillOpacity": 0, "stroke": GREY, "strokeWidth": 1.5}, **corners),
-        _layer(images, {"type": "point", "filled": True, "size": 9, "opacity": 0.8}, x=x, y=y, color=colour),
+        _layer(images, {"type": "point", "filled": True, "size": size, "opacity": 0.8}, x=x, y=y, color=colour),
     ]
     plot = _layered(layers)
     tables = plot.pop("datasets")
     rows = {"name": f"table{len(tables) - 1}"}
     bars = {"type": "bar", "color": GREY, "binSpacing": 0}
-    above = {"data": rows, "mark": bars, "width": _CLOUD_PX, "height": _MARGIN_PX, "encoding": {
+    above = {"data": rows, "mark": bars, "width": width_px, "height": _MARGIN_PX, "encoding": {
         "x": {**x, "bin": _BINS, "axis": None}, "y": _COUNT}}  # fmt: skip
     beside = {"data": rows, "mark": bars, "width": _MARGIN_PX, "height": height, "encoding": {
         "y": {**y, "bin": _BINS, "axis": None}, "x": _COUNT}}  # fmt: skip
-    middle = {"hconcat": [plot | {"width": _CLOUD_PX, "height": height}, beside], "spacing": 4}
+    middle = {"hconcat": [plot | {"width": width_px, "height": height}, beside], "spacing": 4}
     return {"vconcat": [above, middle], "spacing": 4, "datasets": tables, **_ON_CANVAS}
 
 
-def course(rows: pd.DataFrame) -> Spec:
+def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
     """How a run went (see ``clouds.course``): images and triggers without image per second, and x of the images."""
-    minute = _on("minute", "minute of the run")
+    minute = _on("minute", "minute of the run", scale={"nice": False})
     rates = rows.melt("minute", ["images", "without_image"], "what", "rate").replace({"without_image": "without image"})
     looks = {"images": BLUE, "without image": VERMILION}
     colour = _on(
         "what", None, "nominal", scale={"domain": list(looks), "range": list(looks.values())}, legend={"orient": "top"}
     )
     dash = _on("what", None, "nominal", scale={"domain": list(looks), "range": [[1, 0], [5, 3]]})
-    rate = _layer(rates, {"type": "line", "interpolate": "step"}, x={**minute, "axis": None},
-                  y=_on("rate", "per second"), color=colour, strokeDash=dash)  # fmt: skip
-    x_scale = {"zero": False}
-    band = _layer(rows, {"type": "area", "interpolate": "step", "color": BLUE, "opacity": 0.3}, x=minute,
-                  y=_on("x_low", "x (px)", scale=x_scale), y2={"field": "x_high"})  # fmt: skip
-    middle = _layer(
-        rows,
-        {"type": "line", "interpolate": "step", "color": BLUE},
-        x=minute,
-        y=_on("x_median", "x (px)", scale=x_scale),
-    )
-    upper, lower = _layered([rate]), _layered([band, middle])
-    tables = {f"rate {name}": table for name, table in upper.pop("datasets").items()} | lower.pop("datasets")
-    upper["layer"][0]["data"] = {"name": next(iter(tables))}
-    return {"vconcat": [upper | {"height": 110}, lower | {"height": 110}],
-            "datasets": tables, "resolve": {"scale": {"x": "shared"}}}  # fmt: skip
+    step = {"interpolate": "step"}
+    rate = _layer(rates, {"type": "line", **step}, x={**minute, "axis": None}, y=_on("rate", "per second"),
+                  color=colour, strokeDash=dash)  # fmt: skip
+    position = {"x": minute, "y": _on("x_low", "x (px)", scale={"zero": False})}
+    band = _layer(rows, {"type": "area", "color": BLUE, "opacity": 0.3, **step}, **position, y2={"field": "x_high"})
+    line = {"type": "line", "color": BLUE, "point": {"color": BLUE, "size": 10}, **step}
+    middle = _layer(rows, line, x=minute, y=_on("x_median", "x (px)"))
+    return _stacked([_layered([rate]), _layered([band, middle])], width_px)
+
+
+def accumulated(scores: Sequence[PrefixScore], threshold: float) -> Spec:
+    """The severity of a bin as it accumulated, and the one from which it is bad; parts that had to wait for more
+    triggers are left out.
+    """
+    rows = pd.DataFrame([asdict(score) for score in scores if math.isfinite(score.severity)])
+    x = _on("n_triggers", "triggers so far", scale={"zero": True, "nice": False})
+    y = _on("severity", "severity so far", scale={"domain": [0, 100]}, axis={"values": [0, 25, 50, 75, 100]})
+    line = _layer(rows, {"type": "line", "color": GREY}, x=x, y=y)
+    limit = _layer(pd.DataFrame({"severity": [threshold]}), _rule([5, 4]), y=y)
+    tips = [*_tips({"verdict": "verdict", "reasons": "why"}), *(
+        {"field": name, "type": "quantitative", "title": title, "format": ",.0f"}
+        for name, title in (("n_triggers", "triggers"), ("severity", "severity"))
+    )]  # fmt: skip
+    marks = _layer(rows, {"type": "point", "filled": True, "size": 60, "opacity": 1}, x=x, y=y, **verdict_marks(),
+                   tooltip=tips)  # fmt: skip
+    return _layered([line, limit, marks]) | {"height": 265}
 
 
 def ranges(rows: pd.DataFrame) -> Spec:
@@ -393,7 +433,7 @@ def ranges(rows: pd.DataFrame) -> Spec:
         x=_on("place", None, scale=scale, axis=axis),
         tooltip=_tips({"name": "feature", "written": "value"}),
     )
-    return _layered([bar, value]) | {"height": 26 * max(2, len(rows))}
+    return _layered([bar, value]) | {"height": 40 + 26 * len(rows)}
 
 
 def verdict_marks(legend: Spec | None = None) -> Spec:
@@ -436,6 +476,21 @@ def _layered(layers: Iterable[Spec | None]) -> Spec:
             tables[name] = layer["data"]
             drawn.append(layer | {"data": {"name": name}})
     return {"layer": drawn, "datasets": tables}
+
+
+def _stacked(views: Sequence[Spec], width_px: int) -> Spec:
+    """Views above each other with the same x."""
+    tables: dict[str, pd.DataFrame] = {}
+    for number, view in enumerate(views):
+        own = view.pop("datasets")
+        tables |= {f"view{number} {name}": table for name, table in own.items()}
+        for layer in view["layer"]:
+            layer["data"] = {"name": f"view{number} {layer['data']['name']}"}
+    return {
+        "vconcat": [view | {"height": _STRIP_PX, "width": width_px} for view in views],
+        "datasets": tables,
+        "resolve": {"scale": {"x": "shared"}},
+    }
 
 
 def _layer(rows: pd.DataFrame, mark: Spec, **encoding: Any) -> Spec:

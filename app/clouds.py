@@ -28,17 +28,16 @@ _GAP_PX = 4
 _GROUND = 200
 
 
-def points(stream: Stream, fluorescence: NDArray[np.floating]) -> pd.DataFrame:
+def points(stream: Stream) -> pd.DataFrame:
     """One row an image, in file order: centre ``x`` and ``y`` in the frame, ``minute`` of the run, ``area_px2`` and
-    ``fluorescence_v``. ``fluorescence``: of all rows of the file.
+    ``fluorescence_v``. The stream's columns must have ``pmt_b``.
     """
-    with_image = stream.has_image
     return pd.DataFrame({
         "x": stream.x.astype(np.float32),
         "y": stream.y.astype(np.float32),
         "minute": (stream.of_images("t_s") / 60).astype(np.float32),
         "area_px2": (stream.width_px * stream.height_px).astype(np.float32),
-        "fluorescence_v": np.asarray(fluorescence[with_image], dtype=np.float32),
+        "fluorescence_v": stream.of_images("pmt_b").astype(np.float32),
     })  # fmt: skip
 
 

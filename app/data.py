@@ -3,10 +3,12 @@
 Belongs here: reading, choosing and ordering rows. Does not belong here: anything that draws.
 """
 
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -21,12 +23,18 @@ from numpy.typing import NDArray
 
 from app import clouds
 from ifcb_flow_pipeline.bins.frame import FRAME_PX
+from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiTable
+from ifcb_flow_pipeline.days import RecentDays
 from ifcb_flow_pipeline.detection.episodes import Episode, episodes_of
-from ifcb_flow_pipeline.detection.model import ModelCard
+from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.prefixes import PrefixScore
+from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.run import SETTINGS
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
@@ -50,6 +58,11 @@ MAX_FEATURE_DAYS = 400
 
 #: Days that are looked at for bins without score.
 LATEST_DAYS = 7
+
+#: The settings in a header that are numbers, by name.
+HEADER_SETTINGS: Mapping[str, HeaderField] = {
+    field.name: field for field in HEADER_FIELDS if field.name in SETTINGS and field.kind in ("number", "count", "flag")
+}
 
 _THREADS = 4
 
@@ -124,6 +137,11 @@ class Scored:
         """The row numbers of an instrument's bins, in order of time."""
         return np.flatnonzero(self.rows["instrument"].eq(name).to_numpy())
 
+    def since(self, name: str, start: datetime) -> NDArray[np.intp]:
+        """The row numbers of an instrument's bins from a time on, in order of time."""
+        own = self.of_instrument(name)
+        return own[self.micros[own] >= round(start.timestamp() * 1_000_000)]
+
     @property
     def instruments(self) -> list[str]:
         """The instruments that have scored bins, in alphabetical order."""
@@ -187,8 +205,8 @@ def read_decisions(stores: Stores) -> Mapping[str, Label]:
 
 
 def read_feature(stores: Stores, scored: Scored, rows: NDArray[np.intp], name: str) -> tuple[NDArray[np.float64], int]:
-    """A feature of scored bins, NaN where it is not known, and of how many days it was read: of more than
-    MAX_FEATURE_DAYS, evenly chosen ones. Raises StoreError for a file that cannot be used.
+    """A feature or one of HEADER_SETTINGS of scored bins, NaN where it is not known, and of how many days it was read:
+    of more than MAX_FEATURE_DAYS, evenly chosen ones. Raises StoreError for a file that cannot be used.
     """
     days = scored.rows["start_time"].iloc[rows].dt.normalize().drop_duplicates()
     step = max(1, -(-len(days) // MAX_FEATURE_DAYS))
@@ -292,6 +310,26 @@ def distances(features: NDArray[np.float64], own: NDArray[np.float64]) -> NDArra
         return np.sqrt(np.nanmean(np.clip((features - own) / spread, -10, 10) ** 2, axis=1))
 
 
+def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PrefixScore] | None:
+    """What the model in use says of a bin after each part of its run, shortest first; None where there is no model or
+    no cloud. Raises ModelError where the model cannot be used, else as ``read_bin``.
+    """
+    model_id = stores.models.current_id()
+    if model_id is None or record.entry is None or record.cloud is None:
+        return None
+    changed = _changed(stores, POINT_CLOUDS, record.day)
+    return _accumulated(stores.home, record.pid, model_id, changed, stores, record.entry, record.cloud)
+
+
+def setting(texts: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+    """A number among the settings of bins; ``texts``: the column ``settings`` of ``bin_features``. NaN where absent."""
+    coded = texts.combine_chunks().dictionary_encode()
+    # Thousands of bins share a few settings.
+    stated = [json.loads(text or "{}").get(name) for text in coded.dictionary.to_pylist()]
+    known = np.array([float(value) if isinstance(value, int | float) else np.nan for value in [*stated, None]])
+    return known[coded.indices.fill_null(len(stated)).to_numpy()]
+
+
 def read_images(stores: Stores, record: BinRecord, rows: Sequence[int]) -> Images | str:
     """The images of some rows of a bin's .adc from its .roi file, or why there are none."""
     path = record.inventory["roi_path"] if record.inventory is not None else None
@@ -323,6 +361,23 @@ def unscored(stores: Stores, last: date) -> dict[str, int]:
 def model_in_use(stores: Stores) -> ModelCard | None:
     """The card of the model in use, None where there is none. Raises ModelError where its card is missing."""
     return stores.models.card() if stores.models.current_id() else None
+
+
+def newest_model(stores: Stores) -> str | None:
+    """The id of the model that was trained last, None where there is none or its card cannot be read."""
+    try:
+        return stores.models.newest_id()
+    except ModelError:
+        return None
+
+
+def trained(stores: Stores) -> Mapping[str, datetime]:
+    """When each kept model was trained, by its id; models whose cards cannot be read are left out."""
+    found = {}
+    for model_id in stores.models.ids():
+        with suppress(ModelError):
+            found[model_id] = created(stores.models.card(model_id))
+    return found
 
 
 def created(card: ModelCard) -> datetime:
@@ -395,16 +450,40 @@ def _typical(home: Path, pids: tuple[str, ...], _stores: Stores) -> NDArray[np.f
     return clouds.density(streams, streams[0].frame_px if streams else FRAME_PX["v2"])
 
 
+@st.cache_resource(max_entries=2, show_spinner=False)
+def read_model(home: Path, model_id: str) -> AnyModel:
+    """A kept model, which never changes under its id. Raises ModelError where there is none or it is damaged."""
+    return ModelStore(home / "models").load(model_id)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _accumulated(
+    home: Path,
+    pid: str,
+    model_id: str,
+    changed_ns: int | None,  # noqa: ARG001 - part of the key
+    _stores: Stores,
+    _entry: CloudEntry,
+    _cloud: Mapping[str, NDArray],
+) -> Sequence[PrefixScore]:
+    model = read_model(home, model_id)
+    model.check_usable(_stores.settings.features)
+    history = RecentDays(_stores.tables, BIN_FEATURES).before(parse_pid(pid).day)
+    return scores_of_parts(_entry, _cloud, model, history)
+
+
 @st.cache_data(max_entries=12, show_spinner="Reading a feature ...")
 def _feature_of_days(home: Path, name: str, days: tuple[tuple[date, int], ...]) -> pd.Series:
     tables = DailyTables(home / "tables")
+    column = "settings" if name in HEADER_SETTINGS else name
     with ThreadPoolExecutor(_THREADS) as threads:
-        parts = list(threads.map(lambda day: tables.read(BIN_FEATURES, day[0], ["pid", name]), days))
+        parts = list(threads.map(lambda day: tables.read(BIN_FEATURES, day[0], ["pid", column]), days))
     found = [part for part in parts if part is not None]
     if not found:
         return pd.Series(dtype=float, index=pd.Index([], dtype="str"))
-    rows = pa.concat_tables(found).to_pandas(types_mapper=_arrow_strings)
-    return pd.Series(rows[name].to_numpy(dtype=float), index=pd.Index(rows["pid"]))
+    rows = pa.concat_tables(found)
+    values = setting(rows[column], name) if name in HEADER_SETTINGS else rows[column].to_numpy().astype(float)
+    return pd.Series(values, index=pd.Index(rows.select(["pid"]).to_pandas(types_mapper=_arrow_strings)["pid"]))
 
 
 @st.cache_resource(max_entries=120, show_spinner=False)

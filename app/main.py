@@ -13,7 +13,7 @@ if _PROJECT not in sys.path:
 from app.pages import OVERVIEW, SECTIONS  # noqa: E402
 
 #: The header of a page begins where the menu does: room is for charts.
-_STYLE = "<style>.stMainBlockContainer { padding: 3.5rem 2rem 3rem; }</style>"
+_STYLE = "<style>.stMainBlockContainer { padding: 4rem 2rem 3rem; }</style>"
 
 st.set_page_config(page_title="IFCB flow review", page_icon="🔬", layout="wide", initial_sidebar_state=200)
 st.html(_STYLE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import data
-from app.data import Stores
+from app.data import Scored, Stores
 from app.words import plain
 from ifcb_flow_pipeline.errors import FlowError
 
@@ -64,6 +64,16 @@ def scored_stores() -> Stores:
         st.info(_NEXT_STEP[stage].format(home=plain(str(stores.home))), icon=":material/arrow_forward:")
         st.stop()
     return stores
+
+
+def scored_bins() -> tuple[Stores, Scored]:
+    """The stores of this deployment and all scored bins; where none can be read, says why and ends the page."""
+    stores = scored_stores()
+    scored = data.read_scored(stores)
+    if scored.rows.empty:
+        st.error("No day with scores can be read. " + plain("; ".join(scored.problems[:3])))
+        st.stop()
+    return stores, scored
 
 
 def link(entry: Entry, label: str, icon: str | None = None, **query: str) -> None:

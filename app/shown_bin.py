@@ -1,37 +1,53 @@
 """One bin as the pages for deciding show it: the verdict with its reasons, the cloud, and the images over the run."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import streamlit as st
-from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
-from app import data, small_charts
+from app import charts, clouds, data
 from app.data import Stores
 from app.theme import LOOKS, cause_name
 from app.words import plain
-from ifcb_flow_pipeline.bins.frame import FRAME_PX
-from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.store.tables import BIN_SCORES
 
-#: Width of the charts with their axes, in px.
-WIDTH = 470
+#: The charts with their axes are 470 px wide. On a tablet, what is done comes before them: buttons are not to be
+#: searched for below two charts.
+_STYLE = """<style>
+.st-key-desk { display: grid; gap: 1rem 2rem; align-items: start;
+               grid-template: "about doing" auto "charts doing" 1fr / 470px minmax(300px, 1fr); }
+.st-key-desk > :has(> .st-key-desk_about) { grid-area: about; }
+.st-key-desk > :has(> .st-key-desk_doing) { grid-area: doing; }
+.st-key-desk > :has(> .st-key-desk_charts) { grid-area: charts; }
+@media (max-width: 1080px) {
+  .st-key-desk { grid-template: "about" auto "doing" auto "charts" auto / minmax(0, 1fr); }
+}
+</style>"""
 
-_STYLE = "<style>:has(> .st-key-beside_bin) { min-width: 300px; }</style>"
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Places for what is said about a bin, for what is done with it, and for its charts."""
+
+    about: DeltaGenerator
+    doing: DeltaGenerator
+    charts: DeltaGenerator
 
 
-def beside() -> tuple[DeltaGenerator, DeltaGenerator]:
-    """A place for a bin, and one beside it for what is done with it; on a tablet that comes below."""
+def desk() -> Desk:
+    """Make the places: two columns, or one where the page is narrow."""
     st.html(_STYLE)
-    with st.container(horizontal=True, gap="medium"):
-        return st.container(width=WIDTH), st.container(key="beside_bin")
+    with st.container(key="desk"):
+        return Desk(*(st.container(key=f"desk_{name}") for name in ("about", "doing", "charts")))
 
 
-def verdict_and_charts(stores: Stores, pid: str) -> None:
-    """All that is needed to decide about a bin; what cannot be read is said."""
+def stored_verdict(stores: Stores, pid: str) -> None:
+    """The name of a bin and what the model says of it; what cannot be read is said."""
     st.markdown(f"**{plain(pid)}**")
     try:
         score = data.row_of(stores, BIN_SCORES, pid)
@@ -40,7 +56,6 @@ def verdict_and_charts(stores: Stores, pid: str) -> None:
         return
     if score is not None:
         verdict(score)
-    blind_charts(stores, pid)
 
 
 def verdict(score: Mapping[str, Any]) -> None:
@@ -50,30 +65,38 @@ def verdict(score: Mapping[str, Any]) -> None:
         st.badge(f"{look.name}, severity {score['severity']:.0f}", icon=look.icon, color=look.badge)
         for code in filter(None, (score["cause"], score["second_cause"])):
             st.badge(plain(cause_name(code)), color="gray")
-    for reason in filter(None, (*score["reasons"].split("; "), score["reason"])):
-        st.markdown(f"- {plain(reason)}")
+    reasons = filter(None, (*score["reasons"].split("; "), score["reason"]))
+    st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
 
 
 def blind_charts(stores: Stores, pid: str) -> None:
     """The charts of a bin without a word of which bin it is or what the model says of it."""
     try:
-        _, cloud = data.read_cloud(stores, pid)
+        entry, cloud = data.read_cloud(stores, pid)
     except FlowError as error:
         st.error(plain(str(error)))
         return
-    charts(cloud, parse_pid(pid).schema)
+    stream_charts(None if entry is None or cloud is None else data.stream_of(stores, pid, entry, cloud))
 
 
-def charts(cloud: Mapping[str, NDArray] | None, schema: Schema) -> None:
-    """The cloud in the camera frame, and how many images came when. ``cloud``: see ``data.CLOUD_COLUMNS``."""
-    if cloud is None:
+def stream_charts(stream: Stream | None) -> None:
+    """The cloud in the camera frame, and how the run went; without a stream, that there is none.
+
+    ``stream``: with the columns of ``data.CLOUD_COLUMNS``.
+    """
+    if stream is None:
         st.info("It has no point cloud: the instrument recorded nothing, or the file cannot be read.")
         return
-    st.vega_lite_chart(small_charts.cloud_chart(cloud, FRAME_PX[schema]), width="content", key="shown_cloud",
-                    alt="Positions of the images of this bin in the camera frame")  # fmt: skip
+    if stream.n_images:
+        picture = charts.cloud(clouds.points(stream), None, stream.frame_px, width_px=charts.SMALL_CLOUD_PX)
+        st.vega_lite_chart(picture, width="content", key="shown_cloud",
+                           alt="Positions of the images of this bin in the camera frame")  # fmt: skip
+    else:
+        st.info("It has no point cloud to show: no trigger gave an image.")
     st.vega_lite_chart(
-        small_charts.run_chart(cloud), width="content", key="shown_run", alt="Images per minute during the run"
-    )
+        charts.course(clouds.course(stream), charts.SMALL_CLOUD_PX), width="content", key="shown_run",
+        alt="Images and triggers without image per second, and the position x of the images, over the run",
+    )  # fmt: skip
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from app.data import Scored
 from app.words import age, count
+from ifcb_flow_pipeline.detection.drift import severity_drift
 from ifcb_flow_pipeline.detection.episodes import Episode
 from ifcb_flow_pipeline.detection.model import ModelCard
 
@@ -24,11 +24,14 @@ STALE = timedelta(days=1)
 #: Share of unreadable bins from which a person should look: some damage is normal in telemetry.
 MAX_UNREADABLE_SHARE = 0.05
 
+#: Largest distance of a week's severities from those of healthy bins, and how many bins it takes to tell.
+MAX_SEVERITY_DRIFT, MIN_BINS_FOR_DRIFT = 0.3, 30
+
 #: Instruments are serviced and seasons turn: a model older than this has not seen the present.
 MAX_MODEL_AGE_DAYS = 400
 
-#: The state of an instrument, worst first: a fault is running, its last bins cannot be read, something was unusual
-#: within a day, nothing was.
+#: The state of an instrument, worst first: a fault is running, its last bins cannot be read, bins of the last day were
+#: bad or unusual, nothing was.
 State = Literal["bad", "unreadable", "watch", "ok"]
 
 #: So many unreadable bins at the end are no accident.
@@ -61,35 +64,36 @@ class InstrumentStatus:
     model_id: str
 
 
+#: Where a person acts on a check that failed: the bins that cannot be read, the bad ones, or the models.
+Place = Literal["unreadable bins", "bad bins", "models"]
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: what was looked at, whether all is well, what was found, and what to do if not."""
+    """One check: what was looked at, whether all is well, what was found, what to do if not, and on which page."""
 
     title: str
     passed: bool
     found: str
     remedy: str = ""
+    place: Place | None = None
 
 
 def instrument_status(scored: Scored, instrument: str, episodes: Sequence[Episode]) -> InstrumentStatus:
     """How an instrument that has scored bins is doing."""
-    rows = scored.of_instrument(instrument)
-    last = rows[-1]
-    verdicts = scored.rows["verdict"].to_numpy()
-    tallies = []
-    for span in (DAY, WEEK):
-        begin = scored.micros[last] - span // timedelta(microseconds=1)
-        of_span = verdicts[rows[np.searchsorted(scored.micros[rows], begin) :]]
-        tallies.append(Tally(len(of_span), int((of_span == "bad").sum()), int((of_span == "unreadable").sum())))
+    last = scored.of_instrument(instrument)[-1]
+    last_start = scored.rows["start_time"].iloc[last].to_pydatetime()
+    of_day, of_week = (
+        scored.rows["verdict"].iloc[scored.since(instrument, last_start - span)].to_numpy() for span in (DAY, WEEK)
+    )
     running = tuple(episode for episode in episodes if episode.ongoing and episode.instrument == instrument)
-    lately = scored.micros[rows] >= scored.micros[last] - DAY // timedelta(microseconds=1)
     return InstrumentStatus(
         instrument=instrument,
-        state=_state(verdicts[rows[lately]], running),
+        state=_state(of_day, running),
         last_pid=str(scored.rows["pid"].iloc[last]),
-        last_start=scored.rows["start_time"].iloc[last].to_pydatetime(),
-        day=tallies[0],
-        week=tallies[1],
+        last_start=last_start,
+        day=_tally(of_day),
+        week=_tally(of_week),
         running=running,
         model_id=str(scored.rows["model_id"].iloc[last]),
     )
@@ -108,7 +112,22 @@ def readability(statuses: Sequence[InstrumentStatus]) -> Check:
     bad = [status for status in statuses if status.week.n_unreadable > MAX_UNREADABLE_SHARE * status.week.n_bins]
     found = ", ".join(f"{status.instrument}: {status.week.n_unreadable} of {status.week.n_bins}" for status in bad)
     return Check("Bins can be read", not bad, found or "fewer than one in twenty of the last week cannot",
-                 "Open one of them for the reason; fetch damaged files again.")  # fmt: skip
+                 "Open one of them for the reason; fetch damaged files again.", "unreadable bins")  # fmt: skip
+
+
+def drift(scored: Scored, statuses: Sequence[InstrumentStatus]) -> Check:
+    """Whether the last week's bins are about as severe as healthy ones, as most are where the model fits."""
+    found = []
+    for status in statuses:
+        rows = scored.since(status.instrument, status.last_start - WEEK)
+        judged = rows[scored.rows["verdict"].iloc[rows].ne("unreadable").to_numpy()]
+        severity = scored.rows["severity"].to_numpy(dtype=float)[judged]
+        if len(severity) >= MIN_BINS_FOR_DRIFT and (distance := severity_drift(severity)) > MAX_SEVERITY_DRIFT:
+            found.append(f"{status.instrument}: distance {distance:.2f} over {count(len(severity), 'bin')}")
+    return Check("Severities are as expected of healthy bins", not found,
+                 ", ".join(found) or f"of the last week, at most {MAX_SEVERITY_DRIFT} off",
+                 "Look whether a fault lasts. If the bins are fine, the model is outdated: train a new one.",
+                 "bad bins")  # fmt: skip
 
 
 def completeness(missing: Mapping[str, int]) -> Check:
@@ -126,7 +145,15 @@ def model_age(card: ModelCard | None, now: datetime) -> Check:
     created = datetime.fromisoformat(card.created)
     old = now - created > timedelta(days=MAX_MODEL_AGE_DAYS)
     return Check("The model is recent", not old, f"trained {age(created, now)}",
-                 "Materialize anomaly_model in the Dagster UI, on days that include the latest season.")  # fmt: skip
+                 "Materialize anomaly_model in the Dagster UI, on days that include the latest season.",
+                 "models")  # fmt: skip
+
+
+def newest_model(card: ModelCard | None, newest: str | None) -> Check:
+    """Whether the model that was trained last is the one in use. ``newest``: its id, None where there is none."""
+    waits = card is not None and newest is not None and newest != card.model_id
+    return Check("The newest model is in use", not waits, f"{newest} is not" if waits else "there is no newer one",
+                 "Compare it with the model in use; promote it if it is better.", "models")  # fmt: skip
 
 
 def one_model(statuses: Sequence[InstrumentStatus], card: ModelCard | None) -> Check:
@@ -148,9 +175,14 @@ def utc_now() -> datetime:
     return datetime.now(tz=UTC)
 
 
+def _tally(verdicts: NDArray) -> Tally:
+    return Tally(len(verdicts), int((verdicts == "bad").sum()), int((verdicts == "unreadable").sum()))
+
+
 def _state(verdicts: NDArray, running: Sequence[Episode]) -> State:
     if running:
         return "bad"
     if len(verdicts) >= _UNREADABLE_AT_THE_END and (verdicts[-_UNREADABLE_AT_THE_END:] == "unreadable").all():
         return "unreadable"
+    # One healthy bin in thirty is unusual: of those not bad, only the last counts.
     return "watch" if verdicts[-1] == "watch" or (verdicts == "bad").any() else "ok"

@@ -41,8 +41,8 @@ def _looks() -> Mapping[str, VerdictLook]:
 #: Every verdict, mildest first.
 LOOKS: Mapping[str, VerdictLook] = _looks()
 
-#: The colour of each instrument in turn; also told apart by the label of its lane.
-INSTRUMENT_COLOURS = (BLUE, GREEN, PURPLE, SKY, ORANGE, GREY)
+#: The colours of groups that are drawn beside each other, such as instruments.
+GROUP_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
 
 #: What operators call each cause code of ``bin_scores``.
 CAUSES: Mapping[str, str] = {

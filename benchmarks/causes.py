@@ -6,6 +6,7 @@ CAUSES: dict[str, frozenset[str]] = {
     "flow_speed_shift": frozenset({"sheath_flow"}),
     "laser_misalignment": frozenset({"laser"}),
     "camera_tilt": frozenset({"alignment"}),
+    "drift_in_run": frozenset({"sheath_flow"}),
     "out_of_focus": frozenset({"focus"}),
     "stuck_roi": frozenset({"stain"}),
     "clog": frozenset({"clog"}),

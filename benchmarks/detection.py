@@ -1,16 +1,17 @@
 """How well bad bins are found: ``python -m benchmarks.detection`` prints tables, and writes them as JSON and Markdown.
 
 Every detector gets the same bins: of simulated archives (``fleets``: this package's simulator;
-``second_simulator``: one that shares nothing with it), and of real clouds with faults put into them (``injected``).
-It is trained as its users would: on the archive itself, faults included ("same"), or on its first part ("later":
-what comes after is judged).
+``second_simulator`` and ``third_simulator``: two that share nothing with it), and of real clouds with faults put
+into them (``injected``). It is trained as its users would: see REGIMES.
 """
 
 import json
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,24 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import detectors, fleets, injected, metrics, second_simulator
+from benchmarks import detection_tables, detectors, fleets, injected, metrics, second_simulator, third_simulator
 from benchmarks.causes import CAUSES, FEW_POINTS
 from benchmarks.detectors import Detector, Verdicts
 from benchmarks.kept import SMALL
 from benchmarks.metrics import Estimate, Ranking, Truths
 from benchmarks.schedule import ASIDE, PLAIN, VARIATION, Fleet
 from benchmarks.table import machine
+from ifcb_flow_pipeline.detection.episodes import episodes_of
 
 FIRST_PART = 0.4
-REGIMES = ("same", "later")
-_SOURCES = ("first", "second", "bare", "real")
+FEW_BINS = 80
+
+#: What a detector is trained on, and what it judges: the archive itself, faults included; the same with FEW_BINS of
+#: each instrument; the first part of each instrument, and then the rest, our own day by day as the pipeline does; all
+#: instruments but one, and then that one.
+REGIMES = ("same", "few bins", "later", "unseen instrument")
+_SOURCES = ("first", "second", "third", "bare", "real")
 _FOUND = ("bad", "unreadable")
-_COLUMNS = (
-    "detector", "trained on", "AUROC", "average precision", "recall at 1 %", "recall at 0.1 %", "at 1 % of plain bins",
-    "ms a bin",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +57,6 @@ class Outcome:
     regime: str
     rankings: list[Ranking] = field(default_factory=list)
     rows: list[pa.Table | None] = field(default_factory=list)
-    features: list[pa.Table] = field(default_factory=list)
     seconds_per_bin: list[float] = field(default_factory=list)
 
 
@@ -85,24 +87,29 @@ def compare(archives: Sequence[Archive], compared: Sequence[Detector], regimes: 
 
 
 def _judge(outcome: Outcome, detector: Detector, archive: Archive) -> None:
-    is_early = _first_part(archive.truths)
-    everything = np.ones(len(is_early), dtype=bool)
-    known, asked = (is_early, ~is_early) if outcome.regime == "later" else (everything, everything)
+    known, asked = split(archive.truths, outcome.regime)
     train, judged = (archive.features.filter(pa.array(rows)) for rows in (known, asked))
     started = time.perf_counter()
     verdicts: Verdicts = detector.judge(train, judged)
     outcome.seconds_per_bin.append((time.perf_counter() - started) / max(int(asked.sum()), 1))
     outcome.rankings.append(Ranking(verdicts.badness, archive.truths.of_rows(asked)))
     outcome.rows.append(verdicts.rows)
-    outcome.features.append(judged)
 
 
-def _first_part(truths: Truths) -> np.ndarray:
-    early = np.zeros(len(truths.pid), dtype=bool)
+def split(truths: Truths, regime: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which bins a detector is trained on in a regime, and which it judges; shape (n,) each."""
+    everything = np.ones(len(truths.pid), dtype=bool)
+    if regime == "unseen instrument":
+        unseen = truths.instrument == truths.instrument[-1]
+        return ~unseen, unseen
+    number, n_bins = np.zeros((2, len(truths.pid)))
     for instrument in np.unique(truths.instrument):
         rows = np.flatnonzero(truths.instrument == instrument)
-        early[rows[: int(FIRST_PART * len(rows))]] = True
-    return early
+        number[rows], n_bins[rows] = np.arange(len(rows)), len(rows)
+    if regime == "few bins":
+        return number < FEW_BINS, number < FEW_BINS
+    early = number < np.floor(FIRST_PART * n_bins)
+    return (early, ~early) if regime == "later" else (everything, everything)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,16 +200,11 @@ def onset_metrics(outcome: Outcome) -> dict[str, Estimate]:
 
 def _episode_starts(truths: Truths, rows: pa.Table) -> np.ndarray:
     """For each bin, the number of the first bin of the episode of bad bins that it is in, -1 outside."""
-    bad = np.isin(np.array(rows.column("verdict").to_pylist()), _FOUND)
-    starts = np.full(len(bad), -1)
-    for instrument in np.unique(truths.instrument):
-        numbers = np.flatnonzero(truths.instrument == instrument)
-        hits = numbers[bad[numbers]]
-        # Up to two bins in between do not end an episode.
-        groups = np.split(hits, np.flatnonzero(np.diff(hits) > 3) + 1)
-        for group in groups:
-            if len(group):
-                starts[group[0] : group[-1] + 1] = group[0]
+    number = {pid: i for i, pid in enumerate(truths.pid.tolist())}
+    starts = np.full(len(truths.pid), -1)
+    for episode in episodes_of(rows):
+        first = number[episode.first_pid]
+        starts[first : number[episode.last_pid] + 1] = first
     return starts
 
 
@@ -262,83 +264,52 @@ def _plain(estimates: dict[str, Estimate]) -> dict[str, dict[str, Any]]:
     return {name: asdict(estimate) for name, estimate in estimates.items()}
 
 
-def as_markdown(content: dict[str, Any], *, with_cases: bool = True) -> str:
-    """The report as Markdown, with the bins that went wrong or without."""
-    bins = sum(archive["bins"] for archive in content["archives"])
-    faults = sum(archive["faults"] for archive in content["archives"])
-    lines = [
-        content["machine"],
-        "",
-        f"{len(content['archives'])} archives, {bins} bins, {faults} of them faulty; features "
-        f"{1000 * content['features_seconds_per_bin']:.1f} ms a bin.",
-        "",
-        f"| {' | '.join(_COLUMNS)} |",
-        f"|{'---|' * len(_COLUMNS)}",
-    ]
-    for entry in content["detectors"]:
-        values = " | ".join(str(Estimate(**value)) for value in entry["ranking"].values())
-        ms = 1000 * entry["seconds_per_bin"]
-        lines.append(f"| {entry['detector']} | {entry['regime']} | {values} | {ms:.2f} |")
-    for entry in content["detectors"]:
-        if "verdicts" in entry or entry["detector"].startswith("reference"):
-            lines += _entry_lines(entry)
-            lines += _case_lines(entry) if with_cases else []
-    return "\n".join(lines) + "\n"
-
-
-def _entry_lines(entry: dict[str, Any]) -> list[str]:
-    lines = ["", f"### {entry['detector']}, trained on: {entry['regime']}", ""]
-    lines += [
-        "| fault found at 1 % false alarms | all | mild | medium | gross | right cause |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, bands in entry["by_fault"].items():
-        cells = [_short(value) for value in bands.values()]
-        lines.append(f"| {name} | {' | '.join(cells)} | {_short(entry.get('causes', {}).get(name))} |")
-    if "verdicts" in entry:
-        lines += ["", "| verdicts | |", "|---|---|"]
-        lines += [f"| {name} | {Estimate(**value)} of {value['n']} |" for name, value in entry["verdicts"].items()]
-    return lines
-
-
-def _case_lines(entry: dict[str, Any]) -> list[str]:
-    lines = []
-    for title, found in entry.get("cases", {}).items():
-        lines += ["", f"{title}:", "", *(f"- {line}" for line in found)]
-    return lines
-
-
-def _short(value: dict[str, Any] | None) -> str:
-    if value is None or not value["n"]:
-        return "-"
-    return f"{value['value']:.2f} of {value['n']}"
-
-
-def simulated(which: str, seeds: Sequence[int], small: bool) -> list[Fleet]:
-    """The archives of a simulator: ``first``, ``second``, or ``bare`` (the second with little but the cloud)."""
+def fleet(source: str, seed: int, samples: Path, *, small: bool = False) -> Fleet | None:
+    """The archive of a source and a seed; None where the real bins are not there."""
     size = SMALL if small else None
-    if which == "first":
-        return [fleets.fleet(seed, size) for seed in seeds]
-    return [second_simulator.archive(seed, size, bare=which == "bare") for seed in seeds]
+    if source == "real":
+        return injected.archive(samples, seed, small=small)
+    if source == "first":
+        return fleets.fleet(seed, size)
+    if source == "third":
+        return third_simulator.archive(seed, size)
+    return second_simulator.archive(seed, size, bare=source == "bare")
 
 
-def _fleets(source: str, seeds: Sequence[int], samples: Path, small: bool) -> list[Fleet]:
-    if source != "real":
-        return simulated(source, seeds, small)
-    real = injected.archive(samples, small=small)
-    return [real] if real is not None else []
+def measured(task: tuple[str, int, Path, bool, tuple[str, ...]]) -> tuple[list[Archive], list[Outcome]]:
+    """What detectors, those whose names start so, make of the archive of a source and a seed; nothing without one."""
+    source, seed, samples, small, names = task
+    found = fleet(source, seed, samples, small=small)
+    if found is None:
+        return [], []
+    compared = [*detectors.ours(), *detectors.reference(), *detectors.pyod()]
+    archive = features_of(found)
+    return [archive], compare([archive], [d for d in compared if not names or d.name.startswith(names)], REGIMES)
+
+
+def joined(parts: Sequence[list[Outcome]]) -> list[Outcome]:
+    """The outcomes over all archives from those of each."""
+    whole: dict[tuple[str, str], Outcome] = {}
+    for part in parts:
+        for outcome in part:
+            one = whole.setdefault((outcome.detector, outcome.regime), Outcome(outcome.detector, outcome.regime))
+            one.rankings += outcome.rankings
+            one.rows += outcome.rows
+            one.seconds_per_bin += outcome.seconds_per_bin
+    return list(whole.values())
 
 
 @click.command()
-@click.option("--seeds", default=5, show_default=True, help="How many archives of each simulator.")
+@click.option("--seeds", default=5, show_default=True, help="How many archives of each source.")
 @click.option("--first-seed", default=0, show_default=True, help="The seed of the first archive.")
 @click.option("--source", "sources", type=click.Choice(_SOURCES), multiple=True, default=_SOURCES, show_default=True)
 @click.option("--only", "names", multiple=True, help="Only detectors whose name starts so.")
 @click.option("--samples", type=click.Path(path_type=Path), default=Path("../shared/ifcb-samples"), show_default=True,
               help="Folder of public bins for the source real; left out where it is not there.")  # fmt: skip
 @click.option("--small", is_flag=True, help="Only show that everything runs; the figures mean nothing.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Archives at a time.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("benchmarks/results"), show_default=True,
-              help="Folder for detection-*.json and .md.")  # fmt: skip
+              help="Folder for detection.md, and detection-*.json and .md of each source.")  # fmt: skip
 def main(
     seeds: int,
     first_seed: int,
@@ -346,21 +317,27 @@ def main(
     names: tuple[str, ...],
     samples: Path,
     small: bool,
+    jobs: int,
     output: Path,
 ) -> None:
     """Measure, print, and write the tables."""
-    compared = [*detectors.ours(), *detectors.reference(), *detectors.pyod()]
-    compared = [d for d in compared if not names or d.name.startswith(names)]
     output.mkdir(parents=True, exist_ok=True)
-    for source in sources:
-        archives = [features_of(f) for f in _fleets(source, range(first_seed, first_seed + seeds), samples, small)]
-        if not archives:
-            click.echo(f"{source}: no sample bins in {samples}")
-            continue
-        content = report(compare(archives, compared, REGIMES), archives)
-        click.echo(f"## {source}\n\n{as_markdown(content, with_cases=False)}")
-        (output / f"detection-{source}.json").write_text(json.dumps(content, indent=1) + "\n")
-        (output / f"detection-{source}.md").write_text(as_markdown(content))
+    contents = {}
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        for source in sources:
+            tasks = [(source, seed, samples, small, names) for seed in range(first_seed, first_seed + seeds)]
+            parts = list(map(measured, tasks) if jobs == 1 else pool.map(measured, tasks))
+            archives = [archive for found, _ in parts for archive in found]
+            if not archives:
+                click.echo(f"{source}: no sample bins in {samples}")
+                continue
+            content = contents[source] = report(joined([outcomes for _, outcomes in parts]), archives)
+            (output / f"detection-{source}.json").write_text(json.dumps(content, indent=1) + "\n")
+            (output / f"detection-{source}.md").write_text(detection_tables.of_source(content))
+            click.echo(f"{source}: {len(archives)} archives")
+    summary = detection_tables.of_all(contents)
+    (output / "detection.md").write_text(summary)
+    click.echo(summary)
 
 
 if __name__ == "__main__":

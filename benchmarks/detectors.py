@@ -10,18 +10,23 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ifcb_flow_pipeline.days import HISTORY_DAYS
+from ifcb_flow_pipeline.detection import flow, latent, mcif
 from ifcb_flow_pipeline.features import catalogue
 
 CREATED = datetime(2024, 1, 1, tzinfo=UTC)
 
 #: The replaced tool of August 2025 has one feature less than its version 1.1.0.
 OLD_NAMES = tuple(name for name in catalogue.FEATURE_NAMES if name != "roi_trigger_fraction")
+
+
+#: PyOD's detectors by the module that they are in.
+_PYOD_MODULES = {"ECOD": "ecod", "COPOD": "copod", "HBOS": "hbos", "LOF": "lof", "KNN": "knn"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,14 @@ class Detector:
 
 
 def ours() -> list[Detector]:
-    """The default of this package, and each of its parts alone; nothing where there is none yet."""
-    try:
-        flow = importlib.import_module("ifcb_flow_pipeline.detection.flow")
-    except ModuleNotFoundError:
-        return []
-    return [Detector("flow", lambda train, judged: _flow(flow, train, judged))]
+    """The default of this package, ranked by either of its columns, and its forests alone on the same features."""
+    return [
+        Detector("flow", lambda train, judged: _flow(train, judged, "anomaly_score")),
+        Detector("flow, by severity", lambda train, judged: _flow(train, judged, "severity")),
+        Detector("isolation forest, full", lambda train, judged: _classes(train, judged, "pooled")),
+        Detector("MCIF, full", lambda train, judged: _classes(train, judged, "own")),
+        Detector("MCIF, latent space", lambda train, judged: _classes(train, judged, "latent")),
+    ]
 
 
 def reference() -> list[Detector]:
@@ -61,10 +68,10 @@ def pyod() -> list[Detector]:
     """PyOD's detectors on the reference features, on all of them, and on all relative to the instrument."""
     if importlib.util.find_spec("pyod") is None:
         return []
-    full = getattr(catalogue, "FULL_FEATURE_NAMES", catalogue.FEATURE_NAMES)
+    full = catalogue.FULL_FEATURE_NAMES
     return [
         Detector(f"{kind} {label}", _pyod_judge(module, kind, names, own))
-        for module, kind in (("ecod", "ECOD"), ("copod", "COPOD"), ("hbos", "HBOS"), ("lof", "LOF"), ("knn", "KNN"))
+        for kind, module in _PYOD_MODULES.items()
         for label, names, own in (
             ("reference", catalogue.FEATURE_NAMES, False),
             ("full", full, False),
@@ -73,16 +80,44 @@ def pyod() -> list[Detector]:
     ]
 
 
-def _flow(flow: Any, train: pa.Table, judged: pa.Table) -> Verdicts:
+def _flow(train: pa.Table, judged: pa.Table, ranked_by: str) -> Verdicts:
     model = flow.train_flow_model(train, flow.TrainingSettings(), {}, CREATED, {})
-    new = ~np.isin(_strings(train, "pid"), _strings(judged, "pid"))
-    history = train.filter(pa.array(new)) if new.any() else None
-    rows = model.judge(judged, history)
-    severity = rows.column("severity").to_numpy(zero_copy_only=False)
-    score = rows.column("anomaly_score").to_numpy(zero_copy_only=False)
-    # As a user's list is ordered: by severity, then by the lower score.
-    _, badness = np.unique(np.stack([severity, -np.nan_to_num(score, nan=-1e9)]), axis=1, return_inverse=True)
-    return Verdicts(badness.astype(float).ravel(), rows)
+    is_known = np.isin(_strings(judged, "pid"), _strings(train, "pid"))
+    rows = model.judge(judged) if is_known.all() else _day_by_day(model, train, judged)
+    values = rows.column(ranked_by).to_numpy(zero_copy_only=False)
+    badness = values if ranked_by == "severity" else -values
+    # What cannot be read has no score; it is looked at first.
+    return Verdicts(np.nan_to_num(badness, nan=np.inf), None if ranked_by == "severity" else rows)
+
+
+def _day_by_day(model: flow.FlowModel, train: pa.Table, judged: pa.Table) -> pa.Table:
+    """The verdicts in the order of ``judged``, each day with the days before it as history, as the pipeline does."""
+    everything = pa.concat_tables([train, judged])
+    day_of, judged_day = _days(everything), _days(judged)
+    parts, order = [], []
+    for day in np.unique(judged_day):
+        today = np.flatnonzero(judged_day == day)
+        before = (day_of < day) & (day_of >= day - HISTORY_DAYS)
+        parts.append(model.judge(judged.take(today), everything.filter(pa.array(before))))
+        order.append(today)
+    return pa.concat_tables(parts).take(np.argsort(np.concatenate(order)))
+
+
+def _days(table: pa.Table) -> NDArray[np.int64]:
+    return table["start_time"].cast(pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy() // 86400
+
+
+def _classes(train: pa.Table, judged: pa.Table, kind: str) -> Verdicts:
+    """Forests of the package over robustly scaled features: one, one per instrument, or these in a latent space."""
+    known, asked = _comparable(train, judged, catalogue.FULL_FEATURE_NAMES, own=False)
+    classes, of_judged = _strings(train, "instrument"), _strings(judged, "instrument")
+    if kind == "pooled":
+        return Verdicts(-mcif.IsolationForest().fit(known).score_samples(asked))
+    if kind == "latent" and len(np.unique(classes)) > 1:
+        space = latent.LatentSpace().fit(known, classes.tolist())
+        known, asked = space.transform(known), space.transform(asked)
+    forests = mcif.MultiClassIsolationForest(min_class_size=50).fit(known, classes.tolist())
+    return Verdicts(-forests.score_samples(asked, of_judged.tolist()))
 
 
 def _forest(names: Sequence[str], train: pa.Table, judged: pa.Table) -> Verdicts:

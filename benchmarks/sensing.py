@@ -27,7 +27,6 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 
 INSTRUMENTS = ("IFCB101", "IFCB102", "IFCB103")
 FIRST_DAY = date(2003, 1, 1)
-N_DAYS = 7300
 NEW_BINS = 72
 
 
@@ -42,22 +41,23 @@ class LaterArchive(Archive):
         return datetime.now(tz=UTC) + self.later
 
 
-def measure(folder: Path, n_bins: int, layout: str = "days") -> list[Row]:
+def measure(folder: Path, n_bins: int, n_days: int, layout: str = "days") -> list[Row]:
     """Make the archive (``days``: a directory a day; ``flat``: one for all) and take all measurements."""
     root, home = folder / "archive", folder / "home"
-    for i in range(N_DAYS):
-        _add_bins(root, i, n_bins * i // N_DAYS, n_bins * (i + 1) // N_DAYS, layout)
+    for i in range(n_days):
+        _add_bins(root, i, n_bins * i // n_days, n_bins * (i + 1) // n_days, layout)
     minutes = 10 * 24 * 60
     first = _ticks_until_complete(root, home, minutes)
     minutes += len(first)
     _write_tables(root, home, minutes)
     tables = _ticks_until_complete(root, home, minutes + 1)
     minutes += 2 + len(tables)
-    rows = [_row(f"sensor: first look at {n_bins} bins", first), _row("sensor: 14,600 new tables", tables)]
-    rows.append(_row("sensor: tick without news", [_tick(root, home, minutes)]))
-    _add_bins(root, N_DAYS - 1, 10**6, 10**6 + NEW_BINS, layout)
-    rows.append(_row(f"sensor: tick with {NEW_BINS} new bins", [_tick(root, home, minutes + 1)]))
-    rows.append(_row("sensor: tick a day later", [_tick(root, home, minutes + 24 * 60)]))
+    what = "sensor" if layout == "days" else "sensor, one directory"
+    rows = [_row(f"{what}: first look at {n_bins} bins", first), _row(f"{what}: {2 * n_days} new tables", tables)]
+    rows.append(_row(f"{what}: tick without news", [_tick(root, home, minutes)]))
+    _add_bins(root, n_days - 1, 10**6, 10**6 + NEW_BINS, layout)
+    rows.append(_row(f"{what}: tick with {NEW_BINS} new bins", [_tick(root, home, minutes + 1)]))
+    rows.append(_row(f"{what}: tick a day later", [_tick(root, home, minutes + 24 * 60)]))
     return rows
 
 

@@ -7,7 +7,7 @@ beneath give whole tables, and the command line is built on them.
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -18,12 +18,14 @@ from joblib import Parallel, delayed
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.days import (
     CLOUD_COLUMNS,
+    HISTORY_DAYS,
     IDENTITY,
     TrainingWindow,
     feature_row,
     inventory_row,
     library_versions,
     read_bin,
+    reference_row,
     training_set,
 )
 from ifcb_flow_pipeline.detection.flow import Decision, TrainingSettings, train_flow_model
@@ -37,12 +39,13 @@ from ifcb_flow_pipeline.detection.model import (
     train_model,
 )
 from ifcb_flow_pipeline.detection.reading import AnyModel
-from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FeatureSet
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
-from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
+from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Triggers
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
+from ifcb_flow_pipeline.store.labels import LabelStore
 from ifcb_flow_pipeline.store.models import read_model, write_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
@@ -50,6 +53,9 @@ _Stated = TypeVar("_Stated")
 
 DEFAULT_CHUNK_SIZE = 100
 DEFAULT_MODEL = "model.npz"
+
+#: The columns of ``bin_features`` that a feature row of the reference set has.
+_REFERENCE_COLUMNS = (*IDENTITY, "status", "reason", "n_rows", "n_images", "n_points", "bad_lines", *FEATURE_NAMES)
 
 _DECISIONS: Mapping[str, Decision] = {"good": "good", "bad": "bad", "unsure": "unsure"}
 
@@ -64,10 +70,15 @@ class Work:
 
 
 def archive_features(
-    archive: Archive, pids: Sequence[str] | None, settings: FeatureSettings, work: Work | None = None
+    archive: Archive,
+    pids: Sequence[str] | None,
+    settings: FeatureSettings,
+    work: Work | None = None,
+    feature_set: FeatureSet = "full",
 ) -> pa.Table:
     """Rows of ``bin_features`` for the bins of a directory: all, in order of time, or those asked for, in
-    the order asked for. What cannot be read or found is a row with its status and reason.
+    the order asked for. What cannot be read or found is a row with its status and reason. With the feature set
+    ``reference`` in a third of the time, with the columns of that set only.
 
     Raises ArchiveError where the directory cannot be listed, ValueError for a chunk size below one.
     """
@@ -76,16 +87,35 @@ def archive_features(
         raise ValueError(f"the chunk size must be at least 1, not {work.chunk_size}")
     wanted = _wanted(archive, pids)
     chunks = [wanted[i : i + work.chunk_size] for i in range(0, len(wanted), work.chunk_size)]
+    rows_of, schema = _feature_rows, BIN_FEATURES.schema
+    if feature_set == "reference":
+        rows_of, schema = _reference_rows, pa.schema(map(schema.field, _REFERENCE_COLUMNS))
     # Threads share the result without copying it between processes, and need no second start of Python.
     parallel = Parallel(n_jobs=work.n_jobs, prefer="threads", return_as="generator")
-    results = cast(
-        "Iterable[list[dict[str, Any]]]", parallel(delayed(_feature_rows)(archive, c, settings) for c in chunks)
-    )
+    results = cast("Iterable[list[dict[str, Any]]]", parallel(delayed(rows_of)(archive, c, settings) for c in chunks))
     tables = []
     for rows in results:
-        tables.append(pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema))
+        tables.append(pa.Table.from_pylist(rows, schema=schema))
         work.progress(len(rows))
-    return pa.concat_tables(tables) if tables else BIN_FEATURES.schema.empty_table()
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def bins_before(archive: Archive, pids: Sequence[str]) -> list[str]:
+    """The bins of the same instruments on the day of each of these bins and in the HISTORY_DAYS before, but for
+    these bins: what tells what is usual at the time. In order of time.
+    """
+    days: dict[str, set[date]] = {}
+    for pid in pids:
+        try:
+            bin_id = parse_pid(pid)
+        except InvalidPidError:
+            continue
+        days.setdefault(bin_id.instrument, set()).update(
+            bin_id.day - timedelta(days=back) for back in range(HISTORY_DAYS + 1)
+        )
+    asked = set(pids)
+    bin_ids = [raw.bin_id for raw in archive.scan().bins] if days else []
+    return [b.pid for b in bin_ids if b.day in days.get(b.instrument, ()) and b.pid not in asked]
 
 
 def train_on(
@@ -107,9 +137,13 @@ def train_on(
 
 
 def read_decisions(path: Path) -> dict[str, Decision]:
-    """People's decisions in a CSV file with the columns ``pid`` and ``decision`` (good, bad or unsure); of several
-    about a bin the last counts. Raises ModelError, naming file and line, for what is none.
+    """People's decisions: those that count in a label store (a file .sqlite), or in a CSV file with the columns ``pid``
+    and ``decision`` (good, bad or unsure), of several about a bin the last.
+
+    Raises ModelError, naming file and line, or RecordError, for what is none.
     """
+    if path.suffix == ".sqlite":
+        return dict(LabelStore(path).decisions())
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -155,7 +189,8 @@ class FeatureExtractor:
         """
         # Who names a directory wants what is there now: nothing is waited for.
         archive = Archive(Path(data_dir), settle=timedelta())
-        table = archive_features(archive, pids, self.settings, Work(n_jobs, chunk_size))
+        feature_set = "reference" if set(self.feature_names) <= set(FEATURE_NAMES) else "full"
+        table = archive_features(archive, pids, self.settings, Work(n_jobs, chunk_size), feature_set)
         matrix = np.column_stack([table.column(name).to_numpy() for name in self.feature_names])
         outcome = table.select(["pid", "status", "reason"]).to_pylist()
         # Each row says how it was made, so that any part of the list can be used.
@@ -201,17 +236,17 @@ class ModelTrainer:
         return model
 
     def load_model(self) -> Model:
-        """The model in ``filepath``. Raises ModelError, naming the remedy, where there is none."""
-        return read_model(self.filepath)
+        """The model in ``filepath``. Raises ModelError, naming the remedy, where there is none of these features."""
+        return _reference(read_model(self.filepath))
 
 
 class Inferencer:
     """Scores features with a model, given as such or by the path of its file."""
 
-    def __init__(self, model: Model | None = None, model_path: str | Path | None = None) -> None:
+    def __init__(self, model: AnyModel | None = None, model_path: str | Path | None = None) -> None:
         if (model is None) == (model_path is None):
             raise ModelError("give either a model or a model_path")
-        self.model = model if model is not None else read_model(Path(model_path or ""))
+        self.model = _reference(model if model is not None else read_model(Path(model_path or "")))
 
     @property
     def card(self) -> ModelCard:
@@ -250,6 +285,15 @@ class Inferencer:
         ]
 
 
+def _reference(model: AnyModel) -> Model:
+    if isinstance(model, Model):
+        return model
+    raise ModelError(
+        f"{model.card.model_id} judges by the feature set {model.card.feature_set}, which these classes do not make: "
+        "score with 'ifcb-flow score', or train a model of the set reference"
+    )
+
+
 def _wanted(archive: Archive, pids: Sequence[str] | None) -> list[dict[str, Any]]:
     listing, now = archive.scan(), archive.now()
     if pids is None:
@@ -278,6 +322,18 @@ def _feature_rows(
         rows.append(
             {name: row[name] for name in IDENTITY} | feature_row(entry, columns, settings, row.get("roi_bytes"))
         )
+    return rows
+
+
+def _reference_rows(
+    archive: Archive, inventory: Sequence[Mapping[str, Any]], settings: FeatureSettings
+) -> list[dict[str, Any]]:
+    rows = []
+    for row in inventory:
+        read = read_bin(archive, {**row, "hdr_path": None}, BOX_COLUMNS)
+        entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
+        columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
+        rows.append({name: row[name] for name in IDENTITY} | reference_row(entry, columns, settings))
     return rows
 
 

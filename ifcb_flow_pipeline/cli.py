@@ -91,7 +91,26 @@ _selection = _options(
     click.option("--config", help="Feature selection as YAML text: family: {feature: true or false}."),
     click.option("--config-file", type=_IN_FILE, help="The same, from a YAML file."),
 )
+
+
+class _Frames(click.ParamType):
+    name = "INSTRUMENT=WIDTHxHEIGHT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from ifcb_flow_pipeline.bins.frame import parse_frames
+
+        try:
+            parse_frames(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return str(value)
+
+
 _triggers = click.Choice(["images", "all"])
+_frames = click.option("--frames", type=_Frames(), multiple=True,
+                       help="Camera frame in px of an instrument that has another than its family; "
+                            "may be repeated.")  # fmt: skip
+_feature_set = click.Choice(["full", "reference"])
 _who = click.option("--who", help="Who wants it; kept in the history.  [default: the user's name]")
 _note = click.option("--note", default="", help="Why; kept in the history.")
 
@@ -101,15 +120,18 @@ _FIRST = ["pid", "anomaly_score", "severity", "verdict", "cause", "reasons"]
 
 @main.command()
 @_reading
-@click.option("--feature-set", type=click.Choice(["full", "reference"]), default="full",
+@click.option("--feature-set", type=_feature_set, default="full",
               help="full: all features, each instrument against its own history, with causes and reasons; "
                    "reference: the features and the forest of ifcb-flow-metric.")  # fmt: skip
-@click.option("--labels", type=_IN_FILE, help="CSV file with the columns pid and decision (good, bad or unsure).")
+@click.option("--labels", type=_IN_FILE,
+              help="People's decisions: the labels.sqlite of the review app, or a CSV file with the columns pid and "
+                   "decision (good, bad or unsure).")  # fmt: skip
 @_selection
 @click.option("--contamination", type=click.FloatRange(0, 0.5, min_open=True), default=0.02,
               help="Reference only: share of the training bins that are called bad; moves no score.")  # fmt: skip
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
+@_frames
 @click.option("--max-samples", type=_Amount(), default="auto",
               help="Reference only: bins per tree, a count, a share such as 0.5, or auto.")  # fmt: skip
 @click.option("--max-features", type=click.FloatRange(0, 1, min_open=True), default=1.0,
@@ -125,6 +147,7 @@ def train(
     contamination: float,
     aspect_ratio: float,
     triggers: str,
+    frames: tuple[str, ...],
     max_samples: Any,
     max_features: float,
     model: Path,
@@ -135,11 +158,12 @@ def train(
     from ifcb_flow_pipeline.detection.model import ForestSettings
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.features.selection import select_features
+    from ifcb_flow_pipeline.promotion import label_summary
     from ifcb_flow_pipeline.store.models import write_model
 
     names = select_features(_selected(config, config_file))
     forest = ForestSettings(contamination, max_samples=max_samples, max_features=max_features)
-    settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio)
+    settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio, " ".join(frames))
     decisions = {} if labels is None else read_decisions(labels)
     if feature_set == "full":
         _say_ignored(ctx, "config", "config_file", "contamination", "max_samples", "max_features")
@@ -150,6 +174,8 @@ def train(
     card = trained.card
     click.echo(f"{card.model_id}: {card.n_bins} bins, {len(card.feature_names)} features, "
                f"threshold {card.threshold:.4f}, written to {model}")  # fmt: skip
+    if measured := label_summary(card):
+        click.echo(measured)
     if card.note:
         click.echo(f"Warning: {card.note}", err=True)
 
@@ -159,18 +185,24 @@ def train(
 @_selection
 @click.option("--aspect-ratio", type=_AspectRatio(), help="Must be the model's.  [default: the model's]")
 @click.option("--triggers", type=_triggers, help="Must be the model's.  [default: the model's]")
+@click.option("--feature-set", type=_feature_set, help="Must be the model's.  [default: the model's]")
 @click.option("--model", type=_IN_FILE, default="model.npz", help="File of the model.")
-@click.option("--output", type=_OUT_FILE, default="scores.csv", help="CSV file to write, worst bin first.")
+@click.option("--output", type=_OUT_FILE, default="scores.csv",
+              help="File to write, worst bin first: .csv, or .parquet.")  # fmt: skip
 def score(
     config: str | None,
     config_file: Path | None,
     aspect_ratio: float | None,
     triggers: str | None,
+    feature_set: str | None,
     model: Path,
     output: Path,
     **reading: Any,
 ) -> None:
-    """Score the bins in DATA_DIR with a model: a verdict for each, with its reasons."""
+    """Score the bins in DATA_DIR with a model: a verdict for each, with its reasons.
+
+    With --id-file, the bins of the week before those asked for are read too: they tell what is usual at the time.
+    """
     from dataclasses import replace
 
     from ifcb_flow_pipeline.days import score_table
@@ -183,10 +215,15 @@ def score(
     asked = triggers if triggers == "all" or triggers == "images" else theirs.triggers
     settings = replace(theirs, triggers=asked, aspect_ratio=aspect_ratio or theirs.aspect_ratio)
     loaded.check_usable(settings)
+    if feature_set not in (None, loaded.card.feature_set):
+        raise ModelError(f"{model} was trained on the feature set {loaded.card.feature_set}, not {feature_set}; "
+                         f"train one with --feature-set {feature_set}")  # fmt: skip
     selection = _selected(config, config_file)
     if selection is not None and select_features(selection) != loaded.card.feature_names:
         raise ModelError(f"{model} was trained on other features than selected; leave the selection out to use its own")
-    scores = score_table(_extract(settings, **reading), loaded)
+    features = _extract(settings, **reading)
+    history = _week_before(settings, **reading) if loaded.card.feature_set == "full" else None
+    scores = score_table(features, loaded, history)
     _write(scores.select(_FIRST + [name for name in scores.column_names if name not in _FIRST]), output)
     _say_verdicts(scores)
     click.echo(f"{scores.num_rows} bins: {output}")
@@ -196,14 +233,16 @@ def score(
 @_reading
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
+@_frames
 @click.option("--output", type=_OUT_FILE, required=True, help="File to write: .parquet or .csv.")
-def features(aspect_ratio: float, triggers: str, output: Path, **reading: Any) -> None:
+def features(aspect_ratio: float, triggers: str, frames: tuple[str, ...], output: Path, **reading: Any) -> None:
     """Compute the features of the bins in DATA_DIR."""
     from ifcb_flow_pipeline.features.extract import FeatureSettings
 
     if output.suffix not in (".parquet", ".csv"):
         raise click.BadParameter(f"{output} must end in .parquet or .csv", param_hint="--output")
-    table = _extract(FeatureSettings("all" if triggers == "all" else "images", aspect_ratio), **reading)
+    settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio, " ".join(frames))
+    table = _extract(settings, **reading)
     _write(table, output)
     click.echo(f"{table.num_rows} bins: {output}")
 
@@ -282,13 +321,17 @@ def watch(data_dir: Path, model: Path, interval: float, once: bool) -> None:
 @main.command()
 def models() -> None:
     """List the kept models of the deployment, and which one is in use."""
+    from ifcb_flow_pipeline.promotion import label_summary
+
     store = _model_store()
+    if not store.ids():
+        click.echo(f"no models in {store.root}: materialize anomaly_model, or set IFCB_FLOW_HOME")
     current, previous = store.current_id(), store.previous_id()
     for model_id in store.ids():
         card = store.card(model_id)
         use = {current: "in use", previous: "before"}.get(model_id, "")
         click.echo(f"{model_id:34} {use:7} {card.feature_set:10} {card.n_bins:7} bins, "
-                   f"{card.first_day} to {card.last_day}")  # fmt: skip
+                   f"{card.first_day} to {card.last_day}  {label_summary(card)}".rstrip())  # fmt: skip
     for change in store.history():
         click.echo(f"{change.at:%Y-%m-%d %H:%M} {change.action} {change.model_id} by {change.who}: {change.note}")
 
@@ -409,6 +452,17 @@ def _extract(
         table = archive_features(_archive(data_dir, exclude, reader), pids, settings, work)
     _report(table)
     return table
+
+
+def _week_before(settings: "FeatureSettings", id_file: Path | None, **reading: Any) -> "pa.Table | None":
+    """The features of the bins before those asked for; None where all bins are."""
+    from ifcb_flow_pipeline.api import Work, archive_features, bins_before
+
+    if id_file is None:
+        return None
+    archive = _archive(reading["data_dir"], reading["exclude"], reading["reader"])
+    work = Work(reading["n_jobs"], reading["chunk_size"])
+    return archive_features(archive, bins_before(archive, _ids(id_file)), settings, work)
 
 
 def _ids(id_file: Path) -> list[str]:

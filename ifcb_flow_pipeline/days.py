@@ -116,7 +116,8 @@ def write_scores(tables: DailyTables, model: AnyModel, day: date, history: pa.Ta
 
 @dataclass(slots=True)
 class RecentDays:
-    """The stored rows of the days before a day. Goes from day to day and reads each only once.
+    """The stored rows of the days before a day. Goes from day to day and reads each only once, or hardly more often
+    where threads ask.
 
     ``columns``: those that are wanted (None: all).
     """
@@ -129,8 +130,11 @@ class RecentDays:
     def before(self, day: date) -> pa.Table:
         """The rows of the HISTORY_DAYS days before ``day``, of those that have been made by this version."""
         wanted = [day - timedelta(days=i) for i in range(HISTORY_DAYS, 0, -1)]
-        self._kept = {each: self._kept[each] if each in self._kept else self._read(each) for each in wanted}
-        parts = [rows for rows in self._kept.values() if rows is not None]
+        # Several threads may be about different days: each goes on from what one of them left, whole.
+        kept = self._kept
+        kept = {each: kept[each] if each in kept else self._read(each) for each in wanted}
+        self._kept = kept
+        parts = [rows for rows in kept.values() if rows is not None]
         if parts:
             return pa.concat_tables(parts)
         schema = self.table.schema.remove_metadata()
@@ -188,21 +192,27 @@ def feature_row(
 
     ``columns``: CLOUD_COLUMNS of its cloud, None where it has none; ``roi_bytes``: size of its .roi, None without.
     """
-    outcome = {"status": entry.status, "reason": entry.reason, "n_rows": entry.n_rows,
-               "n_images": entry.n_images, "bad_lines": entry.bad_lines, "n_points": 0}  # fmt: skip
+    outcome = dict.fromkeys(FULL_FEATURE_NAMES, float("nan")) | reference_row(entry, columns, settings)
     outcome |= {"roi_complete": None} | description(entry.header) | dict.fromkeys(STUCK_COLUMNS, float("nan"))
-    outcome |= dict.fromkeys(FULL_FEATURE_NAMES, float("nan"))
     if columns is None:
         return outcome | _of_header(entry, settings)
-    found = extract_features(columns, settings)
-    reason = "; ".join(filter(None, (found.reason, entry.reason)))
-    outcome |= {"status": found.status, "reason": reason, "n_points": found.n_points}
-    outcome |= dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
     stream = _stream(entry, columns, settings)
     if roi_bytes is not None:
         needed = bytes_needed(columns["width_px"], columns["height_px"], FIRST_BYTE[stream.schema])
         outcome["roi_complete"] = roi_bytes >= needed
     return outcome | full_features(stream)
+
+
+def reference_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings) -> dict[str, Any]:
+    """The same with the reference set only: ``columns`` are BOX_COLUMNS, and the header is not needed."""
+    outcome = {"status": entry.status, "reason": entry.reason, "n_rows": entry.n_rows,
+               "n_images": entry.n_images, "bad_lines": entry.bad_lines, "n_points": 0}  # fmt: skip
+    if columns is None:
+        return outcome | dict.fromkeys(FEATURE_NAMES, float("nan"))
+    found = extract_features(columns, settings)
+    reason = "; ".join(filter(None, (found.reason, entry.reason)))
+    outcome |= {"status": found.status, "reason": reason, "n_points": found.n_points}
+    return outcome | dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
 
 
 def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, float]:

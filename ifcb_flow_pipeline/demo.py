@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ifcb_flow_pipeline.detection.episodes import episodes_of
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.simulate import demo_plan, write_archive, write_labels
 from ifcb_flow_pipeline.store.daily import DailyTables
@@ -67,28 +68,35 @@ def run(settings: Settings, echo: Echo) -> None:
 
 
 def ranked_list(scores: pa.Table, planted: dict[str, dict[str, str]]) -> list[str]:
-    """The most anomalous bins as lines of text; with planted faults, what was planted and how many were found."""
-    scores = scores.sort_by([("anomaly_score", "ascending"), ("pid", "ascending")])
-    lines = ["", f"The {min(LISTED, scores.num_rows)} bins to distrust most (a lower score is more anomalous):", ""]
-    for rank, row in enumerate(scores.slice(0, LISTED).to_pylist(), start=1):
+    """The worst bins as lines of text, then those that cannot be judged and the running episodes; with planted
+    faults, what was planted and how many were found.
+    """
+    unreadable = scores.filter(pc.field("verdict") == "unreadable").sort_by("pid").to_pylist()
+    judged = scores.filter(pc.field("verdict") != "unreadable").sort_by(
+        [("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")]
+    )
+    lines = ["", f"The {min(LISTED, judged.num_rows)} bins to distrust most (severity 0 to 100, higher is worse):", ""]
+    for rank, row in enumerate(judged.slice(0, LISTED).to_pylist(), start=1):
         label = planted.get(row["pid"])
-        note = f"planted: {label['fault']} ({float(label['severity']):.1f})" if label else row["reason"]
-        lines.append(f"{rank:4}  {row['pid']}  {row['anomaly_score']:7.3f}  {row['verdict']:8}  {note}")
-    unscored = scores.filter(pc.field("verdict") == "unscored").to_pylist()
-    if unscored:
-        lines += ["", f"{len(unscored)} bins have no score:", ""]
-        lines += [f"      {row['pid']}  {row['status']}: {row['reason'][:120]}" for row in unscored[:LISTED]]
-    return lines + (_found(scores, planted) if planted else [])
+        note = f"planted: {label['fault']} ({float(label['severity']):.1f})" if label else row["reasons"][:80]
+        suspected = row["cause"] or "-"
+        lines.append(f"{rank:4}  {row['pid']}  {row['severity']:3.0f}  {row['verdict']:5}  {suspected:14}  {note}")
+    if unreadable:
+        lines += ["", f"{len(unreadable)} bins cannot be judged:", ""]
+        lines += [f"      {row['pid']}  {row['status']}: {row['reason'][:120]}" for row in unreadable[:LISTED]]
+    running = [episode.line() for episode in episodes_of(scores) if episode.ongoing]
+    lines += ["", "Still going on:", "", *(f"      {line}" for line in running)] if running else []
+    return lines + (_found(scores, judged, planted) if planted else [])
 
 
-def _found(scores: pa.Table, planted: dict[str, dict[str, str]]) -> list[str]:
+def _found(scores: pa.Table, judged: pa.Table, planted: dict[str, dict[str, str]]) -> list[str]:
     faulty = {pid for pid, label in planted.items() if label["is_fault"] == "true"}
-    flagged = scores.filter(pc.field("verdict") != "ok")["pid"].to_pylist()
-    at_top = scores.slice(0, len(faulty))["pid"].to_pylist()
+    called = scores.filter(pc.field("verdict").isin(["bad", "unreadable"]))["pid"].to_pylist()
+    at_top = judged.slice(0, len(faulty))["pid"].to_pylist()
     return [
         "",
-        f"{len(faulty)} bins have a planted fault: {len(faulty.intersection(flagged))} of the {len(flagged)} bins that "
-        f"are anomalies or without score, {len(faulty.intersection(at_top))} of the {len(at_top)} first in the list.",
+        f"{len(faulty)} bins have a planted fault: {len(faulty.intersection(called))} of the {len(called)} bins that "
+        f"are bad or unreadable, {len(faulty.intersection(at_top))} of the {len(at_top)} first in the list.",
     ]
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin
+from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
 from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row, inventory_row, read_bin
 from ifcb_flow_pipeline.detection.prefixes import (
     PREFIX_SHARES,
@@ -29,6 +31,9 @@ from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
+
+#: What a header says only of the whole run; the first part of a run is not to be measured against it.
+_OF_THE_WHOLE_RUN = ("run_time_s", "inhibit_time_s", "trigger_count", "roi_count")
 
 #: So many ended bins of an instrument tell what is usual at the time.
 HISTORY_BINS = 30
@@ -141,17 +146,29 @@ def prefix_scores(
     ``history``: rows of ``bin_features`` of the bins before. A bin without triggers has one verdict: waiting.
     """
     read = _read(archive, raw)
-    columns = read.adc.columns if isinstance(read, BinRead) else {}
+    if isinstance(read, CloudEntry):
+        return scores_of_parts(read, {}, model, history, shares)
+    return scores_of_parts(CloudEntry.of(read), read.adc.columns, model, history, shares)
+
+
+def scores_of_parts(
+    entry: CloudEntry,
+    columns: Mapping[str, NDArray],
+    model: AnyModel,
+    history: pa.Table | None = None,
+    shares: Sequence[float] = PREFIX_SHARES,
+) -> list[PrefixScore]:
+    """As ``prefix_scores``, of a bin that has been read. ``columns``: CLOUD_COLUMNS of all its lines."""
     numbers = trigger_numbers(columns["trigger"]) if columns else np.zeros(0)
     lengths = prefix_lengths(int(numbers[-1]) if len(numbers) else 0, shares)
-    if not lengths or read.status != "ok":
+    if not lengths or entry.status != "ok":
         return [PrefixScore(0, "waiting", float("nan"), float("nan"), "", "")]
-    entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
-    rows = []
+    header = {name: value for name, value in entry.header.items() if name not in _OF_THE_WHOLE_RUN}
+    bin_id, rows = parse_pid(entry.pid), []
     for length in lengths:
         part = first_triggers(columns, length)
         counts = {"n_rows": len(part["trigger"]), "n_images": int(has_image(part).sum())}
-        rows.append(_row(raw, replace(entry, **counts), part, model.card.feature_settings))
+        rows.append(_row(bin_id, replace(entry, header=header, **counts), part, model.card.feature_settings))
     return judge_running(model, pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema), lengths, history)
 
 
@@ -160,7 +177,8 @@ def whole_features(archive: Archive, raw: RawBin, settings: FeatureSettings) -> 
     read = _read(archive, raw)
     entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
     columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
-    return pa.Table.from_pylist([_row(raw, entry, columns, settings)], schema=BIN_FEATURES.schema)
+    row = _row(raw.bin_id, entry, columns, settings, raw.size("roi"))
+    return pa.Table.from_pylist([row], schema=BIN_FEATURES.schema)
 
 
 def _read(archive: Archive, raw: RawBin) -> BinRead | CloudEntry:
@@ -169,7 +187,11 @@ def _read(archive: Archive, raw: RawBin) -> BinRead | CloudEntry:
 
 
 def _row(
-    raw: RawBin, entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings
+    bin_id: BinId,
+    entry: CloudEntry,
+    columns: Mapping[str, Any] | None,
+    settings: FeatureSettings,
+    roi_bytes: int | None = None,
 ) -> dict[str, Any]:
-    identity = (raw.bin_id.pid, raw.bin_id.instrument, raw.bin_id.start_time)
-    return dict(zip(IDENTITY, identity, strict=True)) | feature_row(entry, columns, settings, raw.size("roi"))
+    identity = (bin_id.pid, bin_id.instrument, bin_id.start_time)
+    return dict(zip(IDENTITY, identity, strict=True)) | feature_row(entry, columns, settings, roi_bytes)

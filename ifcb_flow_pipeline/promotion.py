@@ -14,7 +14,7 @@ import pyarrow as pa
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row
 from ifcb_flow_pipeline.detection.comparison import Comparison, compare_models, healthy_rows
-from ifcb_flow_pipeline.detection.model import ModelError
+from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
 from ifcb_flow_pipeline.detection.planting import PLANTED, plant
 from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.features.extract import FeatureSettings
@@ -94,6 +94,18 @@ def try_challenger(
     if comparison.worse:
         return Trial(False, f"worse than {current}: it " + "; it ".join(comparison.worse), comparison)
     return Trial(True, f"no worse than {current} on {comparison.n_bins} bins", comparison)
+
+
+def label_summary(card: ModelCard) -> str:
+    """How well a model's verdicts agree with people's decisions, in a line; empty where it was taught none."""
+    found = card.metrics.get("labels")
+    if not found:
+        return ""
+    shares = {name: "unknown" if found[name] is None else f"{found[name]:.0%}" for name in ("precision", "recall")}
+    return (
+        f"by people's decisions about {found['n_good']} good and {found['n_bad']} bad bins: "
+        f"precision {shares['precision']}, recall {shares['recall']}"
+    )
 
 
 def recent_features(tables: DailyTables, settings: FeatureSettings) -> pa.Table:

@@ -3,19 +3,24 @@
 Belongs here: the same steps as in ``days``, for one bin. Does not belong here: how files look (``review.upload``).
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiError, RoiTable, read_image
 from ifcb_flow_pipeline.days import RecentDays, feature_row, score_table
+from ifcb_flow_pipeline.detection.prefixes import PrefixScore
 from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.review.upload import MAX_BYTES, UploadedBin, UploadError, uploaded_bin
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
@@ -53,15 +58,37 @@ class TriedBin:
         Raises ModelError where the model does not fit the settings, StoreError where the tables cannot be read.
         """
         model.check_usable(settings)
-        row = self.features.to_pylist()[0]
-        history = RecentDays(tables, BIN_FEATURES).before(row["start_time"].date())
-        return score_table(self.features, model, history.filter(pc.field("pid") != row["pid"])).to_pylist()[0]
+        return score_table(self.features, model, self._history(tables)).to_pylist()[0]
+
+    def judged_in_parts(self, model: AnyModel, tables: DailyTables) -> list[PrefixScore]:
+        """What the model says of the bin after each part of its run, shortest first. Raises as ``judged``."""
+        entry = CloudEntry.of(self.read)
+        return scores_of_parts(entry, self.read.adc.columns, model, self._history(tables))
+
+    def images(self, roi: bytes, most: int) -> Images:
+        """Up to ``most`` of the bin's images, evenly chosen over the run, from the content of its .roi file."""
+        columns = self.read.adc.columns
+        first_byte = FIRST_BYTE[parse_pid(self.read.pid).schema]
+        table = RoiTable(columns["start_byte"], columns["width_px"], columns["height_px"], first_byte)
+        found = Images({}, {})
+        rows = table.rows_with_image()
+        for row in rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)].tolist():
+            try:
+                found.images[row] = read_image(roi, table, row)
+            except RoiError as error:
+                found.missing[row] = str(error)
+        return found
+
+    def _history(self, tables: DailyTables) -> pa.Table:
+        bin_id = parse_pid(self.read.pid)
+        return RecentDays(tables, BIN_FEATURES).before(bin_id.day).filter(pc.field("pid") != bin_id.pid)
 
 
 def archived_bin(archive: Archive, path: str) -> UploadedBin:
     """The bin whose .adc file has this path in the archive, absolute or from the archive's folder.
 
-    Raises UploadError for a file that is not there, or that lies elsewhere.
+    Links that lie in the archive are followed, as the pipeline follows them: whoever put them there may do so. Raises
+    UploadError for a file that is not there, or whose path leads elsewhere.
     """
     adc = _inside(archive.root, path.strip())
     if adc is None:
@@ -72,10 +99,10 @@ def archived_bin(archive: Archive, path: str) -> UploadedBin:
 
 
 def _inside(root: Path, path: str) -> Path | None:
-    """The .adc file of this path, all links followed; None where there is none or it lies outside of ``root``."""
+    """The .adc file of this path; None where there is none or the path, written without ``..``, leaves ``root``."""
     try:
-        root = root.resolve()
-        file = (root / path).resolve()
+        root = root.absolute()
+        file = Path(os.path.normpath(root / path))
         return file if file.is_relative_to(root) and file.suffix.lower() == ".adc" and file.is_file() else None
     except (OSError, ValueError):
         return None

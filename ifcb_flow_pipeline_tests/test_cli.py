@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from click.testing import CliRunner, Result
 from pyarrow import csv
 from sklearn.ensemble import IsolationForest
 
-from ifcb_flow_pipeline import api, demo, serving
+from ifcb_flow_pipeline import api, demo, promotion, serving
 from ifcb_flow_pipeline.cli import main
-from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.simulate.archive import bin_directory
-from ifcb_flow_pipeline.store.models import read_model
+from ifcb_flow_pipeline.store.labels import Label, LabelStore
+from ifcb_flow_pipeline.store.models import ModelStore, read_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 from ifcb_flow_pipeline_tests.features.comparing import assert_same_features
 
@@ -35,6 +37,7 @@ PIDS = [f"D202308{10 + i // 7}T{i:02}0000_IFCB134" for i in range(14)]
 HEADER_ONLY = "D20230811T200000_IFCB134"
 UNKNOWN = "D20230812T000000_IFCB134"
 THEIR_NAMES = FEATURE_NAMES[:26]
+REFERENCE = ("train", "--feature-set", "reference")
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +55,14 @@ def archive(tmp_path_factory):
 def model(archive, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.npz"
     done("train", archive, "--model", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def forest(archive, tmp_path_factory):
+    """A model with the features and the forest of the replaced tool."""
+    path = tmp_path_factory.mktemp("forest") / "forest.npz"
+    done(*REFERENCE, archive, "--model", path)
     return path
 
 
@@ -128,7 +139,10 @@ def test_the_version_is_that_of_the_package():
 
 
 def test_the_commands_are_those_of_the_readme():
-    assert set(commands()) == {"train", "score", "features", "compare", "convert-model", "demo", "serve"}
+    assert set(commands()) == {
+        "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
+        "serve",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", commands())
@@ -252,10 +266,10 @@ def test_ids_are_read_one_a_line_whatever_program_wrote_them(archive, content):
 def test_an_id_that_is_not_there_or_is_none_is_a_row_with_its_reason(archive, model):
     ids = written("ids.txt", f"{UNKNOWN}\n{PIDS[0]}\nscores, all\nD20231301T000000_IFCB1\n")
     found = scores_of(archive, model, "--id-file", ids)
-    assert found.index.tolist() == [PIDS[0], UNKNOWN, "D20231301T000000_IFCB1", "scores, all"]
-    assert found["status"].tolist() == ["ok", "not_found", "not_found", "not_found"]
-    assert found["verdict"].tolist()[1:] == ["unscored"] * 3
-    assert found["anomaly_score"].isna().tolist() == [False, True, True, True]
+    assert found.index.tolist() == [UNKNOWN, "D20231301T000000_IFCB1", "scores, all", PIDS[0]]
+    assert found["status"].tolist() == ["not_found", "not_found", "not_found", "ok"]
+    assert found["verdict"].tolist()[:3] == ["unreadable"] * 3
+    assert found["anomaly_score"].isna().tolist() == [True, True, True, False]
     assert found.loc[UNKNOWN, "reason"] == f"no such bin in {archive}"
     assert found.loc["scores, all", "reason"].startswith("'scores, all' is not a bin identifier; expected D")
     assert "names no real date" in found.loc["D20231301T000000_IFCB1", "reason"]
@@ -267,7 +281,7 @@ def test_an_id_file_without_ids_gives_an_empty_table_not_all_bins(archive):
 
 def test_only_the_bins_of_the_id_file_are_trained_on(archive):
     ids = written("ids.txt", "".join(f"{pid}\n" for pid in [*PIDS[2:], *PIDS[2:], UNKNOWN, HEADER_ONLY]))
-    done("train", archive, "--id-file", ids)
+    done(*REFERENCE, archive, "--id-file", ids)
     card = read_model(Path("model.npz")).card
     assert card.n_bins == 12
     assert card.excluded == {"not_found": [UNKNOWN], "no_adc": [HEADER_ONLY]}
@@ -296,6 +310,18 @@ def test_training_says_what_it_made_and_writes_model_npz_here(archive):
     result = done("train", archive)
     card = read_model(Path("model.npz")).card
     assert result.stdout == (
+        f"{card.model_id}: {card.n_bins} bins, {len(FULL_FEATURE_NAMES)} features, threshold 50.0000, "
+        "written to model.npz\n"
+    )
+    assert "1 of 15 bins have no features: 1 no_adc\n" in result.stderr
+    assert "Warning: IFCB134 has only" in result.stderr
+    assert (card.feature_set, card.excluded["no_adc"]) == ("full", [HEADER_ONLY])
+
+
+def test_training_a_reference_forest_says_what_it_made(archive):
+    result = done(*REFERENCE, archive)
+    card = read_model(Path("model.npz")).card
+    assert result.stdout == (
         f"{card.model_id}: 14 bins, 27 features, threshold {card.threshold:.4f}, written to model.npz\n"
     )
     assert result.stderr == "1 of 15 bins have no features: 1 no_adc\n"
@@ -318,31 +344,37 @@ def test_training_says_what_it_made_and_writes_model_npz_here(archive):
     ids=str,
 )
 def test_with_all_triggers_scores_are_those_of_scikit_learn_as_in_the_replaced_tool(archive, options, forest):
-    done("train", archive, "--triggers", "all", "--model", "m.npz", *options)
+    done(*REFERENCE, archive, "--triggers", "all", "--model", "m.npz", *options)
     matrix = matrix_of(archive, FEATURE_NAMES, "--triggers", "all")
     expected = IsolationForest(random_state=42, **({"contamination": 0.02} | forest)).fit(matrix)
     found = scores_of(archive, Path("m.npz")).sort_index().loc[PIDS]
     np.testing.assert_allclose(found["anomaly_score"], expected.score_samples(matrix), rtol=0, atol=1e-12)
-    assert found["is_anomaly"].tolist() == (expected.predict(matrix) == -1).tolist()
-    np.testing.assert_allclose(found["threshold"], expected.offset_, rtol=0, atol=1e-12)
+    assert (found["verdict"] == "bad").tolist() == (expected.predict(matrix) == -1).tolist()
+    assert read_model(Path("m.npz")).card.threshold == pytest.approx(expected.offset_, abs=1e-12)
 
 
-def test_each_option_of_the_forest_changes_the_scores_but_contamination_moves_none(archive, model):
-    default = scores_of(archive, model)
+def test_each_option_of_the_forest_changes_the_scores_but_contamination_moves_none(archive, forest):
+    default = scores_of(archive, forest)
     for options in (("--max-samples", 6), ("--max-features", 0.5), ("--triggers", "all")):
-        done("train", archive, "--model", "m.npz", *options)
+        done(*REFERENCE, archive, "--model", "m.npz", *options)
         assert (scores_of(archive, Path("m.npz"))["anomaly_score"] - default["anomaly_score"]).abs().max() > 1e-6
-    done("train", archive, "--model", "m.npz", "--contamination", 0.5)
+    done(*REFERENCE, archive, "--model", "m.npz", "--contamination", 0.5)
     half = scores_of(archive, Path("m.npz"))
     pd.testing.assert_series_equal(half["anomaly_score"], default["anomaly_score"], check_exact=True)
-    assert (half["verdict"] == "anomaly").sum() == 7
-    assert (default["verdict"] == "anomaly").sum() == 1
+    assert (half["verdict"] == "bad").sum() == 7
+    assert (default["verdict"] == "bad").sum() == 1
+
+
+def test_options_of_the_reference_forest_are_said_to_do_nothing_elsewhere(archive):
+    said = done("train", archive, "--contamination", 0.1, "--max-features", 0.5).stderr
+    assert "--contamination, --max-features: without effect but with --feature-set reference" in said
 
 
 @pytest.mark.parametrize("way", ["--config", "--config-file"])
 def test_the_selected_features_are_trained_on_and_found_again_by_score(archive, way):
     selection = "temporal:\n  t_y_var: false\nspatial_stats: {mean_x: false, mean_y: true}\n"
-    done("train", archive, "--model", "m.npz", way, selection if way == "--config" else written("f.yaml", selection))
+    chosen = selection if way == "--config" else written("f.yaml", selection)
+    done(*REFERENCE, archive, "--model", "m.npz", way, chosen)
     names = [name for name in FEATURE_NAMES if name not in ("t_y_var", "mean_x")]
     assert read_model(Path("m.npz")).card.feature_names == tuple(names)
     matrix = matrix_of(archive, names)
@@ -356,27 +388,46 @@ def test_the_selected_features_are_trained_on_and_found_again_by_score(archive, 
 def test_too_few_bins_to_train_on_write_no_model(archive):
     ids = written("ids.txt", "\n".join(PIDS[:9]))
     message = error_of("train", archive, "--id-file", ids)
-    assert "9 bins with features to train on, at least 10 are needed" in message
+    assert " bins with features to train on, at least 10 are needed" in message
     assert not Path("model.npz").exists()
 
 
 # Scoring
 
 
-def test_scores_begin_with_pid_and_score_and_the_most_anomalous_bin(archive, model):
-    result = done("score", archive, "--model", model)
+@pytest.mark.parametrize("kind", ["model", "forest"])
+def test_scores_have_a_row_a_bin_and_begin_with_what_people_look_at_first(archive, kind, request):
+    result = done("score", archive, "--model", request.getfixturevalue(kind))
     lines = Path("scores.csv").read_text().splitlines()
-    assert lines[0].startswith("pid,anomaly_score,")
+    assert lines[0].startswith("pid,anomaly_score,severity,verdict,cause,reasons,")
     assert set(lines[0].split(",")) == set(BIN_SCORES.schema.names)
-    assert lines[-1].startswith(f"{HEADER_ONLY},,IFCB134,")
-    assert lines[-1].endswith(",no_adc,the .adc file is missing")
     found = table(Path("scores.csv"))
-    scored = found["anomaly_score"].iloc[:-1]
-    assert scored.is_monotonic_increasing
-    assert scored.between(-1, 0).all()
-    threshold = found["threshold"].iloc[0]
-    assert result.stdout == f"15 bins, 1 below the threshold {threshold:.4f}: scores.csv\n"
-    assert found["verdict"].value_counts().to_dict() == {"ok": 13, "anomaly": 1, "unscored": 1}
+    assert sorted(found.index) == sorted([*PIDS, HEADER_ONLY])
+    assert found["severity"].is_monotonic_decreasing
+    assert found.loc[HEADER_ONLY, ["verdict", "status", "reason"]].tolist() == [
+        "unreadable", "no_adc", "the .adc file is missing"
+    ]  # fmt: skip
+    judged = found.drop(index=HEADER_ONLY)
+    assert judged.sort_values("severity", kind="stable")["anomaly_score"].is_monotonic_decreasing
+    assert (judged["anomaly_score"] < 0).all()
+    assert result.stdout.splitlines()[-1] == "15 bins: scores.csv"
+    assert "1 unreadable" in result.stdout.splitlines()[0]
+
+
+def test_a_bin_is_scored_alike_whichever_bins_are_asked_for_with_it(archive, model):
+    everything = scores_of(archive, model)
+    for asked in (PIDS[11:12], PIDS[3:9]):
+        some = scores_of(archive, model, "--id-file", written("ids.txt", "\n".join(asked)))
+        assert sorted(some.index) == asked
+        # Bins of one configuration that training knew: what comes later changes nothing.
+        pd.testing.assert_frame_equal(some.sort_index(), everything.loc[asked], check_dtype=False)
+
+
+def test_score_refuses_another_feature_set_than_the_models(archive, model, forest):
+    assert "not reference; train one with --feature-set reference" in error_of(
+        "score", archive, "--model", model, "--feature-set", "reference"
+    )
+    pd.testing.assert_frame_equal(scores_of(archive, forest, "--feature-set", "reference"), scores_of(archive, forest))
 
 
 def test_a_parquet_file_of_scores_holds_the_same(archive, model):
@@ -486,7 +537,7 @@ def test_a_model_that_is_not_there_is_a_usage_error(archive):
     ids=str,
 )
 def test_a_setting_that_makes_no_sense_is_named_and_no_model_written(archive, options, code, message):
-    assert message in error_of("train", archive, *options, code=code)
+    assert message in error_of(*REFERENCE, archive, *options, code=code)
     assert not Path("model.npz").exists()
 
 
@@ -514,6 +565,14 @@ def test_an_empty_directory_trains_nothing_and_scores_as_an_empty_table(tmp_path
     for name in ("f.csv", "f.parquet"):
         assert done("features", empty, "--output", name).stdout == f"0 bins: {name}\n"
         assert ["pid", *table(Path(name)).columns] == BIN_FEATURES.schema.names
+
+
+def test_a_frame_is_said_once_in_training_and_kept_with_the_model(archive):
+    done(*REFERENCE, archive, "--frames", "IFCB134=1360x1840", "--frames", "IFCB5=1381x1034")
+    assert read_model(Path("model.npz")).card.feature_settings.frames == "IFCB134=1360x1840 IFCB5=1381x1034"
+    done("score", archive)
+    message = error_of("features", archive, "--frames", "1360x1840", "--output", "f.csv", code=2)
+    assert "frame '1360x1840' must be an instrument and its frame in px" in message
 
 
 # Archives
@@ -651,7 +710,7 @@ def test_a_converted_model_scores_as_the_pickled_forest(archive):
     assert result.stdout == f"{card.model_id}: 26 features, written to m.npz\n"
     found = scores_of(archive, Path("m.npz")).sort_index()
     np.testing.assert_allclose(found.loc[PIDS, "anomaly_score"], forest.score_samples(matrix), rtol=0, atol=1e-12)
-    assert found.loc[PIDS, "is_anomaly"].tolist() == (forest.predict(matrix) == -1).tolist()
+    assert (found.loc[PIDS, "verdict"] == "bad").tolist() == (forest.predict(matrix) == -1).tolist()
     assert found["percentile"].isna().all()
 
 
@@ -694,6 +753,98 @@ def test_a_pickle_that_holds_no_forest_is_an_error(content):
 
 def test_how_the_features_of_a_pickle_were_made_must_be_said():
     assert "Missing option '--triggers'" in run("convert-model", written("c.pkl", b""), "m.npz").stderr
+
+
+# The models of a deployment
+
+
+@pytest.fixture
+def kept(model, forest, tmp_path, monkeypatch):
+    """A deployment with two models, the full one in use."""
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    store = ModelStore(tmp_path / "home" / "models")
+    for path in (model, forest):
+        store.save(read_model(path))
+    store.promote(read_model(model).card.model_id, "ann")
+    return store
+
+
+def test_models_are_listed_with_the_one_in_use_and_what_was_changed(kept, model):
+    lines = done("models").stdout.splitlines()
+    in_use = read_model(model).card.model_id
+    assert [line.split()[0] for line in lines[:2]] == kept.ids()
+    assert [line.split()[0] for line in lines[:2] if "in use" in line] == [in_use]
+    assert lines[2].endswith(f"promote {in_use} by ann:")
+
+
+def test_without_models_the_list_says_where_it_looked_and_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path))
+    assert done("models").stdout == (
+        f"no models in {tmp_path / 'models'}: materialize anomaly_model, or set IFCB_FLOW_HOME\n"
+    )
+
+
+def test_a_model_is_promoted_and_rolled_back_by_name(kept, model, forest):
+    first, second = (read_model(path).card.model_id for path in (model, forest))
+    assert done("promote", second, "--who", "bob", "--note", "try").stdout.startswith(f"{second} is in use: ")
+    assert kept.current_id() == second
+    assert done("rollback", "--who", "eve").stdout == f"{first} is in use again\n"
+    assert kept.current_id() == first
+    changes = [(change.action, change.model_id, change.who) for change in kept.history()]
+    assert changes == [("promote", first, "ann"), ("promote", second, "bob"), ("rollback", first, "eve")]
+    assert kept.history()[1].note == "try"
+
+
+def test_what_cannot_be_promoted_or_returned_to_is_an_error(kept):
+    assert "there is no model 'nonesuch'" in error_of("promote", "nonesuch")
+    assert "no model was in use before the present one" in error_of("rollback")
+
+
+def test_a_worse_model_needs_to_be_wanted_on_purpose(kept, forest, monkeypatch):
+    name = read_model(forest).card.model_id
+    worse = promotion.Trial(False, "worse than the other: it finds 50% fewer of the planted faults")
+    monkeypatch.setattr(promotion, "try_challenger", lambda *_: worse)
+    assert f"{name} is worse than the other" in error_of("promote", name)
+    assert kept.current_id() != name
+    done("promote", name, "--even-if-worse")
+    assert kept.current_id() == name
+
+
+# People's decisions
+
+
+def test_decisions_of_people_keep_bad_bins_out_of_training(archive, tmp_path):
+    decisions = written("d.csv", f"pid,decision\n{PIDS[0]},bad\n{PIDS[1]},good\n{PIDS[2]},unsure\n")
+    store = LabelStore(tmp_path / "labels.sqlite")
+    at = datetime(2023, 9, 1, tzinfo=UTC)
+    store.add([Label(PIDS[0], "bad", (), "", "ann", at, "import"), Label(PIDS[1], "good", (), "", "ann", at, "import")])
+    for path in (decisions, store.path):
+        said = done("train", archive, "--labels", path).stdout
+        assert read_model(Path("model.npz")).card.excluded["labelled_bad"] == [PIDS[0]]
+        assert "by people's decisions about 1 good and 1 bad bins: precision " in said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("pid,verdict\na,bad\n", "line 2: a pid and a decision (good, bad or unsure) are needed"),
+        ("pid,decision\na,bad\nb,awful\n", "line 3: a pid and a decision"),
+        ("pid,decision\n,bad\n", "line 2: a pid and a decision"),
+        (b"pid,decision\n\xff\xfe,bad\n", "is no CSV file in UTF-8"),
+    ],
+)
+def test_decisions_that_are_none_are_named(archive, content, message):
+    assert message in error_of("train", archive, "--labels", written("d.csv", content))
+    assert not Path("model.npz").exists()
+
+
+# The running bin
+
+
+def test_watching_once_tells_of_the_latest_bin(archive, model):
+    (line,) = done("watch", archive, "--model", model, "--once").stdout.splitlines()
+    assert line.startswith(f"{max(PIDS)} ended ")
+    assert "triggers  severity" in line
 
 
 # Demo and serving, whose own tests are elsewhere
@@ -739,6 +890,13 @@ PROGRAM = [
 ]
 
 
+#: Reading a bin begins with reading a pipe.
+SLOW_READING = (
+    "import signal; from pathlib import Path; from ifcb_flow_pipeline.store.archive import Archive; "
+    "read = Archive.read_bin; Archive.read_bin = lambda *a: Path({pipe!r}).read_bytes() and None or read(*a);"
+)
+
+
 def test_errors_leave_the_program_on_stderr_with_their_exit_code(model, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, code in ((["train", "empty"], 1), (["train", "nowhere"], 2)):
@@ -771,10 +929,12 @@ def test_ctrl_c_leaves_the_old_file_and_a_code_that_is_not_zero(tmp_path, n_jobs
     root.mkdir()
     output.parent.mkdir()
     output.write_text("old")
+    (root / f"{PIDS[0]}.adc").write_bytes(b"")
     # Reading a pipe takes until its other end is closed: so long the program is at work.
-    pipe = root / f"{PIDS[0]}.adc"
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    arguments = [*PROGRAM, "features", str(root), "--output", str(output), "--n-jobs", n_jobs]
+    slow = PROGRAM[-1].replace("import signal;", SLOW_READING.format(pipe=str(pipe)))
+    arguments = [*PROGRAM[:-1], slow, "features", str(root), "--output", str(output), "--n-jobs", n_jobs]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         try:
             other_end = when_read(pipe, program)
@@ -846,4 +1006,6 @@ def test_odd_files_are_rows_with_their_reasons(samples, model):
     assert everything["status"].value_counts().to_dict() == {"empty": 4, "too_few_points": 1}
     assert everything.loc["D20150411T205456_IFCB012", "reason"] == "the .adc file has no lines"
     assert everything["reason"].str.len().gt(0).all()
-    assert everything["anomaly_score"].isna().all()
+    # Bins with few points or none are judged by their counts and by rules.
+    assert set(everything["verdict"]) <= {"bad", "watch"}
+    assert everything["reasons"].str.len().gt(0).all()

@@ -78,7 +78,7 @@ class Site:
         return found
 
     def train(self, window: TrainingWindow = EVERYTHING, settings: FeatureSettings = SETTINGS) -> Model:
-        return days.train(self.tables, window, FEATURE_NAMES, settings, SMALL, CREATED)
+        return days.train_reference(self.tables, window, FEATURE_NAMES, settings, SMALL, {}, CREATED)
 
     def files(self) -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in self.tables.root.rglob("*.parquet")}
@@ -198,8 +198,8 @@ def test_only_bins_with_status_ok_have_features_and_scores(site):
         assert all(np.isfinite(values)) if status == "ok" else all(np.isnan(values))
         assert np.isfinite(scores[name]["anomaly_score"]) == (status == "ok")
         assert np.isfinite(scores[name]["percentile"]) == (status == "ok")
-        assert (scores[name]["is_anomaly"] is None) == (status != "ok")
-        assert (scores[name]["verdict"] == "unscored") == (status != "ok")
+        assert (scores[name]["verdict"] == "unreadable") == (status != "ok")
+        assert status == "ok" or scores[name]["severity"] == 100.0
 
 
 def test_the_counts_of_a_bin_are_told(site):
@@ -298,8 +298,9 @@ def test_a_bin_that_grows_has_new_features_and_the_others_their_old_ones(full):
     after = full.rows(BIN_FEATURES)
     assert (before[pid(0)]["n_rows"], after[pid(0)]["n_rows"]) == (60, 70)
     assert after[pid(0)]["mean_x"] != before[pid(0)]["mean_x"]
-    assert {name: row for name, row in after.items() if name != pid(0)} == {
-        name: row for name, row in before.items() if name != pid(0)
+    # As text, in which what is no number equals itself.
+    assert {name: str(row) for name, row in after.items() if name != pid(0)} == {
+        name: str(row) for name, row in before.items() if name != pid(0)
     }
 
 
@@ -335,7 +336,7 @@ def test_tables_say_what_their_values_depend_on(full):
     model = full.train()
     full.make(DAY, model)
     assert full.tables.provenance(POINT_CLOUDS, DAY).made_of == {"reader": "native"}
-    assert full.tables.provenance(BIN_FEATURES, DAY).made_of == {"triggers": "images", "aspect_ratio": 1.36}
+    assert full.tables.provenance(BIN_FEATURES, DAY).made_of == asdict(SETTINGS)
     assert full.tables.provenance(BIN_SCORES, DAY).made_of == {"model_id": model.card.model_id}
 
 
@@ -394,16 +395,16 @@ def trained_elsewhere(site: Site) -> Model:
     return other.train()
 
 
-def test_scores_are_sorted_most_anomalous_first_and_unscored_bins_last_by_pid(site):
+def test_scores_are_sorted_worst_first_then_by_score_and_pid(site):
     put_all_kinds(site)
     for hour in range(12, 22):
         site.put_bin(pid(hour))
     model = trained_elsewhere(site)
     site.make(DAY, model)
     rows = site.tables.read(BIN_SCORES, DAY).to_pylist()
-    keys = [(np.isnan(row["anomaly_score"]), np.nan_to_num(row["anomaly_score"]), row["pid"]) for row in rows]
+    keys = [(-row["severity"], np.nan_to_num(row["anomaly_score"]), row["pid"]) for row in rows]
     assert keys == sorted(keys)
-    assert {bool(unscored) for unscored, _, _ in keys} == {True, False}
+    assert {row["verdict"] for row in rows} == {"unreadable", "bad", "ok"}
 
 
 def test_bins_of_the_same_score_are_sorted_by_pid(full):
@@ -427,15 +428,15 @@ def test_a_score_is_that_of_the_model_with_its_threshold_and_verdict(full):
         row = scores[name]
         assert row["anomaly_score"] == expected.anomaly_score[i]
         assert row["percentile"] == expected.percentile[i]
-        assert row["is_anomaly"] == expected.is_anomaly[i]
-        assert row["verdict"] == ("anomaly" if row["anomaly_score"] < model.card.threshold else "ok")
-        assert (row["threshold"], row["model_id"]) == (model.card.threshold, model.card.model_id)
-    assert {row["verdict"] for row in scores.values()} == {"ok", "anomaly"}
+        assert row["verdict"] == ("bad" if row["anomaly_score"] < model.card.threshold else "ok")
+        assert (row["verdict"] == "bad") == (row["severity"] >= row["threshold"])
+        assert (row["threshold"], row["model_id"]) == (25.0, model.card.model_id)
+    assert {row["verdict"] for row in scores.values()} == {"ok", "bad"}
 
 
 def test_a_model_of_some_features_in_another_order_takes_them_by_name(full):
     names = ("std_y", "mean_x")
-    model = days.train(full.tables, EVERYTHING, names, SETTINGS, SMALL, CREATED)
+    model = days.train_reference(full.tables, EVERYTHING, names, SETTINGS, SMALL, {}, CREATED)
     full.make(DAY, model)
     rows = full.rows(BIN_FEATURES)
     score = model.score(np.array([[rows[pid(3)][name] for name in names]])).anomaly_score[0]
@@ -448,6 +449,23 @@ def test_features_made_with_other_settings_than_the_model_are_not_scored(full):
     with pytest.raises(ModelError, match=r"triggers=images.*triggers=all.*train a new model"):
         days.write_scores(full.tables, model, DAY)
     assert full.tables.read(BIN_SCORES, DAY) is None
+
+
+def test_the_days_before_a_day_are_its_history_as_far_as_they_were_made(full):
+    for offset in (1, 3, 9):
+        full.put_bin(pid(0, DAY + timedelta(days=offset)))
+        full.make(DAY + timedelta(days=offset))
+    recent = days.RecentDays(full.tables, BIN_FEATURES)
+    found = [recent.before(DAY + timedelta(days=offset)).num_rows for offset in (0, 1, 4, 8, 9, 30)]
+    assert found == [0, 14, 16, 2, 1, 0]
+    assert recent.before(DAY).schema.names == BIN_FEATURES.schema.names
+
+
+def test_a_day_made_by_another_version_is_no_history(full, monkeypatch):
+    next_day = DAY + timedelta(days=1)
+    assert days.RecentDays(full.tables, BIN_FEATURES).before(next_day).num_rows == 14
+    newer = replace(BIN_FEATURES, version=BIN_FEATURES.version + 1)
+    assert days.RecentDays(full.tables, newer).before(next_day).num_rows == 0
 
 
 # Training

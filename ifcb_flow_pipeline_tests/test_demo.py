@@ -22,15 +22,15 @@ LAST_DAY = date(2024, 5, 14)
 
 @pytest.fixture
 def small_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A demo archive of one instrument and two days, with air in six of its bins."""
+    """A demo archive of one instrument and four days, with air in six of its bins."""
 
     def plan(last_day: date) -> ArchivePlan:
         return ArchivePlan(
             instruments=(InstrumentProfile("IFCB134"),),
-            first_day=last_day - timedelta(days=1),
-            n_days=2,
+            first_day=last_day - timedelta(days=3),
+            n_days=4,
             mean_triggers=80,
-            episodes=(Episode("air", "IFCB134", day=1, hour=6, n_bins=6, severity=1.0),),
+            episodes=(Episode("air", "IFCB134", day=3, hour=6, n_bins=6, severity=1.0),),
         )
 
     monkeypatch.setattr(demo, "demo_plan", plan)
@@ -55,7 +55,7 @@ def test_the_demo_ranks_the_planted_bins_first_and_can_be_run_again(quiet_enviro
     yesterday = datetime.now(tz=UTC).date() - timedelta(days=1)
     tables = DailyTables(quiet_environment / "tables")
     for table in TABLES:
-        assert tables.days(table) == [yesterday - timedelta(days=1), yesterday]
+        assert tables.days(table) == [yesterday - timedelta(days=back) for back in (3, 2, 1, 0)]
     ranked = [line for line in said if "_IFCB134 " in line]
     assert all("planted: air" in line for line in ranked[:6])
     assert "6 bins have a planted fault" in said[-1]
@@ -100,19 +100,27 @@ def test_an_archive_without_bins_is_an_error_that_names_the_setting(tmp_path: Pa
         demo.prepare({"IFCB_DATA_DIR": str(tmp_path), "IFCB_FLOW_HOME": str(tmp_path / "home")}, lambda _: None)
 
 
-def test_the_ranked_list_shows_bins_without_score_with_their_reason() -> None:
+def test_the_list_ranks_by_severity_and_shows_what_cannot_be_judged_and_what_goes_on() -> None:
+    noon = datetime(2024, 5, 14, 12, tzinfo=UTC)
     scores = pa.table(
         {
-            "pid": ["a", "b"],
-            "anomaly_score": [float("nan"), -0.7],
-            "verdict": ["unscored", "anomaly"],
-            "status": ["empty", "ok"],
-            "reason": ["no triggers", ""],
+            "pid": ["a", "b", "c"],
+            "instrument": ["IFCB1"] * 3,
+            "start_time": [noon + timedelta(minutes=20 * i) for i in range(3)],
+            "severity": [100.0, 10.0, 60.0],
+            "anomaly_score": [float("nan"), -0.4, -2.4],
+            "verdict": ["unreadable", "ok", "bad"],
+            "cause": ["", "", "air"],
+            "reasons": ["", "", "many strays - suspected: air in the flow cell"],
+            "status": ["no_adc", "ok", "ok"],
+            "reason": ["the .adc file is missing", "", ""],
         }
     )
     lines = demo.ranked_list(scores, {})
-    assert [line.split()[:2] for line in lines if line.startswith("   ")][:2] == [["1", "b"], ["2", "a"]]
-    assert "      a  empty: no triggers" in lines
+    ranked = [line.split()[:5] for line in lines if line[:4].strip().isdigit()]
+    assert ranked == [["1", "c", "60", "bad", "air"], ["2", "b", "10", "ok", "-"]]
+    assert "      a  no_adc: the .adc file is missing" in lines
+    assert any(line.startswith("      IFCB1: air since 2024-05-14 12:40, still going on") for line in lines)
 
 
 def test_dagsters_settings_are_written_once_and_then_the_users(tmp_path: Path) -> None:

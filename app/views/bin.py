@@ -7,19 +7,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app import charts, clouds, data, series, words
 from app.data import BinRecord, Scored, Stores
-from app.pages import BIN, TIMELINE, go_to, link, scored_stores
+from app.decisions import KEYS, UNDO_KEY, decision_panel, label_store
+from app.pages import BIN, TIMELINE, go_to, link, scored_bins
 from app.series import Filter, Window
 from app.theme import LOOKS, cause_name
 from app.words import Finding, count, plain
+from ifcb_flow_pipeline.detection.prefixes import certain_after
+from ifcb_flow_pipeline.detection.verdicts import BAD_FROM
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.store.tables import STATUSES
 
 #: Time before and after a bin whose bins are drawn beside it.
 _NEAR = timedelta(hours=36)
+
+#: Width of the cloud and of the course of the run with their axes, in px.
+_WIDTH = 555
 
 _SIMILAR = 8
 
@@ -31,9 +38,8 @@ _TYPICAL_RGB = (86, 180, 233)
 
 
 def _page() -> None:
-    stores = scored_stores()
+    stores, scored = scored_bins()
     _open_the_clicked_bin()
-    scored = data.read_scored(stores)
     pid = _wanted_bin(scored)
     try:
         record = data.read_bin(stores, pid)
@@ -48,18 +54,30 @@ def _page() -> None:
         return
     _verdict(record)
     stream = _stream(stores, record)
-    left, right = st.columns([11, 10], gap="medium")
+    left, right = _beside("cloud")
     with left:
         _cloud(stores, scored, record, stream)
     with right:
         _findings(record)
+        _decision(stores, record.pid)
         _elsewhere(stores, record)
     if stream is not None:
-        _course(stream)
+        left, right = _beside("course")
+        with left:
+            _course(stream)
+        with right:
+            _accumulated(stores, record)
     _in_time(scored, record)
     _images(stores, record, stream)
     _similar(stores, scored, record)
     _header(record)
+
+
+def _beside(key: str) -> tuple[DeltaGenerator, DeltaGenerator]:
+    """A place for charts, and one beside it for what is said or done; on a tablet that comes below."""
+    st.html("<style>:has(> [class*=st-key-beside_]) { min-width: 300px; }</style>")
+    with st.container(horizontal=True, gap="medium"):
+        return st.container(width=_WIDTH), st.container(key=f"beside_{key}")
 
 
 def _wanted_bin(scored: Scored) -> str:
@@ -153,7 +171,7 @@ def _drawn_cloud(stores: Stores, scored: Scored, record: BinRecord, stream: Stre
     colouring = st.segmented_control("Colour by", list(charts.COLOURINGS), default="time", required=True, key="colour",
                                      label_visibility="collapsed", bind="query-params")  # fmt: skip
     typical = data.read_typical(stores, scored, record.pid)
-    images = clouds.points(stream, record.cloud["pmt_b"])
+    images = clouds.points(stream)
     picture = clouds.density_address(typical, _TYPICAL_RGB) if typical.any() else None
     st.vega_lite_chart(
         charts.cloud(images, picture, stream.frame_px, colouring),
@@ -170,12 +188,19 @@ def _findings(record: BinRecord) -> None:
         reasons = record.score["reasons"] if record.score is not None else ""
         st.markdown(plain(reasons) or "Nothing unusual was found.")
         return
-    for finding in found[:_MAX_FINDINGS]:
-        check = f"  \n:gray[Check:] {plain(finding.check)}" if finding.check else ""
-        st.markdown(f"- **{plain(finding.text)}**{check}")
+    _reasons(found[:_MAX_REASONS])
+    if len(found) > _MAX_REASONS:
+        with st.expander(f"{len(found) - _MAX_REASONS} more"):
+            _reasons(found[_MAX_REASONS:_MAX_FINDINGS])
     measured = [finding for finding in found if finding.has_range][:_MAX_FINDINGS]
     if measured:
         _ranges(measured)
+
+
+def _reasons(found: Sequence[Finding]) -> None:
+    for finding in found:
+        check = f"  \n:gray[Check:] {plain(finding.check)}" if finding.check else ""
+        st.markdown(f"- **{plain(finding.text)}**{check}")
 
 
 def _ranges(measured: Sequence[Finding]) -> None:
@@ -187,11 +212,21 @@ def _ranges(measured: Sequence[Finding]) -> None:
         st.table(pd.DataFrame(numbers, columns=["feature", "this bin", "normal for the instrument"]))
 
 
-_MAX_FINDINGS = 8
+#: Reasons that are seen at once, and findings that are shown at all.
+_MAX_REASONS, _MAX_FINDINGS = 3, 8
+
+
+@st.fragment
+def _decision(stores: Stores, pid: str) -> None:
+    st.subheader("Decide", anchor=False)
+    decision_panel(label_store(stores), pid)
+    st.caption("Keys: " + ", ".join(f"{key} {decision}" for decision, key in KEYS.items()) + f"; {UNDO_KEY} undoes.")
 
 
 def _elsewhere(stores: Stores, record: BinRecord) -> None:
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        with st.popover("Link to this bin", icon=":material/link:"):
+            st.code(f"{(st.context.url or '').partition('?')[0]}?bin={record.pid}", language=None, wrap_lines=True)
         if stores.settings.dashboard_url:
             st.link_button("IFCB dashboard", f"{stores.settings.dashboard_url}/bin?bin={record.pid}",
                            icon=":material/open_in_new:")  # fmt: skip
@@ -211,11 +246,35 @@ def _course(stream: Stream) -> None:
     st.subheader("Over the run", anchor=False)
     st.vega_lite_chart(
         charts.course(clouds.course(stream)),
+        width="content",
         alt="Images and triggers without image per second, and the position x of the images, over the run",
     )
     st.caption(
         "Above: how many images, and triggers without image, came per second. Below: median x of the images (line) and "
         "the middle nine of ten (band)."
+    )
+
+
+def _accumulated(stores: Stores, record: BinRecord) -> None:
+    st.subheader("Severity as the bin accumulated", anchor=False)
+    try:
+        scores = data.read_accumulated(stores, record)
+    except FlowError as error:
+        st.warning(plain(str(error)))
+        return
+    if scores is None:
+        st.caption("There is no model in use that could judge the parts of the run.")
+        return
+    if not any(np.isfinite(score.severity) for score in scores):
+        st.caption("Too few triggers came to judge any part of the run.")
+        return
+    threshold = BAD_FROM if record.score is None else record.score["threshold"]
+    st.vega_lite_chart(charts.accumulated(scores, threshold), alt="Severity of the bin after each part of its run")
+    n_triggers = certain_after(scores)
+    certain = "" if n_triggers is None else f"From {count(n_triggers, 'trigger')} on it was bad and remained so. "
+    st.caption(
+        f"{certain}What the model in use says of the run so far, by what a run shows before its end: higher is worse, "
+        "bad from the dashed line."
     )
 
 
@@ -263,9 +322,7 @@ def _images(stores: Stores, record: BinRecord, stream: Stream | None) -> None:
     picture, n_drawn = clouds.mosaic(list(found.images.values()))
     st.image(picture, width="stretch", alt=f"{n_drawn} of the {len(rows)} images of {record.pid}, largest first")
     missing = f" {count(len(found.missing), 'image')} could not be read." if found.missing else ""
-    st.caption(
-        f"{n_drawn} of {count(len(rows), 'image')}, chosen evenly over the run, as large as each other.{missing}"
-    )
+    st.caption(f"{n_drawn} of {count(len(rows), 'image')}, chosen evenly over the run, all at the same scale.{missing}")
 
 
 @st.fragment

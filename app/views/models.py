@@ -4,16 +4,17 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import data, small_charts
+from app import charts, data
 from app.data import Stores, stores
-from app.pages import MODELS
+from app.pages import BIN, MODELS, go_to
 from app.words import count, plain
-from ifcb_flow_pipeline.detection.comparison import Comparison, compare_models
+from ifcb_flow_pipeline.detection.comparison import Comparison, Pair, compare_models
 from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
@@ -28,6 +29,16 @@ _COMPARED_DAYS = 28
 _MAX_CHANGED = 1000
 
 _PARTS = ("In use", "Compare", "Features")
+
+#: The feature whose distribution is drawn first: where the core of the flow is.
+_FIRST_FEATURE = "core_x_px"
+
+_SHARES: Mapping[str, float] = {"1 %": 0.01, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "99 %": 0.99}
+
+#: In words, why bins taught a model nothing; others stand for themselves.
+_LEFT_OUT: Mapping[str, str] = {
+    "rule": "with a plain fault", "rejected": "least like the others", "labelled_bad": "that people called bad",
+}  # fmt: skip
 
 
 def _page() -> None:
@@ -60,7 +71,7 @@ def _cards(models: ModelStore) -> dict[str, ModelCard]:
         try:
             found[model_id] = models.card(model_id)
         except ModelError as error:
-            st.error(plain(str(error)))
+            st.error(plain(f"{model_id}: {error}"))
     return dict(sorted(found.items(), key=lambda entry: entry[1].created, reverse=True))
 
 
@@ -91,18 +102,29 @@ def _place(model_id: str | None, ids: Sequence[str]) -> int:
 
 
 def _card(card: ModelCard) -> None:
-    lines = [
-        f"Trained {card.created[:16].replace('T', ' ')} UTC on {count(card.n_bins, 'bin')} of {card.first_day} to "
-        f"{card.last_day}; {count(card.n_excluded, 'bin')} left out.",
-        "; ".join(f"{name}: {count(n, 'bin')}" for name, n in sorted(card.n_bins_by_instrument.items())),
-        f"Points: {card.feature_settings.triggers}, aspect ratio {card.feature_settings.aspect_ratio:g}; threshold "
-        f"{card.threshold:.3g}.",
-        card.note,
-    ]
-    for line in filter(None, lines):
-        st.markdown(plain(line))
+    left_out = ", ".join(
+        f"{len(pids):,} {_LEFT_OUT.get(why, why.replace('_', ' '))}" for why, pids in card.excluded.items()
+    )
+    by_instrument = "; ".join(f"{name}: {count(n, 'bin')}" for name, n in sorted(card.n_bins_by_instrument.items()))
+    scale = "severity" if card.kind == "flow" else "anomaly score"
+    lines = {
+        "Trained": f"{card.created[:16].replace('T', ' ')} UTC, on {count(card.n_bins, 'bin')} of {card.first_day} to "
+        f"{card.last_day}",
+        "Instruments": by_instrument,
+        "Left out": f"{count(card.n_excluded, 'bin')}" + f" ({left_out})" * bool(left_out),
+        "Features": f"{len(card.feature_names)} of the {card.feature_set} set; points: "
+        f"{card.feature_settings.triggers}, aspect ratio {card.feature_settings.aspect_ratio:g}",
+        "Bad from": f"{scale} {card.threshold:.3g}",
+        "Measured": ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in _numbers(card.metrics).items()),
+        "Note": card.note,
+    }
+    st.markdown("\n".join(f"- **{name}**: {plain(line)}" for name, line in lines.items() if line))
     with st.expander("Everything on the card", icon=":material/description:"):
         st.json(json.loads(card.to_json()), expanded=1)
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, str]:
+    return {name: f"{value:.3g}" for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def _changing(models: ModelStore, chosen: str, current: str | None) -> None:
@@ -143,7 +165,9 @@ def _compare(here: Stores, cards: Mapping[str, ModelCard]) -> None:
         st.info("There are no features to compare them on. Materialize bin_features of some days in the Dagster UI.")
         return
     last = days[-1]
-    result = _comparison(here.home, first, second, here.tables.path(BIN_FEATURES, last).stat().st_mtime_ns)
+    changed_ns = here.tables.path(BIN_FEATURES, last).stat().st_mtime_ns
+    decisions = {pid: label.decision for pid, label in data.read_decisions(here).items()}
+    result = _comparison(here.home, first, second, changed_ns, decisions)
     _compared(result, first, second)
 
 
@@ -154,6 +178,8 @@ def _compared(result: Comparison, first: str, second: str) -> None:
         agreement = "unknown" if np.isnan(result.rank_agreement) else f"{result.rank_agreement:.2f}"
         st.metric("Agreement of ranks", agreement, width="content",
                   help="Spearman's correlation of the anomaly scores: 1 is the same order")  # fmt: skip
+        _shares("Bad bins found", result.labelled_bad, "decided are bad")
+        _shares("False alarms", result.labelled_good, "decided are good")
     for reason in result.worse:
         st.warning(f"{plain(second)}: {plain(reason)}")
     table = pd.DataFrame([
@@ -163,44 +189,67 @@ def _compared(result: Comparison, first: str, second: str) -> None:
     ], columns=["bin", "first", "second", "severity (first)", "severity (second)"])  # fmt: skip
     st.caption(
         f"First is {plain(first)}, second {plain(second)}; bins of the latest {_COMPARED_DAYS} days with features, "
-        "largest difference first."
+        "largest difference first. A tick opens the bin."
     )
     if table.empty:
         st.success("Both models give every bin the same verdict.", icon=":material/done_all:")
         return
     numbers = {name: st.column_config.NumberColumn(format="%.0f") for name in table.columns if "severity" in name}
-    st.dataframe(table.head(_MAX_CHANGED), hide_index=True, column_config=numbers, alt="Bins with another verdict")
+    event = st.dataframe(table.head(_MAX_CHANGED), hide_index=True, column_config=numbers, key="changed",
+                         on_select="rerun", selection_mode="single-row", alt="Bins with another verdict")  # fmt: skip
+    for row in event["selection"]["rows"]:
+        go_to(BIN, bin=result.changed[row].pid)
     st.download_button("All of them as CSV", lambda: csv_of(table), "changed-verdicts.csv", "text/csv",
                        icon=":material/download:", on_click="ignore")  # fmt: skip
 
 
+def _shares(title: str, pair: Pair, kind: str) -> None:
+    if pair.n:
+        text = f"Of the {count(pair.n, 'bin')} that people {kind}, what share the first | second model calls bad"
+        st.metric(title, f"{pair.champion:.0%} | {pair.challenger:.0%}", width="content", help=text)
+
+
 @st.cache_data(max_entries=8, show_spinner="Judging the latest bins with both models ...")
-def _comparison(home: Path, first: str, second: str, changed_ns: int) -> Comparison:  # noqa: ARG001 - part of the key
+def _comparison(
+    home: Path,
+    first: str,
+    second: str,
+    changed_ns: int,  # noqa: ARG001 - part of the key
+    decisions: Mapping[str, str],
+) -> Comparison:
     tables, models = DailyTables(home / "tables"), ModelStore(home / "models")
     last = tables.days(BIN_FEATURES)[-1]
     features = tables.read_range(BIN_FEATURES, last - timedelta(days=_COMPARED_DAYS - 1), last)
-    return compare_models(models.load(first), models.load(second), features, {}, {})
+    return compare_models(models.load(first), models.load(second), features, {}, decisions)
 
 
 def _features(here: Stores) -> None:
-    st.caption("What is computed of each bin's cloud, what it means, and which faults it is there to find.")
+    st.caption(
+        "What is computed of each bin's cloud, what it means, and which faults it is there to find. px\\*: pixels of x "
+        "divided by the aspect ratio."
+    )
     table = pd.DataFrame([
         {"feature": one.name, "unit": one.unit, "meaning": one.meaning, "finds": one.failure_mode,
-         "family": one.family, "source": one.source, "sets": ", ".join(one.sets)}
+         "sets": ", ".join(one.sets), "family": one.family, "source": one.source}
         for one in CATALOGUE
     ])  # fmt: skip
     st.dataframe(table, hide_index=True, height=360, alt="All features",
                  column_config={"meaning": st.column_config.TextColumn(width="large"),
-                                "finds": st.column_config.TextColumn(width="medium")})  # fmt: skip
+                                "finds": st.column_config.TextColumn(width=260)})  # fmt: skip
     by_name = {one.name: one for one in CATALOGUE}
-    name = st.selectbox("What is usual of", list(by_name), key="feature", width=360, bind="query-params")
+    names = list(by_name)
+    name = st.selectbox("What is usual of", names, index=names.index(_FIRST_FEATURE), key="feature", width=360,
+                        bind="query-params")  # fmt: skip
     values = _values(here, name)
     if not values:
-        st.info("There are no features yet. Materialize bin_features of some days in the Dagster UI.")
+        made = "No bin of the latest days has a value of it, because no header or too few images told it."
+        none = "There are no features yet. Materialize bin_features of some days in the Dagster UI."
+        st.info(made if here.tables.days(BIN_FEATURES) else none)
         return
     unit = f" ({by_name[name].unit})" if by_name[name].unit else ""
-    st.vega_lite_chart(small_charts.usual_chart(values, f"{name}{unit}"), alt=f"Distribution of {name} by instrument")
-    st.dataframe(_quantiles(values), hide_index=True, alt=f"Quantiles of {name} by instrument")
+    st.vega_lite_chart(charts.distributions(values, f"{name}{unit}"), alt=f"Distribution of {name} by instrument")
+    numbers = {share: st.column_config.NumberColumn(format="%.4g") for share in _SHARES}
+    st.dataframe(_quantiles(values), hide_index=True, column_config=numbers, alt=f"Quantiles of {name} by instrument")
 
 
 def _values(here: Stores, name: str) -> dict[str, np.ndarray]:
@@ -217,9 +266,8 @@ def _values(here: Stores, name: str) -> dict[str, np.ndarray]:
 
 
 def _quantiles(values: Mapping[str, Sequence[float] | np.ndarray]) -> pd.DataFrame:
-    shares = {"1 %": 0.01, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "99 %": 0.99}
     return pd.DataFrame([
-        {"instrument": name, "bins": len(of)} | {title: float(np.quantile(of, q)) for title, q in shares.items()}
+        {"instrument": name, "bins": len(of)} | {title: float(np.quantile(of, q)) for title, q in _SHARES.items()}
         for name, of in values.items()
     ])  # fmt: skip
 

@@ -1,14 +1,15 @@
 """The page "Overview": whether each instrument is fine, at a glance, and where to act if not."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import streamlit as st
 
 from app import charts, data, series, status
 from app.data import Scored, Stores
-from app.pages import BIN, OVERVIEW, TIMELINE, TRIAGE, go_to, link, scored_stores
+from app.pages import BIN, MODELS, OVERVIEW, TIMELINE, TRIAGE, Entry, go_to, link, scored_bins
 from app.series import Filter, Window
-from app.status import InstrumentStatus, State, Tally
+from app.status import Check, InstrumentStatus, Place, State, Tally
 from app.theme import LOOKS, cause_name
 from app.words import age, count, plain
 from ifcb_flow_pipeline.detection.episodes import Episode
@@ -22,8 +23,15 @@ _COLUMNS = 3
 _STATES: Mapping[State, str] = {
     "bad": "a fault is running",
     "unreadable": "its last bins cannot be read",
-    "watch": "something unusual within a day",
+    "watch": "look at it",
     "ok": "fine",
+}
+
+#: The page on which a person acts on a check, what its link is called, and what it opens.
+_PLACES: Mapping[Place, tuple[Entry, str, Mapping[str, str]]] = {
+    "unreadable bins": (TIMELINE, "Show them", {"verdict": "unreadable", "span": "week"}),
+    "bad bins": (TIMELINE, "Show the week", {"span": "week"}),
+    "models": (MODELS, "To the models", {}),
 }
 
 _WORST_FIRST: Sequence[State] = ("bad", "unreadable", "watch", "ok")
@@ -31,29 +39,26 @@ _WORST_FIRST: Sequence[State] = ("bad", "unreadable", "watch", "ok")
 
 def _page() -> None:
     st.header(OVERVIEW.title, anchor=False)
-    stores = scored_stores()
+    stores, scored = scored_bins()
     _open_the_clicked_bin()
-    scored = data.read_scored(stores)
     episodes = data.read_episodes(stores)
-    if scored.rows.empty:
-        st.info("No day with scores can be read. " + plain("; ".join(scored.problems[:3])))
-        return
     statuses = [status.instrument_status(scored, name, episodes) for name in scored.instruments]
     statuses.sort(key=lambda one: _WORST_FIRST.index(one.state))
-    _cards(statuses)
+    _cards(stores, statuses)
     _checks(stores, scored, statuses)
     _week(stores, scored, statuses)
 
 
-def _cards(statuses: Sequence[InstrumentStatus]) -> None:
+def _cards(stores: Stores, statuses: Sequence[InstrumentStatus]) -> None:
+    trained = data.trained(stores)
     for first in range(0, len(statuses), _COLUMNS):
         shown = statuses[first : first + _COLUMNS]
         for column, one in zip(st.columns(max(2, len(shown))), shown, strict=False):
             with column.container(border=True):
-                _card(one)
+                _card(one, trained.get(one.model_id))
 
 
-def _card(one: InstrumentStatus) -> None:
+def _card(one: InstrumentStatus, trained: datetime | None) -> None:
     look, now = LOOKS[one.state], status.utc_now()
     st.markdown(f"### {plain(one.instrument)} :{look.badge}-badge[{look.icon} {_STATES[one.state]}]")
     for episode in one.running:
@@ -63,7 +68,8 @@ def _card(one: InstrumentStatus) -> None:
     week.metric("Bad, last 7 days", _bad(one.week), help="Of the 7 days up to the instrument's last bin")
     silent = now - one.last_start > status.STALE
     when = f"{one.last_start:%Y-%m-%d %H:%M} UTC, {age(one.last_start, now)}"
-    st.caption((":orange-badge[:material/schedule: no new bins] " if silent else "") + f"Last bin {when}")
+    model = f"judged by {plain(one.model_id)}" + ("" if trained is None else f", trained {age(trained, now)}")
+    st.caption((":orange-badge[:material/schedule: no new bins] " if silent else "") + f"Last bin {when}, {model}")
     with st.container(horizontal=True, gap="small"):
         link(BIN, "Last bin", bin=one.last_pid)
         link(TIMELINE, "Timeline", instrument=one.instrument, span="month")
@@ -84,29 +90,42 @@ def _bad(tally: Tally) -> str:
 
 
 def _checks(stores: Stores, scored: Scored, statuses: Sequence[InstrumentStatus]) -> None:
-    now = status.utc_now()
-    card = _model(stores)
+    now, card = status.utc_now(), _model(stores)
     found = [
         status.freshness(statuses, now),
         status.readability(statuses),
         status.completeness(_missing(stores, statuses)),
+        status.drift(scored, statuses),
         status.model_age(card, now),
+        status.newest_model(card, data.newest_model(stores)),
         status.one_model(statuses, card),
         status.damage(scored.problems),
     ]
     failing = [check for check in found if not check.passed]
     for check in failing:
-        st.warning(
-            f"**Not so: {plain(check.title)}.** {plain(check.found)}. {plain(check.remedy)}", icon=":material/warning:"
-        )
+        _failing(check)
     with st.expander(f"{count(len(found) - len(failing), 'check')} passed", icon=":material/check_circle:"):
         for check in found:
             if check.passed:
                 st.markdown(f"- {plain(check.title)}: {plain(check.found)}")
     if card is not None:
-        trained = f"trained {age(data.created(card), now)} on {count(card.n_bins, 'bin')}"
-        days = f"{plain(str(card.first_day))} to {plain(str(card.last_day))}"
-        st.caption(f"Model in use: {plain(card.model_id)}, {trained} of {days}.")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            trained = f"trained {age(data.created(card), now)} on {count(card.n_bins, 'bin')}"
+            days = f"{plain(str(card.first_day))} to {plain(str(card.last_day))}"
+            st.caption(f"Model in use: {plain(card.model_id)}, {trained} of {days}.", width="content")
+            link(MODELS, "Models")
+
+
+def _failing(check: Check) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.warning(
+            f"**Not so: {plain(check.title)}.** {plain(check.found)}. {plain(check.remedy)}",
+            icon=":material/warning:",
+            width="stretch",
+        )
+        if check.place is not None:
+            entry, label, query = _PLACES[check.place]
+            link(entry, label, **query)
 
 
 def _model(stores: Stores) -> ModelCard | None:

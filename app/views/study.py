@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -74,7 +74,7 @@ def _study(stores: Stores, store: StudyStore, study: Study, name: str) -> None:
     part = st.segmented_control("Part", _PARTS, default=_PARTS[0], key="part", required=True, bind="query-params",
                                 label_visibility="collapsed")  # fmt: skip
     if part == "Label":
-        _label(stores, store, result, left, name)
+        _label(stores, store, study, result, left, name)
     elif left and not _shown_anyway(left):
         return
     elif part == "Results":
@@ -122,7 +122,9 @@ def _begin(store: StudyStore, scored: Scored, title: str, n_bins: int, name: str
     st.rerun()
 
 
-def _label(stores: Stores, store: StudyStore, result: StudyResult, left: Sequence[Item], name: str) -> None:
+def _label(
+    stores: Stores, store: StudyStore, study: Study, result: StudyResult, left: Sequence[Item], name: str
+) -> None:
     n_items = len(result.items)
     done = n_items - len(left)
     st.progress(done / n_items, text=f"{done} of {n_items}")
@@ -134,12 +136,12 @@ def _label(stores: Stores, store: StudyStore, result: StudyResult, left: Sequenc
     item = left[0]
     if st.session_state.get(_SHOWN, (None,))[0] != item.id:
         st.session_state[_SHOWN] = (item.id, time.monotonic())
-    left_side, right_side = shown_bin.beside()
-    with left_side:
+    desk = shown_bin.desk()
+    with desk.charts:
         shown_bin.blind_charts(stores, item.pid)
-    with right_side:
+    with desk.doing:
         st.markdown("**Can the data of this bin be used?**")
-        _decisions(store, item, name)
+        _decisions(store, study, item, name)
         st.pills("What is wrong?", list(CAUSES), key=_CAUSE, format_func=cause_name,
                  help="If you can tell. It is kept with your next answer.")  # fmt: skip
         _undo(store, mine, name)
@@ -147,12 +149,18 @@ def _label(stores: Stores, store: StudyStore, result: StudyResult, left: Sequenc
         st.caption(f"Keys: {keys}, {UNDO_KEY} undo. You can leave at any time and go on later.")
 
 
-def _decisions(store: StudyStore, item: Item, name: str) -> None:
+def _decisions(store: StudyStore, study: Study, item: Item, name: str) -> None:
     def rate(decision: Decision) -> None:
         shown, since = st.session_state.get(_SHOWN, (item.id, time.monotonic()))
         seconds = time.monotonic() - since if shown == item.id else 0.0
         cause = st.session_state.get(_CAUSE) or ""
-        _kept(lambda: store.rate(Rating(item.id or 0, name, "blind", decision, seconds, datetime.now(tz=UTC), cause)))
+
+        def keep() -> None:
+            # A second press before the next bin is drawn is meant for that one, which nobody has seen yet.
+            if left_for(name, [item], store.ratings(study.id)):
+                store.rate(Rating(item.id or 0, name, "blind", decision, seconds, datetime.now(tz=UTC), cause))
+
+        _kept(keep)
         st.session_state[_CAUSE] = None
 
     with st.container(horizontal=True, gap="small"):
@@ -186,9 +194,16 @@ def _results(study: Study, result: StudyResult) -> None:
     st.caption("Cohen's kappa: 1 is full agreement, 0 what chance would give; above 0.6 is often called good.")
     st.dataframe(_kappas(result), hide_index=True, alt="Agreement of each pair")
     st.subheader("By suspected cause", anchor=False)
-    st.dataframe(_by_cause(result), hide_index=True, alt="Answers by the cause that the model suspects")
-    st.download_button("All answers as CSV", lambda: csv_of(pd.DataFrame(result.rows())), f"study-{study.id}.csv",
-                       "text/csv", icon=":material/download:", on_click="ignore")  # fmt: skip
+    st.dataframe(_by_cause(result), hide_index=True, alt="The model's verdicts and the answers by suspected cause")
+    named = result.causes_named()
+    if named:
+        st.caption("What people say is wrong, beside what the model suspects.")
+        st.dataframe(_named(named), hide_index=True, alt="Causes that people name by the cause that the model suspects")
+    with st.container(horizontal=True, gap="small"):
+        for what, rows in (("answers", result.rows), ("statistics", result.statistics)):
+            st.download_button(f"All {what} as CSV", lambda rows=rows: csv_of(pd.DataFrame(rows())),
+                               f"study-{study.id}-{what}.csv", "text/csv", key=f"study_csv_{what}",
+                               icon=":material/download:", on_click="ignore")  # fmt: skip
 
 
 def _rates(result: StudyResult) -> pd.DataFrame:
@@ -213,8 +228,23 @@ def _kappas(result: StudyResult) -> pd.DataFrame:
 
 
 def _by_cause(result: StudyResult) -> pd.DataFrame:
-    return pd.DataFrame([{"the model suspects": cause_name(cause), **{name: counts[name] for name in DECISIONS}}
-                         for cause, counts in result.by_cause().items()])  # fmt: skip
+    answers = result.by_cause()
+    return pd.DataFrame([
+        {
+            "the model suspects": cause_name(cause),
+            "rightly bad": int(confusion.true_bad),
+            "false alarms": int(confusion.false_bad),
+            "missed": int(confusion.false_good),
+            "rightly not bad": int(confusion.true_good),
+            **{f"answers: {name}": answers.get(cause, {}).get(name, 0) for name in DECISIONS},
+        }
+        for cause, confusion in result.confusion_by_cause().items()
+    ])  # fmt: skip
+
+
+def _named(named: Mapping[tuple[str, str], int]) -> pd.DataFrame:
+    return pd.DataFrame([{"the model suspects": cause_name(suspected), "people say": cause_name(said), "answers": n}
+                         for (suspected, said), n in named.items()])  # fmt: skip
 
 
 def _look_again(stores: Stores, store: StudyStore, result: StudyResult, name: str) -> None:
@@ -229,10 +259,12 @@ def _look_again(stores: Stores, store: StudyStore, result: StudyResult, name: st
     st.markdown(f"**{count(len(open_), 'bin').capitalize()}** to settle, {len(result.settled)} settled")
     pid = open_[0]
     item = next(item for item in result.items if item.pid == pid and item.repeat_of is None)
-    left, right = shown_bin.beside()
-    with left:
-        shown_bin.verdict_and_charts(stores, pid)
-    with right:
+    desk = shown_bin.desk()
+    with desk.about:
+        shown_bin.stored_verdict(stores, pid)
+    with desk.charts:
+        shown_bin.blind_charts(stores, pid)
+    with desk.doing:
         _settle(stores, store, item, name)
         # Hidden at first: who knows what was said before is drawn towards it.
         with st.expander("What was said", icon=":material/visibility:"):

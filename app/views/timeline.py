@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from app import charts, data, series
 from app.data import Scored, Stores
-from app.pages import BIN, TIMELINE, go_to, scored_stores
+from app.pages import BIN, TIMELINE, go_to, scored_bins
 from app.series import Filter, Track, Window
 from app.theme import CAUSES, LOOKS, cause_name
-from app.words import count, plain
+from app.words import count, number, plain
+from ifcb_flow_pipeline.bins.hdr import HeaderField
 from ifcb_flow_pipeline.errors import FlowError
-from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE, Feature
 from ifcb_flow_pipeline.store.labels import DECISIONS, Label
 from ifcb_flow_pipeline.store.tables import STATUSES
 
@@ -31,6 +32,9 @@ SPANS: Mapping[str, timedelta | None] = {
     "all": None,
 }
 _DEFAULT_SPAN = "year"
+
+#: How the ends of a window are written in the address (UTC).
+_MOMENT = "%Y-%m-%dT%H:%M:%S"
 
 #: Rows of the list of the worst bins.
 _MAX_LISTED = 200
@@ -44,14 +48,17 @@ _COMPARISONS: Mapping[str, str] = {
     "kept": "the kept selection",
 }
 
-_FEATURES = {feature.name: feature for feature in CATALOGUE}
+#: What the second track can show: features, then settings of the header.
+_TRACKS: Mapping[str, Feature | HeaderField] = {
+    **{feature.name: feature for feature in CATALOGUE},
+    **data.HEADER_SETTINGS,
+}
 
 
 def _page() -> None:
     st.header(TIMELINE.title, anchor=False)
-    stores = scored_stores()
+    stores, scored = scored_bins()
     _open_the_clicked_bin()
-    scored = data.read_scored(stores)
     decisions = _decisions(stores)
     everything = series.whole(scored)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
@@ -66,9 +73,9 @@ def _page() -> None:
         st.info("No bin is left by this filter. Widen the period, or take some of the filter's choices away.")
         return
     _lanes(stores, scored, rows, window, decisions, name)
-    _second_track(stores, scored, rows, window)
+    track = _second_track(stores, scored, rows, window)
     _worst_bins(scored, rows)
-    _distributions(scored, rows, window, wanted, decisions)
+    _distributions(stores, scored, rows, window, wanted, decisions, track)
 
 
 def _filters(scored: Scored) -> Filter:
@@ -91,9 +98,12 @@ def _choice(key: str, label: str, options: Sequence[str], format_func: Any = str
 
 def _window(everything: Window) -> Window:
     """The window of the address; the widgets that set it are drawn and show it."""
-    span = st.segmented_control("Period up to the last bin", list(SPANS), key="span", default=_DEFAULT_SPAN,
-                                on_change=_forget_zoom, bind="query-params", width="content")  # fmt: skip
-    window = _zoomed() or _latest(everything, SPANS[span or _DEFAULT_SPAN])
+    zoomed = _zoomed()
+    if zoomed is None and "span" not in st.query_params:
+        st.session_state.setdefault("span", _DEFAULT_SPAN)
+    span = st.segmented_control("Period up to the last bin", list(SPANS), key="span", on_change=_forget_zoom,
+                                bind="query-params", width="content")  # fmt: skip
+    window = zoomed or _latest(everything, SPANS[span or _DEFAULT_SPAN])
     window = window.within(everything)
     for label, icon, other in (
         ("earlier", ":material/chevron_left:", window.moved(-0.5)),
@@ -118,7 +128,8 @@ def _zoom_to_days() -> None:
     if isinstance(first, date) and isinstance(last, date):
         _zoom(
             Window(
-                datetime.combine(min(first, last), time(), UTC), datetime.combine(max(first, last), time(23, 59), UTC)
+                datetime.combine(min(first, last), time(), UTC),
+                datetime.combine(max(first, last), time(23, 59, 59), UTC),
             )
         )
 
@@ -132,8 +143,8 @@ def _zoomed() -> Window | None:
 
 
 def _zoom(window: Window) -> None:
-    st.query_params["from"] = f"{window.first:%Y-%m-%dT%H:%M}"
-    st.query_params["to"] = f"{window.last + timedelta(minutes=1):%Y-%m-%dT%H:%M}"
+    st.query_params["from"] = f"{window.first:{_MOMENT}}"
+    st.query_params["to"] = f"{window.last:{_MOMENT}}"
     st.session_state["span"] = None
 
 
@@ -150,7 +161,7 @@ def _lanes(
     stores: Stores, scored: Scored, rows: NDArray[np.intp], window: Window, decisions: Mapping[str, Label], name: str
 ) -> None:
     values = scored.rows["anomaly_score" if name == "anomaly score" else "severity"].to_numpy()[rows]
-    measure = charts.SEVERITY if name == "severity" else charts.Measure.fitted("anomaly score", values, ".2f")
+    measure = charts.SEVERITY if name == "severity" else charts.Measure.fitted("anomaly score", values)
     track = series.track(scored, rows, values, window)
     marks = charts.Marks(
         episodes=series.episodes_in(data.read_episodes(stores), window),
@@ -202,30 +213,32 @@ def _what_is_drawn(track: Track, name: str) -> str:
     )
 
 
-def _second_track(stores: Stores, scored: Scored, rows: NDArray[np.intp], window: Window) -> None:
-    name = st.selectbox("Second track", list(_FEATURES), index=None, key="track", bind="query-params", width=330,
-                        placeholder="choose a feature", format_func=_feature_title)  # fmt: skip
+def _second_track(stores: Stores, scored: Scored, rows: NDArray[np.intp], window: Window) -> str | None:
+    """A feature or a header value over the same time; its name, None where there is none to show."""
+    name = st.selectbox("Second track", list(_TRACKS), index=None, key="track", bind="query-params", width=330,
+                        placeholder="choose a feature or a header value", format_func=_track_title)  # fmt: skip
     if name is None:
-        return
+        return None
     try:
         values, n_days = data.read_feature(stores, scored, rows, name)
     except FlowError as error:
         st.error(plain(str(error)))
-        return
+        return None
     if not np.isfinite(values).any():
         st.info(f"No bin of this period has a value of {plain(name)}.")
-        return
-    measure = charts.Measure.fitted(_feature_title(name), values)
+        return None
+    measure = charts.Measure.fitted(_track_title(name), values)
     _draw(series.track(scored, rows, values, window), measure, window, charts.Marks(), key=f"track {name}")
     chosen = (
         f" Read of {n_days:,} evenly chosen days; shorter periods show all." if n_days == data.MAX_FEATURE_DAYS else ""
     )
-    st.caption(plain(_FEATURES[name].meaning) + "." + chosen)
+    st.caption(plain(_TRACKS[name].meaning) + "." + chosen)
+    return name
 
 
-def _feature_title(name: str) -> str:
-    unit = _FEATURES[name].unit
-    return f"{name} ({unit})" if unit else name
+def _track_title(name: str) -> str:
+    unit = f" ({_TRACKS[name].unit})" if _TRACKS[name].unit else ""
+    return f"{name.replace('_', ' ')}{unit}, setting" if name in data.HEADER_SETTINGS else f"{name}{unit}"
 
 
 def _worst_bins(scored: Scored, rows: NDArray[np.intp]) -> None:
@@ -250,32 +263,57 @@ _WORST_COLUMNS: Mapping[str, Any] = {
 
 
 def _distributions(
-    scored: Scored, rows: NDArray[np.intp], window: Window, wanted: Filter, decisions: Mapping[str, Label]
+    stores: Stores,
+    scored: Scored,
+    rows: NDArray[np.intp],
+    window: Window,
+    wanted: Filter,
+    decisions: Mapping[str, Label],
+    track: str | None,
 ) -> None:
     st.subheader("Compare with another selection", anchor=False)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        options = [name for name in _COMPARISONS if name != "kept" or "kept" in st.session_state]
-        other = st.selectbox("Compare the severities above with those of", options, index=None, key="compare",
-                             format_func=lambda name: _COMPARISONS[name], placeholder="choose", width=330,
-                             bind="query-params")  # fmt: skip
-        if st.button("Keep this selection", icon=":material/keep:", help="To compare the next one with it"):
-            st.session_state["kept"] = (window, wanted)
-            st.toast("Kept. Change period or filters, then compare with the kept selection.")
+    other, name = _comparison(window, wanted, track)
     if other is None:
         return
     their_window, their_filter = _other_selection(other, window, wanted, scored)
     theirs = series.select(scored, their_window, their_filter, decisions)
-    severity, verdict = scored.rows["severity"].to_numpy(), scored.rows["verdict"].to_numpy()
     groups = {"this selection": rows, _COMPARISONS[other]: theirs}
-    if not len(theirs):
-        st.info("There is no bin to compare with.")
+    values = {group: _values(stores, scored, of, name) for group, of in groups.items()}
+    if not all(np.isfinite(of).any() for of in values.values()):
+        st.info("There is no bin to compare with. Choose another period or another selection.")
         return
     left, right = st.columns([3, 2])
     with left:
-        st.vega_lite_chart(charts.distributions({name: severity[of] for name, of in groups.items()}, "severity"),
-                        alt="Distributions of severity of two selections")  # fmt: skip
+        st.vega_lite_chart(charts.distributions(values, _compared_title(name)),
+                           alt=f"Distributions of {_compared_title(name)} of two selections")  # fmt: skip
     with right:
-        st.table(pd.DataFrame({name: _summary(severity[of], verdict[of]) for name, of in groups.items()}))
+        verdict = scored.rows["verdict"].to_numpy()
+        st.table(pd.DataFrame({group: _summary(values[group], verdict[of]) for group, of in groups.items()}))
+
+
+def _comparison(window: Window, wanted: Filter, track: str | None) -> tuple[str | None, str]:
+    """With what to compare the selection (None: nothing yet), and by which of its values."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        options = [name for name in _COMPARISONS if name != "kept" or "kept" in st.session_state]
+        other = st.selectbox("Compare the bins above with", options, index=None, key="compare", width=330,
+                             format_func=lambda name: _COMPARISONS[name], placeholder="choose",
+                             bind="query-params")  # fmt: skip
+        names = ["severity", "anomaly_score"] if track is None else [track, "severity", "anomaly_score"]
+        name = st.selectbox("by their", names, format_func=_compared_title, width=330)
+        if st.button("Keep this selection", icon=":material/keep:", help="To compare the next one with it"):
+            st.session_state["kept"] = (window, wanted)
+            st.toast("Kept. Change period or filters, then compare with the kept selection.")
+    return other, name
+
+
+def _compared_title(name: str) -> str:
+    return _track_title(name) if name in _TRACKS else name.replace("_", " ")
+
+
+def _values(stores: Stores, scored: Scored, rows: NDArray[np.intp], name: str) -> NDArray[np.floating]:
+    if name in scored.rows:
+        return scored.rows[name].to_numpy()[rows]
+    return data.read_feature(stores, scored, rows, name)[0]
 
 
 def _other_selection(other: str, window: Window, wanted: Filter, scored: Scored) -> tuple[Window, Filter]:
@@ -292,12 +330,14 @@ def _other_selection(other: str, window: Window, wanted: Filter, scored: Scored)
     return st.session_state["kept"]
 
 
-def _summary(severity: NDArray[np.floating], verdict: Any) -> dict[str, str]:
-    low, middle, high = np.quantile(severity, (0.25, 0.5, 0.75))
+def _summary(values: NDArray[np.floating], verdict: NDArray) -> dict[str, str]:
+    finite = values[np.isfinite(values)]
+    low, middle, high = np.quantile(finite, (0.25, 0.5, 0.75))
     return {
-        "bins": f"{len(severity):,}",
-        "median severity": f"{middle:.1f}",
-        "middle half": f"{low:.1f} to {high:.1f}",
+        "bins": f"{len(values):,}",
+        "with a value": f"{len(finite):,}",
+        "median": number(middle),
+        "middle half": f"{number(low)} to {number(high)}",
         "bad": f"{100 * np.mean(verdict == 'bad'):.2f} %",
     }
 

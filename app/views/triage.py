@@ -3,7 +3,7 @@
 The open bin is the ``bin`` of the address, so that a reload or a link opens it again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -29,7 +29,8 @@ MAX_GROUPS = 200
 _PERIODS: Mapping[str, int | None] = {"7 days": 7, "30 days": 30, "a year": 365, "everything": None}
 
 _QUEUE_COLUMNS: dict[str, Any] = {
-    "severity": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d"),
+    "": st.column_config.TextColumn(width=30),
+    "severity": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d", width=130),
     "from (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
 }
 
@@ -37,7 +38,9 @@ _BIN = "bin"
 
 
 def _page() -> None:
-    st.header(TRIAGE.title, anchor=False)
+    # One line: on a laptop the bin and the buttons are to be seen without scrolling.
+    head = st.container(horizontal=True, gap="medium", vertical_alignment="center")
+    head.header(TRIAGE.title, anchor=False, width="content")
     stores = scored_stores()
     scored = data.read_scored(stores)
     for problem in scored.problems:
@@ -48,29 +51,37 @@ def _page() -> None:
         st.error(plain(str(error)))
         st.stop()
     rows = _chosen_rows(scored)
-    groups = waiting(rows, decided.keys(), _chosen_verdicts())
-    _summary(groups, rows, decided)
+    groups = waiting(rows, _settled(decided), _chosen_verdicts())
+    with head:
+        _summary(groups, rows, decided)
     if not groups:
-        st.success(
-            "Nothing waits here: every bin of this choice is decided. Take a longer period, or let bins to watch join "
-            "the queue.",
-            icon=":material/done_all:",
-        )
-        # What was decided last may still be undone.
-        pid = st.query_params.get(_BIN)
-        if pid in decided:
-            decision_panel(label_store(stores), pid, undone=_reopen)
+        _nothing_waits(stores, rows, decided)
         return
     group, pid = _open(groups)
-    left, right = shown_bin.beside()
-    with left:
+    desk = shown_bin.desk()
+    with desk.about:
         _group_head(group, pid)
-        shown_bin.verdict_and_charts(stores, pid)
-    with right:
+        shown_bin.stored_verdict(stores, pid)
+    with desk.charts:
+        shown_bin.blind_charts(stores, pid)
+    with desk.doing:
         whole = Target(group.pids, "The whole episode" if group.n_bad else "All of these")
         decision_panel(label_store(stores), pid, whole, after=_go_on(group, pid), undone=_reopen)
         _range(stores, rows, group)
     _queue(groups, group)
+
+
+def _nothing_waits(stores: Stores, rows: pd.DataFrame, decided: Mapping[str, Label]) -> None:
+    asked_for = set(_chosen_verdicts()) & set(rows["verdict"])
+    why = "every bin of this choice is decided" if asked_for else "this choice has no bin with these verdicts"
+    st.success(
+        f"Nothing waits here: {why}. Take a longer period, or let bins to watch join the queue.",
+        icon=":material/done_all:",
+    )
+    # What was decided last may still be undone.
+    pid = st.query_params.get(_BIN)
+    if pid is not None and pid in decided:
+        decision_panel(label_store(stores), pid, undone=_reopen)
 
 
 def _chosen_rows(scored: Scored) -> pd.DataFrame:
@@ -85,6 +96,9 @@ def _chosen_rows(scored: Scored) -> pd.DataFrame:
         st.pills("Verdicts", [name for name in LOOKS if name != "ok"], default=["bad"], selection_mode="multi",
                  key="verdicts", format_func=lambda name: f"{LOOKS[name].icon} {name}",
                  help="; ".join(f"{name}: {look.meaning}" for name, look in LOOKS.items()))  # fmt: skip
+        with st.container(width="content"):
+            st.toggle("Unsure ones again", key="unsure_again", bind="query-params",
+                      help="Bins that somebody was unsure about come back into the queue")  # fmt: skip
     if chosen:
         rows = rows.loc[rows["instrument"].isin(chosen)]
     days = _PERIODS[period]
@@ -99,18 +113,24 @@ def _chosen_verdicts() -> Sequence[str]:
     return st.session_state.get("verdicts", ["bad"])
 
 
+def _settled(decided: Mapping[str, Label]) -> Collection[str]:
+    """The bins that need no further decision."""
+    if not st.session_state.get("unsure_again"):
+        return decided.keys()
+    return [pid for pid, label in decided.items() if label.decision != "unsure"]
+
+
 def _summary(groups: Sequence[Group], rows: pd.DataFrame, decided: Mapping[str, Label]) -> None:
     n_waiting = sum(len(group.pids) for group in groups)
     n_decided = len(decided.keys() & set(rows["pid"]))
     places = f" in {count(len(groups), 'place')}" if groups else ""
-    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
-        st.markdown(
-            f"**{count(n_waiting, 'bin').capitalize()}** to decide{places} · {count(n_decided, 'bin')} decided",
-            width="content",
-        )
-        name = known_reviewer()
-        if name is not None:
-            signature(name)
+    st.markdown(
+        f"**{count(n_waiting, 'bin').capitalize()}** to decide{places} · {count(n_decided, 'bin')} decided",
+        width="content",
+    )
+    name = known_reviewer()
+    if name is not None:
+        signature(name)
 
 
 def _open(groups: Sequence[Group]) -> tuple[Group, str]:

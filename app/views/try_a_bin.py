@@ -1,27 +1,27 @@
 """The page "Try a bin": the verdict on files that are handed in, without touching archive or tables."""
 
 import json
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import math
 
 import pandas as pd
 import streamlit as st
 
-from app import shown_bin, words
+from app import charts, clouds, data, shown_bin, words
 from app.data import Stores, stores
 from app.pages import TRY_A_BIN
-from app.words import plain
-from ifcb_flow_pipeline.bins.pid import parse_pid
+from app.shown_bin import Desk
+from app.words import count, plain
 from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.review.upload import UploadedBin, check_size, uploaded_bin
-from ifcb_flow_pipeline.store.settings import Settings
+from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.tried_bin import TriedBin, archived_bin
 
 _UPLOADED, _PATH = "Files from this computer", "A file in the archive"
+
+#: Images that a mosaic is made of.
+_SAMPLE = 150
 
 
 def _page() -> None:
@@ -53,35 +53,67 @@ def _bin(here: Stores) -> UploadedBin | None:
 
 
 def _tried(here: Stores, bin_: UploadedBin) -> None:
-    settings = Settings.from_environment(os.environ).features
+    settings = here.settings.features
     tried = TriedBin.of(bin_, settings)
-    left, right = shown_bin.beside()
-    with left:
-        st.subheader(plain(bin_.pid), anchor=False)
-        if tried.read.status != "ok":
-            st.warning(f"**{plain(tried.read.status)}**: {plain(tried.read.reason)}")
-        elif tried.read.reason:
-            st.info(plain(tried.read.reason))
-        shown_bin.charts(tried.cloud, parse_pid(bin_.pid).schema)
-    with right:
-        model_id = here.models.current_id()
-        if model_id is None:
-            st.info("There is no model yet, so there is no verdict. Materialize anomaly_model in the Dagster UI.")
-        else:
-            _judged(tried.judged(_model(here.home, model_id), settings, here.tables))
+    desk = shown_bin.desk()
+    with desk.about:
+        _outcome(tried)
+    with desk.charts:
+        entry, cloud = CloudEntry.of(tried.read), tried.cloud
+        shown_bin.stream_charts(None if cloud is None else data.stream_of(here, bin_.pid, entry, cloud))
+    model_id = here.models.current_id()
+    if model_id is None:
+        desk.about.info("There is no model yet, so there is no verdict. Materialize anomaly_model in the Dagster UI.")
+    else:
+        try:
+            _judged(desk, here, tried, data.read_model(here.home, model_id))
+        except FlowError as error:
+            desk.about.error(plain(str(error)))
+    with desk.doing:
         _header(tried)
+    _images(tried, bin_.files.get("roi"))
     _features(tried)
 
 
-def _judged(score: Mapping[str, Any]) -> None:
-    st.subheader("Verdict", anchor=False)
-    shown_bin.verdict(score)
-    findings = json.loads(score["findings"])
-    if findings:
-        st.dataframe(shown_bin.findings_table(findings), hide_index=True, alt="What is unusual, and the usual range")
-    elif score["verdict"] == "ok":
-        st.markdown("Nothing is unusual.")
-    st.caption(f"Model: {plain(score['model_id'])}")
+def _outcome(tried: TriedBin) -> None:
+    st.subheader(plain(tried.read.pid), anchor=False)
+    if tried.read.status != "ok":
+        st.warning(f"**{plain(tried.read.status)}**: {plain(tried.read.reason)}")
+    elif tried.read.reason:
+        st.info(plain(tried.read.reason))
+
+
+def _judged(desk: Desk, here: Stores, tried: TriedBin, model: AnyModel) -> None:
+    score = tried.judged(model, here.settings.features, here.tables)
+    with desk.about:
+        shown_bin.verdict(score)
+        st.caption(f"Model: {plain(score['model_id'])}")
+    with desk.doing:
+        findings = json.loads(score["findings"])
+        if findings:
+            st.subheader("Why", anchor=False)
+            st.dataframe(shown_bin.findings_table(findings), hide_index=True,
+                         alt="What is unusual, and the usual range")  # fmt: skip
+        elif score["verdict"] == "ok":
+            st.markdown("Nothing is unusual.")
+        parts = tried.judged_in_parts(model, here.tables)
+        if any(math.isfinite(part.severity) for part in parts):
+            st.subheader("Severity as the bin accumulated", anchor=False)
+            st.vega_lite_chart(charts.accumulated(parts, score["threshold"]),
+                               alt="Severity of the bin after each part of its run")  # fmt: skip
+
+
+def _images(tried: TriedBin, roi: bytes | None) -> None:
+    if roi is None or tried.cloud is None:
+        return
+    st.subheader("Images", anchor=False)
+    found = tried.images(roi, _SAMPLE)
+    if found.images:
+        picture, n_drawn = clouds.mosaic(list(found.images.values()))
+        st.image(picture, width="stretch", alt=f"{n_drawn} images of {tried.read.pid}, largest first")
+    if found.missing:
+        example = next(iter(found.missing.values()))
+        st.caption(f"{count(len(found.missing), 'image')} could not be read, for example: {plain(example)}")
 
 
 def _header(tried: TriedBin) -> None:
@@ -103,14 +135,6 @@ def _features(tried: TriedBin) -> None:
         st.dataframe(table, hide_index=True, alt="Features of the bin",
                      column_config={"value": st.column_config.NumberColumn(format="%.4g"),
                                     "meaning": st.column_config.TextColumn(width="large")})  # fmt: skip
-
-
-@st.cache_resource(max_entries=2, show_spinner="Reading the model ...")
-def _model(home: Path, model_id: str) -> AnyModel:
-    # A kept model never changes under its id.
-    from ifcb_flow_pipeline.store.models import ModelStore
-
-    return ModelStore(home / "models").load(model_id)
 
 
 _page()

@@ -14,7 +14,7 @@ from ifcb_flow_pipeline.errors import FlowError
 
 Schema = Literal["v1", "v2"]
 
-_V2 = re.compile(r"D(\d{8}T\d{6})_IFCB(\d+)", re.ASCII)
+_V2 = re.compile(r"D(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)_IFCB(\d+)", re.ASCII)
 _V1 = re.compile(r"IFCB(\d+)_(\d{4})_(\d{3})_(\d{2})(\d{2})(\d{2})", re.ASCII)
 _REMEDY = "expected DYYYYMMDDTHHMMSS_IFCBn or IFCBn_YYYY_DDD_HHMMSS"
 
@@ -50,10 +50,11 @@ def parse_pid(text: str) -> BinId:
     """
     if match := _V2.fullmatch(text):
         try:
-            start = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+            year, month, day, hour, minute, second = map(int, match.groups()[:6])
+            start = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
         except ValueError:
             raise InvalidPidError(f"{text!r} names no real date and time; {_REMEDY}") from None
-        return BinId(text, f"IFCB{match[2]}", start, "v2")
+        return BinId(text, f"IFCB{match[7]}", start, "v2")
     if match := _V1.fullmatch(text):
         number, year, day_of_year, hour, minute, second = match.groups()
         try:

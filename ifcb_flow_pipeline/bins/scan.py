@@ -9,8 +9,9 @@ the reader are in this file: the cache of machine code notices changes of no oth
 """
 
 import sys
-import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, cast
 
@@ -107,13 +108,13 @@ def scan(
     ``wanted`` has positions in a line and types. A result is exactly what the careful reader gives.
     """
     plan, places, n_arrays = _plan(wanted)
-    # No line is shorter than its separators.
-    arrays = _SCRATCH.arrays(len(text) // min(widths) + 1)
     stop = text.end_last_line()
-    n_rows = _scan(text.memory, MARGIN, stop, np.array(widths), *plan, *arrays)
-    if n_rows < 0:
-        return None
-    kept = [array[:n, :n_rows].copy() if n else array for array, n in zip(arrays, n_arrays, strict=True)]
+    # No line is shorter than its separators.
+    with _SCRATCH.arrays(len(text) // min(widths) + 1) as arrays:
+        n_rows = _scan(text.memory, MARGIN, stop, np.array(widths), *plan, *arrays)
+        if n_rows < 0:
+            return None
+        kept = [array[:n, :n_rows].copy() if n else array for array, n in zip(arrays, n_arrays, strict=True)]
     return n_rows, [kept[kind][slot] for kind, slot in places]
 
 
@@ -133,22 +134,28 @@ def _plan(wanted: tuple[tuple[int, np.dtype], ...]) -> tuple[NDArray[np.int64], 
     return plan, [places[position] for position, _ in wanted], n_arrays
 
 
-class _Scratch(threading.local):
-    """Each thread's memory for the columns of one file, used over and over: touching fresh memory takes longer than
-    reading numbers into it, and threads wait for each other there. What is not written to costs nothing.
+class _Scratch:
+    """Memory for the columns of one file, used over and over: touching fresh memory takes longer than reading numbers
+    into it, and threads wait for each other there. What is not written to costs nothing.
+
+    It is no thread's own: pools of threads come and go.
     """
 
     def __init__(self) -> None:
-        self._arrays = self._new(0)
+        self._free: deque[list[NDArray]] = deque()
 
-    def arrays(self, n_rows: int) -> list[NDArray]:
+    @contextmanager
+    def arrays(self, n_rows: int) -> Iterator[list[NDArray]]:
         """Per type, an array of a row for every column that there may be, and of at least so many columns."""
-        if n_rows <= self._arrays[0].shape[1]:
-            return self._arrays
-        arrays = self._new(n_rows)
-        if n_rows <= _MOST_ROWS_KEPT:
-            self._arrays = arrays
-        return arrays
+        try:
+            arrays = self._free.pop()
+        except IndexError:
+            arrays = self._new(0)
+        if n_rows > arrays[0].shape[1]:
+            arrays = self._new(n_rows)
+        yield arrays
+        if arrays[0].shape[1] <= _MOST_ROWS_KEPT:
+            self._free.append(arrays)
 
     def _new(self, n_rows: int) -> list[NDArray]:
         return [np.empty((_MOST_COLUMNS, n_rows), dtype) for dtype in DTYPES]
@@ -318,23 +325,30 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
     start = at + _address(text)
     stop += _address(text)
     ends = np.empty(_PIECE + 2 * _MAX_SEPARATORS, dtype=np.int64)
+    separators, odd = np.empty(_PIECE // 64, dtype=np.uint64), np.empty(_PIECE // 64, dtype=np.uint64)
     block = line = start
     before = (_U1, _U0, _U0, _U0)
-    n_ends, n_newlines, row, usual = 0, 0, 0, n_fields[0]
+    n_ends, n_newlines, row = 0, 0, 0
+    # A loop over the widths, which are one or two, would take longer than the rest of a line.
+    usual, narrow, wide = n_fields[0], n_fields[0], n_fields[-1]
     while line < stop:
-        piece_stop = min(block + _PIECE, stop)
-        while block < piece_stop:
-            n, newlines, before = _separators(block, start, stop, before, ends, n_ends)
-            if n < 0:
-                return -1
-            n_ends, n_newlines, block = n, n_newlines + newlines, block + 64
+        n_blocks, any_odd = min(_PIECE, stop - block + 63) // 64, _U0
+        for i in range(n_blocks):
+            separators[i], odd[i], newlines, before = _marks(block + 64 * i, stop, before)
+            any_odd |= odd[i]
+            n_newlines += _n_bits(newlines)
+        if any_odd != _U0 and not _are_numbers(block, odd[:n_blocks], start):
+            return -1
+        for i in range(n_blocks):
+            n_ends = _note(block + 64 * i, separators[i], ends, n_ends)
+        block += 64 * n_blocks
         first = 0
         while True:
             n = _line(ends, first, n_ends, usual)
             if n == 0:
                 break
             usual, newline = n, ends[first + n - 1]
-            if not _has_width(line, newline, n, n_fields):
+            if not _has_width(line, newline, n, narrow, wide):
                 return -1
             ends[first + n - 1] = newline - (_byte(newline - 1) == _RETURN)
             for i in range(len(positions)):
@@ -375,12 +389,10 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
 
 
 @inlined
-def _separators(at, start, stop, before, ends, n):
-    """Note where the separators of the 64 bytes from ``at`` on are, behind the ``n`` that are known.
-
-    How many are known then (-1 where a cell is not surely a number), how many newlines these bytes have, and what
-    the next 64 have to know of those before them: whether a separator, a comma or a digit is the last of them, and
-    whether its cell has a point.
+def _marks(at, stop, before):
+    """Which of the 64 bytes from ``at`` on are separators, which may belong to a cell that is no number, and which
+    are newlines, as bits; and what the next 64 have to know of those before them: whether a separator, a comma or a
+    digit is the last of them, and whether its cell has a point.
     """
     commas, newlines = _equal(at, np.uint8(_COMMA)), _equal(at, np.uint8(_NEWLINE))
     points, minuses, digits = _equal(at, np.uint8(_POINT)), _equal(at, np.uint8(_MINUS)), _digits_among(at)
@@ -399,12 +411,15 @@ def _separators(at, start, stop, before, ends, n):
     odd |= points & reached
     # A cell of 31 bytes fills one of the four rows of 16.
     odd |= (separators - _EVERY_16TH) & ~separators & (_EVERY_16TH << _U15)
-    odd &= inside
-    if odd != _U0 and not _are_numbers(at, odd, start):
-        return -1, 0, before
-
     after = (separators >> _U63, commas >> _U63, digits >> _U63, points >> _U63 | np.uint64(reached < pointed))
-    n_newlines = _n_bits(newlines & inside)
+    return separators, odd & inside, newlines & inside, after
+
+
+@inlined
+def _note(at, separators, ends, n):
+    """Note where these separators are, of the 64 bytes from ``at`` on, behind the ``n`` that are known; how many are
+    known then.
+    """
     known = n + _n_bits(separators)
     # As many as there usually are without asking, for a loop that may end anywhere takes longer.
     for i in range(_USUAL):
@@ -415,14 +430,23 @@ def _separators(at, start, stop, before, ends, n):
         ends[np.uint64(n)] = at + _lowest_bit(separators)
         separators &= separators - _U1
         n += 1
-    return known, n_newlines, after
+    return known
 
 
 @kernel
-def _are_numbers(at, odd, start):  # noqa: C901 - calls cost more than branches
-    """Whether the cells in which these bytes are, of those from ``at`` on, hold a number that fits all columns, or
-    nothing at the end of a line.
+def _are_numbers(at, odd, start):
+    """Whether the cells in which these bytes are hold a number that fits all columns, or nothing at the end of a
+    line; ``odd`` has them as bits for every 64 bytes from ``at`` on.
     """
+    for i in range(len(odd)):  # noqa: SIM110 - no generators in compiled code
+        if odd[i] != _U0 and not _are_numbers_among(at + 64 * i, odd[i], start):
+            return False
+    return True
+
+
+@kernel
+def _are_numbers_among(at, odd, start):  # noqa: C901 - calls cost more than branches
+    """The same of 64 bytes."""
     while odd != _U0:
         first = last = at + _lowest_bit(odd)
         odd &= odd - _U1
@@ -447,7 +471,7 @@ def _are_numbers(at, odd, start):  # noqa: C901 - calls cost more than branches
 
 @inlined
 def _is_space(byte):
-    return byte == _SPACE or byte == _RETURN or byte == _TAB
+    return (byte == _SPACE) | (byte == _RETURN) | (byte == _TAB)
 
 
 @inlined
@@ -462,7 +486,7 @@ def _line(ends, first, n_ends, usual):
 
 
 @inlined
-def _has_width(start, newline, n, n_fields):
+def _has_width(start, newline, n, narrow, wide):
     """Whether the line has as many cells as it should; a blank last one, after a trailing comma, is none."""
     last = newline - 1
     while last >= start and _is_space(_byte(last)):
@@ -470,10 +494,7 @@ def _has_width(start, newline, n, n_fields):
     if last < start:
         return False
     n -= _byte(last) == _COMMA
-    fits = False
-    for wanted in n_fields:
-        fits |= n == wanted
-    return fits
+    return (n == narrow) | (n == wide)
 
 
 # Numbers

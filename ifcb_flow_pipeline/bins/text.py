@@ -35,7 +35,7 @@ class Text:
         """Memory to write at least that many bytes to; say with ``filled`` how many there are."""
         if size + 2 * MARGIN > len(self.memory):
             self.memory = np.zeros(size + 2 * MARGIN, np.uint8)
-        return memoryview(self.memory)[MARGIN:-MARGIN]
+        return self.memory.data[MARGIN:-MARGIN]
 
     def filled(self, size: int) -> None:
         """What was written to the room is ``size`` bytes long."""

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,7 +43,7 @@ from ifcb_flow_pipeline.detection.model import ForestSettings, ModelCard, ModelE
 from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.selection import select_features
-from ifcb_flow_pipeline.promotion import recent_features, try_challenger
+from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
@@ -238,16 +238,17 @@ def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deploymen
         model = deployment.models.load(config.model_id)
         with_large = set(_days(context)[-DAYS_WITH_LARGE_PICTURES:])
         features = days.RecentDays(deployment.tables, BIN_FEATURES)
-        verdicts = days.RecentDays(deployment.tables, BIN_SCORES, EPISODE_COLUMNS)
 
         def step(day: date) -> dict[str, Any]:
             scores = days.write_scores(deployment.tables, model, day, features.before(day))
-            week = pa.concat_tables([verdicts.before(day), scores.select(list(EPISODE_COLUMNS))])
             found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
-            found |= episode_metadata(episodes_of(week))
             return found | _score_pictures(deployment, day, scores, large=day in with_large)
 
         _each_day(context, step, done=_done_before(context, deployment, BIN_SCORES))
+        # What is going on is told once, at the end: days of one run are scored side by side.
+        last = _days(context)[-1]
+        verdicts = days.RecentDays(deployment.tables, BIN_SCORES, EPISODE_COLUMNS).before(last + timedelta(days=1))
+        context.add_asset_metadata(episode_metadata(episodes_of(verdicts)), partition_key=last.isoformat())
         ScoreOverview(deployment.tables).renew()
 
 
@@ -322,6 +323,7 @@ def _card_metadata(card: ModelCard) -> dict[str, Any]:
         "bins_by_instrument": dg.MetadataValue.md(markdown_table(("instrument", "bins"), card.n_bins_by_instrument)),
         "excluded": dg.MetadataValue.md(markdown_table(("reason", "bins"), excluded)),
         "threshold": card.threshold,
+        "people_agree": label_summary(card) or "not measured",
         "warning": card.note or "none",
         "card": dg.MetadataValue.json(_without_lists(card)),
     }

@@ -145,10 +145,13 @@ class ModelCard:
             )
         if settings != self.feature_settings:
             theirs = self.feature_settings
+            frames = ""
+            if settings.frames != theirs.frames:
+                frames = f", and frames {settings.frames or 'as usual'} in place of {theirs.frames or 'the usual ones'}"
             raise ModelError(
                 f"model {self.model_id} was trained with triggers={theirs.triggers}, "
                 f"aspect ratio {theirs.aspect_ratio}; these features have triggers={settings.triggers}, "
-                f"aspect ratio {settings.aspect_ratio}: train a new model, or make the features the same way"
+                f"aspect ratio {settings.aspect_ratio}{frames}: train a new model, or make the features the same way"
             )
 
     def to_json(self) -> str:
@@ -207,6 +210,9 @@ class Model:
         )
         severity = np.where(scored, severities(-np.log10(np.maximum(rare, 1e-4))), 100.0)
         threshold = -SEVERITY_PER_DECADE * np.log10(self.card.forest_settings.contamination)
+        # The forest's own threshold lies between two training bins; the verdict is its, and the severity agrees.
+        below = np.minimum(severity, np.nextafter(threshold, 0.0))
+        severity = np.where(scored, np.where(scores.is_anomaly, np.maximum(severity, threshold), below), severity)
         return verdict_table(
             features,
             {

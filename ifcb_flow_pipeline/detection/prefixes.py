@@ -16,6 +16,9 @@ from ifcb_flow_pipeline.detection.comparison import Judge
 #: The shares of a bin's triggers after which it is judged.
 PREFIX_SHARES = (0.05, *(share / 10 for share in range(1, 11)))
 
+#: With fewer points, the first part of a healthy run often looks odd: their scatter is known of whole runs only.
+MIN_RUNNING_POINTS = 60
+
 #: What a run shows only when it has ended: how long it was and what it is to be compared with. The last line of a
 #: file that is being written may be half a line.
 _ONLY_AT_THE_END = (
@@ -86,8 +89,11 @@ def judge_running(
     running = as_running(_with_last_settings(features, history))
     # One by one: a model takes several rows of an instrument for bins that follow one another.
     scores = [model.judge(running.slice(i, 1), history).to_pylist()[0] for i in range(running.num_rows)]
-    statuses = features["status"].to_pylist()
-    return [_prefix_score(*each) for each in zip(n_triggers, statuses, scores, strict=True)]
+    told = [
+        status == "ok" and n_points >= MIN_RUNNING_POINTS
+        for status, n_points in zip(features["status"].to_pylist(), features["n_points"].to_pylist(), strict=True)
+    ]
+    return [_prefix_score(*each) for each in zip(n_triggers, told, scores, strict=True)]
 
 
 def certain_after(scores: Sequence[PrefixScore]) -> int | None:
@@ -100,8 +106,8 @@ def certain_after(scores: Sequence[PrefixScore]) -> int | None:
     return certain
 
 
-def _prefix_score(n_triggers: int, status: str, score: Mapping) -> PrefixScore:
-    if status != "ok":
+def _prefix_score(n_triggers: int, told: bool, score: Mapping) -> PrefixScore:
+    if not told:
         return PrefixScore(n_triggers, "waiting", float("nan"), float("nan"), "", "")
     return PrefixScore(
         n_triggers, score["verdict"], score["severity"], score["anomaly_score"], score["cause"], score["reasons"]

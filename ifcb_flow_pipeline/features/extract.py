@@ -16,7 +16,8 @@ from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO, PointCloud
 Triggers = Literal["images", "all"]
 TRIGGERS: tuple[Triggers, ...] = ("images", "all")
 
-_COLUMNS = ("x_px", "y_px", "width_px", "height_px")
+#: What is read of an ADC file for the reference set of features.
+BOX_COLUMNS = ("x_px", "y_px", "width_px", "height_px")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def extract_features(columns: Mapping[str, NDArray], settings: FeatureSettings) 
 
 
 def _cloud(columns: Mapping[str, NDArray], settings: FeatureSettings) -> PointCloud:
-    x, y, width, height = (columns[name] for name in _COLUMNS)
+    x, y, width, height = (columns[name] for name in BOX_COLUMNS)
     if settings.triggers == "images" and _fit_kernels(x, y, width, height):
         from ifcb_flow_pipeline.features import kernels
 

@@ -8,16 +8,17 @@ from typing import Any
 from ifcb_flow_pipeline.review.agreement import (
     Confusion,
     Kappa,
+    Rate,
     by_cause,
     consensus,
     disputed,
     kappa_between,
 )
 from ifcb_flow_pipeline.review.sampling import order_for
-from ifcb_flow_pipeline.store.studies import Item, Rating
+from ifcb_flow_pipeline.store.studies import MODEL, Item, Rating
 
-#: The name under which the model appears among the reviewers; no reviewer's name begins so.
-MODEL = "the model"
+#: Stands for the cause of bins of which the model suspects none.
+NO_CAUSE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,46 @@ class StudyResult:
 
     def by_cause(self) -> dict[str, Counter[str]]:
         """How often reviewers called bins of each of the model's suspected causes good, bad or unsure."""
-        causes = {item.pid: item.cause or "none" for item in self.items}
+        causes = {item.pid: item.cause or NO_CAUSE for item in self.items}
         found: dict[str, Counter[str]] = {}
         for name in self.reviewers:
             for cause, counts in by_cause(self.said_by(name), causes).items():
                 found.setdefault(cause, Counter()).update(counts)
         return dict(sorted(found.items(), key=lambda entry: -entry[1].total()))
+
+    def confusion_by_cause(self) -> dict[str, Confusion]:
+        """The model against the consensus over the bins of each cause that it suspects, the most frequent first."""
+        bins: dict[str, dict[str, str]] = {}
+        for item in self._first_showings.values():
+            bins.setdefault(item.cause or NO_CAUSE, {})[item.pid] = self.model[item.pid]
+        agreed = self.agreed
+        ordered = sorted(bins.items(), key=lambda entry: -len(entry[1]))
+        return {cause: Confusion.of(said, agreed) for cause, said in ordered}
+
+    def causes_named(self) -> dict[tuple[str, str], int]:
+        """How often people named which cause of a bin, by the cause that the model suspects: most frequent first."""
+        first = self._first_showings
+        return dict(
+            Counter(
+                (first[rating.item].cause or NO_CAUSE, rating.cause)
+                for rating in self.ratings
+                if rating.cause and rating.item in first
+            ).most_common()
+        )
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """All rates and kappas with their intervals as rows of the CSV export."""
+        found = []
+        for name in (*self.reviewers, MODEL):
+            confusion = self.confusion(name)
+            rates = {
+                "accuracy": confusion.accuracy,
+                "true_positive_rate": confusion.true_positive_rate,
+                "false_positive_rate": confusion.false_positive_rate,
+            }
+            found += [_statistic(name, measure, "consensus", rate) for measure, rate in rates.items()]
+        found += [_statistic(first, "kappa", second, kappa) for (first, second), kappa in self.kappas().items()]
+        return found + [_statistic(name, "kappa", name, self.kappa_with_oneself(name)) for name in self.reviewers]
 
     def rows(self) -> list[dict[str, Any]]:
         """Every rating as a row of the CSV export."""
@@ -119,6 +154,11 @@ def left_for(reviewer: str, items: Sequence[Item], ratings: Sequence[Rating]) ->
     by_id: Mapping[int, Item] = {item.id: item for item in items if item.id is not None}
     rated = {rating.item for rating in ratings if rating.reviewer == reviewer and rating.round == "blind"}
     return [by_id[number] for number in order_for(reviewer, list(by_id)) if number not in rated]
+
+
+def _statistic(who: str, measure: str, against: str, value: Rate | Kappa) -> dict[str, Any]:
+    return {"who": who, "measure": measure, "against": against, "value": value.value, "low": value.low,
+            "high": value.high, "n": value.n}  # fmt: skip
 
 
 def _row(rating: Rating, item: Item, agreed: Mapping[str, str]) -> dict[str, Any]:

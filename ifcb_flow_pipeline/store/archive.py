@@ -4,8 +4,9 @@ import errno
 import mmap
 import os
 import stat
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -153,7 +154,8 @@ class Archive:
             from ifcb_flow_pipeline.store.pyifcb_reader import read_adc
 
             return read_adc(self.root / adc_path, schema)
-        return parse_adc(_READING.file(self._path(adc_path)), schema, columns)
+        with _READING.file(self._path(adc_path)) as text:
+            return parse_adc(text, schema, columns)
 
     def walk(self, inside: Callable[[str, os.stat_result], Inside]) -> Iterator[Inside]:
         """Go through the tree of directories once: what ``inside`` says of each, given its relative path.
@@ -193,14 +195,15 @@ class Archive:
         # In order of name, so that every walk takes the same one of several links to the same directory.
         return Inside(tuple(sorted(directories)), tuple(sorted(links)), tuple(files))
 
-    def _entries(self, relative: str) -> list[os.DirEntry]:
+    def _entries(self, relative: str) -> Iterator[os.DirEntry]:
+        # One at a time: what an entry knows, its state above all, takes a thousand bytes.
         try:
             with os.scandir(self._path(relative)) as entries:
-                return list(entries)
+                yield from entries
         except FileNotFoundError:
             if relative == "":
                 raise ArchiveError(f"{self.root} disappeared while it was being listed") from None
-            return []  # moved away since its parent was listed
+            # moved away since its parent was listed
         except OSError as error:
             raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
 
@@ -217,25 +220,36 @@ def bin_read(pid: str, adc: Adc, header: Mapping[str, Any], notes: Sequence[str]
     return BinRead(pid, adc, status, "; ".join(notes), header)
 
 
-class _Reading(threading.local):
-    """Each thread's memory for the file that it reads: see Text."""
+class _Reading:
+    """Memory for files that are read: see Text. It is no thread's own, for pools of threads come and go."""
 
     def __init__(self) -> None:
-        self._text = Text()
+        self._free: deque[Text] = deque()
 
-    def file(self, path: str) -> Text:
-        """The bytes of a file, until the thread reads the next. Raises OSError where it cannot be read."""
+    @contextmanager
+    def file(self, path: str) -> Iterator[Text]:
+        """The bytes of a file, inside. Raises OSError where it cannot be read."""
+        try:
+            text = self._free.pop()
+        except IndexError:
+            text = Text()
+        try:
+            self._read(path, text)
+            yield text
+        finally:
+            if len(text.memory) <= _LARGEST_KEPT:
+                self._free.append(text)
+
+    def _read(self, path: str, text: Text) -> None:
         # Without waiting: opening a pipe would wait for somebody to write to it.
         with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "it is no regular file")
-            text = self._text if status.st_size <= _LARGEST_KEPT else Text()
             room, n_read = text.room(status.st_size)[: status.st_size], 0
             while n := file.readinto(room[n_read:]):
                 n_read += n
         text.filled(n_read)
-        return text
 
 
 _READING = _Reading()

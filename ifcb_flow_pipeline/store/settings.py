@@ -6,7 +6,7 @@ differ from run to run (a training window, say) is configuration of the asset or
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ from typing import TypeVar
 from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
-from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
 from ifcb_flow_pipeline.store.archive import DEFAULT_SETTLE, READERS, Archive
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -109,9 +109,13 @@ def _choice(environment: Mapping[str, str], variable: str, choices: tuple[_Choic
 
 def _features(environment: Mapping[str, str]) -> FeatureSettings:
     ratio = environment.get("IFCB_ASPECT_RATIO") or str(DEFAULT_ASPECT_RATIO)
+    frames = environment.get("IFCB_FRAMES") or ""
+    triggers: Triggers = _choice(environment, "IFCB_TRIGGERS", ("images", "all"))
     try:
-        return FeatureSettings(_choice(environment, "IFCB_TRIGGERS", ("images", "all")), float(ratio))
-    except ValueError as error:
-        if isinstance(error, SettingsError):
-            raise
+        settings = FeatureSettings(triggers, float(ratio))
+    except ValueError:
         raise SettingsError(f"IFCB_ASPECT_RATIO is {ratio!r}; it must be a positive number such as 1.36") from None
+    try:
+        return replace(settings, frames=frames)
+    except ValueError as error:
+        raise SettingsError(f"IFCB_FRAMES is {frames!r}; {error}") from None

@@ -19,6 +19,9 @@ Round = Literal["blind", "again"]
 
 MAX_NAME = 100
 
+#: The name under which the model stands among the reviewers of a study: nobody else may have it.
+MODEL = "the model"
+
 #: Longer pauses are no time of thinking.
 MAX_SECONDS = 60.0
 
@@ -90,6 +93,8 @@ class Rating:
     def __post_init__(self) -> None:
         if self.decision not in get_args(Decision) or self.round not in get_args(Round):
             raise StudyError(f"{self.decision!r} in round {self.round!r} is no rating")
+        if self.reviewer.strip().lower() == MODEL:
+            raise StudyError(f"nobody can rate as {self.reviewer!r}: give another name")
         if not 0 < len(self.reviewer.strip()) <= MAX_REVIEWER or len(self.note) > MAX_NOTE:
             raise StudyError(
                 f"a rating needs a name of at most {MAX_REVIEWER} and a note of at most {MAX_NOTE} letters"

@@ -1,8 +1,9 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
-from ifcb_flow_pipeline_tests.app.stored import bins_of_days, write_store
+from ifcb_flow_pipeline_tests.app.reviewed import write_review_store
 
 
 @pytest.fixture
@@ -12,7 +13,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def written_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scored store of five days, which nobody may change."""
+    return write_review_store(tmp_path_factory.mktemp("written"))
+
+
 @pytest.fixture
-def store(home: Path) -> Path:
-    """A scored store of three days."""
-    return write_store(home, bins_of_days(3))
+def store(home: Path, written_store: Path) -> Path:
+    """A scored store of five days."""
+    shutil.copytree(written_store, home, dirs_exist_ok=True)
+    return home

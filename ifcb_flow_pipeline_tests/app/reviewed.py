@@ -1,4 +1,4 @@
-"""A small store with a planted episode, single bad bins and one that cannot be read: what the pages for deciding show."""
+"""A small store with a planted episode, single bad bins and one that cannot be read, for the pages that decide."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -85,6 +85,12 @@ def checked(app: AppTest) -> AppTest:
 def press(app: AppTest, key: str) -> AppTest:
     """Press the button with this key."""
     return checked(app.button(key=key).click().run())
+
+
+def opened(app: AppTest) -> str:
+    """The bin of the address: a test sets a list, the page a text."""
+    value = app.query_params["bin"]
+    return value if isinstance(value, str) else value[-1]
 
 
 def said(app: AppTest) -> str:

@@ -1,86 +1,175 @@
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from app import charts, data
-from app.data import Stores
-from ifcb_flow_pipeline_tests.app.stored import EMPTY, FIRST_DAY, THRESHOLD, UNREADABLE, WORST
+from app import charts, series
+from app.series import Track, Window
+from app.theme import LOOKS
+from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.prefixes import PrefixScore
+from ifcb_flow_pipeline.store.labels import Label
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+WINDOW = Window(START, START + timedelta(days=4))
+INSTRUMENTS = ["IFCB101", "IFCB102"]
 
 
-@pytest.fixture
-def rows(store: Path):
-    return data.ranked(data.read_scores(Stores(store), FIRST_DAY, FIRST_DAY.replace(day=3)).rows, None)
+def _points() -> pd.DataFrame:
+    verdicts = list(LOOKS)
+    return pd.DataFrame({
+        "pid": [f"bin{number}" for number in range(4)],
+        "instrument": INSTRUMENTS * 2,
+        "start_time": pd.date_range(START, periods=4, freq="D"),
+        "severity": [5.0, 40.0, 90.0, 100.0],
+        "value": [5.0, 40.0, 90.0, 100.0],
+        "verdict": verdicts,
+        "cause": ["", "unknown", "air", ""],
+    })  # fmt: skip
 
 
-def _values(spec: dict, layer: int) -> list[dict]:
-    return spec["datasets"][spec["layer"][layer]["data"]["name"]]
+def _lanes(marks: charts.Marks | None = None, measure: charts.Measure = charts.SEVERITY) -> dict:
+    return charts.lanes(Track(_points(), None, 4, 0), measure, WINDOW, INSTRUMENTS, marks or charts.Marks())
 
 
-def test_the_score_chart_has_one_mark_for_each_scored_bin_and_a_ring_for_the_chosen_one(rows):
-    spec = charts.score_chart(rows, WORST).to_dict()
-    rule, line, ring, bins = (_values(spec, layer) for layer in range(4))
-    assert {value["pid"] for value in bins} == set(rows["pid"]) - {UNREADABLE, EMPTY}
-    assert [value["pid"] for value in ring] == [WORST]
-    assert line == ring
-    assert [value["threshold"] for value in rule] == [THRESHOLD]
+def _layers(spec: dict, mark: str) -> list[dict]:
+    return [layer for layer in spec["layer"] if layer["mark"]["type"] == mark]
 
 
-def test_the_score_chart_is_in_utc_whatever_the_browser_thinks(rows):
-    layers = charts.score_chart(rows, None).to_dict()["layer"]
-    assert layers[1]["encoding"]["x"]["scale"] == {"type": "utc"}
-    assert _values(charts.score_chart(rows, None).to_dict(), 1)[0]["start"] == "2026-03-02 12:00"
+def _rows(spec: dict, layer: dict) -> pd.DataFrame:
+    return spec["datasets"][layer["data"]["name"]]
 
 
-def test_bins_and_thresholds_are_drawn_inside_the_score_chart(rows):
-    low, high = charts.score_chart(rows, None).to_dict()["layer"][1]["encoding"]["y"]["scale"]["domain"]
-    scores = rows["anomaly_score"].dropna()
-    assert low < min(scores.min(), THRESHOLD)
-    assert high > max(scores.max(), THRESHOLD)
+def test_each_bin_is_a_mark_of_its_instruments_lane_with_colour_and_shape_of_its_verdict():
+    spec = _lanes()
+    (marks,) = _layers(spec, "point")
+    rows = _rows(spec, marks).set_index("pid")
+    assert rows.loc["bin0", "at"] - rows.loc["bin1", "at"] > 1  # the first instrument is on top
+    assert rows.loc["bin2", "suspected"] == "air or bubbles"
+    for channel in ("color", "shape"):
+        assert marks["encoding"][channel]["scale"]["domain"] == list(LOOKS)
+        assert len(set(marks["encoding"][channel]["scale"]["range"])) == len(LOOKS)
 
 
-def test_of_too_many_bins_the_most_anomalous_are_drawn(rows, monkeypatch):
-    monkeypatch.setattr(charts, "MAX_SCORE_MARKS", 5)
-    bins = _values(charts.score_chart(rows, None).to_dict(), 1)
-    assert [value["pid"] for value in bins] == rows["pid"].tolist()[:5]
+def test_a_value_beyond_the_range_stays_in_its_lane():
+    spec = _lanes(measure=charts.Measure("x", 0.0, 50.0))
+    at = _rows(spec, _layers(spec, "point")[0]).set_index("pid")["at"]
+    assert at["bin3"] == 1.0
+    assert at["bin2"] == at["bin0"] - 0.1 + 1
 
 
-def test_each_model_has_its_own_threshold_over_the_time_of_its_bins(rows):
-    other = rows.assign(model_id=["b"] * 4 + ["a"] * (len(rows) - 4), threshold=[-0.5] * 4 + [-0.6] * (len(rows) - 4))
-    found = charts.thresholds(other)
-    assert found["threshold"].tolist() == [-0.6, -0.5]
-    assert found["first"].iloc[1] == other["start_time"].iloc[:4].min()
-    assert found["last"].iloc[1] == other["start_time"].iloc[:4].max()
+def test_time_is_utc_whatever_the_browser_thinks():
+    scale = _layers(_lanes(), "point")[0]["encoding"]["x"]["scale"]
+    assert scale["type"] == "utc"
+    assert [end["utc"] for end in scale["domain"]] == [True, True]
 
 
-def _cloud(x: list[int], y: list[int], has_image: list[bool]) -> dict:
-    return {"x_px": np.array(x, np.int16), "y_px": np.array(y, np.int16), "has_image": np.array(has_image)}
+def test_episodes_thresholds_models_and_decisions_are_drawn_and_others_left_out():
+    label = Label("D20260301T000000_IFCB101", "good", (), "", "Ada", START, "triage")
+    episode = Episode("IFCB101", "air", "a", "b", START - timedelta(days=1), START, 3, 3, 90.0, "a", True)
+    spec = _lanes(
+        charts.Marks(
+            episodes=[episode, Episode("IFCB999", "air", "a", "b", START, START, 1, 1, 90.0, "a", False)],
+            thresholds=pd.DataFrame({"instrument": ["IFCB101"], "first": [START], "last": [START], "value": [50.0]}),
+            models=pd.DataFrame({"start": [START], "model_id": ["flow"]}),
+            decided=[("IFCB101", START, label), ("IFCB999", START, label)],
+            chosen="bin1",
+        )
+    )
+    models, thresholds, episodes = _layers(spec, "rule")
+    assert _rows(spec, models)["model_id"].tolist() == ["flow"]
+    assert _rows(spec, thresholds)["at"].tolist() == [pytest.approx(charts._LANE + 0.5)]
+    # It began before the window: what is drawn begins with the window, what is told is the truth.
+    assert _rows(spec, episodes)[["start", "since", "until"]].values.tolist() == [
+        [pd.Timestamp(START), "2026-02-28 00:00", "still running"]
+    ]
+    decided, ring, _ = _layers(spec, "point")
+    assert _rows(spec, decided)["decision"].tolist() == ["good"]
+    assert len(_rows(spec, ring)) == 1
 
 
-def test_the_cloud_shows_all_triggers_with_image_and_without_apart_and_counted():
-    spec = charts.cloud_chart(_cloud([0, 900, 910], [0, 500, 600], [False, True, True]), (1360, 1024)).to_dict()
-    with_image, without = _values(spec, 1), _values(spec, 2)
-    assert [(value["x_px"], value["y_px"]) for value in with_image] == [(900, 500), (910, 600)]
-    assert {value["kind"] for value in with_image} == {"image (2)"}
-    assert [value["kind"] for value in without] == ["trigger without image (1)"]
+def test_an_envelope_is_drawn_beneath_the_bins():
+    envelope = pd.DataFrame({"instrument": ["IFCB101"] * 2, "start": [START] * 2, "segment": [1, 1]} | {
+        name: [1.0, 2.0] for name in ("low", "q05", "median", "q95", "high")})  # fmt: skip
+    spec = charts.lanes(Track(_points(), envelope, 9, 5), charts.SEVERITY, WINDOW, INSTRUMENTS, charts.Marks())
+    kinds = [layer["mark"]["type"] for layer in spec["layer"]]
+    assert kinds == ["text", "area", "area", "line", "point"]
 
 
-def test_the_cloud_lies_in_the_camera_frame_with_y_downwards_and_square_pixels():
-    spec = charts.cloud_chart(_cloud([900], [500], [True]), (1360, 1024)).to_dict()
-    assert _values(spec, 0) == [{"left": 0, "top": 0, "right": 1360, "bottom": 1024}]
-    x, y = (spec["layer"][1]["encoding"][name]["scale"] for name in "xy")
+def _images(x: list[float], y: list[float]) -> pd.DataFrame:
+    n = len(x)
+    return pd.DataFrame({"x": x, "y": y, "minute": [1.0] * n, "area_px2": [9.0] * n, "fluorescence_v": [0.1] * n})
+
+
+@pytest.mark.parametrize("width_px", [charts.CLOUD_PX, charts.SMALL_CLOUD_PX])
+def test_the_cloud_lies_in_the_camera_frame_with_y_downwards_and_square_pixels(width_px):
+    spec = charts.cloud(_images([900], [500]), "data:,", (1360, 1024), "time", width_px)
+    plot, beside = spec["vconcat"][1]["hconcat"]
+    picture, frame, marks = plot["layer"]
+    assert picture["mark"]["type"] == "image"
+    assert spec["datasets"][frame["data"]["name"]][["x", "y", "x2", "y2"]].values.tolist() == [[0, 0, 1360, 1024]]
+    x, y = (marks["encoding"][name]["scale"] for name in "xy")
     assert y["reverse"]
-    widths = [scale["domain"][1] - scale["domain"][0] for scale in (x, y)]
-    assert spec["width"] / spec["height"] == pytest.approx(widths[0] / widths[1], rel=0.01)
+    spans = [scale["domain"][1] - scale["domain"][0] for scale in (x, y)]
+    assert plot["width"] / plot["height"] == pytest.approx(spans[0] / spans[1], rel=0.01)
+    assert spec["vconcat"][0]["width"] == plot["width"] == width_px
+    assert beside["height"] == plot["height"]
 
 
 def test_positions_outside_the_frame_are_not_cut_off():
-    spec = charts.cloud_chart(_cloud([-11, 1500], [-11, 1100], [False, True]), (1360, 1024)).to_dict()
-    x, y = (spec["layer"][1]["encoding"][name]["scale"]["domain"] for name in "xy")
-    assert x[0] < -11
-    assert x[1] > 1500
-    assert y[0] < -11
-    assert y[1] > 1100
+    spec = charts.cloud(_images([-11, 1500], [-11, 1100]), None, (1360, 1024), "size")
+    marks = spec["vconcat"][1]["hconcat"][0]["layer"][-1]
+    for name, low, high in (("x", -11, 1500), ("y", -11, 1100)):
+        domain = marks["encoding"][name]["scale"]["domain"]
+        assert domain[0] < low
+        assert domain[1] > high
+
+
+@pytest.mark.parametrize("colouring", list(charts.COLOURINGS))
+def test_a_cloud_is_coloured_by_what_is_asked_for(colouring):
+    marks = charts.cloud(_images([1], [1]), None, (1360, 1024), colouring)["vconcat"][1]["hconcat"][0]["layer"][-1]
+    assert marks["encoding"]["color"]["field"] == charts.COLOURINGS[colouring][0]
+
+
+def test_parts_of_a_run_that_waited_are_no_marks():
+    scores = [
+        PrefixScore(10, "waiting", np.nan, np.nan, "", ""),
+        PrefixScore(100, "ok", 20.0, -0.4, "", ""),
+        PrefixScore(200, "bad", 80.0, -0.7, "air", "strays"),
+    ]
+    spec = charts.accumulated(scores, 50.0)
+    marks = _rows(spec, spec["layer"][-1])
+    assert marks["n_triggers"].tolist() == [100, 200]
+    assert _rows(spec, spec["layer"][1])["severity"].tolist() == [50.0]
+
+
+def test_both_parts_of_the_course_of_a_run_have_their_own_table():
+    rows = pd.DataFrame({"minute": [1.0], "images": [2.0], "without_image": [1.0], "x_low": [1.0], "x_median": [2.0],
+                         "x_high": [3.0]})  # fmt: skip
+    spec = charts.course(rows)
+    named = [layer["data"]["name"] for view in spec["vconcat"] for layer in view["layer"]]
+    assert set(named) == set(spec["datasets"])
+
+
+def test_values_far_out_of_their_range_stand_at_the_edge():
+    rows = pd.DataFrame({"name": ["a", "b", "c"], "value": [1e9, -1e9, 5.0], "low": [0.0, 0.0, 0.0],
+                         "high": [10.0, 10.0, 10.0], "written": ["", "", ""]})  # fmt: skip
+    spec = charts.ranges(rows)
+    assert _rows(spec, spec["layer"][1])["place"].tolist() == [4.0, -3.0, 0.5]
+
+
+def test_any_number_of_groups_has_a_curve_and_a_median_each():
+    groups = {f"group{number}": np.array([1.0, 2.0, np.nan, 3.0 + number]) for number in range(9)}
+    spec = charts.distributions(groups, "value")
+    curves, middles = (_rows(spec, layer) for layer in spec["layer"])
+    assert curves["group"].nunique() == 9
+    assert middles["value"].tolist() == [2.0] * 9
+
+
+def test_a_measure_of_equal_values_has_a_range():
+    measure = charts.Measure.fitted("x", np.array([5.0, 5.0, np.nan]))
+    assert measure.low < 5 < measure.high
 
 
 @pytest.mark.parametrize(
@@ -88,25 +177,22 @@ def test_positions_outside_the_frame_are_not_cut_off():
     [
         ({"selection": {"picked": [{"pid": "a"}]}}, "a"),
         ({"selection": {"picked": []}}, None),
-        ({"selection": {"picked": [{}]}}, None),
+        ({"selection": {"picked": [{"pid": 3}]}}, None),
         ({"selection": {}}, None),
         ({}, None),
     ],
 )
-def test_a_click_in_the_score_chart_picks_its_bin_or_none(event, pid):
+def test_a_click_picks_its_bin_or_none(event, pid):
     assert charts.picked_pid(event) == pid
 
 
-@pytest.mark.parametrize(
-    ("event", "pid"),
-    [
-        ({"selection": {"rows": [1]}}, "b"),
-        ({"selection": {"rows": []}}, None),
-        ({"selection": {"rows": [7]}}, None),
-        ({"selection": {"rows": [], "cells": [[1, "pid"]]}}, "b"),
-        ({"selection": {"rows": [0], "cells": [[1, "pid"]]}}, "b"),
-        ({}, None),
-    ],
-)
-def test_a_row_of_the_table_picks_its_bin_or_none(event, pid):
-    assert charts.picked_row(event, ["a", "b"]) == pid
+def test_a_brush_is_a_window_whichever_way_it_was_drawn_and_a_narrow_one_is_a_click():
+    later, sooner = ((START + timedelta(hours=hours)).timestamp() * 1000 for hours in (48, 24))
+    brushed = charts.brushed_window({"selection": {"brushed": {"start": [later, sooner]}}}, WINDOW)
+    assert brushed == Window(START + timedelta(hours=24), START + timedelta(hours=48))
+    assert charts.brushed_window({"selection": {"brushed": {"start": [sooner, sooner + 1]}}}, WINDOW) is None
+    assert charts.brushed_window({"selection": {"brushed": {}}}, WINDOW) is None
+
+
+def test_curves_have_no_more_steps_than_are_seen():
+    assert len(series.quantile_curve(np.arange(100_000.0))) == 200

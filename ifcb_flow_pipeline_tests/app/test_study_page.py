@@ -1,12 +1,14 @@
 """The page "Study" without a browser: blind, resumable, to the end; results and the second look."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from ifcb_flow_pipeline.review.results import left_for
 from ifcb_flow_pipeline.store.labels import LabelStore
-from ifcb_flow_pipeline.store.studies import StudyStore
+from ifcb_flow_pipeline.store.studies import Rating, StudyStore
 from ifcb_flow_pipeline_tests.app import reviewed
 from ifcb_flow_pipeline_tests.app.reviewed import checked, open_page, press, said
 
@@ -89,6 +91,15 @@ def test_an_answer_keeps_its_cause_and_undo_takes_it_back(studies: StudyStore):
     assert app.get("progress")[0].proto.text == "0 of 14"
 
 
+def test_a_key_that_is_pressed_twice_does_not_change_the_first_answer(studies: StudyStore):
+    app = begin()
+    (study,) = studies.studies()
+    shown = left_for("Ada", studies.items(study.id), [])[0]
+    studies.rate(Rating(shown.id or 0, "Ada", "blind", "bad", 1.0, datetime.now(tz=UTC)))
+    press(app, "study_good")
+    assert [rating.decision for rating in studies.ratings(study.id)] == ["bad"]
+
+
 def test_results_are_hidden_from_who_has_not_finished_unless_they_insist(studies: StudyStore):
     app = part(press(begin(), "study_bad"), "Results")
     assert "no longer" in said(app) or "not blind" in said(app)
@@ -98,14 +109,28 @@ def test_results_are_hidden_from_who_has_not_finished_unless_they_insist(studies
 
 
 def test_at_the_end_the_results_have_rates_agreement_and_causes(studies: StudyStore):
-    finish(begin(), "bad")
+    ada = begin()
+    ada.button_group(key="study_cause").set_value("clog")
+    finish(ada, "bad")
     app = part(finish(open_page("study", "Bo"), "good"), "Results")
-    rates, kappas, causes = (frame.value for frame in app.dataframe)
+    rates, kappas, causes, named = (frame.value for frame in app.dataframe)
     assert rates["who"].tolist() == ["Ada", "Bo", "the model"]
     # Bo calls nothing bad where Ada calls everything bad.
     assert rates["bad bins found (TPR)"].tolist()[:2] == ["unknown", "0 % (0 to 24) of 12"]
     assert set(zip(kappas["who"], kappas["and"], strict=True)) >= {("Ada", "Bo"), ("Ada", "the model")}
-    assert causes[["good", "bad"]].sum().tolist() == [12, 12]
+    assert causes[["answers: good", "answers: bad"]].sum().tolist() == [12, 12]
+    # They agree on nothing, so there is no consensus that the model could be held against.
+    assert causes[["rightly bad", "false alarms", "missed", "rightly not bad"]].to_numpy().sum() == 0
+    # One bin was said to be a clog, at its first showing or when it came again.
+    assert named["people say"].tolist() in (["clog during the run"], [])
+    assert {"study_csv_answers", "study_csv_statistics"} <= {button.key for button in app.get("download_button")}
+
+
+def test_nobody_can_take_the_name_of_the_model(studies: StudyStore):
+    begin()
+    app = press(open_page("study", "The model"), "study_bad")
+    assert "give another name" in said(app)
+    assert studies.ratings(studies.studies()[0].id) == []
 
 
 def test_disputed_bins_are_settled_with_everything_shown_and_count_as_decisions(studies: StudyStore, home: Path):

@@ -15,6 +15,7 @@ from ifcb_flow_pipeline_tests.app.reviewed import (
     WORST,
     checked,
     open_page,
+    opened,
     press,
     said,
 )
@@ -32,7 +33,7 @@ def test_an_empty_store_says_what_to_do_next(home: Path):
 
 def test_the_worst_bin_of_the_worst_episode_is_open_with_its_reasons(labels: LabelStore):
     app = open_page("triage")
-    assert app.query_params["bin"] == [WORST]
+    assert opened(app) == WORST
     text = said(app)
     assert "4 bins to decide in 2 places" in text.replace("*", "")
     assert "Air or bubbles, IFCB101" in text
@@ -49,7 +50,7 @@ def test_a_decision_is_kept_with_its_tags_and_note_and_the_next_bin_opens(labels
     (label,) = labels.current().values()
     assert (label.pid, label.decision, label.tags, label.note, label.reviewer, label.source) == (
         WORST, "bad", ("bubbles",), "=from 10 min on", "Ada", "triage")  # fmt: skip
-    assert app.query_params["bin"] == EPISODE[2]
+    assert opened(app) == EPISODE[2]
     assert app.text_area(key="decision_note").value == ""
     assert "3 bins to decide" in said(app).replace("*", "")
 
@@ -62,11 +63,11 @@ def test_what_is_decided_is_still_decided_after_a_reload(labels: LabelStore):
 def test_a_whole_episode_is_decided_with_one_press_and_undone_with_one(labels: LabelStore):
     app = press(open_page("triage"), "decide_all_bad")
     assert labels.decisions() == dict.fromkeys(EPISODE, "bad")
-    assert app.query_params["bin"] == [SINGLE]
+    assert opened(app) == SINGLE
     assert "Undo: bad, 3 bins" in app.button(key="undo").label
     press(app, "undo")
     assert labels.decisions() == {}
-    assert app.query_params["bin"] == EPISODE[0]
+    assert opened(app) == EPISODE[0]
 
 
 def test_undo_is_still_possible_after_a_reload(labels: LabelStore):
@@ -85,10 +86,10 @@ def test_a_range_takes_all_bins_of_the_instrument_whatever_their_verdict(labels:
 
 def test_arrows_go_to_the_bins_beside_and_stop_at_the_ends(labels: LabelStore):
     app = press(open_page("triage"), "go_Left")
-    assert app.query_params["bin"] == EPISODE[0]
+    assert opened(app) == EPISODE[0]
     assert app.button(key="go_Left").disabled
     press(press(app, "go_Right"), "go_Right")
-    assert app.query_params["bin"] == EPISODE[2]
+    assert opened(app) == EPISODE[2]
     assert app.button(key="go_Right").disabled
 
 
@@ -99,6 +100,15 @@ def test_a_decision_of_somebody_else_meanwhile_is_told_and_neither_is_lost(label
     assert "Bo decided good" in said(app)
     assert [label.reviewer for label in labels.history(WORST)] == ["Bo", "Ada"]
     assert labels.decisions() == {WORST: "bad"}
+
+
+def test_a_key_that_is_pressed_twice_does_not_change_the_first_decision(labels: LabelStore):
+    app = open_page("triage")
+    # The first press is kept; the page has not been drawn again when the second one comes.
+    labels.add([Label(WORST, "bad", (), "", "Ada", datetime.now(tz=UTC), "triage")])
+    press(app, "decide_good")
+    assert labels.decisions() == {WORST: "bad"}
+    assert "pressed before the next bin was shown" in said(app)
 
 
 def test_two_reviewers_undo_only_their_own(labels: LabelStore):
@@ -112,18 +122,36 @@ def test_two_reviewers_undo_only_their_own(labels: LabelStore):
 def test_bins_to_watch_and_unreadable_ones_join_the_queue_when_asked_for(labels: LabelStore):
     app = open_page("triage")
     checked(app.button_group(key="verdicts").set_value(["watch", "unreadable"]).run())
-    assert app.query_params["bin"] == [UNREADABLE]
+    assert opened(app) == UNREADABLE
     assert reviewed.HOSTILE in said(app)
     assert "no point cloud" in said(app)
     press(app, "decide_unsure")
-    assert app.query_params["bin"] == [WATCH]
+    assert opened(app) == WATCH
+
+
+def test_a_choice_without_such_bins_does_not_claim_that_they_are_decided(labels: LabelStore):
+    app = checked(open_page("triage").multiselect(key="instruments").set_value(["IFCB102"]).run())
+    app = checked(app.button_group(key="verdicts").set_value(["unreadable"]).run())
+    assert "no bin with these verdicts" in said(app)
+
+
+def test_bins_that_somebody_was_unsure_about_come_back_when_asked_for(labels: LabelStore):
+    app = press(open_page("triage"), "decide_all_unsure")
+    assert opened(app) == SINGLE
+    checked(app.toggle(key="unsure_again").set_value(True).run())
+    assert "4 bins to decide" in said(app).replace("*", "")
+    app = open_page("triage", bin=WORST, unsure_again="true")
+    assert opened(app) == WORST
+    press(app, "decide_good")
+    assert labels.decisions()[WORST] == "good"
+    assert opened(app) == EPISODE[2]
 
 
 def test_a_link_opens_its_bin_and_one_that_does_not_wait_is_told(labels: LabelStore):
-    assert open_page("triage", bin=SINGLE).query_params["bin"] == [SINGLE]
+    assert opened(open_page("triage", bin=SINGLE)) == SINGLE
     app = open_page("triage", bin="[click](http://evil)<script>")
     assert "[click](http://evil)<script> does not wait" in said(app)
-    assert app.query_params["bin"] == [WORST]
+    assert opened(app) == WORST
 
 
 def test_when_all_is_decided_the_page_says_so_and_the_last_decision_can_be_undone(labels: LabelStore):

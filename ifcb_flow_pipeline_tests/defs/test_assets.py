@@ -71,6 +71,15 @@ def test_running_again_gives_the_same_tables(made: Pipeline) -> None:
         pd.testing.assert_frame_equal(tables.read_range(table, DAYS[0], DAYS[-1]).to_pandas(), rows, check_exact=True)
 
 
+def test_a_day_is_scored_alike_in_a_range_and_alone_in_any_order(made: Pipeline) -> None:
+    tables = made.deployment.tables
+    written = {day: tables.path(BIN_SCORES, day).read_bytes() for day in DAYS}
+    for day in reversed(DAYS):
+        tables.path(BIN_SCORES, day).unlink()
+        assert made.run("daily_flow", day, day, "bin_scores").success
+    assert {day: tables.path(BIN_SCORES, day).read_bytes() for day in DAYS} == written
+
+
 def test_each_day_has_its_own_metadata(pipeline: Pipeline) -> None:
     pipeline.add_bin(DAYS[1], 9)
     pipeline.make_everything()
@@ -81,6 +90,9 @@ def test_each_day_has_its_own_metadata(pipeline: Pipeline) -> None:
     features = pipeline.metadata("bin_features", DAYS[0])
     assert "| ok | 8 |" in str(features["bins_by_status"].value)
     assert float(str(features["seconds"].value)) > 0
+    scores = pipeline.metadata("bin_scores", DAYS[2])
+    assert scores["dagster/row_count"].value == 8
+    assert {"running_episodes", "episodes"} <= set(scores)
 
 
 def test_scores_come_with_pictures_small_ones_short_enough_to_be_shown_in_place(pipeline: Pipeline) -> None:

@@ -62,7 +62,8 @@ def test_a_worse_challenger_is_kept_but_stays_out_of_use_and_the_run_stops_befor
     check = check_of(result)
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.ERROR
-    assert f"worse than {champion}: it calls" in str(check.description)
+    assert f"worse than {champion}: it " in str(check.description)
+    assert "it calls 43% of the bins bad that the model in use does not" in str(check.description)
     assert int(str(check.metadata["changed_verdicts"].value)) >= 8
     assert made.deployment.models.current_id() == champion
     assert {champion, challenger} == set(made.deployment.models.ids())
@@ -132,6 +133,8 @@ def test_bins_that_people_called_bad_teach_neither_kind_of_model(made: Pipeline)
         newest, _ = train(made, feature_set=feature_set, use=False)
         assert made.deployment.models.card(newest).excluded["labelled_bad"] == [pid]
         assert made.deployment.models.card(newest).n_bins == 23
+        agreement = str(made.metadata("anomaly_model")["people_agree"].value)
+        assert ("0 good and 1 bad bins: precision " in agreement) == (feature_set == "full")
 
 
 def test_where_features_are_made_in_another_way_the_old_model_is_no_rival(

@@ -1,6 +1,7 @@
 """What comes out of a small study whose numbers are worked by hand."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -60,6 +61,28 @@ def test_kappas_of_all_pairs_with_the_model_among_them():
     assert kappas["Ada", "Bo"].value == 1.0
     # Ada b b g, Cy b g g: observed 2/3, by chance 2/3*1/3 + 1/3*2/3 = 4/9.
     assert kappas["Ada", "Cy"].value == pytest.approx((2 / 3 - 4 / 9) / (5 / 9))
+
+
+def test_the_model_is_held_against_the_consensus_cause_by_cause():
+    found = RESULT.confusion_by_cause()
+    # air: a is bad and called so, d is not; clog: b.
+    assert found == {"air": Confusion(1, 0, 1, 0), "clog": Confusion(1, 0, 0, 0), "none": Confusion(0, 0, 1, 0)}
+    assert next(iter(found)) == "air"
+
+
+def test_named_causes_stand_beside_the_suspected_ones_and_repeats_count_once():
+    named = [replace(rating, cause="stain") for rating in said("Ada", "b...b.")] + [
+        replace(said("Bo", "..b")[0], cause="air")
+    ]
+    assert StudyResult(ITEMS, named).causes_named() == {("air", "stain"): 1, ("none", "air"): 1}
+
+
+def test_statistics_hold_every_rate_and_kappa_with_its_interval():
+    rows = RESULT.statistics()
+    assert len(rows) == 4 * 3 + 6 + 3
+    (found,) = [row for row in rows if (row["who"], row["measure"]) == (MODEL, "true_positive_rate")]
+    assert (found["value"], found["n"]) == (1.0, 2)
+    assert 0 < found["low"] < 1 == found["high"]
 
 
 def test_agreement_with_oneself_is_over_the_bins_shown_twice():

@@ -23,7 +23,7 @@ def settings(**environment: str) -> Settings:
         # A compose file hands on what is not set as an empty text.
         dict.fromkeys(
             ("IFCB_FLOW_HOME", "IFCB_DATA_DIR", "IFCB_SETTLE_SECONDS", "IFCB_READER", "IFCB_START_DAY",
-             "IFCB_TRIGGERS", "IFCB_ASPECT_RATIO"), ""
+             "IFCB_TRIGGERS", "IFCB_ASPECT_RATIO", "IFCB_FRAMES"), ""
         ),
     ],
 )  # fmt: skip
@@ -79,6 +79,13 @@ def test_the_aspect_ratio_can_be_set():
     assert settings(IFCB_ASPECT_RATIO="1", IFCB_TRIGGERS="all").features == FeatureSettings("all", 1.0)
 
 
+def test_frames_of_single_instruments_can_be_set():
+    found = settings(IFCB_FRAMES="IFCB160=1360x1840, IFCB5=1381x1034").features
+    assert found.frame_px("IFCB160", "v2") == (1360, 1840)
+    assert found.frame_px("IFCB5", "v1") == (1381, 1034)
+    assert found.frame_px("IFCB134", "v2") == (1360, 1024)
+
+
 @pytest.mark.parametrize(
     ("variable", "bad"),
     [
@@ -86,6 +93,7 @@ def test_the_aspect_ratio_can_be_set():
         *(("IFCB_READER", text) for text in ("pandas", "Native", "native,pyifcb")),
         *(("IFCB_START_DAY", text) for text in ("10.8.2023", "2023-02-30", "2023", "today")),
         *(("IFCB_TRIGGERS", text) for text in ("image", "ALL")),
+        *(("IFCB_FRAMES", text) for text in ("1360x1840", "IFCB160=1360", "IFCB160=0x1024", "IFCB160:1360x1840")),
         *(("IFCB_ASPECT_RATIO", text) for text in ("0", "-1.36", "nan", "inf", "4:3", "1,36")),
     ],
 )

@@ -1,0 +1,133 @@
+"""The page "Export" without a browser, and what it hands out, read again."""
+
+import io
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from app import data, exports
+from app.data import Stores
+from app.exports import Choice
+from ifcb_flow_pipeline.review.handover import dashboard_files
+from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.labels import Decision, Label, LabelStore
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
+from ifcb_flow_pipeline_tests.app import reviewed
+from ifcb_flow_pipeline_tests.app.reviewed import EPISODE, SINGLE, UNREADABLE, WORST, checked, open_page, said
+
+FIRST = date(2026, 3, 1)
+EVERYTHING = Choice(FIRST, FIRST + timedelta(days=9))
+NOTE = '=HYPERLINK("http://evil") <script>alert(1)</script>\nsecond line'
+
+
+@pytest.fixture
+def stores(home: Path) -> Stores:
+    reviewed.write_review_store(home)
+    return data.stores()
+
+
+def decide(stores: Stores, decision: Decision, *pids: str) -> None:
+    at = datetime(2026, 3, 9, 12, 0, tzinfo=UTC)
+    labels = [Label(pid, decision, ("bubbles",), NOTE, "Ada", at, "triage") for pid in pids]
+    LabelStore(stores.home / "labels.sqlite").add(labels)
+
+
+def test_an_empty_store_says_what_to_do_next(home: Path):
+    assert "Materialize raw_bins" in said(open_page("export"))
+
+
+def test_all_tables_of_the_last_month_are_offered_in_both_formats(stores: Stores):
+    app = open_page("export")
+    assert f"{reviewed.N_BINS} bins of" in said(app).replace("*", "")
+    keys = {button.key for button in app.get("download_button")}
+    assert {f"{name}_{ending}" for name in exports.TABLES for ending in ("csv", "parquet")} <= keys
+    assert "Nobody has decided" in said(app)
+
+
+def test_a_choice_without_bins_says_how_to_widen_it(stores: Stores):
+    app = open_page("export")
+    checked(app.multiselect(key="export_instruments").set_value(["IFCB102"]).run())
+    checked(app.multiselect(key="export_verdicts").set_value(["unreadable"]).run())
+    assert "Widen the period" in said(app)
+
+
+def test_a_day_that_cannot_be_read_is_told_and_hides_no_other(stores: Stores):
+    DailyTables(stores.home / "tables").path(BIN_SCORES, FIRST).write_bytes(b"no parquet")
+    app = open_page("export")
+    assert "cannot be" in said(app)
+    assert f"{reviewed.N_BINS - 8} bins of" in said(app).replace("*", "")
+
+
+def test_decisions_are_counted_and_the_dashboards_file_is_offered(stores: Stores):
+    decide(stores, "bad", *EPISODE)
+    decide(stores, "unsure", SINGLE)
+    app = open_page("export")
+    assert "4 decisions: 3 bad, 0 good, 1 unsure" in said(app).replace("*", "")
+    assert "dashboard_1" in {button.key for button in app.get("download_button")}
+
+
+def test_rows_of_a_choice_are_those_of_its_days_instruments_and_verdicts(stores: Stores):
+    choice = Choice(FIRST, FIRST + timedelta(days=1), ("IFCB101",), ("bad",))
+    chosen = choice.of(data.read_scored(stores))
+    assert chosen["pid"].tolist() == EPISODE
+    for table in (BIN_SCORES, BIN_FEATURES):
+        assert sorted(exports.stored_rows(stores, table, choice, chosen)["pid"].to_pylist()) == EPISODE
+
+
+def test_csv_and_parquet_hold_the_same_rows_and_no_formula(stores: Stores):
+    chosen = EVERYTHING.of(data.read_scored(stores))
+    rows = exports.stored_rows(stores, BIN_SCORES, EVERYTHING, chosen)
+    parquet = pq.read_table(io.BytesIO(exports.as_parquet(rows)))
+    assert parquet.equals(rows)
+    frame = pd.read_csv(io.BytesIO(exports.as_csv(rows)), keep_default_na=False)
+    assert frame["pid"].tolist() == rows["pid"].to_pylist()
+    assert frame["severity"].tolist() == pytest.approx(rows["severity"].to_pylist())
+    assert frame["start_time"].iloc[0].endswith("Z")
+    # A reason that came from a file begins as a formula does: in the CSV it is one no longer.
+    assert reviewed.HOSTILE in parquet["reason"].to_pylist()
+    assert frame.loc[frame["pid"] == UNREADABLE, "reason"].tolist() == [f"'{reviewed.HOSTILE}"]
+
+
+def test_the_dashboards_file_has_its_columns_only_and_words_for_skip(stores: Stores):
+    decide(stores, "bad", WORST)
+    decide(stores, "good", SINGLE)
+    decide(stores, "unsure", EPISODE[0])
+    scored = data.read_scored(stores)
+    labels = exports.decisions_of(data.read_decisions(stores), EVERYTHING)
+    (content,) = dashboard_files(exports.decided(labels, scored))
+    frame = pd.read_csv(io.BytesIO(content), keep_default_na=False)
+    assert frame.columns.tolist() == ["pid", "tag1", "tag2", "comment", "skip"]
+    by_pid = frame.set_index("pid")
+    assert by_pid["skip"].to_dict() == {WORST: "skip", SINGLE: "noskip"}
+    assert by_pid.loc[WORST, ["tag1", "tag2"]].tolist() == ["bubbles", "qc_flow_air"]
+    assert all("\n" not in comment for comment in frame["comment"])
+
+
+def test_decisions_as_csv_hold_no_formula(stores: Stores):
+    decide(stores, "bad", WORST)
+    content = exports.decisions_csv(data.read_decisions(stores))
+    frame = pd.read_csv(io.BytesIO(content))
+    assert frame["note"].tolist() == [f"'{NOTE}"]
+
+
+def test_decisions_of_other_days_and_instruments_are_left_out(stores: Stores):
+    decide(stores, "bad", *EPISODE, SINGLE)
+    labels = data.read_decisions(stores)
+    assert exports.decisions_of(labels, replace(EVERYTHING, instruments=("IFCB102",))).keys() == {SINGLE}
+    assert exports.decisions_of(labels, Choice(FIRST, FIRST)).keys() == {EPISODE[0]}
+
+
+def test_the_report_shows_the_worst_bins_with_pictures_and_escapes_notes(stores: Stores):
+    decide(stores, "bad", WORST)
+    scored = data.read_scored(stores)
+    made = datetime(2026, 3, 9, tzinfo=UTC)
+    page = exports.report(stores, EVERYTHING, EVERYTHING.of(scored), data.read_decisions(stores), made).decode()
+    assert page.count("data:image/png;base64,") == 5  # four bad bins and one to watch
+    assert page.index(WORST) < page.index(SINGLE)
+    assert "air or bubbles" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http://evil", "").replace("http-equiv", "")
