@@ -59,8 +59,9 @@ _LOCAL_LIMIT = 4.0
 #: An unknown instrument's bins may lie so much wider than those of the fleet's instruments.
 _UNKNOWN_WIDENING = 1.5
 
-#: The distance between the 10 % and 90 % quantiles of a normal distribution, in standard deviations.
-_DECILES_SD = 2.5631
+#: Two quantiles whose distance tells a spread, a share of faulty bins on one side notwithstanding, and that distance
+#: for a normal distribution in standard deviations.
+_SIDES, _SIDES_SD = (0.15, 0.85), 2.0729
 
 #: The median distance from the median of a normal distribution, in standard deviations.
 _MAD_SD = 0.6745
@@ -243,7 +244,7 @@ class Baselines:
         is_new = configuration not in [self.configurations[key] for key in keys]
         learnt = _towards(own_centre, usual, len(first), self.traits) if is_new else usual.copy()
         moves = _set_columns(self.traits)
-        weight = len(first) ** 2 / (len(first) ** 2 + _START_PRIOR_BINS**2)
+        weight = np.array(len(first) ** 2 / (len(first) ** 2 + _START_PRIOR_BINS**2))
         learnt[moves] = _blend(own_centre[moves], usual[moves], weight)
         return learnt
 
@@ -479,8 +480,8 @@ def _spread(values: NDArray) -> NDArray[np.float32]:
         return np.full(values.shape[1:], np.nan, dtype=np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a column without a number has no spread
-        low, high = np.nanquantile(values, (0.1, 0.9), axis=0)
-    return np.fmax((high - low) / _DECILES_SD, _medians(np.abs(values - _medians(values))) / _MAD_SD)
+        low, high = np.nanquantile(values, _SIDES, axis=0)
+    return np.fmax((high - low) / _SIDES_SD, _medians(np.abs(values - _medians(values))) / _MAD_SD)
 
 
 def _resolution(values: NDArray, traits: Sequence[Trait]) -> NDArray[np.float32]:

@@ -167,8 +167,9 @@ SIGNATURES = (
     ),
     Signature(
         "post_clean",
-        up={"trigger_rate_hz": 1.5, "n_triggers": 1.5, "no_image_fraction": 1.5, "inhibit_fraction": 1},
-        down={"images_per_trigger": 1.5, "volume_ml": 0.7, "volume_ratio": 0.7},
+        up={"trigger_rate_hz": 1, "n_triggers": 1, "no_image_fraction": 2, "peak_floor_fraction": 1.5,
+            "inhibit_fraction": 0.7},
+        down={"images_per_trigger": 2, "volume_ml": 0.5, "volume_ratio": 0.5},
     ),
     Signature("config_change", either={"core_x_px": 2, "core_asymmetry": 0.5, "width_median_px": 0.5}),
 )  # fmt: skip

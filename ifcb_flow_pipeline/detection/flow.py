@@ -38,6 +38,9 @@ Decision = Literal["good", "bad", "unsure"]
 #: Rounds in which a training set loses the bins that are least like the rest, and how rare these must be.
 _ROUNDS, _REJECTED_SHARE = 3, 0.0005
 
+#: So many of the bins are healthy even in a bad training set.
+_BULK = 0.8
+
 #: Parts of the training bins that are judged by what the others teach.
 _FOLDS = 4
 
@@ -141,8 +144,9 @@ def _without(features: pa.Table, rows: Rows, labels: Mapping[str, Decision]) -> 
 
 def _limit(badness: NDArray[np.float64]) -> float:
     """How bad a bin may be to teach: an exponential tail through the bulk's quantiles leaves the share farther out."""
-    low, high = np.quantile(badness, (0.5, 0.9))
-    return float(high + (high - low) / np.log(5.0) * np.log(0.1 / _REJECTED_SHARE))
+    low, high = np.quantile(badness, (0.5, _BULK))
+    decay = (high - low) / np.log(0.5 / (1.0 - _BULK))
+    return float(high + decay * np.log((1.0 - _BULK) / _REJECTED_SHARE))
 
 
 def _held_out(

@@ -64,7 +64,8 @@ _NOISE_Z = 4.0
 #: What remains of a cleaning: more triggers, and more of them without an image.
 RINSED = {
     "trigger_rate_hz": 1, "n_triggers": 1, "inhibit_fraction": 1, "volume_ml": -1, "volume_ratio": -1,
-    "no_image_fraction": 1, "images_per_trigger": -1, "rate_change": -1, "time_uniformity": 1,
+    "no_image_fraction": 1, "images_per_trigger": -1, "peak_floor_fraction": 1, "rate_change": -1,
+    "time_uniformity": 1,
 }  # fmt: skip
 
 #: Ways in which a feature may go as far as it likes: fewer strays than usual, or a colder housing, is no fault.

@@ -472,3 +472,26 @@ def test_another_amount_is_refused_in_quotes(text):
     with pytest.raises(ModelError, match="neither auto, nor a count") as refused:
         parse_amount(text)
     assert repr(text) in str(refused.value)
+
+
+def test_a_forest_gives_verdicts_in_the_table_of_all_models():
+    import pyarrow as pa
+
+    from ifcb_flow_pipeline.detection.verdicts import VERDICT_COLUMNS
+
+    matrix = normal_rows(6, seed=3)
+    matrix[5] = np.nan
+    columns = {name: [name] * 6 for name in ("pid", "instrument", "status", "reason")} | {"start_time": [None] * 6}
+    rows = pa.table(columns | {name: matrix[:, i] for i, name in enumerate(NAMES)})
+    verdicts = MODEL.judge(rows, rows)
+    assert verdicts.column_names == list(VERDICT_COLUMNS)
+    assert verdicts["anomaly_score"].to_pylist()[:5] == MODEL.score(matrix).anomaly_score[:5].tolist()
+    is_bad = MODEL.score(matrix).is_anomaly[:5]
+    assert [verdict == "bad" for verdict in verdicts["verdict"].to_pylist()[:5]] == is_bad.tolist()
+    assert verdicts["verdict"][5].as_py() == "unreadable"
+    assert verdicts["severity"][5].as_py() == 100.0
+    ranks = [
+        np.argsort(verdicts[name].to_numpy()[:5] * sign) for name, sign in (("severity", -1), ("anomaly_score", 1))
+    ]
+    assert (ranks[0] == ranks[1]).all()
+    assert verdicts["severity"].to_numpy()[:5].max() < 100.0
