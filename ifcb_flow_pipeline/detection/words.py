@@ -25,13 +25,18 @@ _MEANINGS = {feature.name: feature.meaning for feature in CATALOGUE} | {
 }
 
 
+_CHANGED = {"rule": "config_changed", "value": 1.0, "cause": "config_change", "share": 0.0,
+            "text": "The settings, or the place of the core after a pause, are not those of the bins before",
+            "check": CAUSES["config_change"].check}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """All that is known of n bins that are not in order, on the way to words.
 
     ``values``, ``low``, ``high``: the features and the instrument's normal range, in their units; ``shares``: of the
     score that each feature adds; ``z``: deviations; all of shape (n, d). ``broken``: their rules; ``causes``: what is
-    suspected by the looks, best first; ``rule_first`` (n,): the rules outweigh the looks.
+    suspected by the looks, best first; ``changed`` (n,): see ``config_changed`` of ``bin_scores``.
     """
 
     traits: Sequence[Trait]
@@ -42,6 +47,7 @@ class Evidence:
     z: NDArray[np.float32]
     broken: Broken
     causes: list[list[str]]
+    changed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,8 @@ def words(evidence: Evidence, row: int) -> Words:
     features = [_feature_finding(evidence, row, column, causes) for column in _columns(evidence.shares[row])]
     is_sure = bool(rules) and evidence.broken.severity[row, broken[0]] >= SURE
     findings = [*rules, *features] if is_sure else [*features[:1], *rules, *features[1:]]
+    if evidence.changed[row]:
+        findings = [*findings[: int(is_sure)], _CHANGED, *findings[int(is_sure) :]]
     findings = findings[:_MOST_FINDINGS]
     reasons = "; ".join(finding["text"] for finding in findings[:_MOST_REASONS])
     return Words(causes[0], causes[1] if len(causes) > 1 else "", reasons, json.dumps(findings, ensure_ascii=False))
