@@ -37,6 +37,9 @@ REFIT_SIGMAS = 3.0
 
 _TITLE_OF_BOTTOM = "Imaging FlowCytobot Acquisition Software"
 
+#: So many boxes that would leave the frame, or so small a share of all, say nothing of what y is.
+FEW_OUTSIDE, FEW_OUTSIDE_SHARE = 5, 0.05
+
 
 def y_is_bottom(
     y_px: NDArray[np.int64], height_px: NDArray[np.int64], frame_height_px: int, header: Mapping[str, Any]
@@ -44,7 +47,8 @@ def y_is_bottom(
     """Whether y is the bottom edge of an image (WHOI builds, 1.1.5.x) and not the top edge (IFCBacquire).
 
     By the lattice: with the margin g around blobs, y is -g (top) or +g (bottom) modulo 8. Where the two are the same,
-    or boxes lie on no lattice: by which of the two would leave the frame; else by the software's title.
+    or boxes lie on no lattice: by which of the two would leave the frame, if by far; else by the software's title. A
+    few stray boxes must not decide it, or the bins of an instrument would differ by the height of their boxes.
     """
     margin = header.get("blob_grow_y_px")
     if margin is None:
@@ -57,7 +61,7 @@ def y_is_bottom(
         if abs(bottom - top) > len(y_px) / 2:
             return bool(bottom > top)
     over_top, under_bottom = np.count_nonzero(y_px < height_px), np.count_nonzero(y_px + height_px > frame_height_px)
-    if over_top != under_bottom:
+    if abs(under_bottom - over_top) > max(FEW_OUTSIDE, FEW_OUTSIDE_SHARE * len(y_px)):
         return bool(under_bottom > over_top)
     return is_titled_bottom(header)
 

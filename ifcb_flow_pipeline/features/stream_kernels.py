@@ -18,6 +18,8 @@ from ifcb_flow_pipeline.compiled import inlined, kernel, part
 # The machine code in the cache knows the values of these: where one changes, this file has to be saved anew.
 from ifcb_flow_pipeline.features.geometry import (
     BANDS,
+    FEW_OUTSIDE,
+    FEW_OUTSIDE_SHARE,
     LATTICE_PX,
     REFIT_SIGMAS,
     STRAY_PX,
@@ -724,7 +726,7 @@ def _y_is_bottom(y, height, frame_height, margin, titled_bottom):
     for i in range(len(y)):
         over_top += y[i] < height[i]
         under_bottom += y[i] + height[i] > frame_height
-    if over_top != under_bottom:
+    if abs(under_bottom - over_top) > max(FEW_OUTSIDE, FEW_OUTSIDE_SHARE * len(y)):
         return under_bottom > over_top
     return titled_bottom
 
