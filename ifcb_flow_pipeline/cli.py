@@ -333,7 +333,8 @@ def models() -> None:
         click.echo(f"{model_id:34} {use:7} {card.feature_set:10} {card.n_bins:7} bins, "
                    f"{card.first_day} to {card.last_day}  {label_summary(card)}".rstrip())  # fmt: skip
     for change in store.history():
-        click.echo(f"{change.at:%Y-%m-%d %H:%M} {change.action} {change.model_id} by {change.who}: {change.note}")
+        why = f": {change.note}" if change.note else ""
+        click.echo(f"{change.at:%Y-%m-%d %H:%M} {change.action} {change.model_id} by {change.who}{why}")
 
 
 @main.command()

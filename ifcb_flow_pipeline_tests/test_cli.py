@@ -420,7 +420,8 @@ def test_a_bin_is_scored_alike_whichever_bins_are_asked_for_with_it(archive, mod
         some = scores_of(archive, model, "--id-file", written("ids.txt", "\n".join(asked)))
         assert sorted(some.index) == asked
         # Bins of one configuration that training knew: what comes later changes nothing.
-        pd.testing.assert_frame_equal(some.sort_index(), everything.loc[asked], check_dtype=False)
+        # A column without any text is read as one of nothing.
+        pd.testing.assert_frame_equal(some.sort_index().fillna(""), everything.loc[asked].fillna(""), check_dtype=False)
 
 
 def test_score_refuses_another_feature_set_than_the_models(archive, model, forest):
@@ -774,7 +775,7 @@ def test_models_are_listed_with_the_one_in_use_and_what_was_changed(kept, model)
     in_use = read_model(model).card.model_id
     assert [line.split()[0] for line in lines[:2]] == kept.ids()
     assert [line.split()[0] for line in lines[:2] if "in use" in line] == [in_use]
-    assert lines[2].endswith(f"promote {in_use} by ann:")
+    assert lines[2].endswith(f"promote {in_use} by ann")
 
 
 def test_without_models_the_list_says_where_it_looked_and_what_to_do(monkeypatch, tmp_path):
