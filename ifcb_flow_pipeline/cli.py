@@ -338,20 +338,24 @@ def models() -> None:
 
 
 @main.command()
-@click.argument("model_id")
+@click.argument("model")
 @_who
 @_note
 @click.option("--even-if-worse", is_flag=True, help="Take it even where it is worse than the model in use.")
-def promote(model_id: str, who: str | None, note: str, even_if_worse: bool) -> None:
-    """Put the kept model MODEL_ID to use, unless it is worse than the one in use."""
+def promote(model: str, who: str | None, note: str, even_if_worse: bool) -> None:
+    """Put MODEL to use in the deployment, unless it is worse than the one in use: the id of a kept model, or a file.
+
+    A file, such as train and convert-model write, is kept under its id first.
+    """
     from ifcb_flow_pipeline import promotion
     from ifcb_flow_pipeline.store.daily import DailyTables
     from ifcb_flow_pipeline.store.labels import LabelStore
     from ifcb_flow_pipeline.store.settings import Settings
 
-    settings = Settings.from_environment(os.environ)
+    settings, store = Settings.from_environment(os.environ), _model_store()
+    model_id = store.add(Path(model)) if Path(model).is_file() else model
     trial = promotion.promote(
-        _model_store(),
+        store,
         DailyTables(settings.home / "tables"),
         LabelStore(settings.home / "labels.sqlite").decisions(),
         settings.features,

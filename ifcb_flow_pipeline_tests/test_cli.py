@@ -796,6 +796,14 @@ def test_a_model_is_promoted_and_rolled_back_by_name(kept, model, forest):
     assert kept.history()[1].note == "try"
 
 
+def test_a_model_in_a_file_is_kept_and_promoted(forest, tmp_path, monkeypatch):
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    name, store = read_model(forest).card.model_id, ModelStore(tmp_path / "home" / "models")
+    assert done("promote", forest).stdout == f"{name} is in use: no model is in use yet: this is the first\n"
+    assert (store.current_id(), store.ids()) == (name, [name])
+    assert "nonsense.npz: the file is no model" in error_of("promote", written("nonsense.npz", "no model"))
+
+
 def test_what_cannot_be_promoted_or_returned_to_is_an_error(kept):
     assert "there is no model 'nonesuch'" in error_of("promote", "nonesuch")
     assert "no model was in use before the present one" in error_of("rollback")
