@@ -112,18 +112,22 @@ class _Desk:
         tags, note = st.session_state.get(_TAGS, ()), st.session_state.get(_NOTE, "")
         now = datetime.now(tz=UTC)
         try:
-            others = _meanwhile(self.store.current(), self.current, target.pids, self.name)
+            meanwhile = _meanwhile(self.store.current(), self.current, target.pids)
+            if any(label.reviewer == self.name for label in meanwhile):
+                # A second press before the next bin was drawn: it was meant for that one, which nobody had seen.
+                st.session_state[_SAID] = ("warning", "Not kept: that key was pressed before the next bin was shown.")
+                return
             self.store.add([Label(pid, decision, tuple(tags), note, self.name, now, "triage") for pid in target.pids])
         except RecordError as error:
             st.session_state[_SAID] = ("error", f"Not kept: {error}")
             return
         st.session_state[_SAID] = ("success", f"{decision.capitalize()}: {_named(target.pids)}")
-        if others:
-            other = others[0]
+        if meanwhile:
+            other, about = meanwhile[0], _named([label.pid for label in meanwhile])
             st.session_state[_SAID] = (
                 "warning",
-                f"{other.reviewer} decided {other.decision} about {_named([one.pid for one in others])} while you were "
-                "looking. Both decisions are kept, and yours counts; undo it to let the other count.",
+                f"{other.reviewer} decided {other.decision} about {about} while you were looking. Both decisions are "
+                "kept, and yours counts; undo it to let the other count.",
             )
         st.session_state[_TAGS], st.session_state[_NOTE] = [], ""
         if self.after is not None:
@@ -179,10 +183,10 @@ def _said() -> None:
         (st.warning if kind == "warning" else st.error)(plain(text))
 
 
-def _meanwhile(now: Mapping[str, Label], shown: Mapping[str, Label], pids: Sequence[str], name: str) -> Sequence[Label]:
-    """What others have decided about these bins since they were shown."""
-    found = [now[pid] for pid in pids if pid in now and now[pid].reviewer != name]
-    return [label for label in found if label.pid not in shown or shown[label.pid].id != label.id]
+def _meanwhile(now: Mapping[str, Label], shown: Mapping[str, Label], pids: Sequence[str]) -> Sequence[Label]:
+    """What has been decided about these bins since they were shown."""
+    found = [now[pid] for pid in pids if pid in now]
+    return [label for label in found if label.pid not in shown or (shown[label.pid].id or 0) < (label.id or 0)]
 
 
 def _named(pids: Sequence[str]) -> str:

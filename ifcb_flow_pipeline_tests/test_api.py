@@ -176,6 +176,15 @@ def test_finished_bins_are_told_as_they_are_finished(archive):
     assert table["pid"].to_pylist() == PIDS[:8]
 
 
+def test_the_reference_set_alone_gives_the_same_rows_as_all_features_do(archive):
+    asked = [*PIDS[:4], TINY, HEADER_ONLY, UNKNOWN]
+    alone = api.archive_features(Archive(archive), asked, FeatureSettings(), feature_set="reference")
+    of_all = api.archive_features(Archive(archive), asked, FeatureSettings())
+    assert set(FEATURE_NAMES) < set(alone.column_names) < set(of_all.column_names)
+    expected = of_all.select(alone.column_names)
+    pd.testing.assert_frame_equal(alone.to_pandas(), expected.to_pandas(), check_exact=True)
+
+
 def test_only_the_selected_features_are_given_in_the_order_of_the_catalogue(archive, features):
     extractor = FeatureExtractor(feature_config=EDGES)
     left_out = {"mean_x", "std_y", "t_y_var"}

@@ -12,7 +12,7 @@ import streamlit as st
 
 from app import charts, data
 from app.data import Stores, stores
-from app.pages import MODELS
+from app.pages import BIN, MODELS, go_to
 from app.words import count, plain
 from ifcb_flow_pipeline.detection.comparison import Comparison, Pair, compare_models
 from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
@@ -29,6 +29,16 @@ _COMPARED_DAYS = 28
 _MAX_CHANGED = 1000
 
 _PARTS = ("In use", "Compare", "Features")
+
+#: The feature whose distribution is drawn first: where the core of the flow is.
+_FIRST_FEATURE = "core_x_px"
+
+_SHARES: Mapping[str, float] = {"1 %": 0.01, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "99 %": 0.99}
+
+#: In words, why bins taught a model nothing; others stand for themselves.
+_LEFT_OUT: Mapping[str, str] = {
+    "rule": "with a plain fault", "rejected": "least like the others", "labelled_bad": "that people called bad",
+}  # fmt: skip
 
 
 def _page() -> None:
@@ -92,7 +102,9 @@ def _place(model_id: str | None, ids: Sequence[str]) -> int:
 
 
 def _card(card: ModelCard) -> None:
-    left_out = ", ".join(f"{len(pids):,} {why.replace('_', ' ')}" for why, pids in card.excluded.items())
+    left_out = ", ".join(
+        f"{len(pids):,} {_LEFT_OUT.get(why, why.replace('_', ' '))}" for why, pids in card.excluded.items()
+    )
     by_instrument = "; ".join(f"{name}: {count(n, 'bin')}" for name, n in sorted(card.n_bins_by_instrument.items()))
     scale = "severity" if card.kind == "flow" else "anomaly score"
     lines = {
@@ -177,22 +189,23 @@ def _compared(result: Comparison, first: str, second: str) -> None:
     ], columns=["bin", "first", "second", "severity (first)", "severity (second)"])  # fmt: skip
     st.caption(
         f"First is {plain(first)}, second {plain(second)}; bins of the latest {_COMPARED_DAYS} days with features, "
-        "largest difference first."
+        "largest difference first. A tick opens the bin."
     )
     if table.empty:
         st.success("Both models give every bin the same verdict.", icon=":material/done_all:")
         return
     numbers = {name: st.column_config.NumberColumn(format="%.0f") for name in table.columns if "severity" in name}
-    st.dataframe(table.head(_MAX_CHANGED), hide_index=True, column_config=numbers, alt="Bins with another verdict")
+    event = st.dataframe(table.head(_MAX_CHANGED), hide_index=True, column_config=numbers, key="changed",
+                         on_select="rerun", selection_mode="single-row", alt="Bins with another verdict")  # fmt: skip
+    for row in event["selection"]["rows"]:
+        go_to(BIN, bin=result.changed[row].pid)
     st.download_button("All of them as CSV", lambda: csv_of(table), "changed-verdicts.csv", "text/csv",
                        icon=":material/download:", on_click="ignore")  # fmt: skip
 
 
 def _shares(title: str, pair: Pair, kind: str) -> None:
     if pair.n:
-        text = (
-            f"Of the {count(pair.n, 'bin')} that people {kind}, what share the first | second model calls bad"
-        )
+        text = f"Of the {count(pair.n, 'bin')} that people {kind}, what share the first | second model calls bad"
         st.metric(title, f"{pair.champion:.0%} | {pair.challenger:.0%}", width="content", help=text)
 
 
@@ -211,17 +224,22 @@ def _comparison(
 
 
 def _features(here: Stores) -> None:
-    st.caption("What is computed of each bin's cloud, what it means, and which faults it is there to find.")
+    st.caption(
+        "What is computed of each bin's cloud, what it means, and which faults it is there to find. px\\*: pixels of x "
+        "divided by the aspect ratio."
+    )
     table = pd.DataFrame([
         {"feature": one.name, "unit": one.unit, "meaning": one.meaning, "finds": one.failure_mode,
-         "family": one.family, "source": one.source, "sets": ", ".join(one.sets)}
+         "sets": ", ".join(one.sets), "family": one.family, "source": one.source}
         for one in CATALOGUE
     ])  # fmt: skip
     st.dataframe(table, hide_index=True, height=360, alt="All features",
                  column_config={"meaning": st.column_config.TextColumn(width="large"),
-                                "finds": st.column_config.TextColumn(width="medium")})  # fmt: skip
+                                "finds": st.column_config.TextColumn(width=260)})  # fmt: skip
     by_name = {one.name: one for one in CATALOGUE}
-    name = st.selectbox("What is usual of", list(by_name), key="feature", width=360, bind="query-params")
+    names = list(by_name)
+    name = st.selectbox("What is usual of", names, index=names.index(_FIRST_FEATURE), key="feature", width=360,
+                        bind="query-params")  # fmt: skip
     values = _values(here, name)
     if not values:
         made = "No bin of the latest days has a value of it, because no header or too few images told it."
@@ -230,7 +248,8 @@ def _features(here: Stores) -> None:
         return
     unit = f" ({by_name[name].unit})" if by_name[name].unit else ""
     st.vega_lite_chart(charts.distributions(values, f"{name}{unit}"), alt=f"Distribution of {name} by instrument")
-    st.dataframe(_quantiles(values), hide_index=True, alt=f"Quantiles of {name} by instrument")
+    numbers = {share: st.column_config.NumberColumn(format="%.4g") for share in _SHARES}
+    st.dataframe(_quantiles(values), hide_index=True, column_config=numbers, alt=f"Quantiles of {name} by instrument")
 
 
 def _values(here: Stores, name: str) -> dict[str, np.ndarray]:
@@ -247,9 +266,8 @@ def _values(here: Stores, name: str) -> dict[str, np.ndarray]:
 
 
 def _quantiles(values: Mapping[str, Sequence[float] | np.ndarray]) -> pd.DataFrame:
-    shares = {"1 %": 0.01, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "99 %": 0.99}
     return pd.DataFrame([
-        {"instrument": name, "bins": len(of)} | {title: float(np.quantile(of, q)) for title, q in shares.items()}
+        {"instrument": name, "bins": len(of)} | {title: float(np.quantile(of, q)) for title, q in _SHARES.items()}
         for name, of in values.items()
     ])  # fmt: skip
 

@@ -74,7 +74,7 @@ def _study(stores: Stores, store: StudyStore, study: Study, name: str) -> None:
     part = st.segmented_control("Part", _PARTS, default=_PARTS[0], key="part", required=True, bind="query-params",
                                 label_visibility="collapsed")  # fmt: skip
     if part == "Label":
-        _label(stores, store, result, left, name)
+        _label(stores, store, study, result, left, name)
     elif left and not _shown_anyway(left):
         return
     elif part == "Results":
@@ -122,7 +122,9 @@ def _begin(store: StudyStore, scored: Scored, title: str, n_bins: int, name: str
     st.rerun()
 
 
-def _label(stores: Stores, store: StudyStore, result: StudyResult, left: Sequence[Item], name: str) -> None:
+def _label(
+    stores: Stores, store: StudyStore, study: Study, result: StudyResult, left: Sequence[Item], name: str
+) -> None:
     n_items = len(result.items)
     done = n_items - len(left)
     st.progress(done / n_items, text=f"{done} of {n_items}")
@@ -139,7 +141,7 @@ def _label(stores: Stores, store: StudyStore, result: StudyResult, left: Sequenc
         shown_bin.blind_charts(stores, item.pid)
     with desk.doing:
         st.markdown("**Can the data of this bin be used?**")
-        _decisions(store, item, name)
+        _decisions(store, study, item, name)
         st.pills("What is wrong?", list(CAUSES), key=_CAUSE, format_func=cause_name,
                  help="If you can tell. It is kept with your next answer.")  # fmt: skip
         _undo(store, mine, name)
@@ -147,12 +149,18 @@ def _label(stores: Stores, store: StudyStore, result: StudyResult, left: Sequenc
         st.caption(f"Keys: {keys}, {UNDO_KEY} undo. You can leave at any time and go on later.")
 
 
-def _decisions(store: StudyStore, item: Item, name: str) -> None:
+def _decisions(store: StudyStore, study: Study, item: Item, name: str) -> None:
     def rate(decision: Decision) -> None:
         shown, since = st.session_state.get(_SHOWN, (item.id, time.monotonic()))
         seconds = time.monotonic() - since if shown == item.id else 0.0
         cause = st.session_state.get(_CAUSE) or ""
-        _kept(lambda: store.rate(Rating(item.id or 0, name, "blind", decision, seconds, datetime.now(tz=UTC), cause)))
+
+        def keep() -> None:
+            # A second press before the next bin is drawn is meant for that one, which nobody has seen yet.
+            if left_for(name, [item], store.ratings(study.id)):
+                store.rate(Rating(item.id or 0, name, "blind", decision, seconds, datetime.now(tz=UTC), cause))
+
+        _kept(keep)
         st.session_state[_CAUSE] = None
 
     with st.container(horizontal=True, gap="small"):

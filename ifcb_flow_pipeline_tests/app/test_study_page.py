@@ -1,12 +1,14 @@
 """The page "Study" without a browser: blind, resumable, to the end; results and the second look."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from ifcb_flow_pipeline.review.results import left_for
 from ifcb_flow_pipeline.store.labels import LabelStore
-from ifcb_flow_pipeline.store.studies import StudyStore
+from ifcb_flow_pipeline.store.studies import Rating, StudyStore
 from ifcb_flow_pipeline_tests.app import reviewed
 from ifcb_flow_pipeline_tests.app.reviewed import checked, open_page, press, said
 
@@ -87,6 +89,15 @@ def test_an_answer_keeps_its_cause_and_undo_takes_it_back(studies: StudyStore):
     press(app, "study_undo")
     assert studies.ratings(study.id) == []
     assert app.get("progress")[0].proto.text == "0 of 14"
+
+
+def test_a_key_that_is_pressed_twice_does_not_change_the_first_answer(studies: StudyStore):
+    app = begin()
+    (study,) = studies.studies()
+    shown = left_for("Ada", studies.items(study.id), [])[0]
+    studies.rate(Rating(shown.id or 0, "Ada", "blind", "bad", 1.0, datetime.now(tz=UTC)))
+    press(app, "study_good")
+    assert [rating.decision for rating in studies.ratings(study.id)] == ["bad"]
 
 
 def test_results_are_hidden_from_who_has_not_finished_unless_they_insist(studies: StudyStore):

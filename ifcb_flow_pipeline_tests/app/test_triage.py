@@ -102,6 +102,15 @@ def test_a_decision_of_somebody_else_meanwhile_is_told_and_neither_is_lost(label
     assert labels.decisions() == {WORST: "bad"}
 
 
+def test_a_key_that_is_pressed_twice_does_not_change_the_first_decision(labels: LabelStore):
+    app = open_page("triage")
+    # The first press is kept; the page has not been drawn again when the second one comes.
+    labels.add([Label(WORST, "bad", (), "", "Ada", datetime.now(tz=UTC), "triage")])
+    press(app, "decide_good")
+    assert labels.decisions() == {WORST: "bad"}
+    assert "pressed before the next bin was shown" in said(app)
+
+
 def test_two_reviewers_undo_only_their_own(labels: LabelStore):
     ada, bo = open_page("triage", "Ada"), open_page("triage", "Bo")
     press(ada, "decide_bad")
