@@ -333,24 +333,29 @@ def models() -> None:
         click.echo(f"{model_id:34} {use:7} {card.feature_set:10} {card.n_bins:7} bins, "
                    f"{card.first_day} to {card.last_day}  {label_summary(card)}".rstrip())  # fmt: skip
     for change in store.history():
-        click.echo(f"{change.at:%Y-%m-%d %H:%M} {change.action} {change.model_id} by {change.who}: {change.note}")
+        why = f": {change.note}" if change.note else ""
+        click.echo(f"{change.at:%Y-%m-%d %H:%M} {change.action} {change.model_id} by {change.who}{why}")
 
 
 @main.command()
-@click.argument("model_id")
+@click.argument("model")
 @_who
 @_note
 @click.option("--even-if-worse", is_flag=True, help="Take it even where it is worse than the model in use.")
-def promote(model_id: str, who: str | None, note: str, even_if_worse: bool) -> None:
-    """Put the kept model MODEL_ID to use, unless it is worse than the one in use."""
+def promote(model: str, who: str | None, note: str, even_if_worse: bool) -> None:
+    """Put MODEL to use in the deployment, unless it is worse than the one in use: the id of a kept model, or a file.
+
+    A file, such as train and convert-model write, is kept under its id first.
+    """
     from ifcb_flow_pipeline import promotion
     from ifcb_flow_pipeline.store.daily import DailyTables
     from ifcb_flow_pipeline.store.labels import LabelStore
     from ifcb_flow_pipeline.store.settings import Settings
 
-    settings = Settings.from_environment(os.environ)
+    settings, store = Settings.from_environment(os.environ), _model_store()
+    model_id = store.add(Path(model)) if Path(model).is_file() else model
     trial = promotion.promote(
-        _model_store(),
+        store,
         DailyTables(settings.home / "tables"),
         LabelStore(settings.home / "labels.sqlite").decisions(),
         settings.features,

@@ -78,7 +78,8 @@ class Watch:
         latest of each instrument.
         """
         listing = self.archive.scan(self._since)
-        latest = {raw.bin_id.instrument: raw.bin_id.pid for raw in listing.bins}
+        # Without triggers on the disk there is nothing to follow.
+        latest = {raw.bin_id.instrument: raw.bin_id.pid for raw in listing.bins if raw.size("adc") is not None}
         if self._ended is None:
             self._ended = set()
             self._remember(listing, set(latest.values()))

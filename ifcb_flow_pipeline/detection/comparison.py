@@ -104,7 +104,7 @@ def compare_models(
     quiet = ~bad[0] & (decided != "bad")
     comparison = {
         "n_bins": len(pids),
-        "rank_agreement": _rank_agreement(*(scores["anomaly_score"].to_numpy() for scores in verdicts)),
+        "rank_agreement": _rank_agreement(*(_scores(each) for each in verdicts)),
         "changed": _changed(pids, *verdicts),
         "planted": found,
         "alarms": _pair(*(of_model[quiet] for of_model in bad)),
@@ -151,6 +151,11 @@ def _worse(
             f"calls bad {-labelled_good.lost:.0%} more of the {labelled_good.n} bins that people called good"
         )
     return tuple(reasons)
+
+
+def _scores(scores: pa.Table) -> NDArray[np.float64]:
+    # A table without rows has columns without a type.
+    return scores["anomaly_score"].cast(pa.float64()).to_numpy()
 
 
 def _bad(scores: pa.Table) -> NDArray[np.bool_]:

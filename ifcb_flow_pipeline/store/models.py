@@ -47,6 +47,12 @@ class ModelStore:
         with replacing(folder / "card.json") as temporary:
             temporary.write_text(model.card.to_json())
 
+    def add(self, path: Path) -> str:
+        """Keep the model in a file; returns its id. Raises ModelError, naming file and remedy, where it is none."""
+        model = read_model(path)
+        self.save(model)
+        return model.card.model_id
+
     def promote(self, model_id: str, who: str, note: str = "", at: datetime | None = None) -> None:
         """Make a kept model the one in use (``at``: now). Raises ModelError where there is none of that id."""
         self.card(model_id)
