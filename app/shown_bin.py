@@ -65,8 +65,9 @@ def verdict(score: Mapping[str, Any]) -> None:
         st.badge(f"{look.name}, severity {score['severity']:.0f}", icon=look.icon, color=look.badge)
         for code in filter(None, (score["cause"], score["second_cause"])):
             st.badge(plain(cause_name(code)), color="gray")
-    reasons = filter(None, (*score["reasons"].split("; "), score["reason"]))
-    st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
+    reasons = [reason for reason in (*score["reasons"].split("; "), score["reason"]) if reason]
+    if reasons:
+        st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
 
 
 def blind_charts(stores: Stores, pid: str) -> None:

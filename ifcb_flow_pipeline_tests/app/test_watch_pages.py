@@ -161,7 +161,11 @@ def test_decided_bins_are_found_by_their_decision(store: Path):
 
 def test_earlier_later_and_zooming_out_move_the_period_in_the_address(store: Path):
     app = open_page("timeline", span="day")
-    for label, first in (("earlier", "2026-03-04T06:00"), ("later", "2026-03-04T18:00"), ("zoom out", "2026-03-03T17:")):
+    for label, first in (
+        ("earlier", "2026-03-04T06:00"),
+        ("later", "2026-03-04T18:00"),
+        ("zoom out", "2026-03-03T17:"),
+    ):
         button = next(button for button in app.button if button.label == label)
         checked(button.click().run())
         found = app.query_params["from"]
