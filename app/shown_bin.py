@@ -108,7 +108,6 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             "value": _with_unit(finding.get("value"), finding),
             "usually": _usual(finding),
             "speaks for": cause_name(finding.get("cause", "")),
-            "check": finding.get("check", ""),
         }
         for finding in findings
     ])  # fmt: skip
@@ -121,4 +120,5 @@ def _usual(finding: Mapping[str, Any]) -> str:
 
 
 def _with_unit(value: Any, finding: Mapping[str, Any]) -> str:
-    return "" if value is None else f"{value:.3g} {finding.get('unit', '')}".strip()
+    unit = finding.get("unit", "")
+    return "" if value is None else f"{value:.3g} {'' if unit == 'fraction' else unit}".strip()
