@@ -143,7 +143,9 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
         draw.ring(track.points.loc[track.points["pid"].eq(marks.chosen or "")]),
         draw.bins(track.points),
     ]
-    return _layered(layers) | {"height": _BESIDES_PX + _LANE_PX * max(1, len(instruments))}
+    # Verdicts and decisions each have colours and shapes of their own.
+    resolve = {"scale": dict.fromkeys(("color", "shape"), "independent")}
+    return _layered(layers) | {"height": _BESIDES_PX + _LANE_PX * max(1, len(instruments)), "resolve": resolve}
 
 
 @dataclass(frozen=True, slots=True)

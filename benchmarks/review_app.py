@@ -1,6 +1,7 @@
 """The review app in a real browser, over half a million scored bins: ``python -m benchmarks.review_app``.
 
-Prints how long it takes from a click until what was asked for is drawn, and the server's memory.
+Prints how long it takes from a click until what was asked for is drawn, the processor time that the server and the
+browser spend until then (other load on the machine lengthens the first, hardly the second), and the server's memory.
 """
 
 import os
@@ -14,12 +15,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from benchmarks.scored_store import StoreSize, write_scored_store
 from benchmarks.table import Row, as_text, machine
@@ -51,62 +53,100 @@ def main(small: bool, store: Path | None) -> None:
             write_scored_store(home, _SMALL if small else StoreSize())
             click.echo(f"store written in {time.perf_counter() - began:.0f} s")
         with _served(home) as (address, pid):
-            rows = _measure(address)
+            rows = _measure(address, Stopwatch(pid))
             memory_mb = _memory_mb(pid)
     click.echo(machine())
     click.echo(as_text(rows))
     click.echo(f"memory of the server: {memory_mb} MB (limit {_MEMORY_MB})")
 
 
-def _measure(address: str) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Seconds that something took, and the processor seconds that the server and the browser spent meanwhile."""
+
+    seconds: float
+    server_s: float
+    browser_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stopwatch:
+    """Times actions; ``server``: the process of the app. All other children of this process are the browser's."""
+
+    server: int
+
+    def taken(self, act: Callable[[], object]) -> Taken:
+        """What an action took, until it returns."""
+        server_s, browser_s, began = self._server_s(), self._browser_s(), time.perf_counter()
+        act()
+        seconds = time.perf_counter() - began
+        return Taken(seconds, self._server_s() - server_s, self._browser_s() - browser_s)
+
+    def _server_s(self) -> float:
+        return _processor_s(self.server)
+
+    def _browser_s(self) -> float:
+        return sum(_processor_s(pid) for pid in _descendants(os.getpid()) if pid != self.server)
+
+
+def _measure(address: str, watch: Stopwatch) -> list[Row]:
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
         rows = [
-            Row("overview, cold", _opened(browser, address), limit_s=_FIRST_COLD_S, note="first visit after the start"),
-            Row("overview, warm", _median(lambda: _opened(browser, address), 3), limit_s=_FIRST_WARM_S),
-            Row("timeline of all years, cold", _opened(browser, f"{address}/timeline?span=all"), limit_s=_FIRST_COLD_S),
-            Row("timeline of all years, warm", _median(lambda: _opened(browser, f"{address}/timeline?span=all"), 3),
-                limit_s=_FIRST_WARM_S),
-            *_changes(browser, address),
-            *_clouds(browser, address),
-        ]  # fmt: skip
+            *_openings(browser, address, watch),
+            *_changes(browser, address, watch),
+            *_clouds(browser, address, watch),
+        ]
         browser.close()
     return rows
 
 
-def _opened(browser: Browser, address: str) -> float:
+def _openings(browser: Browser, address: str, watch: Stopwatch) -> list[Row]:
+    rows = []
+    for name, path in (("overview", ""), ("timeline of all years", "timeline?span=all")):
+        cold, *warm = (_opened(browser, f"{address}/{path}", watch) for _ in range(4))
+        rows += [
+            _row(f"{name}, cold", [cold], _FIRST_COLD_S, "first visit after the start"),
+            _row(f"{name}, warm", warm, _FIRST_WARM_S),
+        ]
+    return rows
+
+
+def _opened(browser: Browser, address: str, watch: Stopwatch) -> Taken:
     """Until a page is whole, in a browser that has nothing of the app yet."""
     page = _page(browser)
-    began = time.perf_counter()
-    page.goto(address)
-    page.locator(f"{_LANES} {_DRAWN}").first.wait_for()
-    _settled(page)
-    seconds = time.perf_counter() - began
+
+    def open_page() -> None:
+        page.goto(address)
+        page.locator(f"{_LANES} {_DRAWN}").first.wait_for()
+        _settled(page)
+
+    taken = watch.taken(open_page)
     page.context.close()
-    return seconds
+    return taken
 
 
-def _changes(browser: Browser, address: str) -> list[Row]:
+def _changes(browser: Browser, address: str, watch: Stopwatch) -> list[Row]:
     page = _page(browser)
     page.goto(f"{address}/timeline?span=all")
     page.locator(f"{_LANES} {_DRAWN}").first.wait_for()
     _settled(page)
-    zoomed = [_until_other_chart(page, lambda: _brush(page)) for _ in range(2)]
-    spans = [_until_other_chart(page, lambda name=name: page.get_by_text(name, exact=True).first.click())
+    zoomed = [_until_other_chart(page, lambda: _brush(page), watch) for _ in range(2)]
+    spans = [_until_other_chart(page, lambda name=name: page.get_by_text(name, exact=True).first.click(), watch)
              for name in ("month", "year", "all")]  # fmt: skip
     page.get_by_role("button", name="Filter").click()
     page.get_by_role("combobox", name=re.compile("Verdicts")).click()
-    filtered = [_until_other_chart(page, lambda: page.get_by_role("option", name="watch").click())]
+    filtered = [_until_other_chart(page, lambda: page.get_by_role("option", name="watch").click(), watch)]
     page.context.close()
     return [
-        Row("zoom by brush", statistics.median(zoomed), limit_s=_CHANGE_S, note=f"{len(zoomed)} times"),
-        Row("another period", statistics.median(spans), limit_s=_CHANGE_S, note="month, year, all years"),
-        Row("a filter on all years", statistics.median(filtered), limit_s=_CHANGE_S, note="one verdict"),
+        _row("zoom by brush", zoomed, _CHANGE_S),
+        _row("another period", spans, _CHANGE_S, "month, year, all years"),
+        _row("a filter on all years", filtered, _CHANGE_S, "one verdict"),
     ]
 
 
-def _clouds(browser: Browser, address: str) -> list[Row]:
+def _clouds(browser: Browser, address: str, watch: Stopwatch) -> list[Row]:
     page = _page(browser)
     clicked = []
     for number in range(_CLICKS):
@@ -115,42 +155,40 @@ def _clouds(browser: Browser, address: str) -> list[Row]:
         mark.wait_for()
         _settled(page)
         pid = re.findall(r"bin: (D\w+)", mark.get_attribute("aria-label") or "")[0]
-        clicked.append(_until_cloud(page, pid, lambda mark=mark: mark.click(force=True)))
+        clicked.append(watch.taken(lambda mark=mark, pid=pid: _click_to_cloud(page, mark, pid)))
     stepped = []
     for _ in range(_CLICKS):
         _settled(page)
-        before = (
-            page.locator(_CLOUD.format("")).locator("xpath=ancestor::*[@aria-label]").last.get_attribute("aria-label")
-        )
-        began = time.perf_counter()
-        page.keyboard.press("ArrowLeft")
-        page.locator(f"{_CHART}[aria-label*='Point cloud']:not([aria-label='{before}']) canvas").wait_for()
-        stepped.append(time.perf_counter() - began)
+        shown = page.locator(f"{_CHART}[aria-label*='Point cloud']").get_attribute("aria-label")
+        stepped.append(watch.taken(lambda shown=shown: _step_to_cloud(page, shown)))
     page.context.close()
     return [
-        Row("click on a mark until its cloud", statistics.median(clicked), limit_s=_CLOUD_S,
-            note=f"median of {_CLICKS}, worst {max(clicked):.2f} s"),
-        Row("to the bin before it, by key", statistics.median(stepped), limit_s=_CLOUD_S,
-            note=f"median of {_CLICKS}, worst {max(stepped):.2f} s"),
-    ]  # fmt: skip
+        _row("click on a mark until its cloud", clicked, _CLOUD_S),
+        _row("to the bin before it, by key", stepped, _CLOUD_S),
+    ]
 
 
-def _until_other_chart(page: Page, act: Callable[[], object]) -> float:
+def _click_to_cloud(page: Page, mark: Locator, pid: str) -> None:
+    mark.click(force=True)
+    page.locator(_CLOUD.format(pid)).wait_for()
+
+
+def _step_to_cloud(page: Page, shown: str | None) -> None:
+    page.keyboard.press("ArrowLeft")
+    page.locator(f"{_CHART}[aria-label*='Point cloud']:not([aria-label='{shown}']) canvas").wait_for()
+
+
+def _until_other_chart(page: Page, act: Callable[[], object], watch: Stopwatch) -> Taken:
     """Until the lanes show other bins: their description says how many, and of when."""
     before = page.locator(_LANES).first.get_attribute("aria-label")
-    act()
-    began = time.perf_counter()
-    page.locator(f"{_LANES}:not([aria-label='{before}']) {_DRAWN}").wait_for()
-    seconds = time.perf_counter() - began
+
+    def change() -> None:
+        act()
+        page.locator(f"{_LANES}:not([aria-label='{before}']) {_DRAWN}").wait_for()
+
+    taken = watch.taken(change)
     _settled(page)
-    return seconds
-
-
-def _until_cloud(page: Page, pid: str, act: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    act()
-    page.locator(_CLOUD.format(pid)).wait_for()
-    return time.perf_counter() - began
+    return taken
 
 
 def _brush(page: Page) -> None:
@@ -175,8 +213,30 @@ def _page(browser: Browser) -> Page:
     return page
 
 
-def _median(measure: Callable[[], float], times: int) -> float:
-    return statistics.median(measure() for _ in range(times))
+def _row(name: str, taken: Sequence[Taken], limit_s: float, note: str = "") -> Row:
+    seconds, server_s, browser_s = (
+        statistics.median(getattr(one, part) for one in taken) for part in ("seconds", "server_s", "browser_s")
+    )
+    times = f"median of {len(taken)}, worst {max(one.seconds for one in taken):.2f} s" if len(taken) > 1 else ""
+    processors = f"processor: server {server_s:.2f} s, browser {browser_s:.2f} s"
+    return Row(name, seconds, limit_s=limit_s, note="; ".join(filter(None, (processors, times, note))))
+
+
+def _processor_s(pid: int) -> float:
+    try:
+        cells = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(cells[11]) + int(cells[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except FileNotFoundError:
+        return []
+    children = [int(child) for text in texts for child in text.split()]
+    return [*children, *(other for child in children for other in _descendants(child))]
 
 
 @contextmanager

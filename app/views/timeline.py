@@ -33,6 +33,9 @@ SPANS: Mapping[str, timedelta | None] = {
 }
 _DEFAULT_SPAN = "year"
 
+#: How the ends of a window are written in the address (UTC).
+_MOMENT = "%Y-%m-%dT%H:%M:%S"
+
 #: Rows of the list of the worst bins.
 _MAX_LISTED = 200
 
@@ -95,9 +98,12 @@ def _choice(key: str, label: str, options: Sequence[str], format_func: Any = str
 
 def _window(everything: Window) -> Window:
     """The window of the address; the widgets that set it are drawn and show it."""
-    span = st.segmented_control("Period up to the last bin", list(SPANS), key="span", default=_DEFAULT_SPAN,
-                                on_change=_forget_zoom, bind="query-params", width="content")  # fmt: skip
-    window = _zoomed() or _latest(everything, SPANS[span or _DEFAULT_SPAN])
+    zoomed = _zoomed()
+    if zoomed is None and "span" not in st.query_params:
+        st.session_state.setdefault("span", _DEFAULT_SPAN)
+    span = st.segmented_control("Period up to the last bin", list(SPANS), key="span", on_change=_forget_zoom,
+                                bind="query-params", width="content")  # fmt: skip
+    window = zoomed or _latest(everything, SPANS[span or _DEFAULT_SPAN])
     window = window.within(everything)
     for label, icon, other in (
         ("earlier", ":material/chevron_left:", window.moved(-0.5)),
@@ -122,7 +128,8 @@ def _zoom_to_days() -> None:
     if isinstance(first, date) and isinstance(last, date):
         _zoom(
             Window(
-                datetime.combine(min(first, last), time(), UTC), datetime.combine(max(first, last), time(23, 59), UTC)
+                datetime.combine(min(first, last), time(), UTC),
+                datetime.combine(max(first, last), time(23, 59, 59), UTC),
             )
         )
 
@@ -136,8 +143,8 @@ def _zoomed() -> Window | None:
 
 
 def _zoom(window: Window) -> None:
-    st.query_params["from"] = f"{window.first:%Y-%m-%dT%H:%M}"
-    st.query_params["to"] = f"{window.last + timedelta(minutes=1):%Y-%m-%dT%H:%M}"
+    st.query_params["from"] = f"{window.first:{_MOMENT}}"
+    st.query_params["to"] = f"{window.last:{_MOMENT}}"
     st.session_state["span"] = None
 
 

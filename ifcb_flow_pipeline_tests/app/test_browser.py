@@ -1,166 +1,133 @@
-"""The page in a real browser: it draws, a click opens a bin, and nothing leaves this machine."""
+"""The app in a real browser: from the overview to the planted fault and its decision; all stays on this machine."""
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from ifcb_flow_pipeline_tests.app import stored
-from ifcb_flow_pipeline_tests.app.stored import SECOND_WORST, UNREADABLE, WORST
+from ifcb_flow_pipeline_tests.app.browsing import Visit, chromium, served, visiting
+from ifcb_flow_pipeline_tests.app.reviewed import EPISODE, HOSTILE, SINGLE, UNREADABLE, WORST, write_review_store
 
 pytestmark = pytest.mark.browser
 
-MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
-START_SECONDS = 60
-WAIT_MS = 30_000
-
-_CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-_ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-              "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-
-@dataclass(slots=True)
-class Visit:
-    """A page of the app, and what it asked of the network and complained of."""
-
-    page: Page
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    @property
-    def strangers(self) -> list[str]:
-        """Requests that went to other machines than this one."""
-        return [url for url in self.requests if urlsplit(url).scheme not in {"data", "blob"}
-                and urlsplit(url).hostname != "127.0.0.1"]  # fmt: skip
+LANES = "[data-testid=stVegaLiteChart][aria-label*='a lane for each instrument']"
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running app over a scored store, started from a folder that is not the project's."""
-    home = stored.write_store(tmp_path_factory.mktemp("home"), stored.bins_of_days(3))
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    url = f"http://127.0.0.1:{_free_port()}"
-    log = elsewhere / "log"
-    command = [sys.executable, "-m", "streamlit", "run", str(MAIN), "--server.port", url.rpartition(":")[2],
-               "--server.address", "127.0.0.1"]  # fmt: skip
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=elsewhere,
-            env=os.environ | {"IFCB_FLOW_HOME": str(home)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            _wait_until_healthy(url, process, log)
-            yield url
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-    assert "Traceback" not in log.read_text(), log.read_text()
+    with served(write_review_store(tmp_path_factory.mktemp("home")), tmp_path_factory.mktemp("elsewhere")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if _CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS)
-        yield browser
-        browser.close()
+    yield from chromium()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    yield from visiting(browser, "light")
 
 
 @pytest.fixture(params=["light", "dark"])
-def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    # Far from UTC: times are UTC wherever the reader is.
-    context = browser.new_context(
-        viewport={"width": 1300, "height": 1100}, color_scheme=request.param, timezone_id="America/New_York"
-    )
-    visit = Visit(context.new_page())
-    visit.page.set_default_timeout(WAIT_MS)
-    visit.page.on("request", lambda sent: visit.requests.append(sent.url))
-    visit.page.on("websocket", lambda socket: visit.requests.append(socket.url))
-    visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-    visit.page.on(
-        "console",
-        lambda said: visit.complaints.append(said.text) if said.type in {"error", "warning"} else None,
-    )
-    yield visit
-    context.close()
+def themed(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    yield from visiting(browser, request.param)
 
 
-def test_the_page_draws_the_worst_bin_and_a_click_on_a_mark_opens_another(address: str, visit: Visit):
+def test_the_planted_fault_is_found_from_the_overview_decided_and_gone_from_the_queue(address: str, themed: Visit):
+    page = themed.page
+    fault = {"light": WORST, "dark": EPISODE[2]}[themed.theme]
+    page.goto(address)
+    page.get_by_role("link", name="Timeline").nth(1).click()
+    expect(page).to_have_url(re.compile("instrument=IFCB101"))
+    _expect_still(page)
+    page.locator(LANES).locator(_mark(fault)).click()
+    _expect_open(page, fault)
+    expect(page.get_by_text("Images off the core").first).to_be_visible()
+    page.get_by_label("Who are you?").fill("Ada")
+    page.get_by_role("button", name="That is me").click()
+    expect(page.get_by_role("button", name="Bad", exact=False).first).to_be_visible()
+    page.keyboard.press("b")
+    expect(page.get_by_text("bad by Ada")).to_be_visible()
+    page.reload()
+    _expect_open(page, fault)
+    expect(page.get_by_text("bad by Ada")).to_be_visible()
+    page.goto(f"{address}/triage?bin={fault}")
+    expect(page.get_by_text("does not wait for a decision here")).to_be_visible()
+    themed.expect_quiet()
+
+
+def test_a_brush_zooms_in_and_the_address_keeps_the_period(address: str, visit: Visit):
+    page = visit.page
+    page.goto(f"{address}/timeline")
+    lanes = page.locator(LANES)
+    expect(lanes).to_have_attribute("aria-label", re.compile("^severity of 40 bins"))
+    _expect_still(page)
+    box = lanes.locator("svg").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.5, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, middle, steps=4)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("from=2026-03-0"))
+    _expect_still(page)
+    expect(lanes).to_have_count(1)
+    shown = lanes.get_attribute("aria-label")
+    assert shown is not None
+    assert "40 bins" not in shown
+    page.reload()
+    expect(lanes).to_have_attribute("aria-label", shown)
+    visit.expect_quiet()
+
+
+def test_a_click_on_the_overview_and_the_arrow_keys_go_from_bin_to_bin(address: str, visit: Visit):
     page = visit.page
     page.goto(address)
-    _expect_open(page, WORST)
-    _expect_cloud(page, WORST)
-    page.locator("[data-testid=stVegaLiteChart]").first.locator(_mark(SECOND_WORST)).click()
-    _expect_open(page, SECOND_WORST)
-    _expect_cloud(page, SECOND_WORST)
-    # The click is not forgotten, and not undone, when the chart is drawn anew.
-    expect(page).to_have_url(re.compile(f"bin={SECOND_WORST}"))
-    page.locator("[data-testid=stVegaLiteChart]").first.locator(_mark(WORST)).click()
-    _expect_open(page, WORST)
-    _expect_quiet(visit)
+    _expect_still(page)
+    page.locator(LANES).locator(_mark(SINGLE)).click()
+    _expect_open(page, SINGLE)
+    before, here = page.url, SINGLE
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("heading", name=here)).to_have_count(0)
+    page.keyboard.press("ArrowRight")
+    _expect_open(page, here)
+    assert page.url == before
+    visit.expect_quiet()
 
 
-def test_a_click_on_the_box_or_a_cell_of_a_row_opens_its_bin(address: str, visit: Visit):
+def test_a_link_to_an_unreadable_bin_says_why_as_it_is_written(address: str, visit: Visit):
     page = visit.page
-    page.goto(address)
-    _expect_open(page, WORST)
-    _click_row(page, 2)
-    _expect_open(page, SECOND_WORST)
-    _expect_cloud(page, SECOND_WORST)
-    _click_row(page, 1, x_px=200)
-    _expect_open(page, WORST)
-    _expect_quiet(visit)
-
-
-def test_a_link_opens_its_bin_and_says_why_it_has_no_cloud(address: str, visit: Visit):
-    page = visit.page
-    page.goto(f"{address}/?bin={UNREADABLE}")
+    page.goto(f"{address}/bin?bin={UNREADABLE}")
     _expect_open(page, UNREADABLE)
-    # The reason is shown as it is, not as HTML, Markdown or formula.
-    expect(page.locator("[data-testid=stAlert]")).to_contain_text(stored.UNREADABLE_REASON)
-    expect(page.locator("[data-testid=stVegaLiteChart]")).to_have_count(1)
-    _expect_quiet(visit)
+    # Neither HTML nor Markdown nor formula.
+    expect(page.locator("[data-testid=stAlert]").first).to_contain_text(HOSTILE)
+    visit.expect_quiet()
 
 
-def test_the_app_looks_as_the_browser_prefers(address: str, visit: Visit):
-    page = visit.page
+def test_the_app_looks_as_the_browser_prefers(address: str, themed: Visit):
+    page = themed.page
     page.goto(address)
-    _expect_open(page, WORST)
-    prefers_dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     background = page.locator(".stApp").evaluate("element => getComputedStyle(element).backgroundColor")
-    assert (max(map(int, re.findall(r"\d+", background)[:3])) < 128) == prefers_dark
+    assert (max(map(int, re.findall(r"\d+", background)[:3])) < 128) == (themed.theme == "dark")
     # The toolbar of developers is hidden.
     expect(page.get_by_text("Deploy")).to_have_count(0)
 
 
-#: Whether the table stands where it stood at the last twenty looks (one a drawn frame).
-_IS_STILL = """() => {
-    const table = document.querySelector('[data-testid=stDataFrame]');
-    const at = table ? JSON.stringify(table.getBoundingClientRect()) : '';
-    const looks = window.__looks = [...(window.__looks || []), at].slice(-20);
-    return looks.length === 20 && looks.every(look => look === at);
-}"""
+def test_on_a_tablet_nothing_of_a_bin_is_cut_off_and_nothing_overlaps(address: str, browser: Browser):
+    page = browser.new_page(viewport={"width": 820, "height": 1180})
+    page.goto(f"{address}/bin?bin={WORST}")
+    _expect_open(page, WORST)
+    cloud = page.locator(f"[data-testid=stVegaLiteChart][aria-label*='Point cloud of {WORST}']").bounding_box()
+    why = page.get_by_role("heading", name="Why").bounding_box()
+    assert cloud is not None
+    assert why is not None
+    assert cloud["x"] + cloud["width"] <= 820
+    assert cloud["y"] + cloud["height"] <= why["y"]
+    page.close()
 
 
 def _mark(pid: str) -> str:
@@ -168,48 +135,12 @@ def _mark(pid: str) -> str:
 
 
 def _expect_open(page: Page, pid: str) -> None:
-    expect(page.get_by_role("heading", name=pid)).to_be_visible(timeout=WAIT_MS)
-    # Whole, and no longer moving: a click by the place must not hit what was there a moment ago.
-    expect(page.locator("[data-testid=stApp]")).to_have_attribute(
-        "data-test-script-state", "notRunning", timeout=WAIT_MS
-    )
-    page.wait_for_function(_IS_STILL, timeout=WAIT_MS)
+    expect(page.get_by_role("heading", name=pid)).to_be_visible()
+    cloud = page.locator(f"[aria-label*='Point cloud of {pid}'] canvas")
+    if pid != UNREADABLE:
+        expect(cloud).to_be_visible()
+    _expect_still(page)
 
 
-def _expect_cloud(page: Page, pid: str) -> None:
-    cloud = page.locator(f"[data-testid=stVegaLiteChart][aria-label*='Point cloud of {pid}']")
-    expect(cloud.locator("svg, canvas")).to_be_visible(timeout=WAIT_MS)
-
-
-def _click_row(page: Page, number: int, x_px: int = 18) -> None:
-    """Click a row, 1 being the first, in its check box or elsewhere; the table is a canvas, so by the place."""
-    row_px = 35
-    table = page.locator("[data-testid=stDataFrame] .dvn-scroller").first
-    table.click(position={"x": x_px, "y": row_px * (number + 0.5)})
-
-
-def _expect_quiet(visit: Visit) -> None:
-    assert visit.requests
-    assert not visit.strangers
-    assert not visit.complaints
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            pytest.fail(f"the app ended at its start:\n{log.read_text()}")
-        try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.1)
-    pytest.fail(f"the app does not answer within {START_SECONDS} s:\n{log.read_text()}")
+def _expect_still(page: Page) -> None:
+    expect(page.locator("[data-testid=stApp]")).to_have_attribute("data-test-script-state", "notRunning")
