@@ -14,6 +14,7 @@ from app import data
 from app.data import Scored, Stores
 from app.theme import CAUSES
 from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.detection.episodes import Episode
 from ifcb_flow_pipeline.pictures import cloud_picture
 from ifcb_flow_pipeline.review.handover import Decided, csv_of, label_rows
 from ifcb_flow_pipeline.review.report import COLUMNS, Report, Worst
@@ -127,12 +128,18 @@ def report(stores: Stores, choice: Choice, rows: pd.DataFrame, labels: Mapping[s
         and episode.start < past
         and episode.instrument in (choice.instruments or (episode.instrument,))
     ]  # fmt: skip
-    readable = rows.loc[(rows["verdict"] != "unreadable") & (rows["verdict"] != "ok")]
-    pids = readable.nlargest(N_WORST, "severity")["pid"].astype(str)
-    worst = _worst(stores, list(pids))
+    worst = _worst(stores, _worst_pids(rows, episodes))
     of_period = decisions_of(labels, choice)
     whole = Report(choice.first, choice.last, made, rows.loc[:, list(COLUMNS)], episodes, worst, of_period, CAUSES)
     return whole.html().encode()
+
+
+def _worst_pids(rows: pd.DataFrame, episodes: Sequence[Episode]) -> list[str]:
+    """The worst bin of each episode, so that each fault is seen, then the worst of the others; at most N_WORST."""
+    readable = rows.loc[(rows["verdict"] != "unreadable") & (rows["verdict"] != "ok")]
+    pids = readable.sort_values("severity", ascending=False, kind="stable")["pid"].astype(str).tolist()
+    of_episodes = {episode.worst_pid for episode in episodes}
+    return [*(pid for pid in pids if pid in of_episodes), *(pid for pid in pids if pid not in of_episodes)][:N_WORST]
 
 
 def _worst(stores: Stores, pids: Sequence[str]) -> list[Worst]:

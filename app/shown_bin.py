@@ -65,8 +65,9 @@ def verdict(score: Mapping[str, Any]) -> None:
         st.badge(f"{look.name}, severity {score['severity']:.0f}", icon=look.icon, color=look.badge)
         for code in filter(None, (score["cause"], score["second_cause"])):
             st.badge(plain(cause_name(code)), color="gray")
-    reasons = filter(None, (*score["reasons"].split("; "), score["reason"]))
-    st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
+    reasons = [reason for reason in (*score["reasons"].split("; "), score["reason"]) if reason]
+    if reasons:
+        st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
 
 
 def blind_charts(stores: Stores, pid: str) -> None:
@@ -107,7 +108,6 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             "value": _with_unit(finding.get("value"), finding),
             "usually": _usual(finding),
             "speaks for": cause_name(finding.get("cause", "")),
-            "check": finding.get("check", ""),
         }
         for finding in findings
     ])  # fmt: skip
@@ -120,4 +120,5 @@ def _usual(finding: Mapping[str, Any]) -> str:
 
 
 def _with_unit(value: Any, finding: Mapping[str, Any]) -> str:
-    return "" if value is None else f"{value:.3g} {finding.get('unit', '')}".strip()
+    unit = finding.get("unit", "")
+    return "" if value is None else f"{value:.3g} {'' if unit == 'fraction' else unit}".strip()

@@ -91,8 +91,8 @@ def _decisions(stores: Stores, scored: Scored, choice: Choice) -> None:
     files = dashboard_files(exports.decided(labels, scored))
     st.markdown("**For the IFCB dashboard** (Settings, *Upload metadata*)")
     st.caption(
-        "Bad bins are skipped there, good ones are not, also where they were; tags and comments are added. Bins that "
-        "somebody is unsure about are left out. Nothing is skipped that no person has decided about."
+        "Bad bins are skipped there; good ones are not, and come back where they were. Tags and comments are added. "
+        "Bins that somebody is unsure about are left out. Nothing is skipped that no person has decided about."
     )
     if not files:
         st.markdown("There is no bin that is decided good or bad.")

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ _SHARES: Mapping[str, float] = {"1 %": 0.01, "25 %": 0.25, "median": 0.5, "75 %"
 #: In words, why bins taught a model nothing; others stand for themselves.
 _LEFT_OUT: Mapping[str, str] = {
     "rule": "with a plain fault", "rejected": "least like the others", "labelled_bad": "that people called bad",
+    "too_few_points": "with too few points", "no_adc": "without .adc file", "unreadable": "not readable",
 }  # fmt: skip
 
 
@@ -218,8 +218,8 @@ def _comparison(
     decisions: Mapping[str, str],
 ) -> Comparison:
     tables, models = DailyTables(home / "tables"), ModelStore(home / "models")
-    last = tables.days(BIN_FEATURES)[-1]
-    features = tables.read_range(BIN_FEATURES, last - timedelta(days=_COMPARED_DAYS - 1), last)
+    days = tables.days(BIN_FEATURES)[-_COMPARED_DAYS:]
+    features = tables.read_range(BIN_FEATURES, days[0], days[-1])
     return compare_models(models.load(first), models.load(second), features, {}, decisions)
 
 
@@ -228,15 +228,17 @@ def _features(here: Stores) -> None:
         "What is computed of each bin's cloud, what it means, and which faults it is there to find. px\\*: pixels of x "
         "divided by the aspect ratio."
     )
+    # Those of the older tool last: they say little to people.
+    ordered = sorted(CATALOGUE, key=lambda one: "reference" in one.sets)
     table = pd.DataFrame([
         {"feature": one.name, "unit": one.unit, "meaning": one.meaning, "finds": one.failure_mode,
          "sets": ", ".join(one.sets), "family": one.family, "source": one.source}
-        for one in CATALOGUE
+        for one in ordered
     ])  # fmt: skip
     st.dataframe(table, hide_index=True, height=360, alt="All features",
                  column_config={"meaning": st.column_config.TextColumn(width="large"),
                                 "finds": st.column_config.TextColumn(width=260)})  # fmt: skip
-    by_name = {one.name: one for one in CATALOGUE}
+    by_name = {one.name: one for one in ordered}
     names = list(by_name)
     name = st.selectbox("What is usual of", names, index=names.index(_FIRST_FEATURE), key="feature", width=360,
                         bind="query-params")  # fmt: skip
@@ -247,7 +249,9 @@ def _features(here: Stores) -> None:
         st.info(made if here.tables.days(BIN_FEATURES) else none)
         return
     unit = f" ({by_name[name].unit})" if by_name[name].unit else ""
-    st.vega_lite_chart(charts.distributions(values, f"{name}{unit}"), alt=f"Distribution of {name} by instrument")
+    # The legend takes its room from the plot.
+    chart = charts.distributions(values, f"{name}{unit}") | {"height": 260 + 12 * len(values)}
+    st.vega_lite_chart(chart, alt=f"Distribution of {name} by instrument")
     numbers = {share: st.column_config.NumberColumn(format="%.4g") for share in _SHARES}
     st.dataframe(_quantiles(values), hide_index=True, column_config=numbers, alt=f"Quantiles of {name} by instrument")
 

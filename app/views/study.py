@@ -32,7 +32,8 @@ _SHOWN, _CAUSE, _NOTE, _SAID = "study_shown", "study_cause", "study_note", "stud
 
 
 def _page() -> None:
-    st.header(STUDY.title, anchor=False)
+    head = st.container(horizontal=True, gap="medium", vertical_alignment="center")
+    head.header(STUDY.title, anchor=False, width="content")
     stores = scored_stores()
     name = reviewer()
     if name is None:
@@ -47,7 +48,7 @@ def _page() -> None:
                 "A study shows you bins one by one, without their name, time and verdict, and asks whether each is "
                 "good or bad. At the end you see how well you, others and the model agree."
             )
-        with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        with head:
             with st.popover("New study", icon=":material/add:"):
                 _new_study(stores, store, name)
             study = _chosen(studies) if studies else None
@@ -64,7 +65,9 @@ def _chosen(studies: Sequence[Study]) -> Study:
     def named(number: int) -> str:
         return f"{by_id[number].name}, {by_id[number].created:%Y-%m-%d}"
 
-    return by_id[st.selectbox("Study", list(by_id), key="study", width=360, format_func=named)]
+    chosen = st.selectbox("Study", list(by_id), key="study", width=320, format_func=named,
+                          label_visibility="collapsed")  # fmt: skip
+    return by_id[chosen]
 
 
 def _study(stores: Stores, store: StudyStore, study: Study, name: str) -> None:
@@ -182,12 +185,12 @@ def _results(study: Study, result: StudyResult) -> None:
     if not result.ratings:
         st.info("Nobody has labelled anything yet.")
         return
-    st.subheader("How often is it right?", anchor=False)
+    st.subheader("How often are they right?", anchor=False)
     st.caption(
         "Each reviewer is held against what most of the others say, the model against what most people say; what was "
-        "settled on a second look counts instead. In brackets the 95 % interval. The sample has more bad bins than "
-        "usual: of all bins that it was drawn from, the model is right about "
-        f"{_share(result.model_on_all_bins().accuracy.value)} by this."
+        "settled on a second look counts instead. It is unknown where nobody else has labelled. In brackets the 95 % "
+        "interval. The sample has more bad bins than usual: of all bins that it was drawn from, the model is right "
+        f"about {_share(result.model_on_all_bins().accuracy.value)} by this."
     )
     st.dataframe(_rates(result), hide_index=True, alt="Accuracy and rates of each reviewer and the model")
     st.subheader("How well do they agree?", anchor=False)

@@ -83,6 +83,7 @@ class Report:
             "<h2>Episodes</h2>",
             self._episodes(),
             "<h2>Worst bins</h2>",
+            "<p class=quiet>The worst of each episode first.</p>",
             *(self._figure(worst) for worst in self.worst),
             "" if self.worst else "<p>None.</p>",
             "<h2>Decisions</h2>",
