@@ -405,7 +405,7 @@ def accumulated(scores: Sequence[PrefixScore], threshold: float) -> Spec:
     )]  # fmt: skip
     marks = _layer(rows, {"type": "point", "filled": True, "size": 60, "opacity": 1}, x=x, y=y, **verdict_marks(),
                    tooltip=tips)  # fmt: skip
-    return _layered([line, limit, marks]) | {"height": 265}
+    return _layered([line, limit, marks]) | {"height": 220}
 
 
 def ranges(rows: pd.DataFrame) -> Spec:
