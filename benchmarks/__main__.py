@@ -1,12 +1,13 @@
 """All measurements: ``python -m benchmarks`` prints one table and writes it to ``benchmarks/results``."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from benchmarks import growth, sensing, workloads
-from benchmarks.table import as_text, machine, write
+from benchmarks.table import Row, as_text, machine, write
 
 
 @click.command()
@@ -15,18 +16,27 @@ from benchmarks.table import as_text, machine, write
               help="Folder for results.json and results.md.")  # fmt: skip
 def main(small: bool, output: Path) -> None:
     """Measure, print, and write the table."""
-    size = workloads.SMALL if small else workloads.Size()
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        rows = workloads.extraction(folder / "extraction", size)
-        rows += workloads.one_cloud(folder / "cloud", size)
-        rows += workloads.scoring(size)
-        rows += workloads.range_runs(folder / "range", size)
-        rows += sensing.measure(folder / "sensing", size.sensed_bins, size.sensed_days)
-        rows += growth.measure(size.listed_bins)
+        for measure in _measurements(Path(name), workloads.SMALL if small else workloads.Size()):
+            rows += measure()
+            # What was measured is kept where a later measurement fails.
+            write(rows, output)
+            click.echo(f"{len(rows)} rows", err=True)
     click.echo(machine())
     click.echo(as_text(rows))
-    write(rows, output)
+
+
+def _measurements(folder: Path, size: workloads.Size) -> list[Callable[[], list[Row]]]:
+    return [
+        lambda: workloads.extraction(folder / "extraction", size),
+        lambda: workloads.one_cloud(folder / "cloud", size),
+        lambda: workloads.scoring(size),
+        lambda: workloads.range_runs(folder / "range", size),
+        lambda: sensing.measure(folder / "sensing", size.sensed_bins, size.sensed_days),
+        lambda: sensing.measure(folder / "flat", size.flat_bins, size.flat_days, "flat"),
+        lambda: growth.measure(size.listed_bins),
+    ]
 
 
 if __name__ == "__main__":

@@ -9,16 +9,18 @@ from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 
 FIRST_DAY = date(2023, 8, 10)
 
-#: Different contents in an archive; further bins are hard links to them.
-_CONTENTS = 40
+#: Different contents in an archive of one folder and in one of days; further bins are hard links to them.
+_FLAT_CONTENTS, _CONTENTS = 300, 40
 
 
 def flat_archive(folder: Path, n_bins: int, mean_triggers: int) -> list[Path]:
-    """``n_bins`` different bins of IFCB134 in one folder. Returns their .adc files."""
+    """``n_bins`` bins of IFCB134 in one folder. Returns their .adc files."""
     start = datetime(FIRST_DAY.year, FIRST_DAY.month, FIRST_DAY.day, tzinfo=UTC)
-    for i in range(n_bins):
-        pid = format_pid("IFCB134", start + timedelta(minutes=24 * i))
+    pids = [format_pid("IFCB134", start + timedelta(minutes=24 * i)) for i in range(n_bins)]
+    for pid in pids[:_FLAT_CONTENTS]:
         write_bin(simulate_bin(pid, mean_triggers=mean_triggers), folder)
+    for i, pid in enumerate(pids[_FLAT_CONTENTS:]):
+        _link(folder / f"{pids[i % _FLAT_CONTENTS]}.adc", folder / f"{pid}.adc")
     return sorted(folder.rglob("*.adc"))
 
 
@@ -34,5 +36,10 @@ def daily_archive(folder: Path, n_days: int, bins_per_day: int, mean_triggers: i
             start = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=k * 86_400 // bins_per_day)
             original = originals[number % len(originals)]
             number += 1
-            for suffix in (".adc", ".hdr"):
-                os.link(original.with_suffix(suffix), place / f"{format_pid('IFCB134', start)}{suffix}")
+            _link(original, place / f"{format_pid('IFCB134', start)}.adc")
+
+
+def _link(original: Path, adc: Path) -> None:
+    """Give a bin's files a second name."""
+    for suffix in (".adc", ".hdr"):
+        os.link(original.with_suffix(suffix), adc.with_suffix(suffix))

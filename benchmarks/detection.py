@@ -7,7 +7,7 @@ into them (``injected``). It is trained as its users would: see REGIMES.
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -19,7 +19,7 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import detectors, fleets, injected, metrics, second_simulator, third_simulator
+from benchmarks import detection_tables, detectors, fleets, injected, metrics, second_simulator, third_simulator
 from benchmarks.causes import CAUSES, FEW_POINTS
 from benchmarks.detectors import Detector, Verdicts
 from benchmarks.kept import SMALL
@@ -37,18 +37,6 @@ FEW_BINS = 80
 REGIMES = ("same", "few bins", "later", "unseen instrument")
 _SOURCES = ("first", "second", "third", "bare", "real")
 _FOUND = ("bad", "unreadable")
-_COLUMNS = (
-    "detector", "trained on", "AUROC", "average precision", "recall at 1 %", "recall at 0.1 %", "at 1 % of plain bins",
-    "ms a bin",
-)  # fmt: skip
-
-
-_BARS = ("auroc", "average_precision", "recall_1", "recall_01")
-_VERDICT_BARS = (
-    "bloom or detritus called bad", "near-empty and incomplete: right cause first", "right cause among two",
-    "onset within 2 bins, of all episodes",
-)  # fmt: skip
-_BAR_COLUMNS = ("bins", "trained on", "detector", *_COLUMNS[2:6], *_VERDICT_BARS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -276,96 +264,6 @@ def _plain(estimates: dict[str, Estimate]) -> dict[str, dict[str, Any]]:
     return {name: asdict(estimate) for name, estimate in estimates.items()}
 
 
-def as_markdown(content: dict[str, Any], *, with_cases: bool = True) -> str:
-    """The report as Markdown, with the bins that went wrong or without."""
-    bins = sum(archive["bins"] for archive in content["archives"])
-    faults = sum(archive["faults"] for archive in content["archives"])
-    lines = [
-        content["machine"],
-        "",
-        f"{len(content['archives'])} archives, {bins} bins, {faults} of them faulty; features "
-        f"{1000 * content['features_seconds_per_bin']:.1f} ms a bin.",
-        "",
-        f"| {' | '.join(_COLUMNS)} |",
-        f"|{'---|' * len(_COLUMNS)}",
-    ]
-    for entry in content["detectors"]:
-        values = " | ".join(str(Estimate(**value)) for value in entry["ranking"].values())
-        ms = 1000 * entry["seconds_per_bin"]
-        lines.append(f"| {entry['detector']} | {entry['regime']} | {values} | {ms:.2f} |")
-    for entry in content["detectors"]:
-        if "verdicts" in entry or entry["detector"].startswith("reference"):
-            lines += _entry_lines(entry)
-            lines += _case_lines(entry) if with_cases else []
-    return "\n".join(lines) + "\n"
-
-
-def bar_table(contents: Mapping[str, dict[str, Any]]) -> str:
-    """What must be reached against what was, for each source and regime, beside the best that others do."""
-    lines = [f"| {' | '.join(_BAR_COLUMNS)} |", f"|{'---|' * len(_BAR_COLUMNS)}"]
-    for source, content in contents.items():
-        for regime in REGIMES:
-            entries = {entry["detector"]: entry for entry in content["detectors"] if entry["regime"] == regime}
-            if "flow" not in entries:
-                continue
-            others = {n: e for n, e in entries.items() if not n.startswith(("flow", "reference"))}
-            kinds = {
-                "flow": "flow",
-                "flow, by severity": "flow, by severity",
-                "replaced tool": _best(entries, "reference"),
-                "best of PyOD": _best({n: e for n, e in others.items() if n.startswith(detectors.PYOD)}, ""),
-            }
-            for label, name in kinds.items():
-                if name in entries:
-                    shown = label if label.startswith("flow") else f"{label}: {name}"
-                    lines.append(f"| {source} | {regime} | {shown} | {' | '.join(_bars(entries[name]))} |")
-    return "\n".join(lines) + "\n"
-
-
-def _best(entries: Mapping[str, dict[str, Any]], start: str) -> str:
-    """The detector whose name starts so with the best average precision; "" where there is none."""
-    precision = {
-        name: entry["ranking"]["average_precision"]["value"]
-        for name, entry in entries.items()
-        if name.startswith(start)
-    }
-    return max(precision, key=lambda name: precision[name], default="")
-
-
-def _bars(entry: Mapping[str, Any]) -> list[str]:
-    ranking = [str(Estimate(**entry["ranking"][name])) for name in _BARS]
-    said = entry.get("verdicts", {})
-    return [*ranking, *(_short(said.get(name)) for name in _VERDICT_BARS)]
-
-
-def _entry_lines(entry: dict[str, Any]) -> list[str]:
-    lines = ["", f"### {entry['detector']}, trained on: {entry['regime']}", ""]
-    lines += [
-        "| fault found at 1 % false alarms | all | mild | medium | gross | right cause |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, bands in entry["by_fault"].items():
-        cells = [_short(value) for value in bands.values()]
-        lines.append(f"| {name} | {' | '.join(cells)} | {_short(entry.get('causes', {}).get(name))} |")
-    if "verdicts" in entry:
-        lines += ["", "| verdicts | |", "|---|---|"]
-        lines += [f"| {name} | {Estimate(**value)} of {value['n']} |" for name, value in entry["verdicts"].items()]
-    return lines
-
-
-def _case_lines(entry: dict[str, Any]) -> list[str]:
-    lines = []
-    for title, found in entry.get("cases", {}).items():
-        lines += ["", f"{title}:", "", *(f"- {line}" for line in found)]
-    return lines
-
-
-def _short(value: dict[str, Any] | None) -> str:
-    if value is None or not value["n"]:
-        return "-"
-    return f"{value['value']:.2f} of {value['n']}"
-
-
 def fleet(source: str, seed: int, samples: Path, *, small: bool = False) -> Fleet | None:
     """The archive of a source and a seed; None where the real bins are not there."""
     size = SMALL if small else None
@@ -434,11 +332,12 @@ def main(
                 click.echo(f"{source}: no sample bins in {samples}")
                 continue
             content = contents[source] = report(joined([outcomes for _, outcomes in parts]), archives)
-            click.echo(f"## {source}\n\n{as_markdown(content, with_cases=False)}")
             (output / f"detection-{source}.json").write_text(json.dumps(content, indent=1) + "\n")
-            (output / f"detection-{source}.md").write_text(as_markdown(content))
-    (output / "detection.md").write_text(bar_table(contents))
-    click.echo(bar_table(contents))
+            (output / f"detection-{source}.md").write_text(detection_tables.of_source(content))
+            click.echo(f"{source}: {len(archives)} archives")
+    summary = detection_tables.of_all(contents)
+    (output / "detection.md").write_text(summary)
+    click.echo(summary)
 
 
 if __name__ == "__main__":

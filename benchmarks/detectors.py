@@ -27,8 +27,6 @@ OLD_NAMES = tuple(name for name in catalogue.FEATURE_NAMES if name != "roi_trigg
 
 #: PyOD's detectors by the module that they are in.
 _PYOD_MODULES = {"ECOD": "ecod", "COPOD": "copod", "HBOS": "hbos", "LOF": "lof", "KNN": "knn"}
-PYOD = tuple(_PYOD_MODULES)
-"""Their names, with which those of the detectors begin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,11 +52,12 @@ def measure(folder: Path, n_bins: int, n_days: int, layout: str = "days") -> lis
     _write_tables(root, home, minutes)
     tables = _ticks_until_complete(root, home, minutes + 1)
     minutes += 2 + len(tables)
-    rows = [_row(f"sensor: first look at {n_bins} bins", first), _row(f"sensor: {2 * n_days} new tables", tables)]
-    rows.append(_row("sensor: tick without news", [_tick(root, home, minutes)]))
+    what = "sensor" if layout == "days" else "sensor, one directory"
+    rows = [_row(f"{what}: first look at {n_bins} bins", first), _row(f"{what}: {2 * n_days} new tables", tables)]
+    rows.append(_row(f"{what}: tick without news", [_tick(root, home, minutes)]))
     _add_bins(root, n_days - 1, 10**6, 10**6 + NEW_BINS, layout)
-    rows.append(_row(f"sensor: tick with {NEW_BINS} new bins", [_tick(root, home, minutes + 1)]))
-    rows.append(_row("sensor: tick a day later", [_tick(root, home, minutes + 24 * 60)]))
+    rows.append(_row(f"{what}: tick with {NEW_BINS} new bins", [_tick(root, home, minutes + 1)]))
+    rows.append(_row(f"{what}: tick a day later", [_tick(root, home, minutes + 24 * 60)]))
     return rows
 
 

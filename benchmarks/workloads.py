@@ -45,7 +45,7 @@ _SETTINGS = FeatureSettings()
 class Size:
     """How much is measured; the small one only shows that everything runs."""
 
-    bins: int = 300
+    bins: int = 900
     mean_triggers: int = 3500
     scored_rows: int = 1_000_000
     bins_of_a_day: int = 200
@@ -54,11 +54,13 @@ class Size:
     longer: int = 10
     sensed_bins: int = 1_000_000
     sensed_days: int = 7300
+    flat_bins: int = 60_000
+    flat_days: int = 420
     listed_bins: tuple[int, ...] = (100, 1000, 10_000, 100_000, 1_000_000)
 
 
 SMALL = Size(bins=6, mean_triggers=200, scored_rows=2000, bins_of_a_day=6, days=2, bins_per_day=12, longer=2,
-             sensed_bins=200, sensed_days=20, listed_bins=(100, 1000))  # fmt: skip
+             sensed_bins=200, sensed_days=20, flat_bins=100, flat_days=10, listed_bins=(100, 1000))  # fmt: skip
 
 
 def extraction(folder: Path, size: Size) -> list[Row]:
@@ -71,7 +73,7 @@ def extraction(folder: Path, size: Size) -> list[Row]:
     reading = _seconds(lambda: [path.read_bytes() for path in paths])
 
     def ours(feature_set: FeatureSet, n_jobs: int) -> tuple[pa.Table, float]:
-        work = Work(n_jobs, chunk_size=10)
+        work = Work(n_jobs, chunk_size=25)
         return _timed(lambda: archive_features(archive, None, _SETTINGS, work, feature_set), REPEATS)
 
     found, one = ours("reference", 1)

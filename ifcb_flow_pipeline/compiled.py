@@ -43,6 +43,13 @@ def kernel(function: Callable[..., Any]) -> Any:
     return _njit(function)
 
 
+def part(function: Callable[..., Any]) -> Any:
+    """Compile a part of the kernels of the same file. Not called from Python, it needs no second form for that, which
+    takes as long to compile as the part itself.
+    """
+    return _njit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 def inlined(function: Callable[..., Any]) -> Any:
     """Make a part of the kernels of the same file, without the cost of a call. It is not called from Python."""
     return _njit(function, forceinline=True)

@@ -25,7 +25,7 @@ from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.simulate.archive import bin_directory
 from ifcb_flow_pipeline.store.archive import Archive, ArchiveError
 from ifcb_flow_pipeline.store.daily import DailyTables
-from ifcb_flow_pipeline.store.models import read_model
+from ifcb_flow_pipeline.store.models import read_model, write_model
 
 PIDS = [f"D202308{10 + i % 2}T{i:02}0000_IFCB134" for i in range(14)]
 HEADER_ONLY = "D20230811T200000_IFCB134"
@@ -122,6 +122,32 @@ def test_bins_come_in_the_order_asked_for_with_a_reason_for_each_that_is_not_the
         np.testing.assert_array_equal(rows[i]["features"], known[asked[i]])
 
 
+def test_the_bins_before_are_those_of_the_instrument_in_the_week_up_to_the_day(tmp_path):
+    for day, instrument in (
+        ("01", "IFCB134"),
+        ("02", "IFCB134"),
+        ("09", "IFCB124"),
+        ("09", "IFCB134"),
+        ("10", "IFCB134"),
+    ):
+        (tmp_path / f"D202308{day}T060000_{instrument}.adc").touch()
+    archive = Archive(tmp_path)
+    asked = ["D20230809T060000_IFCB134", "no identifier"]
+    assert api.bins_before(archive, asked) == ["D20230802T060000_IFCB134"]
+    assert api.bins_before(archive, ["D20230810T235959_IFCB134"]) == [
+        "D20230809T060000_IFCB134", "D20230810T060000_IFCB134"
+    ]  # fmt: skip
+    assert api.bins_before(archive, ["no identifier"]) == []
+
+
+def test_classes_for_the_reference_features_refuse_a_model_of_others_with_the_remedy(archive, tmp_path):
+    settings = FeatureSettings()
+    write_model(tmp_path / "m.npz", api.train_on(api.archive_features(Archive(archive), None, settings), settings))
+    for load in (lambda path: Inferencer(model_path=path), lambda path: ModelTrainer(path).load_model()):
+        with pytest.raises(ModelError, match=r"judges by the feature set full.*ifcb-flow score"):
+            load(tmp_path / "m.npz")
+
+
 def test_no_ids_at_all_give_no_rows(archive, tmp_path):
     assert FeatureExtractor().load_extract_parallel([], archive) == []
     assert FeatureExtractor().load_extract_parallel(None, tmp_path) == []
@@ -148,6 +174,15 @@ def test_finished_bins_are_told_as_they_are_finished(archive):
     table = api.archive_features(Archive(archive), PIDS[:8], FeatureSettings(), work)
     assert told == [3, 3, 2]
     assert table["pid"].to_pylist() == PIDS[:8]
+
+
+def test_the_reference_set_alone_gives_the_same_rows_as_all_features_do(archive):
+    asked = [*PIDS[:4], TINY, HEADER_ONLY, UNKNOWN]
+    alone = api.archive_features(Archive(archive), asked, FeatureSettings(), feature_set="reference")
+    of_all = api.archive_features(Archive(archive), asked, FeatureSettings())
+    assert set(FEATURE_NAMES) < set(alone.column_names) < set(of_all.column_names)
+    expected = of_all.select(alone.column_names)
+    pd.testing.assert_frame_equal(alone.to_pandas(), expected.to_pandas(), check_exact=True)
 
 
 def test_only_the_selected_features_are_given_in_the_order_of_the_catalogue(archive, features):

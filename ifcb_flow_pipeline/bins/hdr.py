@@ -15,7 +15,7 @@ So no dialect is guessed: every line is read by its own shape, and what no rule 
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
@@ -272,12 +272,13 @@ def parse_hdr(data: bytes) -> Header:
     No content raises: undecodable bytes are replaced, unknown keys go to ``raw``, lines without a key to
     ``other_lines``, and an empty file gives an empty header.
     """
-    pairs, other_lines = _split_lines(data)
+    pairs, other_lines, found = _read_lines(data)
     # Title lines come first, so that a version under a key of its own wins over them.
-    titles = [("softwareVersion", line) for line in other_lines if line.startswith(_TITLE)]
-    found: dict[tuple[str, str], Value] = {}
-    for key, text in titles + pairs:
-        found.update(_values(key, text))
+    titles: dict[tuple[str, str], Value] = {}
+    for line in other_lines:
+        if line.startswith(_TITLE):
+            titles.update(_values("softwareVersion", line))
+    found = titles | found
     in_force = str(found.get(("sample_type", ""), ""))
     values: dict[str, Any] = {
         entry.name: found.get((entry.name, in_force), found.get((entry.name, ""))) for entry in HEADER_FIELDS
@@ -285,11 +286,6 @@ def parse_hdr(data: bytes) -> Header:
     return Header(**values, raw=tuple(pairs), other_lines=tuple(other_lines))
 
 
-# The headers of an instrument have the same lines again and again, but for a few: what a line holds is remembered.
-_REMEMBERED = 4096
-
-
-@lru_cache(_REMEMBERED)
 def _values(key: str, text: str) -> tuple[tuple[tuple[str, str], Value], ...]:
     """What a pair says: each value under the name of its entry and the sample type for which it holds."""
     found = []
@@ -313,30 +309,56 @@ _HOUSEKEEPING = re.compile(r"([+-]?[\d.]\S*)\s+(temperature|humidity)", re.IGNOR
 _GAP = re.compile(r"\t|\s\s|(?<= s)\s")
 
 
-def _split_lines(data: bytes) -> tuple[_Pairs, list[str]]:
-    """Split a file into pairs of key and text, and lines that have no key, both in file order."""
+def _read_lines(data: bytes) -> tuple[_Pairs, list[str], dict[tuple[str, str], Value]]:
+    """Read a file to pairs of key and text, and lines that have no key, both in file order; and to what pairs say."""
     text = data.decode("utf-8-sig", errors="replace").replace("\r", "\n")
     lines = [line for line in map(str.strip, text.split("\n")) if line]
     pairs: _Pairs = []
     other_lines: list[str] = []
-    position = 0
-    while position < len(lines):
-        line, used = lines[position], 1
-        found: Sequence[tuple[str, str]] = ()
-        if _TABLE_START_LINE.match(line) and (found := _table_pairs(lines[position : position + 2])):
-            used = 2
-        elif len(line) <= _LONGEST_LINE:
-            found = _line_pairs(line)
-        if not found:
+    found: dict[tuple[str, str], Value] = {}
+    in_table = False
+    for position, line in enumerate(lines):
+        if in_table:
+            in_table = False
+            continue
+        read = _read_line(line) if len(line) <= _LONGEST_LINE else _NO_KEY
+        if read.may_start_table and (table := _table_pairs(lines[position : position + 2])):
+            in_table, read = True, _Line.of(table)
+        if not read.pairs:
             other_lines.append(_unquoted(line))
-        pairs += found
-        position += used
-    return pairs, other_lines
+        pairs += read.pairs
+        if read.values:
+            found.update(read.values)
+    return pairs, other_lines, found
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What one line holds: its pairs and what they say; and whether it may start a table."""
+
+    pairs: tuple[tuple[str, str], ...]
+    values: tuple[tuple[tuple[str, str], Value], ...]
+    may_start_table: bool = False
+
+    @classmethod
+    def of(cls, pairs: _Pairs, may_start_table: bool = False) -> "_Line":
+        return cls(tuple(pairs), tuple(value for pair in pairs for value in _values(*pair)), may_start_table)
+
+
+_NO_KEY = _Line((), ())
+
+# The headers of an instrument have the same lines again and again, but for a few: what a line holds is remembered.
+_REMEMBERED = 4096
+
+
+@lru_cache(_REMEMBERED)
+def _read_line(line: str) -> _Line:
+    return _Line.of(_find_pairs(line), _TABLE_START_LINE.match(line) is not None)
 
 
 def _table_pairs(lines: list[str]) -> _Pairs:
     """Pair a line of column names with its line of values (dialect 1); empty if these are none."""
-    if len(lines) < 2 or len(lines[0]) > _LONGEST_LINE:
+    if len(lines) < 2:
         return []
     columns = _unquoted(lines[0]).split()
     if [column.lower() for column in columns[:2]] != _TABLE_START:
@@ -347,13 +369,8 @@ def _table_pairs(lines: list[str]) -> _Pairs:
     return list(zip(columns, cells, strict=False))
 
 
-@lru_cache(_REMEMBERED)
-def _line_pairs(line: str) -> tuple[tuple[str, str], ...]:
-    """Find the pairs of one line; empty if it has no key."""
-    return tuple(_find_pairs(line))
-
-
 def _find_pairs(line: str) -> _Pairs:
+    """Find the pairs of one line; none if it has no key."""
     line = _unquoted(line)
     key, colon, text = line.partition(":")
     if colon:

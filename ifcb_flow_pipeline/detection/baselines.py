@@ -20,11 +20,12 @@ from ifcb_flow_pipeline.detection.traits import Trait
 #: So many bins of its own weigh as much as the fleet does in an instrument's spread.
 _SPREAD_PRIOR_BINS = 20.0
 
-#: Roles that a setting of the instrument may move: relearnt for each configuration.
-_SET_ROLES = ("position",)
+#: What moves when an instrument is serviced: relearnt for each deployment. A tilt or a wide core never is, unless the
+#: header says that the settings are new.
+_SET_FEATURES = ("core_x_px",)
 
-#: Other roles that change slowly with water and weather, and are compared with the days before, too.
-_SLOW_ROLES = ("trigger", "size", "signal", "environment", "velocity")
+#: Roles of what changes slowly with water and weather, and is compared with the days before, too.
+_SLOW_ROLES = ("position", "trigger", "size", "signal", "environment", "velocity")
 
 #: After a gap this long an instrument may have been taken out and put back: its core may lie elsewhere.
 LONG_GAP_S = 6 * 3600.0
@@ -38,8 +39,12 @@ _BLOCK_S = 4 * 3600.0
 _LOCAL_BLOCKS = 12
 _LOCAL_PRIOR_BINS = 12.0
 
-#: What is usual in a deployment that training did not know is learnt from so many bins at its start.
-_START_BINS = 20
+#: What is usual in a deployment that training did not know is learnt from so many bins at its start; this many weigh
+#: as much as what was usual before, fewer hardly anything: they may be just those that are faulty.
+_START_BINS, _START_PRIOR_BINS = 20, 3.0
+
+#: So many bins after a pause in which the core moved are told as being that.
+_SETTLING_BINS = 5
 
 #: Without a gap or new settings a deployment ends where the core jumps by so many spreads and so many bins stay there.
 _STEP_Z, _STEP_BINS, _STEP_ENDS = 6.0, 15, 5
@@ -65,6 +70,9 @@ _MIN_SPREAD_BINS, _MIN_SAMPLING_BINS = 5, 30
 
 #: A value that this share of the bins have is a step in which a feature is told.
 _STEP_SHARE = 0.02
+
+#: Rows of blocks whose medians are taken at a time: bounds the memory that a large table takes.
+_ROWS_TOGETHER = 65_536
 
 _LEAST_SPREAD = {"plain": 1e-6, "log": 0.01, "logit": 1e-3}
 
@@ -121,7 +129,7 @@ class Baselines:
         least = np.maximum(_resolution(rows.values[keep], traits), _stated_least(traits))
         spreads = np.array([_spread(rows.values[of_instrument == i]) for i in range(len(instruments))])
         fleet_spread = np.maximum(_medians(spreads), least)
-        deployments = _Deployments.of(rows, _columns(traits, _SET_ROLES), {})
+        deployments = _Deployments.of(rows, _set_columns(traits), {})
         kept = np.unique(deployments.codes[keep])
         key_instrument = rows.instrument.numbers_in(instruments)[deployments.first[kept]]
         key_bins = np.bincount(deployments.codes[keep], minlength=len(deployments.first))[kept]
@@ -175,7 +183,7 @@ class Baselines:
     def usual(self, rows: Rows) -> "Usual":
         """What is usual for each deployment among the rows, and in each of their hours."""
         known = {name: self.key_start[self.key_instrument == i] for i, name in enumerate(self.instruments)}
-        deployments = _Deployments.of(rows, _columns(self.traits, _SET_ROLES), known)
+        deployments = _Deployments.of(rows, _set_columns(self.traits), known)
         instrument = rows.instrument.numbers_in(self.instruments)[deployments.first]
         centre = self._centres(rows, deployments, instrument)
         unknown = instrument < 0
@@ -185,12 +193,15 @@ class Baselines:
             spread[one] = np.fmax(spread[one], own)
         points = np.where(unknown, np.median(self.points), self.points[instrument])
         codes = deployments.codes
-        set_by, slow = _columns(self.traits, _SET_ROLES), _columns(self.traits, _SLOW_ROLES)
+        set_by = _set_columns(self.traits)
+        slow = np.setdiff1d(_columns(self.traits, _SLOW_ROLES), set_by)
         offsets = (
             _Offsets.of(rows, codes, (codes, centre, spread), set_by, limited=False),
             _Offsets.of(rows, rows.instrument.codes, (codes, centre, spread), slow, limited=True),
         )
-        return Usual(codes, centre, spread, points, offsets, _moved(deployments, centre, spread, set_by))
+        moved = _moved(deployments, centre, spread, set_by)
+        settling = np.isin(codes, codes[moved]) & (deployments.place < _SETTLING_BINS)
+        return Usual(codes, centre, spread, points, offsets, moved, settling)
 
     def _centres(self, rows: Rows, deployments: "_Deployments", instrument: NDArray[np.int64]) -> NDArray[np.float32]:
         """The centre of each deployment among the rows, shape (deployments, d)."""
@@ -227,11 +238,14 @@ class Baselines:
         keys = np.flatnonzero(self.key_instrument == instrument)
         usual = self.key_centre[keys[np.argmax(self.key_bins[keys])]]
         first = own[np.argsort(rows.time_s[own], kind="stable")[:_START_BINS]]
-        learnt = _towards(_medians(rows.values[first]), usual, len(first), self.traits)
+        own_centre = _medians(rows.values[first])
+        # New settings may move everything; what happens in a pause moves the core.
         is_new = configuration not in [self.configurations[key] for key in keys]
-        # New settings may move everything; what happens in a gap moves the core.
-        relearnt = np.array([is_new or trait.role in _SET_ROLES for trait in self.traits])
-        return np.where(relearnt, learnt, usual)
+        learnt = _towards(own_centre, usual, len(first), self.traits) if is_new else usual.copy()
+        moves = _set_columns(self.traits)
+        weight = len(first) ** 2 / (len(first) ** 2 + _START_PRIOR_BINS**2)
+        learnt[moves] = _blend(own_centre[moves], usual[moves], weight)
+        return learnt
 
     def _with_local_spreads(self, rows: Rows, keep: NDArray[np.bool_], of_instrument: NDArray) -> "Baselines":
         """The same centres; spreads and sampling shares of what the days before leave unexplained."""
@@ -255,7 +269,8 @@ class Usual:
     """What is usual among n rows: of each row's deployment, and of its hours.
 
     ``deployment`` (n,): numbers into ``centre``, ``spread`` (deployments, d) and ``points`` (deployments,).
-    ``moved`` (n,): the row is the first of a deployment whose core lies elsewhere than before.
+    ``moved`` (n,): the row is the first of a deployment whose core lies elsewhere than before; ``settling`` (n,): it is
+    one of the first few of such a deployment.
     """
 
     deployment: NDArray[np.int64]
@@ -264,6 +279,7 @@ class Usual:
     points: NDArray[np.float64]
     hours: "tuple[_Offsets, ...]"
     moved: NDArray[np.bool_]
+    settling: NDArray[np.bool_]
 
     def offsets(self, which: NDArray) -> NDArray[np.float32]:
         """How far the bins before lie from the centre, for these rows, shape (rows, d)."""
@@ -336,13 +352,14 @@ def _moved(
 
 @dataclass(frozen=True, slots=True)
 class _Deployments:
-    """The deployments among n rows: of each row ``codes`` (n,); of each deployment the other arrays.
+    """The deployments among n rows: ``codes`` (n,) of the rows, and their ``place`` (n,) in these; the rest of each.
 
     ``first``: its first row; ``start``, ``end``: of its first and last bin, s since 1970; ``is_first``: nothing before
     it is known of its instrument, it may have started earlier.
     """
 
     codes: NDArray[np.int64]
+    place: NDArray[np.int64]
     instrument: NDArray[np.int64]
     configuration: list[str]
     first: NDArray[np.int64]
@@ -364,7 +381,9 @@ class _Deployments:
         first, last = order[bounds[:-1]], order[bounds[1:] - 1]
         names = [rows.configuration.names[code] for code in rows.configuration.codes[first]]
         instrument = rows.instrument.codes[first]
-        return cls(codes, instrument, names, first, rows.time_s[first], rows.time_s[last], part[first] == 0)
+        place = np.empty(len(codes), dtype=np.int64)
+        place[order] = np.arange(len(codes)) - np.repeat(bounds[:-1], np.diff(bounds))
+        return cls(codes, place, instrument, names, first, rows.time_s[first], rows.time_s[last], part[first] == 0)
 
 
 def _parts(rows: Rows, columns: NDArray[np.int64], known: Mapping[str, NDArray[np.float64]]) -> NDArray[np.int64]:
@@ -415,6 +434,10 @@ def _lasting_jumps(values: NDArray) -> NDArray[np.int64]:
     return np.array(found, dtype=np.int64)
 
 
+def _set_columns(traits: Sequence[Trait]) -> NDArray[np.int64]:
+    return np.array([column for column, trait in enumerate(traits) if trait.name in _SET_FEATURES], dtype=np.int64)
+
+
 def _columns(traits: Sequence[Trait], roles: Sequence[str]) -> NDArray[np.int64]:
     return np.array([column for column, trait in enumerate(traits) if trait.role in roles], dtype=np.int64)
 
@@ -427,12 +450,16 @@ def _block_medians(
     order = np.argsort(block, kind="stable")
     order = order[rows.full[order]]
     bounds = np.searchsorted(block[order], np.arange(n_blocks + 1))
+    counts = np.diff(bounds)
     medians = np.full((n_blocks, len(columns)), np.nan, dtype=np.float32)
-    for number, (first, last) in enumerate(pairwise(bounds)):
-        if last > first:
-            own = order[first:last]
-            medians[number] = _medians(rows.values[own[:, None], columns] - centre[code[own]])
-    return medians, np.diff(bounds)
+    for count in np.unique(counts[counts > 0]).tolist():  # blocks of as many rows at a time
+        alike = np.flatnonzero(counts == count)
+        together = max(_ROWS_TOGETHER // count, 1)
+        for first in range(0, len(alike), together):
+            some = alike[first : first + together]
+            own = order[bounds[some] + np.arange(count)[:, None]]
+            medians[some] = _medians(rows.values[own[:, :, None], columns] - centre[code[own]])
+    return medians, counts
 
 
 def _medians(values: NDArray) -> NDArray[np.float32]:
@@ -489,7 +516,7 @@ def _range(medians: NDArray, fleet_spread: NDArray) -> NDArray[np.float32]:
 
 def _towards(own: NDArray, instrument: NDArray, n_bins: int, traits: Sequence[Trait]) -> NDArray:
     """The centre of a deployment: its own, the nearer to the instrument's the fewer bins it has."""
-    prior = np.array([1.0 if trait.role in _SET_ROLES else _SPREAD_PRIOR_BINS for trait in traits])
+    prior = np.array([1.0 if trait.role == "position" else _SPREAD_PRIOR_BINS for trait in traits])
     return _blend(own, instrument, n_bins / (n_bins + prior))
 
 

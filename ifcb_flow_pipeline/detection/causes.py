@@ -157,6 +157,14 @@ SIGNATURES = (
             "width_median_px": 0.4, "width_p95_px": 0.4, "area_median_px2": 0.4, "large_fraction": 0.4},
         down={"volume_ml": 1.5, "volume_ratio": 1.5},
     ),
+    # Detritus: large, shapeless, of all sizes, but where the sheath puts it.
+    Signature(
+        "bloom",
+        up={"size_spread": 2, "large_fraction": 1, "width_p95_px": 1, "trigger_rate_hz": 0.7, "n_triggers": 0.7,
+            "no_image_fraction": 0.7, "stray_fraction": -0.7, "edge_touch_fraction": -0.7, "core_width_px": -0.7,
+            "peak_floor_fraction": -0.7},
+        down={"images_per_trigger": 0.7, "peak_median_v": -0.4},
+    ),
     Signature(
         "post_clean",
         up={"trigger_rate_hz": 1.5, "n_triggers": 1.5, "no_image_fraction": 1.5, "inhibit_fraction": 1},

@@ -69,6 +69,7 @@ class _Part:
     deviations: Deviations
     after_gap: NDArray[np.bool_]
     changed: NDArray[np.bool_]
+    settling: NDArray[np.bool_]
     with_header: frozenset[str]
 
 
@@ -101,7 +102,8 @@ class FlowModel:
             part = features.slice(first, _CHUNK_ROWS)
             which = own.start + first + np.arange(part.num_rows)
             deviations = self.baselines.deviations(rows, which, usual)
-            state = _Part(rows.judged[which], deviations, gaps[which], changed[which], with_header)
+            when = (gaps[which], changed[which], usual.settling[which])
+            state = _Part(rows.judged[which], deviations, *when, with_header)
             parts.append(self._judge_part(part, state))
         return pa.concat_tables(parts) if parts else verdict_table(features, _no_columns())
 
@@ -138,13 +140,14 @@ class FlowModel:
         told = np.flatnonzero(part.judged & (severity >= np.minimum(WATCH_FROM, threshold)))
         missing = np.setdiff1d(told, np.fromiter(causes, dtype=np.int64))
         causes |= self._causes_of(missing, part, explanation)
+        causes |= {row: ["config_change"] for row in missing[part.changed[missing]].tolist()}
         return verdict_table(features, columns | self._texts_of(told, causes, features, part, broken, explanation))
 
     def _causes_of(self, told: NDArray[np.int64], part: "_Part", explanation: Explained) -> dict[int, list[str]]:
         """The causes that each of these rows looks like, best first."""
         traits, z = self.baselines.traits, part.deviations.z[told]
         possible = {
-            "config_change": part.changed[told],
+            "config_change": (part.changed | part.settling)[told],
             "post_clean": explanation.rinsed[told],
             "bloom": explanation.bloom[told],
             "air": ~self._at_edges(part.deviations, told),
@@ -186,6 +189,7 @@ class FlowModel:
             z=z,
             broken=Broken(broken.rules, broken.severity[told], broken.values[told]),
             causes=[causes[row] for row in told.tolist()],
+            changed=part.changed[told],
         )
         texts = {name: [""] * features.num_rows for name in ("cause", "second_cause", "reasons")}
         texts["findings"] = ["[]"] * features.num_rows

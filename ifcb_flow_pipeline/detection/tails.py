@@ -27,7 +27,7 @@ _POWERS = (0.7, 1.4)
 #: No tail is narrower than this, in spreads: a spread may be held up by what counts as a difference at all.
 _LEAST_WIDTH = 0.7
 
-#: No single feature is more surprising than one in 10 to this power.
+#: Beyond one in 10 to this power a feature's surprise grows with its logarithm only: no single one outweighs all.
 MOST = 12.0
 
 #: A group counts from about one in 10 to this power on; what is less rare than that adds nearly nothing.
@@ -73,7 +73,7 @@ class TailDetector:
         for side, sign in enumerate((-1.0, 1.0)):
             distance = np.maximum(np.nan_to_num(sign * z), 0.0)
             surprise = (distance / self.width_[side]) ** self.power_[side] / np.log(10.0)
-            found += np.minimum(surprise, MOST)
+            found += np.minimum(surprise, MOST) + np.log1p(np.maximum(surprise - MOST, 0.0))
         return found
 
     def usual_reach(self, share: float) -> NDArray[np.float32]:

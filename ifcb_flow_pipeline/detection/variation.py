@@ -54,6 +54,10 @@ _DETRITUS_Z, _USUAL_Z = 2.0, 3.0
 #: What detritus does to triggers: it is large, or transparent, and some of it gives no image.
 _SHAPELESS = {"no_image_fraction": 1, "images_per_trigger": -1}
 
+#: An objective out of focus loses some images: up to so many spreads none are lost. It need not, where the small ones
+#: are so many spreads larger.
+_SOME_LOST_Z, _MUCH_LARGER_Z = 1.0, 5.0
+
 #: From how many spreads on triggers at the noise floor say that a high rate is no bloom's.
 _NOISE_Z = 4.0
 
@@ -109,6 +113,7 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
     noise = seen.get("peak_floor_fraction", usual) > _NOISE_Z
     rate = seen.get("trigger_rate_hz", usual)
     small_ones_grow = seen.get("area_p10_px2", usual) > _USUAL_Z
+    none_lost = seen.get("no_image_fraction", usual) < _SOME_LOST_Z
     images_lost = seen.get("no_image_fraction", usual) > _USUAL_Z
     larger = (seen.get("area_median_px2", usual) > _DETRITUS_Z) & ~images_lost
     bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise
@@ -121,6 +126,7 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
         (SMALL, always, _ALONE),
         (_SOME_LARGE, always, _ALONE),
         (_MIDDLING, ~images_lost & ~small_ones_grow, _ALONE),
+        (LARGE, none_lost & (seen.get("area_p10_px2", usual) < _MUCH_LARGER_Z), _ALONE),
         (LARGE, bloom | detritus, _TOGETHER),
         (MANY, bloom, _TOGETHER),
         (_SHAPELESS, detritus, _TOGETHER),

@@ -25,13 +25,18 @@ _MEANINGS = {feature.name: feature.meaning for feature in CATALOGUE} | {
 }
 
 
+_CHANGED = {"rule": "config_changed", "value": 1.0, "cause": "config_change", "share": 0.0,
+            "text": "The settings, or the place of the core after a pause, are not those of the bins before",
+            "check": CAUSES["config_change"].check}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """All that is known of n bins that are not in order, on the way to words.
 
     ``values``, ``low``, ``high``: the features and the instrument's normal range, in their units; ``shares``: of the
     score that each feature adds; ``z``: deviations; all of shape (n, d). ``broken``: their rules; ``causes``: what is
-    suspected by the looks, best first; ``rule_first`` (n,): the rules outweigh the looks.
+    suspected by the looks, best first; ``changed`` (n,): see ``config_changed`` of ``bin_scores``.
     """
 
     traits: Sequence[Trait]
@@ -42,6 +47,7 @@ class Evidence:
     z: NDArray[np.float32]
     broken: Broken
     causes: list[list[str]]
+    changed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +62,28 @@ class Words:
 
 def words(evidence: Evidence, row: int) -> Words:
     """What is said of one of the bins."""
-    causes = _causes(evidence, row)
-    rules = [_rule_finding(evidence, row, number) for number in evidence.broken.of(row)]
+    broken = evidence.broken.of(row)
+    causes = _causes(evidence, row, broken)
+    rules = [_rule_finding(evidence, row, number) for number in broken]
     features = [_feature_finding(evidence, row, column, causes) for column in _columns(evidence.shares[row])]
-    sure = [finding for finding in rules if evidence.broken.severity[row].max() >= SURE]
-    findings = [*rules, *features] if sure else [*features[:1], *rules, *features[1:]]
+    is_sure = bool(rules) and evidence.broken.severity[row, broken[0]] >= SURE
+    findings = [*rules, *features] if is_sure else [*features[:1], *rules, *features[1:]]
+    if evidence.changed[row]:
+        findings = [*findings[: int(is_sure)], _CHANGED, *findings[int(is_sure) :]]
     findings = findings[:_MOST_FINDINGS]
     reasons = "; ".join(finding["text"] for finding in findings[:_MOST_REASONS])
     return Words(causes[0], causes[1] if len(causes) > 1 else "", reasons, json.dumps(findings, ensure_ascii=False))
 
 
-def _causes(evidence: Evidence, row: int) -> list[str]:
-    broken, looks = evidence.broken, evidence.causes[row]
-    by_rules = [broken.rules[number] for number in broken.of(row)]
-    sure = [rule.cause for number, rule in zip(broken.of(row), by_rules, strict=True)
-            if broken.severity[row, number] >= SURE]  # fmt: skip
-    known = [cause for cause in looks if cause != "unknown"]
-    return list(dict.fromkeys([*sure, *known, *(rule.cause for rule in by_rules)])) or ["unknown"]
+def _causes(evidence: Evidence, row: int, broken: Sequence[int]) -> list[str]:
+    """The causes, best first; ``broken``: the rules that the bin breaks, worst first."""
+    by_rules = [evidence.broken.rules[number].cause for number in broken]
+    n_sure = sum(evidence.broken.severity[row, number] >= SURE for number in broken)
+    known = [cause for cause in evidence.causes[row] if cause != "unknown"]
+    if by_rules[:1] == ["empty"] and n_sure:
+        # Where hardly anything comes, what little comes tells nothing; the laser is the other thing to look at.
+        known = ["laser", *known]
+    return list(dict.fromkeys([*by_rules[:n_sure], *known, *by_rules])) or ["unknown"]
 
 
 def _columns(shares: NDArray[np.float32]) -> list[int]:

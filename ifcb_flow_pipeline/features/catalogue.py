@@ -6,7 +6,7 @@ There are two sets. ``reference``: names, families and numbers are those of ifcb
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -45,14 +45,27 @@ class Feature:
     meaning: str
     function: Callable[[Any], float]
     sets: tuple[FeatureSet, ...] = ("reference", "full")
-    failure_mode: str = "any change of the cloud's shape"
+    failure_mode: str = ""
     source: str = "ifcb-flow-metric"
     scale: Scale = "plain"
     noise: Noise = "mean"
     role: Role = "reference"
 
 
-REFERENCE: tuple[Feature, ...] = (
+#: What the families of the reference set are there to find; their source says it of none.
+_FOUND_BY: dict[str, str] = {
+    "spatial_stats": "core moved or widened: flow speed, sheath, laser, camera; strays as well",
+    "distribution_shape": "core widened or narrowed on one side: focus lost, part of it not lit",
+    "clipping_detection": "lines of the camera stuck; hardly moves, for boxes lie on a lattice of 8 px",
+    "histogram_uniformity": "strays, which set the outermost bars: air",
+    "statistical_moments": "strays: air, debris in the flow cell",
+    "pca_orientation": "camera or flow cell rotated; cloud without a direction: air",
+    "edge_features": "clipping at the outermost points of the cloud, which need not be the frame's",
+    "temporal": "core drifts across the flow during the run",
+    "trigger_stats": "laser misaligned, out of focus, noise (fewer); a stain in every frame (more)",
+}
+
+_REFERENCE: tuple[Feature, ...] = (
     Feature("mean_x", "spatial_stats", "px*", "mean of x", lambda c: c.moments_x.mean),
     Feature("mean_y", "spatial_stats", "px", "mean of y", lambda c: c.moments_y.mean),
     Feature("std_x", "spatial_stats", "px*", "standard deviation of x", lambda c: np.sqrt(c.moments_x.variance)),
@@ -117,6 +130,8 @@ REFERENCE: tuple[Feature, ...] = (
         lambda c: c.n_images / c.n_rows,
     ),
 )  # fmt: skip
+
+REFERENCE = tuple(replace(feature, failure_mode=_FOUND_BY[feature.family]) for feature in _REFERENCE)
 
 
 _FG = "IFCB field guide (github.com/mrun0205/IFCB_FieldGuide)"

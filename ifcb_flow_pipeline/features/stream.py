@@ -71,6 +71,16 @@ class Stream:
         """A column at the rows with an image, shape (images,)."""
         return self.columns[name][self.has_image].astype(np.float64)
 
+    def stated(self, name: str) -> NDArray[np.float64]:
+        """A column of measurements, shape (n,): NaN throughout if its n > 1 rows have one and the same number.
+
+        What was not measured or not kept is written as zero or as -999; no signal and no clock stands still.
+        """
+        values = self.columns[name].astype(np.float64)
+        if len(values) > 1 and (values == values[0]).all():
+            return np.full(len(values), np.nan)
+        return values
+
     # Geometry; all of shape (images,)
 
     @cached_property
@@ -174,21 +184,22 @@ class Stream:
         if not self.n_rows:
             return float("nan")
         last = float(self.time_s.max())
-        run = self.columns["run_time_s"]
+        run = self.stated("run_time_s")
         believable = run[timing.is_believable(run, self.columns["t_s"])]
         return float(believable.max()) if len(believable) else last
 
     @cached_property
     def adc_inhibit_s(self) -> float:
         """Blind time that the ADC file gives: the largest that is not longer than the run; NaN if none."""
-        run, inhibit = self.columns["run_time_s"], self.columns["inhibit_time_s"]
+        run, inhibit = self.stated("run_time_s"), self.stated("inhibit_time_s")
         believable = inhibit[(inhibit >= 0) & (inhibit <= run) & timing.is_believable(run, self.columns["t_s"])]
         return float(believable.max()) if len(believable) else float("nan")
 
     @cached_property
     def run(self) -> Run:
         """What is known of the run besides its triggers."""
-        run_times = self.columns["run_time_s"]
+        run_times = self.stated("run_time_s")
+        run_times = run_times[~np.isnan(run_times)]
         return Run(
             schema=self.schema,
             header=self.header,

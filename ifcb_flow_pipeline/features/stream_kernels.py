@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.compiled import inlined, kernel
+from ifcb_flow_pipeline.compiled import inlined, kernel, part
 
 # The machine code in the cache knows the values of these: where one changes, this file has to be saved anew.
 from ifcb_flow_pipeline.features.geometry import (
@@ -42,8 +42,8 @@ from ifcb_flow_pipeline.features.wholebin import AREA_STEP, FULL_WIDTH, LARGE_PX
 
 NAN = math.nan
 
-#: Values are counted in buckets until not more than so many are left.
-FEW = 16
+#: Values are counted in so many buckets until not more than so many are left; so many say where the buckets lie.
+BUCKETS, FEW, SAMPLED = 256, 16, 32
 
 #: So many cells are counted in a table of all of them, more in one of those that occur.
 TABLE_CELLS = 1 << 16
@@ -122,6 +122,14 @@ class _Counted(NamedTuple):
     n: int
 
 
+class _Room(NamedTuple):
+    """Memory that order statistics write to: touching fresh memory, again and again, takes longer."""
+
+    values: NDArray[np.float64]
+    bucket: NDArray[np.int32]
+    counts: NDArray[np.int32]
+
+
 class _Sizes(NamedTuple):
     """Features of the sizes of images."""
 
@@ -137,56 +145,100 @@ class _Sizes(NamedTuple):
 # Order statistics
 
 
-@kernel
-def _neighbours(values, k):
-    """The k-th smallest of n > k values (0-based) and the next one (infinite for the last). No value is NaN.
+@part
+def _room(n):
+    """Room for the order statistics of up to n values."""
+    return _Room(np.empty(n), np.empty(n, np.int32), np.zeros(2 * BUCKETS, np.int32))
 
-    Values are counted in buckets until those in the bucket of the k-th are few: no branch depends on single values,
-    which the processor could not foresee.
+
+@part
+def _neighbours(values, k, room):
+    """The k-th smallest of n > k values (0-based) and the next one (infinite for the last). All are finite, and
+    so are their differences.
+
+    Values are counted in buckets until those in the bucket of the k-th are few. No branch depends on single values,
+    which the processor could not foresee; and the buckets lie where most values do, whatever strays there are: some
+    of the values say where.
     """
-    above = math.inf
-    while len(values) > FEW:
-        low, high = values[0], values[0]
-        for value in values:
-            low, high = min(low, value), max(high, value)
-        buckets = 64 if len(values) < 512 else 256
-        scale = (buckets - 1) / (high - low) if high > low else math.inf
-        if not math.isfinite(scale):
-            break
-        bucket = np.empty(len(values), np.int16)
-        counts = np.zeros(buckets, np.int32)
-        for i in range(len(values)):
-            bucket[i] = int((values[i] - low) * scale)
-            counts[bucket[i]] += 1
-        at = 0
-        while counts[at] <= k:
-            k -= counts[at]
-            at += 1
-        inside = np.empty(counts[at] + 1)
-        n = 0
-        for i in range(len(values)):
-            inside[n] = values[i]
-            n += bucket[i] == at
-            above = min(above, values[i] if bucket[i] > at else math.inf)
-        values = inside[:n]
-    ordered = np.sort(values)
-    return ordered[k], ordered[k + 1] if k + 1 < len(ordered) else above
+    n, above = len(values), math.inf
+    while n > FEW:
+        low, high = _range(values, n)
+        last = BUCKETS // 4 - 1 if n < 2 * BUCKETS else BUCKETS - 1
+        scale = last / (high - low) if high > low else math.inf
+        if scale == math.inf:
+            # All are equal, or nearer to each other than any measurement.
+            return low, low if k + 1 < n else above
+        at, before, inside = _bucket_of(k, values, n, (low, scale, last), room)
+        k -= before
+        if k + 1 == inside:
+            for i in range(n):
+                above = min(above, values[i] if room.bucket[i] > at else math.inf)
+        kept = 0
+        for i in range(n):
+            room.values[kept] = values[i]
+            kept += room.bucket[i] == at
+        values, n = room.values, kept
+    for i in range(n):
+        _insert(room.values, i, values[i])
+    return room.values[k], room.values[k + 1] if k + 1 < n else above
 
 
-@kernel
-def _median(values):
+@inlined
+def _bucket_of(k, values, n, buckets, room):
+    """Put n values into buckets: which of them has the k-th, how many values lie before it, and how many in it."""
+    low, scale, last = buckets
+    for i in range(n):
+        place = (values[i] - low) * scale
+        place = place if place > 0 else 0.0
+        room.bucket[i] = np.int32(place if place < last else last * 1.0)
+    # Every other value has counts of its own: adding to the same number twice at once takes longer.
+    counts = room.counts
+    counts[: 2 * (last + 1)] = 0
+    for i in range(n):
+        counts[2 * room.bucket[i] + (i & 1)] += 1
+    at, before, inside = 0, 0, counts[0] + counts[1]
+    while before + inside <= k:
+        before += inside
+        at += 1
+        inside = counts[2 * at] + counts[2 * at + 1]
+    return at, before, inside
+
+
+@inlined
+def _insert(ordered, n, value):
+    """Insert a value among n sorted ones."""
+    while n > 0 and ordered[n - 1] > value:
+        ordered[n] = ordered[n - 1]
+        n -= 1
+    ordered[n] = value
+
+
+@part
+def _range(values, n):
+    """The smallest and the largest of some of n values; of all of them where these are equal."""
+    low, high = values[0], values[0]
+    for i in range(0, n, n // SAMPLED + 1):
+        low, high = min(low, values[i]), max(high, values[i])
+    if low == high:
+        for i in range(n):
+            low, high = min(low, values[i]), max(high, values[i])
+    return low, high
+
+
+@part
+def _median(values, room):
     """As np.median has it, n >= 1."""
     n = len(values)
-    lower, upper = _neighbours(values, (n - 1) // 2)
+    lower, upper = _neighbours(values, (n - 1) // 2, room)
     return lower if n % 2 else (lower + upper) / 2
 
 
-@kernel
-def _quantile(values, fraction):
+@part
+def _quantile(values, fraction, room):
     """As np.quantile has it, n >= 1."""
     rank = (len(values) - 1) * fraction
     before = math.floor(rank)
-    low, high = _neighbours(values, before)
+    low, high = _neighbours(values, before, room)
     return low if before + 1 == len(values) else _between(low, high, rank - before)
 
 
@@ -198,7 +250,7 @@ def _between(low, high, weight):
     return low + (high - low) * weight
 
 
-@kernel
+@part
 def _count(values):
     low, high = values[0], values[0]
     for value in values:
@@ -209,7 +261,7 @@ def _count(values):
     return _Counted(low, counts, len(values))
 
 
-@kernel
+@part
 def _counted_quantile(counted, fraction):
     """As np.quantile has it of the counted numbers."""
     rank = (counted.n - 1) * fraction
@@ -220,7 +272,7 @@ def _counted_quantile(counted, fraction):
     return _between(low * 1.0, _counted_rank(counted, before + 1) * 1.0, rank - before)
 
 
-@kernel
+@part
 def _counted_rank(counted, rank):
     upto = 0
     for i in range(len(counted.counts)):
@@ -230,7 +282,7 @@ def _counted_rank(counted, rank):
     return counted.low + len(counted.counts) - 1
 
 
-@kernel
+@part
 def _middle_quantile(counted, share):
     """As ``middle_quantiles`` has it of the counted numbers."""
     wanted, upto = share * counted.n, 0
@@ -286,6 +338,7 @@ def trigger_features(
     if math.isnan(adc_run):
         adc_run = time.max()
     share = _events(time, adc_run if math.isnan(run_s) else run_s)
+    still = n_triggers < 2 or time.min() == time.max()
     uniformity, gap, change = NAN, NAN, NAN
     if n_triggers >= MIN_TRIGGERS and len(share):
         uniformity, gap, change = _unevenness(share), _longest_gap(share), _rate_change(share)
@@ -299,7 +352,7 @@ def trigger_features(
         longest_gap_fraction=gap,
         rate_change=change,
         dead_time_s=_dead_time(inhibit_time_s, first_rows),
-        time_backward_fraction=backward / (n_triggers - 1) if n_triggers > 1 else NAN,
+        time_backward_fraction=NAN if still else backward / (n_triggers - 1),
         peak_floor_fraction=_floor_fraction(peak_v, first_rows),
         trigger_gap_fraction=_gap_fraction(trigger, first_rows),
         adc_run_s=adc_run,
@@ -308,10 +361,22 @@ def trigger_features(
     )
 
 
-@kernel
+@part
+def _is_stated(column):
+    """Whether a column holds anything, as ``Stream.stated`` has it."""
+    for value in column:
+        if value != column[0]:
+            return True
+    return len(column) == 1
+
+
+@part
 def _believable_run(t_s, run_time_s, inhibit_time_s):
     """The largest believable run and blind time (NaN if none), and the largest run time there is (NaN: not stated)."""
     run, inhibit, largest = NAN, NAN, NAN
+    if not _is_stated(run_time_s):
+        return run, inhibit, largest
+    knows_blind = _is_stated(inhibit_time_s)
     for i in range(len(t_s)):
         at = run_time_s[i]
         if math.isnan(at):
@@ -322,12 +387,12 @@ def _believable_run(t_s, run_time_s, inhibit_time_s):
             if not at <= run:
                 run = at
             blind = inhibit_time_s[i]
-            if 0 <= blind <= at and not blind <= inhibit:
+            if knows_blind and 0 <= blind <= at and not blind <= inhibit:
                 inhibit = blind
     return run, inhibit, largest
 
 
-@kernel
+@part
 def _times(t_s, first_rows):
     """The time of each trigger with jumps back over midnight undone, and how many steps go back in time."""
     time = np.empty(len(first_rows))
@@ -341,25 +406,36 @@ def _times(t_s, first_rows):
     return time, backward
 
 
-@kernel
+@part
 def _events(time, run_s):
     """Shares of the run as ``Events`` has them."""
     if len(time) < 3:
         return np.empty(0)
     ordered = time[1:].copy()
-    for i in range(1, len(ordered)):
-        if ordered[i] < ordered[i - 1]:
-            ordered.sort()
-            break
+    _sort(ordered)
     start, end = ordered[0], ordered[-1]
     if math.isfinite(run_s) and run_s > end:
         end = run_s
-    if end - start <= 0:
+    if ordered[0] == ordered[-1] or not end - start < math.inf:
         return np.empty(0)
     return (ordered[1:] - start) / (end - start)
 
 
-@kernel
+@part
+def _sort(values):
+    """Sort in place, as Shell does: at once where they are sorted, as triggers nearly always are."""
+    gap = len(values)
+    while gap > 1:
+        gap = max(gap * 5 // 11, 1)
+        for i in range(gap, len(values)):
+            value, place = values[i], i
+            while place >= gap and values[place - gap] > value:
+                values[place] = values[place - gap]
+                place -= gap
+            values[place] = value
+
+
+@part
 def _unevenness(share):
     n = len(share)
     squared = 0.0
@@ -369,7 +445,7 @@ def _unevenness(share):
     return math.copysign(math.sqrt(abs(squared)), squared)
 
 
-@kernel
+@part
 def _longest_gap(share):
     n = len(share)
     longest, last = 0.0, 0.0
@@ -378,7 +454,7 @@ def _longest_gap(share):
     return max(longest, 1.0 - last) - (math.log(n + 1) + EULER) / (n + 1)
 
 
-@kernel
+@part
 def _rate_change(share):
     n = len(share)
     before, best, change = 0, -1.0, 0.0
@@ -403,7 +479,7 @@ def _belief(evidence, half):
     return evidence**2 / (evidence**2 + half**2)
 
 
-@kernel
+@part
 def _persistence(flags, count):
     n = len(flags)
     share = count / n
@@ -416,28 +492,30 @@ def _persistence(flags, count):
     return pairs / (n - 1) / variance
 
 
-@kernel
+@part
 def _dead_time(inhibit_time_s, first_rows):
-    if len(first_rows) < 2:
+    if len(first_rows) < 2 or not _is_stated(inhibit_time_s):
         return NAN
-    steps = np.empty(len(first_rows) - 1)
-    for i in range(len(steps)):
-        steps[i] = inhibit_time_s[first_rows[i + 1]] - inhibit_time_s[first_rows[i]]
-        if math.isnan(steps[i]):
-            return NAN
-    return _median(steps)
+    steps = np.empty(len(first_rows))
+    n = 0
+    for i in range(1, len(first_rows)):
+        steps[n] = inhibit_time_s[first_rows[i]] - inhibit_time_s[first_rows[i - 1]]
+        n += abs(steps[n]) < DAY_S
+    return _median(steps[:n], _room(n)) if n else NAN
 
 
-@kernel
+@part
 def _floor_fraction(peak_v, first_rows):
     at_floor, stated = 0, 0
+    if not _is_stated(peak_v):
+        return NAN
     for row in first_rows:
         stated += not math.isnan(peak_v[row])
         at_floor += peak_v[row] <= FLOOR_V
     return at_floor / len(first_rows) if stated else NAN
 
 
-@kernel
+@part
 def _gap_fraction(trigger, first_rows):
     if len(first_rows) < 2:
         return NAN
@@ -479,8 +557,10 @@ def image_features(
         return _too_few(n)
     left, top, width, height = _at(x_px, rows), _at(y_px, rows), _at(width_px, rows), _at(height_px, rows)
     peak = np.empty(n)
+    has_peaks = _is_stated(peak_v)
     for i in range(n):
         peak[i] = peak_v[rows[i]]
+        has_peaks &= not math.isnan(peak[i])
     lattice = _lattice_fraction(left, top, width, height) if on_lattice else NAN
     if on_lattice and _y_is_bottom(top, height, frame_px[1], margin_px, titled_bottom):
         top -= height
@@ -489,7 +569,8 @@ def image_features(
     widths, y2s = _count(width), _count(y2)
     width_median = _counted_quantile(widths, 0.5)
     small = np.flatnonzero(width <= width_median)
-    core = _core(x2[small], y2[small], frame_px[1])
+    room = _room(n)
+    core = _core(x2[small], y2[small], frame_px[1], room)
     x_core, y_core, tilt, bend, sigma = core
     half = frame_px[1] / 2
     off = np.empty(n)
@@ -502,10 +583,13 @@ def image_features(
         left_strays += stray[i] & (off[i] < 0)
         right_strays += stray[i] & (off[i] > 0)
     touching, wide, outside = _edges(left, top, width, height, frame_px)
-    repeat, place = _repeated_box(left, top, width, height)
+    repeat, place = _repeated_box(left, top, width, height, room)
     cross_low, cross_high = _middle_quantile(y2s, 0.05) / 2, _middle_quantile(y2s, 0.95) / 2
     sizes = _sizes(width, height, widths)
-    flight_time, flight_spread = _flight(flight_us[rows])
+    flight_time, flight_spread = _flight(flight_us[rows]) if _is_stated(flight_us) else (NAN, NAN)
+    peak_median, peak_slope = NAN, NAN
+    if has_peaks:
+        peak_median, peak_slope = _median(peak, room), _peak_slope(peak, y2, y2s, frame_px[1], room)
     y_spread = _count(y2[small])
     y_sigma = (_counted_quantile(y_spread, 0.75) - _counted_quantile(y_spread, 0.25)) / 2 / IQR_SIGMA
     return ImageFeatures(
@@ -514,7 +598,7 @@ def image_features(
         core_tilt=tilt,
         core_bend_px=bend,
         core_width_px=sigma,
-        core_asymmetry=_asymmetry(off, stray, small),
+        core_asymmetry=_asymmetry(off, stray, small, room),
         cross_low_px=cross_low,
         cross_high_px=cross_high,
         cross_range_px=cross_high - cross_low,
@@ -535,12 +619,12 @@ def image_features(
         area_median_px2=sizes.area_median,
         large_fraction=sizes.large,
         size_spread=sizes.spread,
-        drift_x_px=_drift(off[small], sigma),
-        drift_y_px=_drift(y2[small] / 2, y_sigma),
+        drift_x_px=_drift(off[small], sigma, room),
+        drift_y_px=_drift(y2[small] / 2, y_sigma, room),
         flight_time_us=flight_time,
         flight_spread=flight_spread,
-        peak_median_v=_peak_median(peak),
-        peak_y_slope=_peak_slope(peak, y2, y2s, frame_px[1]),
+        peak_median_v=peak_median,
+        peak_y_slope=peak_slope,
         lattice_fraction=lattice,
         stuck_x_px=float(place[0]),
         stuck_y_px=float(place[1]),
@@ -549,7 +633,7 @@ def image_features(
     )
 
 
-@kernel
+@part
 def _too_few(n):
     return ImageFeatures(
         n_images=n,
@@ -592,7 +676,7 @@ def _too_few(n):
     )
 
 
-@kernel
+@part
 def _at(column, rows):
     values = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
@@ -600,7 +684,7 @@ def _at(column, rows):
     return values
 
 
-@kernel
+@part
 def _residue(values):
     """The most frequent residue modulo the lattice's pitch; of equally frequent ones the smallest."""
     counts = np.zeros(LATTICE_PX, np.int64)
@@ -609,7 +693,7 @@ def _residue(values):
     return np.argmax(counts)
 
 
-@kernel
+@part
 def _lattice_fraction(left, y, width, height):
     at_left, at_y, at_width, at_height = _residue(left), _residue(y), _residue(width), _residue(height)
     on = 0
@@ -623,7 +707,7 @@ def _lattice_fraction(left, y, width, height):
     return on / len(left)
 
 
-@kernel
+@part
 def _y_is_bottom(y, height, frame_height, margin, titled_bottom):
     pitch = LATTICE_PX
     residue = 0
@@ -645,8 +729,8 @@ def _y_is_bottom(y, height, frame_height, margin, titled_bottom):
     return titled_bottom
 
 
-@kernel
-def _core(x2, y2, frame_height):
+@part
+def _core(x2, y2, frame_height, room):
     """x, y, tilt, bend and sigma as ``Core`` has them, from twice the centres of the small images."""
     n = len(x2)
     ys = _count(y2)
@@ -658,21 +742,22 @@ def _core(x2, y2, frame_height):
             band[i] = min(int((y2[i] / 2 - low) / span * BANDS), BANDS - 1)
     v = (y2 / 2 - middle) / half
     near = np.ones(n, np.bool_)
-    a, b, c = _fit(x2, y2, band, near, middle, half)
+    a, b, c = _fit(x2, y2, band, near, (middle, half), room)
     distance = np.empty(n)
     for i in range(n):
         distance[i] = abs(x2[i] / 2 - (a + b * v[i] + c * (v[i] * v[i])))
-    limit = max(REFIT_SIGMAS * MAD_SIGMA * _median(distance), LATTICE_PX * 1.0)
+    limit = max(REFIT_SIGMAS * MAD_SIGMA * _median(distance, room), LATTICE_PX * 1.0)
     for i in range(n):
         near[i] = distance[i] <= limit
-    a, b, c = _fit(x2, y2, band, near, middle, half)
+    a, b, c = _fit(x2, y2, band, near, (middle, half), room)
     for i in range(n):
         distance[i] = abs(x2[i] / 2 - (a + b * v[i] + c * (v[i] * v[i])))
-    return a, middle, b / half, c, MAD_SIGMA * _median(distance)
+    return a, middle, b / half, c, MAD_SIGMA * _median(distance, room)
 
 
-@kernel
-def _fit(x2, y2, band, used, middle, half):
+@part
+def _fit(x2, y2, band, used, frame, room):
+    middle, half = frame
     counts = np.zeros(BANDS, np.int64)
     totals = np.zeros(BANDS, np.int64)
     for i in range(len(x2)):
@@ -691,12 +776,12 @@ def _fit(x2, y2, band, used, middle, half):
     for k in range(len(filled)):
         band_k = filled[k]
         start = starts[band_k]
-        x[k] = _median(sorted_x[start : start + counts[band_k]])
+        x[k] = _median(sorted_x[start : start + counts[band_k]], room)
         v[k] = (totals[band_k] / 2 / counts[band_k] - middle) / half
     return _parabola(v, x, counts[filled])
 
 
-@kernel
+@part
 def _parabola(v, x, weight):
     total, v_sum, x_sum = 0, 0.0, 0.0
     for i in range(len(v)):
@@ -727,8 +812,8 @@ def _parabola(v, x, weight):
     return a, slope - bend * skew - 2 * bend * v_mean, bend
 
 
-@kernel
-def _asymmetry(off, stray, small):
+@part
+def _asymmetry(off, stray, small, room):
     kept = np.empty(len(small))
     n = 0
     for i in small:
@@ -737,30 +822,31 @@ def _asymmetry(off, stray, small):
     kept = kept[:n]
     if n == 0:
         return 0.0
-    low, median, high = _quantile(kept, 0.05), _quantile(kept, 0.5), _quantile(kept, 0.95)
+    low, median, high = _quantile(kept, 0.05, room), _quantile(kept, 0.5, room), _quantile(kept, 0.95, room)
     return (high + low - 2 * median) / (high - low) if high > low else 0.0
 
 
-@kernel
+@part
 def _spread_over_frame(x2, y2, frame_px):
     if len(x2) < 3:
         return NAN
-    along_x = _mean_difference(x2) / 2 / (frame_px[0] / 3)
-    along_y = _mean_difference(y2) / 2 / (frame_px[1] / 3)
+    along_x = _mean_difference(_count(x2)) / 2 / (frame_px[0] / 3)
+    along_y = _mean_difference(_count(y2)) / 2 / (frame_px[1] / 3)
     return math.sqrt(along_x * along_y)
 
 
-@kernel
-def _mean_difference(values):
-    n = len(values)
-    ordered = np.sort(values)
-    total = 0
-    for i in range(n):
-        total += (2 * i - n + 1) * ordered[i]
+@part
+def _mean_difference(counted):
+    n, upto, total = counted.n, 0, 0
+    for i in range(len(counted.counts)):
+        # Each has its rank, those that are equal one after the other.
+        count = counted.counts[i]
+        total += count * (2 * upto + count - n) * (counted.low + i)
+        upto += count
     return 2.0 * total / (n * (n - 1))
 
 
-@kernel
+@part
 def _edges(left, top, width, height, frame_px):
     """How many boxes touch an edge of the frame, are as wide as it, and reach beyond it."""
     touching, wide, outside = 0, 0, 0
@@ -777,32 +863,20 @@ def _touches(low, high, size):
     return ((low >= 0) & (low <= TOUCH_LOW_PX)) | ((high <= size) & (high >= size - TOUCH_HIGH_PX))
 
 
-@kernel
-def _repeated_box(left, top, width, height):
+@part
+def _repeated_box(left, top, width, height, room):
     """Share and place as ``repeat_share`` and ``repeated_place`` have them of boxes."""
     n = len(left)
-    cells = np.empty((n, 4), np.int64)
-    for i in range(n):
-        cells[i, 0], cells[i, 1] = left[i] // SAME_PX, top[i] // SAME_PX
-        cells[i, 2], cells[i, 3] = width[i] // SAME_PX, height[i] // SAME_PX
     keys = np.empty(n, np.int64)
     for i in range(n):
         # 15 bits each, none of them negative: keys are in the order of the cells.
-        keys[i] = (((cells[i, 0] + 16384) << 15 | cells[i, 1] + 16384) << 15 | cells[i, 2]) << 15 | cells[i, 3]
+        x, y = left[i] // SAME_PX + 16384, top[i] // SAME_PX + 16384
+        keys[i] = ((x << 15 | y) << 15 | width[i] // SAME_PX) << 15 | height[i] // SAME_PX
+    halves = keys[::2].copy(), keys[1::2].copy()
     total, best_share, best = 0.0, -1.0, keys[0]
-    for start in (0, 1):
-        most = _most_frequent(keys[start::2])
-        x, y = (most >> 45) - 16384, (most >> 30 & 32767) - 16384
-        w, h = most >> 15 & 32767, most & 32767
-        near = 0
-        for i in range(1 - start, n, 2):
-            near += (
-                (abs(cells[i, 0] - x) <= 1)
-                & (abs(cells[i, 1] - y) <= 1)
-                & (abs(cells[i, 2] - w) <= 1)
-                & (abs(cells[i, 3] - h) <= 1)
-            )
-        share = near / ((n + start) // 2)
+    for half, other in (halves, halves[::-1]):
+        most = _most_frequent(half)
+        share = _near_boxes(other, most) / len(other)
         total += share
         if share > best_share:
             best_share, best = share, most
@@ -810,11 +884,24 @@ def _repeated_box(left, top, width, height):
     middle = (len(members) - 1) // 2
     place = np.empty(4)
     for side, px in enumerate((left, top, width, height)):
-        place[side], _ = _neighbours(px[members] * 1.0, middle)
+        place[side], _ = _neighbours(px[members] * 1.0, middle, room)
     return total / 2, place
 
 
-@kernel
+@part
+def _near_boxes(keys, key):
+    """How many keys of boxes are those of the same cells or of neighbouring ones."""
+    near = 0
+    for other in keys:
+        same = True
+        for bits in (0, 15, 30, 45):
+            step = (other >> bits & 32767) - (key >> bits & 32767)
+            same &= (step >= -1) & (step <= 1)
+        near += same
+    return near
+
+
+@part
 def _most_frequent(keys):
     """The most frequent of keys, n >= 1; of equally frequent ones the smallest."""
     size = 16
@@ -835,7 +922,7 @@ def _most_frequent(keys):
     return best
 
 
-@kernel
+@part
 def _most_frequent_in_table(keys, table):
     """The same of keys that are places in a table of zeros, which is left as it was."""
     best, most = keys[0], 0
@@ -848,7 +935,7 @@ def _most_frequent_in_table(keys, table):
     return best
 
 
-@kernel
+@part
 def _repeated_corner(left, top, right, bottom):
     x_low, y_low = left.min() // SAME_PX, top.min() // SAME_PX
     columns, lines = right.max() // SAME_PX - x_low + 1, bottom.max() // SAME_PX - y_low + 1
@@ -863,7 +950,7 @@ def _repeated_corner(left, top, right, bottom):
     return share
 
 
-@kernel
+@part
 def _corner_share(x, y, lines, table):
     keys, n, total = x * lines + y, len(x), 0.0
     for start in (0, 1):
@@ -876,7 +963,7 @@ def _corner_share(x, y, lines, table):
     return total / 2
 
 
-@kernel
+@part
 def _hot_cell(x2, y2, counted):
     x, y = x2 // (2 * CELL_PX), y2 // (2 * CELL_PX)
     span = y.max() - y.min() + 1
@@ -894,7 +981,7 @@ def _hot_cell(x2, y2, counted):
     return total / 2
 
 
-@kernel
+@part
 def _sizes(width, height, widths):
     n = len(width)
     heights = _count(height)
@@ -918,7 +1005,7 @@ def _sizes(width, height, widths):
     )
 
 
-@kernel
+@part
 def _logs(counted):
     """The logarithms of the counted numbers, at their places."""
     logs = np.zeros(len(counted.counts))
@@ -928,12 +1015,12 @@ def _logs(counted):
     return logs
 
 
-@kernel
-def _drift(values, sigma):
+@part
+def _drift(values, sigma, room):
     n = len(values)
     medians = np.empty(DRIFT_BLOCKS)
     for i in range(DRIFT_BLOCKS):
-        medians[i] = _median(values[i * n // DRIFT_BLOCKS : (i + 1) * n // DRIFT_BLOCKS])
+        medians[i] = _median(values[i * n // DRIFT_BLOCKS : (i + 1) * n // DRIFT_BLOCKS], room)
     error = MEDIAN_ERROR * max(sigma, 1.0) / math.sqrt(n)
     best, best_evidence = 0.0, 0.0
     for k in range(1, DRIFT_BLOCKS):
@@ -944,7 +1031,7 @@ def _drift(values, sigma):
     return best * _belief(best_evidence, DRIFT_EVIDENCE)
 
 
-@kernel
+@part
 def _flight(flight_us):
     counts = np.zeros(MAX_FLIGHT_STEPS + 1, np.int64)
     n = 0
@@ -962,16 +1049,8 @@ def _flight(flight_us):
     return median * FLIGHT_STEP_US, spread
 
 
-@kernel
-def _peak_median(peak):
-    # Either all peaks are stated, or none (v1).
-    return NAN if math.isnan(peak[0]) else _median(peak)
-
-
-@kernel
-def _peak_slope(peak, y2, y2s, frame_height):
-    if math.isnan(peak[0]):
-        return NAN
+@part
+def _peak_slope(peak, y2, y2s, frame_height, room):
     first, last = _counted_quantile(y2s, 1 / 3), _counted_quantile(y2s, 2 / 3)
     n, n_upper, n_lower = len(peak), 0, 0
     upper, lower = np.empty(n + 1), np.empty(n + 1)
@@ -986,12 +1065,12 @@ def _peak_slope(peak, y2, y2s, frame_height):
     distance = (bottom - top) / 4
     if distance <= 0:
         return NAN
-    return (_log_median(lower) - _log_median(upper)) / distance * frame_height
+    return (_log_median(lower, room) - _log_median(upper, room)) / distance * frame_height
 
 
-@kernel
-def _log_median(peak):
+@part
+def _log_median(peak, room):
     """The median of the logarithms."""
     n = len(peak)
-    lower, upper = _neighbours(np.maximum(peak, SMALLEST_V), (n - 1) // 2)
+    lower, upper = _neighbours(np.maximum(peak, SMALLEST_V), (n - 1) // 2, room)
     return math.log(lower) if n % 2 else (math.log(lower) + math.log(upper)) / 2

@@ -33,7 +33,7 @@ class Events:
     """Times of triggers as shares of the time run, ascending, shape (events,), all in [0, 1].
 
     The first trigger is left out, and the clock starts at the second: the first is usually a false one as the run
-    starts, with a pause after it. ``duration_s``: what share 1 means.
+    starts, with a pause after it. Times that are all the same are none. ``duration_s``: what share 1 means.
     """
 
     share: NDArray[np.float64]
@@ -47,7 +47,7 @@ class Events:
         ordered = np.sort(time_s[1:])
         start, end = ordered[0], max(ordered[-1], run_s) if np.isfinite(run_s) else ordered[-1]
         duration = float(end - start)
-        if duration <= 0:
+        if ordered[0] == ordered[-1] or not duration < np.inf:
             return cls(np.zeros(0), float("nan"))
         return cls((ordered[1:] - start) / duration, duration)
 

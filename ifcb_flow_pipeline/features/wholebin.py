@@ -14,7 +14,7 @@ import numpy as np
 
 from ifcb_flow_pipeline.features import geometry, repeats, signals, timing
 from ifcb_flow_pipeline.features.quantiles import IQR_SIGMA, middle_quantiles
-from ifcb_flow_pipeline.features.stream import MIN_TRIGGERS, Stream
+from ifcb_flow_pipeline.features.stream import DAY_S, MIN_TRIGGERS, Stream
 
 #: Images wider than this are large, and those that fill so much of the frame's width are as wide as it.
 LARGE_PX = 300
@@ -255,12 +255,15 @@ def drift_y(stream: Stream) -> float:
 
 @_of_triggers(2)
 def dead_time(stream: Stream) -> float:
-    return float(np.median(np.diff(stream.columns["inhibit_time_s"][stream.first_rows])))
+    steps = np.diff(stream.stated("inhibit_time_s")[stream.first_rows])
+    believable = steps[np.abs(steps) < DAY_S]
+    return float(np.median(believable)) if len(believable) else _NAN
 
 
 @_of_triggers(2)
 def time_backward(stream: Stream) -> float:
-    return float(np.mean(np.diff(stream.time_s) < 0))
+    steps = np.diff(stream.time_s)
+    return float(np.mean(steps < 0)) if steps.any() else _NAN
 
 
 # Velocity and signals
@@ -268,13 +271,13 @@ def time_backward(stream: Stream) -> float:
 
 @_of_images
 def flight_time(stream: Stream) -> float:
-    steps = signals.flight_steps(stream.of_images("time_of_flight_us"))
+    steps = signals.flight_steps(stream.stated("time_of_flight_us")[stream.has_image])
     return middle_quantiles(steps, [0.5])[0] * signals.FLIGHT_STEP_US if len(steps) else _NAN
 
 
 @_of_images
 def flight_spread(stream: Stream) -> float:
-    steps = signals.flight_steps(stream.of_images("time_of_flight_us"))
+    steps = signals.flight_steps(stream.stated("time_of_flight_us")[stream.has_image])
     if not len(steps):
         return _NAN
     low, median, high = middle_quantiles(steps, [0.25, 0.5, 0.75])
@@ -283,18 +286,18 @@ def flight_spread(stream: Stream) -> float:
 
 @_of_images
 def peak_median(stream: Stream) -> float:
-    return float(np.median(stream.of_images("peak_b")))
+    return float(np.median(stream.stated("peak_b")[stream.has_image]))
 
 
 @_of_triggers(1)
 def peak_floor(stream: Stream) -> float:
-    peak = stream.columns["peak_b"][stream.first_rows]
+    peak = stream.stated("peak_b")[stream.first_rows]
     return _NAN if np.isnan(peak).all() else float(np.mean(peak <= signals.FLOOR_V))
 
 
 @_of_images
 def peak_y_slope(stream: Stream) -> float:
-    return signals.slope_over_y(stream.of_images("peak_b"), stream.y, stream.frame_px[1])
+    return signals.slope_over_y(stream.stated("peak_b")[stream.has_image], stream.y, stream.frame_px[1])
 
 
 # Quality

@@ -195,14 +195,15 @@ class Archive:
         # In order of name, so that every walk takes the same one of several links to the same directory.
         return Inside(tuple(sorted(directories)), tuple(sorted(links)), tuple(files))
 
-    def _entries(self, relative: str) -> list[os.DirEntry]:
+    def _entries(self, relative: str) -> Iterator[os.DirEntry]:
+        # One at a time: what an entry knows, its state above all, takes a thousand bytes.
         try:
             with os.scandir(self._path(relative)) as entries:
-                return list(entries)
+                yield from entries
         except FileNotFoundError:
             if relative == "":
                 raise ArchiveError(f"{self.root} disappeared while it was being listed") from None
-            return []  # moved away since its parent was listed
+            # moved away since its parent was listed
         except OSError as error:
             raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
 

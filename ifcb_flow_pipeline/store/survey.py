@@ -10,8 +10,8 @@ more recently something in them was written (see ``due_ns``). What this guarante
 * A file that grows after it was left alone for some time is found after a tenth of that time, at most after
   ``LONGEST_WAIT``; where very much is due at once, once its turn has come.
 
-A directory is listed whole, in time and memory that grow with its files: for 60,000 bins in one directory 2.3 s
-and 310 MB, whenever a file is added or the directory is due. Larger archives want directories by day, month or year.
+A directory is listed whole, in time and memory that grow with its files: for 60,000 bins in one directory some 3 s
+and 60 MB, whenever a file is added or the directory is due. Larger archives want directories by day, month or year.
 
 A look that runs out of time is not complete: nothing must be concluded from it, and the next one goes on.
 """

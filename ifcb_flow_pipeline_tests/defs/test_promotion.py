@@ -62,7 +62,8 @@ def test_a_worse_challenger_is_kept_but_stays_out_of_use_and_the_run_stops_befor
     check = check_of(result)
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.ERROR
-    assert f"worse than {champion}: it calls" in str(check.description)
+    assert f"worse than {champion}: it " in str(check.description)
+    assert "it calls 43% of the bins bad that the model in use does not" in str(check.description)
     assert int(str(check.metadata["changed_verdicts"].value)) >= 8
     assert made.deployment.models.current_id() == champion
     assert {champion, challenger} == set(made.deployment.models.ids())

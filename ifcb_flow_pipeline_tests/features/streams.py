@@ -32,8 +32,9 @@ def stream_of(
     t = (np.arange(n) + 0.5) * 1200 / max(n, 1)
     usual = {
         "trigger": np.arange(1, n + 1), "t_s": t, "x_px": np.full(n, 940), "y_px": 135 + 8 * (np.arange(n) * 37 % 95),
-        "width_px": np.full(n, 80), "height_px": np.full(n, 42), "peak_b": np.full(n, 0.2),
-        "time_of_flight_us": np.full(n, 58.7), "run_time_s": t + 0.045, "inhibit_time_s": 0.083 * np.arange(1, n + 1),
+        "width_px": np.full(n, 80), "height_px": np.full(n, 42), "peak_b": np.where(np.arange(n) == 1, 0.25, 0.2),
+        "time_of_flight_us": np.where(np.arange(n) == 1, 60.9, 58.7), "run_time_s": t + 0.045,
+        "inhibit_time_s": 0.083 * np.arange(1, n + 1),
     }  # fmt: skip
     columns = {name: np.asarray(columns.get(name, usual[name])).astype(TYPES[name]) for name in STREAM_COLUMNS}
     return Stream(columns, schema, HEADER if header is None else header, FRAME_PX[schema], bad_lines)
@@ -78,6 +79,13 @@ headers = st.sampled_from(
 )
 
 
+#: Shares of rows that belong to the trigger of the row before, to the next one, and to that after it.
+_TRIGGERS = [(0.1, 0.9, 0), (0.3, 0.5, 0.2)]
+
+#: What an instrument measures, or does not.
+MEASURED = ("peak_b", "time_of_flight_us", "run_time_s", "inhibit_time_s", "t_s")
+
+
 @st.composite
 def streams(draw: st.DrawFn) -> Stream:
     """Any bin: few or many rows, few or many values, a stripe or chaos, in order or not."""
@@ -89,12 +97,16 @@ def streams(draw: st.DrawFn) -> Stream:
     blank = rng.random(n) < draw(st.sampled_from([0.0, 0.1, 0.9]))
     for name in ("width_px", "height_px"):
         columns[name] = np.where(blank, 0, columns[name])
-    columns["trigger"] = np.cumsum(rng.choice([0, 1, 2], n, p=draw(st.sampled_from([(0.1, 0.9, 0), (0.3, 0.5, 0.2)]))))
+    columns["trigger"] = np.cumsum(rng.choice([0, 1, 2], n, p=draw(st.sampled_from(_TRIGGERS))))
     columns |= _times(rng, n, draw(st.sampled_from(["steady", "midnight", "shuffled", "still"])))
     columns["peak_b"] = np.full(n, np.nan) if schema == "v1" else rng.lognormal(-1.7, 1, n) * (rng.random(n) > 0.1)
     columns["time_of_flight_us"] = rng.choice([-999.0, 8.7, 58.695, 60.9, 9.3e9, *rng.uniform(40, 80, 5)], n)
     if schema == "v1":
         columns |= dict.fromkeys(("time_of_flight_us", "run_time_s", "inhibit_time_s"), np.full(n, np.nan))
+    for name in draw(st.sets(st.sampled_from(MEASURED), max_size=2)):
+        columns[name] = np.full(n, draw(st.sampled_from([0.0, -999.0, 0.2, np.nan])))
+    for name in draw(st.sets(st.sampled_from(("peak_b", "time_of_flight_us", "run_time_s", "inhibit_time_s")))):
+        columns[name] = np.where(rng.random(n) < 0.05, draw(st.sampled_from([np.nan, 3e38])), columns[name])
     return stream_of(schema=schema, header=draw(headers), bad_lines=draw(st.sampled_from([0, 3])), **columns)
 
 

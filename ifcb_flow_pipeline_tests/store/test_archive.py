@@ -1,6 +1,7 @@
 """The archive on disk: every layout, links, what is left out, and the reading of one bin."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -169,7 +170,7 @@ def test_of_links_to_the_same_directory_every_walk_takes_the_same(tmp_path, monk
         (root / name).symlink_to(tmp_path / "disk2")
     first = Archive(root).scan()
     entries = Archive._entries
-    monkeypatch.setattr(Archive, "_entries", lambda *args: entries(*args)[::-1])
+    monkeypatch.setattr(Archive, "_entries", lambda *args: list(entries(*args))[::-1])
     assert Archive(root).scan() == first
 
 
@@ -422,6 +423,20 @@ def test_a_short_file_after_a_long_one_has_nothing_of_it(tmp_path):
         assert (len(long.adc), len(short.adc)) == (50, 1)
         assert long.adc.columns["x_px"][:3].tolist() == [10, 20, 0]
         assert short.adc.columns["start_byte"].tolist() == [1]
+
+
+def test_files_that_threads_read_at_the_same_time_do_not_mix(tmp_path):
+    counts = {f"D20230810T00000{i}_IFCB134": 200 * (i + 1) for i in range(8)}
+    for pid, n_rows in counts.items():
+        put_bin(tmp_path, pid, adc=adc_text(n_rows), extensions="adc")
+    archive, wanted = Archive(tmp_path), list(counts) * 20
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda pid: archive.read_bin(pid, f"{pid}.adc", None), wanted))
+    assert [len(each.adc) for each in found] == [counts[pid] for pid in wanted]
+    alone = {pid: archive.read_bin(pid, f"{pid}.adc", None).adc.columns for pid in counts}
+    for pid, each in zip(wanted, found, strict=True):
+        for name, values in alone[pid].items():
+            np.testing.assert_array_equal(each.adc.columns[name], values)
 
 
 def test_a_bin_without_header_is_read(tmp_path):
