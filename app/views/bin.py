@@ -73,11 +73,15 @@ def _page() -> None:
     if stream is not None:
         with course:
             _course(stream)
-        _accumulated(stores, record)
+    accumulated = st.container()
     _in_time(scored, record)
     _images(stores, record, stream)
     _similar(stores, scored, record)
     _header(record)
+    # Last: a model that is read for the first time takes seconds.
+    if stream is not None:
+        with accumulated:
+            _accumulated(stores, record)
 
 
 def _places() -> Sequence[DeltaGenerator]:
