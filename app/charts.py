@@ -420,7 +420,7 @@ def ranges(rows: pd.DataFrame) -> Spec:
     axis = {"values": [0.5], "labelExpr": "'normal'", "grid": False, "ticks": False}
     bar = _layer(
         drawn,
-        {"type": "bar", "color": BLUE, "opacity": 0.3, "height": 12},
+        {"type": "bar", "color": BLUE, "opacity": 0.45, "height": 12},
         y=y,
         x=_on("low", None, scale=scale, axis=axis),
         x2={"field": "high"},
