@@ -405,7 +405,7 @@ def accumulated(scores: Sequence[PrefixScore], threshold: float) -> Spec:
     )]  # fmt: skip
     marks = _layer(rows, {"type": "point", "filled": True, "size": 60, "opacity": 1}, x=x, y=y, **verdict_marks(),
                    tooltip=tips)  # fmt: skip
-    return _layered([line, limit, marks]) | {"height": 265}
+    return _layered([line, limit, marks]) | {"height": 220}
 
 
 def ranges(rows: pd.DataFrame) -> Spec:
@@ -420,7 +420,7 @@ def ranges(rows: pd.DataFrame) -> Spec:
     axis = {"values": [0.5], "labelExpr": "'normal'", "grid": False, "ticks": False}
     bar = _layer(
         drawn,
-        {"type": "bar", "color": BLUE, "opacity": 0.3, "height": 12},
+        {"type": "bar", "color": BLUE, "opacity": 0.45, "height": 12},
         y=y,
         x=_on("low", None, scale=scale, axis=axis),
         x2={"field": "high"},

@@ -25,8 +25,17 @@ from ifcb_flow_pipeline.store.tables import STATUSES
 #: Time before and after a bin whose bins are drawn beside it.
 _NEAR = timedelta(hours=36)
 
-#: Width of the cloud and of the course of the run with their axes, in px.
-_WIDTH = 555
+#: The charts with their axes are 555 px wide; what is said of a bin stands beside both, on a tablet between them.
+_STYLE = """<style>
+.st-key-seen { display: grid; gap: 0 2rem; align-items: start;
+               grid-template: "cloud why" auto "course why" 1fr / 555px minmax(300px, 1fr); }
+.st-key-seen > :has(> .st-key-seen_cloud) { grid-area: cloud; }
+.st-key-seen > :has(> .st-key-seen_why) { grid-area: why; }
+.st-key-seen > :has(> .st-key-seen_course) { grid-area: course; }
+@media (max-width: 1150px) {
+  .st-key-seen { grid-template: "cloud" auto "why" auto "course" auto / minmax(0, 1fr); }
+}
+</style>"""
 
 _SIMILAR = 8
 
@@ -54,30 +63,32 @@ def _page() -> None:
         return
     _verdict(record)
     stream = _stream(stores, record)
-    left, right = _beside("cloud")
-    with left:
+    cloud, why, course = _places()
+    with cloud:
         _cloud(stores, scored, record, stream)
-    with right:
+    with why:
         _findings(record)
         _decision(stores, record.pid)
         _elsewhere(stores, record)
     if stream is not None:
-        left, right = _beside("course")
-        with left:
+        with course:
             _course(stream)
-        with right:
-            _accumulated(stores, record)
+    accumulated = st.container()
     _in_time(scored, record)
     _images(stores, record, stream)
     _similar(stores, scored, record)
     _header(record)
+    # Last: a model that is read for the first time takes seconds.
+    if stream is not None:
+        with accumulated:
+            _accumulated(stores, record)
 
 
-def _beside(key: str) -> tuple[DeltaGenerator, DeltaGenerator]:
-    """A place for charts, and one beside it for what is said or done; on a tablet that comes below."""
-    st.html("<style>:has(> [class*=st-key-beside_]) { min-width: 300px; }</style>")
-    with st.container(horizontal=True, gap="medium"):
-        return st.container(width=_WIDTH), st.container(key=f"beside_{key}")
+def _places() -> Sequence[DeltaGenerator]:
+    """Places for the cloud, for what is said of it, and for the course of the run."""
+    st.html(_STYLE)
+    with st.container(key="seen"):
+        return [st.container(key=f"seen_{name}") for name in ("cloud", "why", "course")]
 
 
 def _wanted_bin(scored: Scored) -> str:

@@ -63,9 +63,9 @@ def _card(one: InstrumentStatus, trained: datetime | None) -> None:
     st.markdown(f"### {plain(one.instrument)} :{look.badge}-badge[{look.icon} {_STATES[one.state]}]")
     for episode in one.running:
         _running(episode)
-    day, week = st.columns(2)
-    day.metric("Bad, last 24 h of data", _bad(one.day), help="Of the 24 hours up to the instrument's last bin")
-    week.metric("Bad, last 7 days", _bad(one.week), help="Of the 7 days up to the instrument's last bin")
+    with st.container(horizontal=True, gap="medium"):
+        for label, tally, span in (("Bad in 24 hours", one.day, "24 hours"), ("Bad in 7 days", one.week, "7 days")):
+            st.metric(label, _bad(tally), help=f"Of the {span} up to the instrument's last bin", width="content")
     silent = now - one.last_start > status.STALE
     when = f"{one.last_start:%Y-%m-%d %H:%M} UTC, {age(one.last_start, now)}"
     model = f"judged by {plain(one.model_id)}" + ("" if trained is None else f", trained {age(trained, now)}")

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
 START_SECONDS = 60
@@ -26,12 +27,17 @@ _ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "
               "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 
+#: Streamlit asks for these below a page's address first, then where they are.
+_ASKED_FOR_TWICE = ("/_stcore/health", "/_stcore/host-config")
+
+
 @dataclass(slots=True)
 class Visit:
     """A page of the app, and what it asked of the network and complained of."""
 
     page: Page
     address: str
+    theme: str
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -40,6 +46,12 @@ class Visit:
         """Requests that went to other machines than this one."""
         return [url for url in self.requests if urlsplit(url).scheme not in {"data", "blob"}
                 and urlsplit(url).hostname != "127.0.0.1"]  # fmt: skip
+
+    def expect_quiet(self) -> None:
+        """Nothing was asked of other machines, and the browser complained of nothing."""
+        assert self.requests
+        assert not self.strangers
+        assert not self.complaints
 
     def open(self, path: str) -> None:
         """Go to a page of the app, and wait until it is drawn."""
@@ -89,21 +101,32 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def visiting(browser: Browser, address: str, reviewer: str | None = None) -> Iterator[Visit]:
-    """A fresh visitor, whom the app knows by this name."""
+def visiting(
+    browser: Browser, address: str, reviewer: str | None = None, theme: Literal["light", "dark"] = "light"
+) -> Iterator[Visit]:
+    """A fresh visitor, whom the app knows by this name, and whose browser prefers this theme."""
     # Far from UTC: times are UTC wherever the reader is.
     context = browser.new_context(
-        viewport={"width": 1366, "height": 900}, timezone_id="America/New_York", accept_downloads=True
+        viewport={"width": 1366, "height": 900},
+        timezone_id="America/New_York",
+        accept_downloads=True,
+        color_scheme=theme,
     )
     if reviewer is not None:
         context.add_cookies([{"name": "ifcb_reviewer", "value": quote(reviewer), "url": address}])
-    visit = Visit(context.new_page(), address)
+    visit = Visit(context.new_page(), address, theme)
     visit.page.set_default_timeout(WAIT_MS)
     visit.page.on("request", lambda sent: visit.requests.append(sent.url))
     visit.page.on("websocket", lambda socket: visit.requests.append(socket.url))
     visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    visit.page.on("console", lambda said: visit.complaints.append(said.text) if _is_complaint(said) else None)
     yield visit
     context.close()
+
+
+def _is_complaint(said: ConsoleMessage) -> bool:
+    path = urlsplit(said.location["url"]).path
+    return said.type in {"error", "warning"} and not path.endswith(_ASKED_FOR_TWICE)
 
 
 def _free_port() -> int:

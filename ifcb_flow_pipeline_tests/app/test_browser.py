@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
-from ifcb_flow_pipeline_tests.app.browsing import Visit, chromium, served, visiting
 from ifcb_flow_pipeline_tests.app.reviewed import EPISODE, HOSTILE, SINGLE, UNREADABLE, WORST, write_review_store
+from ifcb_flow_pipeline_tests.app.served import Visit, chromium, running_app, visiting
 
 pytestmark = pytest.mark.browser
 
@@ -17,34 +17,39 @@ LANES = "[data-testid=stVegaLiteChart][aria-label*='a lane for each instrument']
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running app over a scored store, started from a folder that is not the project's."""
-    with served(write_review_store(tmp_path_factory.mktemp("home")), tmp_path_factory.mktemp("elsewhere")) as url:
+    home = write_review_store(tmp_path_factory.mktemp("home"))
+    with running_app(tmp_path_factory.mktemp("elsewhere"), {"IFCB_FLOW_HOME": str(home)}) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    yield from chromium()
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
-    yield from visiting(browser, "light")
+def visit(browser: Browser, address: str) -> Iterator[Visit]:
+    with visiting(browser, address) as visit:
+        yield visit
+        visit.expect_quiet()
 
 
 @pytest.fixture(params=["light", "dark"])
-def themed(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    yield from visiting(browser, request.param)
+def themed(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    with visiting(browser, address, theme=request.param) as visit:
+        yield visit
 
 
-def test_the_planted_fault_is_found_from_the_overview_decided_and_gone_from_the_queue(address: str, themed: Visit):
+def test_the_planted_fault_is_found_from_the_overview_decided_and_gone_from_the_queue(themed: Visit):
     page = themed.page
     fault = {"light": WORST, "dark": EPISODE[2]}[themed.theme]
-    page.goto(address)
+    themed.open("")
     page.get_by_role("link", name="Timeline").nth(1).click()
     expect(page).to_have_url(re.compile("instrument=IFCB101"))
-    _expect_still(page)
+    themed.expect_still()
     page.locator(LANES).locator(_mark(fault)).click()
-    _expect_open(page, fault)
+    _expect_open(themed, fault)
     expect(page.get_by_text("Images off the core").first).to_be_visible()
     page.get_by_label("Who are you?").fill("Ada")
     page.get_by_role("button", name="That is me").click()
@@ -52,19 +57,17 @@ def test_the_planted_fault_is_found_from_the_overview_decided_and_gone_from_the_
     page.keyboard.press("b")
     expect(page.get_by_text("bad by Ada")).to_be_visible()
     page.reload()
-    _expect_open(page, fault)
+    _expect_open(themed, fault)
     expect(page.get_by_text("bad by Ada")).to_be_visible()
-    page.goto(f"{address}/triage?bin={fault}")
+    themed.open(f"triage?bin={fault}")
     expect(page.get_by_text("does not wait for a decision here")).to_be_visible()
-    themed.expect_quiet()
 
 
-def test_a_brush_zooms_in_and_the_address_keeps_the_period(address: str, visit: Visit):
+def test_a_brush_zooms_in_and_the_address_keeps_the_period(visit: Visit):
     page = visit.page
-    page.goto(f"{address}/timeline")
+    visit.open("timeline")
     lanes = page.locator(LANES)
     expect(lanes).to_have_attribute("aria-label", re.compile("^severity of 40 bins"))
-    _expect_still(page)
     box = lanes.locator("svg").bounding_box()
     assert box is not None
     middle = box["y"] + box["height"] / 2
@@ -73,43 +76,39 @@ def test_a_brush_zooms_in_and_the_address_keeps_the_period(address: str, visit: 
     page.mouse.move(box["x"] + box["width"] * 0.9, middle, steps=4)
     page.mouse.up()
     expect(page).to_have_url(re.compile("from=2026-03-0"))
-    _expect_still(page)
+    visit.expect_still()
     expect(lanes).to_have_count(1)
     shown = lanes.get_attribute("aria-label")
     assert shown is not None
     assert "40 bins" not in shown
     page.reload()
     expect(lanes).to_have_attribute("aria-label", shown)
-    visit.expect_quiet()
 
 
-def test_a_click_on_the_overview_and_the_arrow_keys_go_from_bin_to_bin(address: str, visit: Visit):
+def test_a_click_on_the_overview_and_the_arrow_keys_go_from_bin_to_bin(visit: Visit):
     page = visit.page
-    page.goto(address)
-    _expect_still(page)
+    visit.open("")
     page.locator(LANES).locator(_mark(SINGLE)).click()
-    _expect_open(page, SINGLE)
+    _expect_open(visit, SINGLE)
     before, here = page.url, SINGLE
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_role("heading", name=here)).to_have_count(0)
     page.keyboard.press("ArrowRight")
-    _expect_open(page, here)
+    _expect_open(visit, here)
     assert page.url == before
-    visit.expect_quiet()
 
 
-def test_a_link_to_an_unreadable_bin_says_why_as_it_is_written(address: str, visit: Visit):
+def test_a_link_to_an_unreadable_bin_says_why_as_it_is_written(visit: Visit):
     page = visit.page
-    page.goto(f"{address}/bin?bin={UNREADABLE}")
-    _expect_open(page, UNREADABLE)
+    visit.open(f"bin?bin={UNREADABLE}")
+    _expect_open(visit, UNREADABLE)
     # Neither HTML nor Markdown nor formula.
     expect(page.locator("[data-testid=stAlert]").first).to_contain_text(HOSTILE)
-    visit.expect_quiet()
 
 
-def test_the_app_looks_as_the_browser_prefers(address: str, themed: Visit):
+def test_the_app_looks_as_the_browser_prefers(themed: Visit):
     page = themed.page
-    page.goto(address)
+    themed.open("")
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     background = page.locator(".stApp").evaluate("element => getComputedStyle(element).backgroundColor")
     assert (max(map(int, re.findall(r"\d+", background)[:3])) < 128) == (themed.theme == "dark")
@@ -117,30 +116,25 @@ def test_the_app_looks_as_the_browser_prefers(address: str, themed: Visit):
     expect(page.get_by_text("Deploy")).to_have_count(0)
 
 
-def test_on_a_tablet_nothing_of_a_bin_is_cut_off_and_nothing_overlaps(address: str, browser: Browser):
-    page = browser.new_page(viewport={"width": 820, "height": 1180})
-    page.goto(f"{address}/bin?bin={WORST}")
-    _expect_open(page, WORST)
+def test_on_a_tablet_nothing_of_a_bin_is_cut_off_and_nothing_overlaps(visit: Visit):
+    page = visit.page
+    page.set_viewport_size({"width": 820, "height": 1180})
+    visit.open(f"bin?bin={WORST}")
+    _expect_open(visit, WORST)
     cloud = page.locator(f"[data-testid=stVegaLiteChart][aria-label*='Point cloud of {WORST}']").bounding_box()
     why = page.get_by_role("heading", name="Why").bounding_box()
     assert cloud is not None
     assert why is not None
     assert cloud["x"] + cloud["width"] <= 820
     assert cloud["y"] + cloud["height"] <= why["y"]
-    page.close()
 
 
 def _mark(pid: str) -> str:
     return f"path[aria-label*='{pid}']"
 
 
-def _expect_open(page: Page, pid: str) -> None:
-    expect(page.get_by_role("heading", name=pid)).to_be_visible()
-    cloud = page.locator(f"[aria-label*='Point cloud of {pid}'] canvas")
+def _expect_open(visit: Visit, pid: str) -> None:
+    expect(visit.page.get_by_role("heading", name=pid)).to_be_visible()
     if pid != UNREADABLE:
-        expect(cloud).to_be_visible()
-    _expect_still(page)
-
-
-def _expect_still(page: Page) -> None:
-    expect(page.locator("[data-testid=stApp]")).to_have_attribute("data-test-script-state", "notRunning")
+        expect(visit.page.locator(f"[aria-label*='Point cloud of {pid}'] canvas")).to_be_visible()
+    visit.expect_still()
