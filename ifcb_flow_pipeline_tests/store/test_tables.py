@@ -9,7 +9,17 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOU
 
 EVERY_TABLE = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 #: Columns that are no quantities: texts, flags, counts and pure numbers.
-WITHOUT_UNIT = {"anomaly_score", "threshold", "copies", "trigger", "n_rows", "n_images", "n_points", "bad_lines"}
+WITHOUT_UNIT = {
+    "anomaly_score",
+    "severity",
+    "threshold",
+    "copies",
+    "trigger",
+    "n_rows",
+    "n_images",
+    "n_points",
+    "bad_lines",
+}
 
 
 def test_tables_have_names_of_their_own():
