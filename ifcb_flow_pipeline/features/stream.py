@@ -180,13 +180,12 @@ class Stream:
 
     @cached_property
     def adc_run_s(self) -> float:
-        """Run time that the ADC file gives: the last believable one, else the time of the last trigger; NaN if none."""
+        """Run time that the ADC file gives: the last believable one, else when the next trigger was due; NaN: none."""
         if not self.n_rows:
             return float("nan")
-        last = float(self.time_s.max())
         run = self.stated("run_time_s")
         believable = run[timing.is_believable(run, self.columns["t_s"])]
-        return float(believable.max()) if len(believable) else last
+        return float(believable.max()) if len(believable) else timing.next_due(self.time_s)
 
     @cached_property
     def adc_inhibit_s(self) -> float:

@@ -338,7 +338,7 @@ def trigger_features(
     adc_run, adc_inhibit, largest = _believable_run(t_s, run_time_s, inhibit_time_s)
     time, backward = _times(t_s, first_rows)
     if math.isnan(adc_run):
-        adc_run = time.max()
+        adc_run = _next_due(time)
     share = _events(time, adc_run if math.isnan(run_s) else run_s)
     still = n_triggers < 2 or time.min() == time.max()
     uniformity, gap, change = NAN, NAN, NAN
@@ -406,6 +406,12 @@ def _times(t_s, first_rows):
         time[i] += DAY_S * days
         backward += i > 0 and time[i] < time[i - 1]
     return time, backward
+
+
+@part
+def _next_due(time):
+    last = time.max()
+    return last + (last - time.min()) / max(len(time) - 1, 1)
 
 
 @part

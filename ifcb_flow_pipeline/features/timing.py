@@ -57,6 +57,15 @@ def is_believable(run_time_s: NDArray[np.float64], row_time_s: NDArray[np.float6
     return np.abs(run_time_s - row_time_s) <= BELIEVABLE_S
 
 
+def next_due(time_s: NDArray[np.float64]) -> float:
+    """When the trigger after the last was due: the mean wait later; times of all triggers, shape (triggers,), >= 1.
+
+    A run ends about then, for the wait that its end cuts off is on average as long as any.
+    """
+    last = float(time_s.max())
+    return last + (last - float(time_s.min())) / max(len(time_s) - 1, 1)
+
+
 def unevenness(share: NDArray[np.float64]) -> float:
     """Distance of events from being even in time: 0 if even, about 0.3 if half of the run has none.
 

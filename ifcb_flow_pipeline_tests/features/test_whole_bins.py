@@ -276,6 +276,16 @@ def test_an_old_instrument_has_no_signals_no_flight_no_blind_times_and_no_lattic
     assert math.isfinite(values["volume_ml"])
 
 
+@pytest.mark.parametrize("run_time_s", [0.0, -999.0, 5000.0, math.nan])
+def test_where_neither_header_nor_column_has_the_run_time_it_is_when_the_next_trigger_was_due(run_time_s):
+    t = 2.0 + 1.5 * np.arange(N)
+    values = full_features(off(np.full(N, 940), header={}, t_s=t, run_time_s=np.full(N, run_time_s)))
+    assert values["run_time_s"] == pytest.approx(2.0 + 1.5 * N)
+    assert values["trigger_rate_hz"] == pytest.approx(N / (2.0 + 1.5 * N))
+    for name in ("run_time_ratio", "volume_ml", "volume_ratio", "run_time_mismatch"):
+        assert math.isnan(values[name]), name
+
+
 @pytest.mark.parametrize("number", [0.0, -999.0, 0.25])
 @pytest.mark.parametrize(
     ("column", "names"),
