@@ -19,7 +19,7 @@ _SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 #: So many of these are of bins that are healthy even in a bad training set, and how much farther than they let
 #: expect the next one may lie.
-_SURELY_HEALTHY, _STRETCH = 4, 1.4
+_SURELY_HEALTHY, _STRETCH = 3, 1.4
 
 #: The power of a tail: 1 is that of an exponential distribution, 1.4 nearly that of a normal one seen from here.
 _POWERS = (0.7, 1.4)
@@ -34,6 +34,10 @@ MOST = 12.0
 _COUNTS_FROM = 1.8
 
 
+#: So many of the bins are healthy even in a bad training set: a group's usual surprise is read off there.
+_BULK = 0.8
+
+
 @dataclass(eq=False)
 class TailDetector:
     """Two-sided tail probabilities of standardised features, combined over groups of related ones.
@@ -43,7 +47,7 @@ class TailDetector:
     ``weights``: shape (2, d), how much a surprise below and above the centre counts; all 1 where None.
 
     Learned: ``power_``, ``width_`` (2, d), of the tails below and above; ``offset_`` (groups,), the
-    surprise that nine of ten training bins stay below, over that of one feature alone.
+    surprise that the bulk of the training bins stays below, over that of one feature alone.
     """
 
     traits: Sequence[Trait] = ()
@@ -64,7 +68,7 @@ class TailDetector:
         self.offset_ = np.zeros(len(self.groups), dtype=np.float32)
         surprises = self.surprises(z)
         largest, _ = self.group_surprises(surprises if factor is None else surprises * factor)
-        self.offset_ = np.maximum(np.quantile(largest, 0.9, axis=0) - 1.0, 0.0).astype(np.float32)
+        self.offset_ = np.maximum(np.quantile(largest, _BULK, axis=0) + np.log10(1.0 - _BULK), 0.0).astype(np.float32)
         return self
 
     def surprises(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
