@@ -24,6 +24,9 @@ _SURELY_HEALTHY, _STRETCH = 3, 1.4
 #: The power of a tail: 1 is that of an exponential distribution, 1.4 nearly that of a normal one seen from here.
 _POWERS = (0.7, 1.4)
 
+#: Power and width, in standard deviations, of the tail of a normal distribution, and the bins on a side that tell more.
+_NORMAL, _FEW = (1.4, 0.87), 20
+
 #: No tail is narrower than this, in spreads: a spread may be held up by what counts as a difference at all.
 _LEAST_WIDTH = 0.7
 
@@ -134,14 +137,17 @@ def _fit_tail(distance: NDArray) -> tuple[float, float]:
 
     ``distance``: shape (n,), positive on the side that is fitted; NaN where unknown.
     """
-    side = distance[distance > 0]
-    if len(side) < 20:
-        return 1.0, 1.0
-    at = np.maximum(np.quantile(side, _SHARES), 1e-6)
-    x, y = np.log(at), np.log(-np.log1p(-np.array(_SHARES)))
+    # What lies at the centre belongs to both sides: where hardly any bin has a box at the edge, those that have some
+    # are few of that side, and not its bulk.
+    at_centre = int((distance == 0).sum()) // 2
+    side = np.concatenate((distance[distance > 0], np.zeros(at_centre)))
+    if len(side) < _FEW:
+        return _NORMAL
+    at, shares = np.quantile(side, _SHARES), np.array(_SHARES)
+    n = int((at[:_SURELY_HEALTHY] > 0).sum())
+    x, y = np.log(at[at > 0]), np.log(-np.log1p(-shares[at > 0]))
+    power, width = _line(x[:n], y[:n]) if n >= 2 else _NORMAL
     # Farther quantiles count as far as they go on like the inner ones: a fault in some percent of the bins does not.
-    n = _SURELY_HEALTHY
-    power, width = _line(x[:n], y[:n])
     while n < len(x) and x[n] <= np.log(width) + y[n] / power + np.log(_STRETCH):
         n += 1
         power, width = _line(x[:n], y[:n])
