@@ -150,6 +150,8 @@ class FlowModel:
             "config_change": (part.changed | part.settling)[told],
             "post_clean": explanation.rinsed[told],
             "bloom": explanation.bloom[told],
+            # Larger boxes alone are the water's: out of focus, the small particles are lost.
+            "focus": explanation.images_lost[told],
             "air": ~self._at_edges(part.deviations, told),
         }
         found = suspected(likeness(self.tails.surprises(z), z, traits), possible)
