@@ -146,17 +146,19 @@ def _fit_tail(distance: NDArray) -> tuple[float, float]:
     at, shares = np.quantile(side, _SHARES), np.array(_SHARES)
     n = int((at[:_SURELY_HEALTHY] > 0).sum())
     x, y = np.log(at[at > 0]), np.log(-np.log1p(-shares[at > 0]))
-    power, width = _line(x[:n], y[:n]) if n >= 2 else _NORMAL
+    # Where most bins have none of it, the few quantiles that are left tell how wide the tail is, not its power.
+    powers = _POWERS if n == _SURELY_HEALTHY else (_NORMAL[0], _NORMAL[0])
+    power, width = _line(x[:n], y[:n], powers) if n >= 2 else _NORMAL
     # Farther quantiles count as far as they go on like the inner ones: a fault in some percent of the bins does not.
     while n < len(x) and x[n] <= np.log(width) + y[n] / power + np.log(_STRETCH):
         n += 1
-        power, width = _line(x[:n], y[:n])
+        power, width = _line(x[:n], y[:n], powers)
     return power, max(width, _LEAST_WIDTH)
 
 
-def _line(x: NDArray, y: NDArray) -> tuple[float, float]:
-    """Power and width of a tail from logarithms of distances and of -log of the shares beyond them."""
+def _line(x: NDArray, y: NDArray, powers: tuple[float, float]) -> tuple[float, float]:
+    """Power, within ``powers``, and width of a tail from logarithms of distances and of -log of the shares beyond."""
     slope = np.polyfit(x, y, 1)[0] if np.ptp(x) > 0 else _POWERS[1]
-    power = float(np.clip(slope, *_POWERS))
+    power = float(np.clip(slope, *powers))
     # The outer quantiles matter for the tail: none of them lies beyond the curve.
     return power, float(np.exp(np.max((x - y / power)[-4:])))
