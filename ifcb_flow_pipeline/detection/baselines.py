@@ -397,8 +397,10 @@ def _parts(rows: Rows, columns: NDArray[np.int64], known: Mapping[str, NDArray[n
         name = rows.instrument.names[codes[first]]
         begins[first:last] |= np.isin(np.round(time_s[first:last]), np.round(known.get(name, ())))
         full = first + np.flatnonzero(rows.full[order[first:last]])
+        after_gaps = np.searchsorted(full, first + np.flatnonzero(begins[first:last]))
         for column in columns:
-            begins[full[_lasting_jumps(rows.values[order[full], column])]] = True
+            values = rows.values[order[full], column]
+            begins[full[[*_lasting_jumps(values), *_early_jumps(values, after_gaps)]]] = True
     begins[starts] = False
     many = np.cumsum(begins)
     parts = np.empty(len(rows), dtype=np.int64)
@@ -413,7 +415,7 @@ def _lasting_jumps(values: NDArray) -> NDArray[np.int64]:
         return np.zeros(0, dtype=np.int64)
     view = np.lib.stride_tricks.sliding_window_view
     middle, end = np.median(view(values, _STEP_BINS), axis=1), np.median(view(values, _STEP_ENDS), axis=1)
-    noise = float(np.nanmedian(np.abs(np.diff(values)))) / (_MAD_SD * np.sqrt(2.0))
+    noise = _step_noise(values)
     place = np.arange(_STEP_BINS, windows)
     jump = np.abs(middle[place] - middle[place - _STEP_BINS])
     # Both levels hold from end to end of their windows: neither a slope does that, nor a fault that goes by.
@@ -433,6 +435,40 @@ def _lasting_jumps(values: NDArray) -> NDArray[np.int64]:
         nearer = np.cumsum(np.abs(near - low) - np.abs(near - high))
         found.append(first - _STEP_BINS + 1 + int(np.nanargmin(nearer)))
     return np.array(found, dtype=np.int64)
+
+
+def _early_jumps(values: NDArray, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where a series, shape (n,), jumps and stays within the first bins after these places: the first ones after it.
+
+    Two services, or one and new settings, within some hours of each other.
+    """
+    noise, found = _step_noise(values), []
+    for start, end in pairwise([*starts.tolist(), len(values)]):
+        near = values[start : min(start + 2 * _STEP_BINS, end)]
+        places = range(_STEP_ENDS, min(_STEP_BINS, len(near) - _STEP_BINS + 1))
+        jumps = {place: _jump_at(near, place, noise) for place in places}
+        best = max(jumps, key=lambda place: jumps[place], default=0)
+        if best and jumps[best] > 0.0:
+            found.append(start + best)
+    return np.array(found, dtype=np.int64)
+
+
+def _jump_at(values: NDArray, place: int, noise: float) -> float:
+    """How much better two levels, up to a place and behind it, describe a series than one; 0 where it is no jump."""
+    before, after = values[:place], values[place : place + _STEP_BINS]
+    levels = np.median(before), np.median(after)
+    jump = abs(levels[1] - levels[0])
+    ends = np.median(after[:_STEP_ENDS]), np.median(after[-_STEP_ENDS:])
+    strays = [*(abs(end - levels[1]) for end in ends), abs(np.median(before[-_STEP_ENDS:]) - levels[0])]
+    if not jump > _STEP_Z * noise or max(strays) > jump / 3.0:
+        return 0.0
+    whole = values[: place + _STEP_BINS]
+    parts = np.abs(before - levels[0]).sum() + np.abs(after - levels[1]).sum()
+    return float((np.abs(whole - np.median(whole)).sum() - parts) / len(whole))
+
+
+def _step_noise(values: NDArray) -> float:
+    return float(np.nanmedian(np.abs(np.diff(values)))) / (_MAD_SD * np.sqrt(2.0)) if len(values) > 1 else np.inf
 
 
 def _set_columns(traits: Sequence[Trait]) -> NDArray[np.int64]:

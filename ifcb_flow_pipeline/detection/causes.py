@@ -171,6 +171,12 @@ SIGNATURES = (
             "inhibit_fraction": 0.7},
         down={"images_per_trigger": 2, "volume_ml": 0.5, "volume_ratio": 0.5},
     ),
+    # All of them larger, as where one large species is most of what comes.
+    Signature(
+        "bloom",
+        up={"width_median_px": 1.5, "height_median_px": 1.5, "area_median_px2": 1.5, "area_p10_px2": 1,
+            "width_p95_px": 0.7, "peak_median_v": 0.5, "trigger_rate_hz": 0.5},
+    ),
     Signature("config_change", either={"core_x_px": 2, "core_asymmetry": 0.5, "width_median_px": 0.5}),
 )  # fmt: skip
 

@@ -230,11 +230,16 @@ def _note(features: pa.Table, usable: NDArray[np.bool_], keep: NDArray[np.bool_]
             said.append(
                 f"{lost:.0%} of the bins of {name} are unlike the rest: look whether its window is a normal one"
             )
-        if (own & keep).sum() < _FEW_BINS:
-            said.append(
-                f"{name} has only {int((own & keep).sum())} bins: it is judged largely by the other instruments"
-            )
+        n = int((own & keep).sum())
+        if n < _FEW_BINS:
+            said.append(f"{name} has only {n} {'bin' if n == 1 else 'bins'}: {_judged_by(instrument[usable])}")
     return "; ".join(said)
+
+
+def _judged_by(instruments: NDArray[np.object_]) -> str:
+    if len(set(instruments.tolist())) > 1:
+        return "it is judged largely by the other instruments"
+    return "what is usual for it is hardly known"
 
 
 def _pids_excluded(features: pa.Table, reasons: Mapping[str, NDArray[np.bool_]]) -> dict[str, list[str]]:

@@ -150,6 +150,8 @@ class FlowModel:
             "config_change": (part.changed | part.settling)[told],
             "post_clean": explanation.rinsed[told],
             "bloom": explanation.bloom[told],
+            # Larger boxes alone are the water's: out of focus, the small particles are lost.
+            "focus": explanation.images_lost[told],
             "air": ~self._at_edges(part.deviations, told),
         }
         found = suspected(likeness(self.tails.surprises(z), z, traits), possible)
@@ -243,7 +245,11 @@ class FlowModel:
                     setattr(part, attribute, value)
             _check_shapes({Baselines: baselines, TailDetector: tails, SurpriseScale: scale, LabelRanker: ranker})
             thresholds = {str(name): float(value) for name, value in texts["thresholds"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError) as error:
+            raise ModelError(
+                f"the model file is of another version of this program, or damaged ({error!r}): train a new model"
+            ) from error
+        except (ValueError, AttributeError) as error:
             raise ModelError(f"the model file is damaged ({error!r}); train a new model") from error
         return cls(card, baselines, tails, scale, ranker, thresholds)
 

@@ -19,10 +19,13 @@ _SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 #: So many of these are of bins that are healthy even in a bad training set, and how much farther than they let
 #: expect the next one may lie.
-_SURELY_HEALTHY, _STRETCH = 4, 1.4
+_SURELY_HEALTHY, _STRETCH = 3, 1.4
 
 #: The power of a tail: 1 is that of an exponential distribution, 1.4 nearly that of a normal one seen from here.
 _POWERS = (0.7, 1.4)
+
+#: Power and width, in standard deviations, of the tail of a normal distribution, and the bins on a side that tell more.
+_NORMAL, _FEW = (1.4, 0.87), 20
 
 #: No tail is narrower than this, in spreads: a spread may be held up by what counts as a difference at all.
 _LEAST_WIDTH = 0.7
@@ -34,6 +37,10 @@ MOST = 12.0
 _COUNTS_FROM = 1.8
 
 
+#: So many of the bins are healthy even in a bad training set: a group's usual surprise is read off there.
+_BULK = 0.8
+
+
 @dataclass(eq=False)
 class TailDetector:
     """Two-sided tail probabilities of standardised features, combined over groups of related ones.
@@ -43,7 +50,7 @@ class TailDetector:
     ``weights``: shape (2, d), how much a surprise below and above the centre counts; all 1 where None.
 
     Learned: ``power_``, ``width_`` (2, d), of the tails below and above; ``offset_`` (groups,), the
-    surprise that nine of ten training bins stay below, over that of one feature alone.
+    surprise that the bulk of the training bins stays below, over that of one feature alone.
     """
 
     traits: Sequence[Trait] = ()
@@ -64,7 +71,7 @@ class TailDetector:
         self.offset_ = np.zeros(len(self.groups), dtype=np.float32)
         surprises = self.surprises(z)
         largest, _ = self.group_surprises(surprises if factor is None else surprises * factor)
-        self.offset_ = np.maximum(np.quantile(largest, 0.9, axis=0) - 1.0, 0.0).astype(np.float32)
+        self.offset_ = np.maximum(np.quantile(largest, _BULK, axis=0) + np.log10(1.0 - _BULK), 0.0).astype(np.float32)
         return self
 
     def surprises(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -130,23 +137,28 @@ def _fit_tail(distance: NDArray) -> tuple[float, float]:
 
     ``distance``: shape (n,), positive on the side that is fitted; NaN where unknown.
     """
-    side = distance[distance > 0]
-    if len(side) < 20:
-        return 1.0, 1.0
-    at = np.maximum(np.quantile(side, _SHARES), 1e-6)
-    x, y = np.log(at), np.log(-np.log1p(-np.array(_SHARES)))
+    # What lies at the centre belongs to both sides: where hardly any bin has a box at the edge, those that have some
+    # are few of that side, and not its bulk.
+    at_centre = int((distance == 0).sum()) // 2
+    side = np.concatenate((distance[distance > 0], np.zeros(at_centre)))
+    if len(side) < _FEW:
+        return _NORMAL
+    at, shares = np.quantile(side, _SHARES), np.array(_SHARES)
+    n = int((at[:_SURELY_HEALTHY] > 0).sum())
+    x, y = np.log(at[at > 0]), np.log(-np.log1p(-shares[at > 0]))
+    # Where most bins have none of it, the few quantiles that are left tell how wide the tail is, not its power.
+    powers = _POWERS if n == _SURELY_HEALTHY else (_NORMAL[0], _NORMAL[0])
+    power, width = _line(x[:n], y[:n], powers) if n >= 2 else _NORMAL
     # Farther quantiles count as far as they go on like the inner ones: a fault in some percent of the bins does not.
-    n = _SURELY_HEALTHY
-    power, width = _line(x[:n], y[:n])
     while n < len(x) and x[n] <= np.log(width) + y[n] / power + np.log(_STRETCH):
         n += 1
-        power, width = _line(x[:n], y[:n])
+        power, width = _line(x[:n], y[:n], powers)
     return power, max(width, _LEAST_WIDTH)
 
 
-def _line(x: NDArray, y: NDArray) -> tuple[float, float]:
-    """Power and width of a tail from logarithms of distances and of -log of the shares beyond them."""
+def _line(x: NDArray, y: NDArray, powers: tuple[float, float]) -> tuple[float, float]:
+    """Power, within ``powers``, and width of a tail from logarithms of distances and of -log of the shares beyond."""
     slope = np.polyfit(x, y, 1)[0] if np.ptp(x) > 0 else _POWERS[1]
-    power = float(np.clip(slope, *_POWERS))
+    power = float(np.clip(slope, *powers))
     # The outer quantiles matter for the tail: none of them lies beyond the curve.
     return power, float(np.exp(np.max((x - y / power)[-4:])))

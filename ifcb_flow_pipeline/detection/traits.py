@@ -33,8 +33,9 @@ def traits_of(names: Sequence[str]) -> tuple[Trait, ...]:
 
 
 def _trait(feature: catalogue.Feature) -> Trait:
-    # What tells of damage is a share of n lines or boxes, and as uncertain as any other share.
-    if feature.role == "quality":
+    # What tells of damage is a share of n lines or boxes, and as uncertain as any other share; so are boxes off the
+    # core, and those beyond the frame.
+    if feature.role == "quality" or (feature.role == "stray" and feature.scale == "logit"):
         return Trait(feature.name, feature.unit, "logit", "mean", feature.role)
     return Trait(feature.name, feature.unit, feature.scale, feature.noise, feature.role)
 

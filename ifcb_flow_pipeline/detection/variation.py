@@ -45,18 +45,12 @@ _WAVERING = ("drift_y_px", "stray_spread")
 #: image are a fault's where there are more of these: else it is one of a few triggers. How much it counts then.
 _UNEVEN_Z, _OF_A_FEW = 3.0, 0.1
 
-#: Sizes in the middle of the distribution: out of focus, the small ones grow too, or fewer triggers have an image.
-_MIDDLING = {"width_median_px": 1, "height_median_px": 1, "area_median_px2": 1}
-
-#: From how many spreads on sizes are more varied, and up to how many the small ones grow: detritus.
+#: From how many spreads on sizes are larger or more varied, and from how many on the small ones grow, or images are
+#: lost, as they are out of focus: else it is the water.
 _DETRITUS_Z, _USUAL_Z = 2.0, 3.0
 
 #: What detritus does to triggers: it is large, or transparent, and some of it gives no image.
 _SHAPELESS = {"no_image_fraction": 1, "images_per_trigger": -1}
-
-#: An objective out of focus loses some images: up to so many spreads none are lost. It need not, where the small ones
-#: are so many spreads larger.
-_SOME_LOST_Z, _MUCH_LARGER_Z = 1.0, 5.0
 
 #: From how many spreads on triggers at the noise floor say that a high rate is no bloom's.
 _NOISE_Z = 4.0
@@ -96,11 +90,13 @@ _LONGER_S, _LONGER_SPREADS = 400.0, 8.0
 class Explained:
     """How much of the surprise of each of d features, below and above its centre, counts in n rows.
 
-    ``bloom``, ``rinsed``: shape (n,), where the signs of these are there.
+    ``bloom``, ``rinsed``: shape (n,), where the signs of these are there; ``images_lost``: where more triggers than
+    usual have no image.
     """
 
     bloom: NDArray[np.bool_]
     rinsed: NDArray[np.bool_]
+    images_lost: NDArray[np.bool_]
     factor: NDArray[np.float32]
 
 
@@ -114,7 +110,6 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
     noise = seen.get("peak_floor_fraction", usual) > _NOISE_Z
     rate = seen.get("trigger_rate_hz", usual)
     small_ones_grow = seen.get("area_p10_px2", usual) > _USUAL_Z
-    none_lost = seen.get("no_image_fraction", usual) < _SOME_LOST_Z
     images_lost = seen.get("no_image_fraction", usual) > _USUAL_Z
     larger = (seen.get("area_median_px2", usual) > _DETRITUS_Z) & ~images_lost
     bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise
@@ -126,9 +121,8 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
         (FEW, always, _ALONE),
         (SMALL, always, _ALONE),
         (_SOME_LARGE, always, _ALONE),
-        (_MIDDLING, ~images_lost & ~small_ones_grow, _ALONE),
-        (LARGE, none_lost & (seen.get("area_p10_px2", usual) < _MUCH_LARGER_Z), _ALONE),
-        (LARGE, bloom | detritus, _TOGETHER),
+        (LARGE, ~images_lost, _ALONE),
+        (LARGE, bloom | detritus | larger, _TOGETHER),
         (MANY, bloom, _TOGETHER),
         (_SHAPELESS, detritus, _TOGETHER),
         (RINSED, after_gap, _TOGETHER),
@@ -143,7 +137,7 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
                 column = place[name]
                 fits = where & (np.sign(seen[name]) == sign)
                 factor[fits, column] = np.minimum(factor[fits, column], share)
-    return Explained(bloom | detritus, after_gap, factor)
+    return Explained(bloom | detritus | larger, after_gap, images_lost, factor)
 
 
 def after_gaps(rows: Rows) -> NDArray[np.bool_]:

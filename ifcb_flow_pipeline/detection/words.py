@@ -71,8 +71,23 @@ def words(evidence: Evidence, row: int) -> Words:
     if evidence.changed[row]:
         findings = [*findings[: int(is_sure)], _CHANGED, *findings[int(is_sure) :]]
     findings = findings[:_MOST_FINDINGS]
-    reasons = "; ".join(finding["text"] for finding in findings[:_MOST_REASONS])
+    reasons = _reasons(findings[:_MOST_REASONS])
     return Words(causes[0], causes[1] if len(causes) > 1 else "", reasons, json.dumps(findings, ensure_ascii=False))
+
+
+def _reasons(findings: Sequence[Mapping[str, Any]]) -> str:
+    """The texts of the findings in one line, those of a cause together, and the suspicion once behind them."""
+    parts = []
+    for cause in dict.fromkeys(finding["cause"] for finding in findings):
+        suspicion = _suspicion(cause)
+        texts = [finding["text"] for finding in findings if finding["cause"] == cause]
+        is_said = any(text.endswith(suspicion) for text in texts)
+        parts.append("; ".join(text.removesuffix(suspicion) for text in texts) + suspicion * is_said)
+    return "; ".join(parts)
+
+
+def _suspicion(cause: str) -> str:
+    return f" - suspected: {CAUSES[cause].title}"
 
 
 def _causes(evidence: Evidence, row: int, broken: Sequence[int]) -> list[str]:
@@ -96,7 +111,7 @@ def _rule_finding(evidence: Evidence, row: int, number: int) -> dict[str, Any]:
     value = float(evidence.broken.values[row, number])
     text = rule.text.format(value=_number(value))
     return {"rule": rule.code, "value": value, "cause": rule.cause, "share": 1.0,
-            "text": f"{text} - suspected: {CAUSES[rule.cause].title}", "check": rule.check}  # fmt: skip
+            "text": f"{text}{_suspicion(rule.cause)}", "check": rule.check}  # fmt: skip
 
 
 def _feature_finding(evidence: Evidence, row: int, column: int, causes: Sequence[str]) -> dict[str, Any]:
@@ -107,7 +122,7 @@ def _feature_finding(evidence: Evidence, row: int, column: int, causes: Sequence
     meaning = _MEANINGS.get(trait.name, trait.name)
     text = (
         f"{meaning[:1].upper()}{meaning[1:]} is {_number(value)}{unit}, usually {_number(low)} to {_number(high)}{unit}"
-        f" - suspected: {CAUSES[cause].title}"
+        f"{_suspicion(cause)}"
     )
     return {"feature": trait.name, "value": value, "low": low, "high": high, "unit": trait.unit,
             "share": round(float(evidence.shares[row, column]), 4), "cause": cause, "text": text,

@@ -53,6 +53,14 @@ def test_a_bloom_that_is_worth_a_look_is_called_one(model: FlowModel, healthy: C
     assert told.count("bloom") / len(told) >= 0.8
 
 
+def test_larger_boxes_are_the_waters_unless_images_are_lost_too(model: FlowModel, healthy: Columns):
+    _, values = FAULTS["an objective out of focus"]
+    lost = ("no_image_fraction", "images_per_trigger")
+    sizes = {name: value for name, value in values.items() if name not in lost}
+    row = model.judge(table(changed(healthy, 50, **sizes))).slice(50, 1).to_pylist()[0]
+    assert (row["verdict"], row["cause"]) == ("watch", "bloom")
+
+
 def test_noise_is_no_bloom_however_high_the_rate(model: FlowModel, healthy: Columns):
     _, values = FAULTS["noise that triggers"]
     row = model.judge(table(changed(healthy, 50, **values))).slice(50, 1).to_pylist()[0]
@@ -141,6 +149,18 @@ def test_a_core_that_jumps_and_stays_is_followed_but_not_one_that_jumps_back(mod
     assert share_bad(back.slice(58, 42)) <= 0.06
 
 
+def test_a_core_that_moves_twice_within_hours_is_followed(model: FlowModel, healthy: Columns):
+    twice = changed(moved_after(timedelta(hours=9), healthy), np.arange(57, 100), core_x_px=plus(-110))
+    found = model.judge(table(twice))
+    assert share_bad(found.slice(50, 50)) <= 0.06
+
+
+def test_a_core_that_jumps_back_soon_after_a_pause_is_not_followed(model: FlowModel, healthy: Columns):
+    late = moved_after(timedelta(hours=9), healthy)
+    found = model.judge(table(changed(late, np.arange(57, 65), core_x_px=plus(-110))))
+    assert share_bad(found.slice(57, 8)) == 1.0
+
+
 def test_a_core_that_creeps_away_is_not_followed(model: FlowModel, healthy: Columns):
     rows = np.arange(50, 62)
     creeping = changed(healthy, rows, core_x_px=lambda values: values + np.linspace(20, 120, len(rows)))
@@ -197,7 +217,10 @@ def test_findings_say_what_was_seen_what_is_usual_and_what_to_check(model: FlowM
     assert first["low"] < 980 < first["high"] < first["value"]
     assert first["unit"] == "px"
     assert first["check"] == CAUSES["sheath_flow"].check
-    assert row["reasons"] == "; ".join(finding["text"] for finding in findings[:3])
+    for finding in findings[:3]:
+        sentence, suspicion = finding["text"].split(" - suspected: ")
+        assert sentence in row["reasons"]
+        assert row["reasons"].count(suspicion) == 1
     assert 0.9 < sum(finding.get("share", 0.0) for finding in findings) <= 1.0 + 1e-6
 
 
@@ -239,3 +262,12 @@ def test_a_damaged_file_is_refused_with_the_remedy(name: str, spoiled: Callable,
     arrays = read_arrays(model.to_bytes())
     with pytest.raises(ModelError, match=r"damaged.*train a new model"):
         FlowModel.from_arrays(arrays | {name: spoiled(arrays[name])})
+
+
+def test_a_file_of_a_version_with_other_parts_says_so(model: FlowModel):
+    from ifcb_flow_pipeline.detection.model import read_arrays
+
+    arrays = read_arrays(model.to_bytes())
+    del arrays["tails.offset_"]
+    with pytest.raises(ModelError, match=r"another version of this program.*train a new model"):
+        FlowModel.from_arrays(arrays)

@@ -57,6 +57,23 @@ def test_faulty_bins_in_the_training_set_hardly_widen_the_tails(share: float):
     assert contaminated.score_samples(faulty)[0] < np.quantile(contaminated.score_samples(z), share * 0.99)
 
 
+def test_a_fault_in_an_eighth_of_few_bins_stands_out_in_its_group():
+    z = normal(48)
+    z[:6, 0] += 25
+    few = TailDetector(TRAITS).fit(z)
+    groups, _ = few.group_surprises(few.surprises(z))
+    assert groups[:6, 0].min() > 4
+
+
+def test_what_most_bins_have_none_of_is_rare_where_some_have_it():
+    z = normal(200)
+    z[:, 2] = 0.0
+    z[:25, 2] = np.linspace(0.5, 1.5, 25)
+    z[25:35, 2] = 5.0
+    fitted = TailDetector(TRAITS).fit(z)
+    assert fitted.surprises(z)[25:35, 2].min() > 3
+
+
 def test_unknown_features_say_nothing():
     z = normal(5)
     z[:, 1:] = np.nan
