@@ -3,7 +3,8 @@ place of its own as well.
 
 Belongs here: how prepared values are drawn. Does not belong here: which are drawn (``series``), reading (``data``).
 They are written as plain dictionaries: checking them with Altair takes half a second a chart, which a click would
-wait for.
+wait for. Their tables are part of them for the same reason: the browser takes half a second to read the cells of an
+Arrow table of some thousand rows one by one.
 """
 
 import math
@@ -60,14 +61,18 @@ _INK_PX = 12_000
 #: From first to last, from small to large: each is seen on white and on black.
 _WARMING = [BLUE, "#7A6FB0", PURPLE, ORANGE]
 
-#: Thousands of marks as pixels: as elements of the page each would cost ten times as long.
-_ON_CANVAS: Spec = {"usermeta": {"embedOptions": {"renderer": "canvas"}}}
+#: Many marks are drawn as pixels and without a description of each: as elements of the page they would cost ten times
+#: as long.
+_ON_CANVAS: Spec = {"usermeta": {"embedOptions": {"renderer": "canvas"}}, "config": {"aria": False}}
+
+#: Up to so many bins each mark is an element of the page.
+_MOST_ELEMENTS = 500
 
 #: Lines of groups are told apart without their colours.
 _DASHES = ([1, 0], [6, 3], [2, 2])
 
-_BINS: Spec = {"maxbins": 60}
-_COUNT: Spec = {"aggregate": "count", "type": "quantitative", "axis": None}
+#: Bars of the distributions above and beside a cloud.
+_N_BARS = 60
 
 #: How many widths of its normal range a value is drawn outside of it.
 _FAR = 3.0
@@ -145,7 +150,8 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
     ]
     # Verdicts and decisions each have colours and shapes of their own.
     resolve = {"scale": dict.fromkeys(("color", "shape"), "independent")}
-    return _layered(layers) | {"height": _BESIDES_PX + _LANE_PX * max(1, len(instruments)), "resolve": resolve}
+    spec = _layered(layers) | {"height": _BESIDES_PX + _LANE_PX * max(1, len(instruments)), "resolve": resolve}
+    return spec | _ON_CANVAS if len(track.points) > _MOST_ELEMENTS else spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,18 +363,23 @@ def cloud(
     layers = [
         _layer(frame, {"type": "image", "aspect": False}, **corners, url={"field": "typical"}) if typical else None,
         _layer(frame, {"type": "rect", "fillOpacity": 0, "stroke": GREY, "strokeWidth": 1.5}, **corners),
-        _layer(images, {"type": "point", "filled": True, "size": size, "opacity": 0.8}, x=x, y=y, color=colour),
-    ]
-    plot = _layered(layers)
-    tables = plot.pop("datasets")
-    rows = {"name": f"table{len(tables) - 1}"}
-    bars = {"type": "bar", "color": GREY, "binSpacing": 0}
-    above = {"data": rows, "mark": bars, "width": width_px, "height": _MARGIN_PX, "encoding": {
-        "x": {**x, "bin": _BINS, "axis": None}, "y": _COUNT}}  # fmt: skip
-    beside = {"data": rows, "mark": bars, "width": _MARGIN_PX, "height": height, "encoding": {
-        "y": {**y, "bin": _BINS, "axis": None}, "x": _COUNT}}  # fmt: skip
-    middle = {"hconcat": [plot | {"width": width_px, "height": height}, beside], "spacing": 4}
-    return {"vconcat": [above, middle], "spacing": 4, "datasets": tables, **_ON_CANVAS}
+        _layer(images[["x", "y", column]], {"type": "point", "filled": True, "size": size, "opacity": 0.8}, x=x, y=y,
+               color=colour),
+    ]  # fmt: skip
+    plot = _layered(layers) | {"width": width_px, "height": height}
+    above = _bars(images, "x", x) | {"width": width_px, "height": _MARGIN_PX}
+    beside = _bars(images, "y", y) | {"width": _MARGIN_PX, "height": height}
+    return {"vconcat": [above, {"hconcat": [plot, beside], "spacing": 4}], "spacing": 4, **_ON_CANVAS}
+
+
+def _bars(images: pd.DataFrame, name: str, axis: Spec) -> Spec:
+    """How the images are distributed over one side of the frame."""
+    counts, edges = np.histogram(images[name], bins=_N_BARS, range=axis["scale"]["domain"])
+    rows = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "n": counts})
+    along, up = ("x", "y") if name == "x" else ("y", "x")
+    place = {**axis, "field": "low", "axis": None}
+    number = {"field": "n", "type": "quantitative", "axis": None}
+    return _layer(rows, {"type": "bar", "color": GREY}, **{along: place, f"{along}2": {"field": "high"}, up: number})
 
 
 def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
@@ -467,34 +478,36 @@ def _axis(images: pd.DataFrame, name: str, size: int) -> Spec:
 
 
 def _layered(layers: Iterable[Spec | None]) -> Spec:
-    """The layers that there are, in one view; the tables that they name become those of the chart."""
-    tables: dict[str, pd.DataFrame] = {}
-    drawn = []
-    for layer in layers:
-        if layer is not None:
-            name = f"table{len(tables)}"
-            tables[name] = layer["data"]
-            drawn.append(layer | {"data": {"name": name}})
-    return {"layer": drawn, "datasets": tables}
+    """The layers that there are, in one view."""
+    return {"layer": [layer for layer in layers if layer is not None]}
 
 
 def _stacked(views: Sequence[Spec], width_px: int) -> Spec:
     """Views above each other with the same x."""
-    tables: dict[str, pd.DataFrame] = {}
-    for number, view in enumerate(views):
-        own = view.pop("datasets")
-        tables |= {f"view{number} {name}": table for name, table in own.items()}
-        for layer in view["layer"]:
-            layer["data"] = {"name": f"view{number} {layer['data']['name']}"}
     return {
         "vconcat": [view | {"height": _STRIP_PX, "width": width_px} for view in views],
-        "datasets": tables,
         "resolve": {"scale": {"x": "shared"}},
     }
 
 
 def _layer(rows: pd.DataFrame, mark: Spec, **encoding: Any) -> Spec:
-    return {"data": rows, "mark": mark, "encoding": encoding}
+    return {"data": {"values": _values(rows)}, "mark": mark, "encoding": encoding}
+
+
+def _values(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table as JSON has it: times in milliseconds since 1970, nothing for NaN."""
+    cells = [_cells(rows[name]) for name in rows]
+    return [dict(zip(rows.columns, row, strict=True)) for row in zip(*cells, strict=True)]
+
+
+def _cells(column: pd.Series) -> list[Any]:
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return pd.DatetimeIndex(column).as_unit("ms").asi8.tolist()
+    if column.dtype.kind == "f":
+        # More digits than are seen only make the text longer.
+        numbers = [float(f"{number:.7g}") for number in column.tolist()]
+        return [number if math.isfinite(number) else None for number in numbers]
+    return column.tolist()
 
 
 def _on(field_name: str, title: str | None, kind: str = "quantitative", **options: Any) -> Spec:
