@@ -39,6 +39,10 @@ _LANE_PX, _BESIDES_PX = 105, 135
 #: A brush over less than this share of a window is taken for a click.
 _NARROWEST = 0.005
 
+#: What is told of each of many marks, under the pointer and to those who cannot see. It is put together beforehand: the
+#: browser would take longer for that than for drawing.
+_TOLD: Spec = {"tooltip": {"field": "tip", "type": "nominal"}, "description": {"field": "said", "type": "nominal"}}
+
 #: The other end of a mark in time. Without its type, Vega-Lite takes the domain of its scale for plain numbers.
 _END: Spec = {"type": "temporal"}
 
@@ -140,7 +144,7 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
     draw = _Lanes(measure, window, tuple(instruments))
     layers = [
         draw.names(),
-        *draw.envelope(track.envelope),
+        draw.envelope(track.envelope),
         draw.models(marks.models),
         draw.thresholds(marks.thresholds),
         draw.episodes(marks.episodes),
@@ -171,24 +175,23 @@ class _Lanes:
         mark = {"type": "text", "align": "left", "baseline": "middle", "dx": 4, "fontWeight": "bold", "color": GREY}
         return _layer(rows, mark, x=self._x(), y=self._y(), text={"field": "instrument"})
 
-    def envelope(self, rows: pd.DataFrame | None) -> list[Spec]:
+    def envelope(self, rows: pd.DataFrame | None) -> Spec | None:
         if rows is None:
-            return []
+            return None
         names = ("low", "q05", "median", "q95", "high")
         moved = {name: self._of(rows["instrument"], rows[name]) for name in names}
         rows = pd.DataFrame({"start": rows["start"], "segment": rows["segment"]} | moved)
-        x, detail, step = self._x(), {"field": "segment"}, {"interpolate": "step-after", "color": BLUE}
-        return [
-            _layer(
-                rows,
-                {"type": "area", "opacity": opacity, **step},
-                x=x,
-                y=self._y(low),
-                y2={"field": high},
-                detail=detail,
-            )
+        step = {"interpolate": "step-after", "color": BLUE}
+        bands: list[Spec] = [
+            {
+                "mark": {"type": "area", "opacity": opacity, **step},
+                "encoding": {"y": self._y(low), "y2": {"field": high}},
+            }
             for low, high, opacity in (("low", "high", 0.18), ("q05", "q95", 0.35))
-        ] + [_layer(rows, {"type": "line", "strokeWidth": 1.5, **step}, x=x, y=self._y("median"), detail=detail)]
+        ]
+        middle = {"mark": {"type": "line", "strokeWidth": 1.5, **step}, "encoding": {"y": self._y("median")}}
+        encoding = {"x": self._x(), "detail": {"field": "segment"}}
+        return {"data": {"values": _values(rows)}, "encoding": encoding, "layer": [*bands, middle]}
 
     def models(self, rows: pd.DataFrame) -> Spec | None:
         if rows.empty:
@@ -218,8 +221,8 @@ class _Lanes:
             "n_bad": [episode.n_bad for episode in shown],
         })  # fmt: skip
         mark = {"type": "rule", "color": VERMILION, "strokeWidth": 6, "strokeCap": "square", "opacity": 0.75}
-        tips = _tips({"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"})
-        return _layer(rows, mark, x=self._x(), x2=_END | {"field": "end"}, y=self._y(), tooltip=tips)
+        rows = _told(rows, {"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"})
+        return _layer(rows, mark, x=self._x(), x2=_END | {"field": "end"}, y=self._y(), **_TOLD)
 
     def decided(self, decided: Sequence[tuple[str, datetime, Label]]) -> Spec | None:
         shown = [found for found in decided if found[0] in self.instruments]
@@ -233,12 +236,12 @@ class _Lanes:
             "reviewer": [label.reviewer for _, _, label in shown],
         })  # fmt: skip
         return _layer(
-            rows,
+            _told(rows, {"pid": "bin", "decision": "decided", "reviewer": "by"}, kept=("decision",)),
             {"type": "point", "size": 40, "strokeWidth": 2},
             x=self._x(),
             y=self._y(),
             **_looks("decision", _DECISION_LOOKS, legend=None),
-            tooltip=_tips({"pid": "bin", "decision": "decided", "reviewer": "by"}),
+            **_TOLD,
         )
 
     def ring(self, points: pd.DataFrame) -> Spec | None:
@@ -249,27 +252,26 @@ class _Lanes:
         return _layer(rows, mark, x=self._x(), y=self._y())
 
     def bins(self, points: pd.DataFrame) -> Spec:
+        points = points.sort_values("severity")
+        number = self.measure.number.replace("~", "")
         rows = pd.DataFrame({
             "pid": points["pid"].to_numpy(dtype=object),
             "start": points["start_time"],
             "when": _written(points["start_time"]),
             "at": self._of(points["instrument"], points["value"]),
-            "value": points["value"],
-            "severity": points["severity"],
+            "value": [format(value, number) for value in points["value"]],
             "verdict": points["verdict"].astype(object),
             "suspected": [cause_name(cause) for cause in points["cause"]],
         })  # fmt: skip
-        value = {"field": "value", "type": "quantitative", "title": self.measure.title, "format": self.measure.number}
+        titles = {"pid": "bin", "when": "start (UTC)", "verdict": "verdict", "suspected": "suspected cause",
+                  "value": self.measure.title}  # fmt: skip
         layer = _layer(
-            rows.sort_values("severity"),
+            _told(rows, titles, kept=("pid", "verdict")),
             {"type": "point", "filled": True, "size": 30, "opacity": 0.85},
             x=self._x(),
             y=self._y(),
             **verdict_marks(),
-            tooltip=[
-                *_tips({"pid": "bin", "when": "start (UTC)", "verdict": "verdict", "suspected": "suspected cause"}),
-                value,
-            ],
+            **_TOLD,
         )
         picked = {"name": PICKED, "select": {"type": "point", "fields": ["pid"], "on": "click"}}
         brushed = {"name": BRUSHED, "select": {"type": "interval", "encodings": ["x"]}}
@@ -516,6 +518,14 @@ def _on(field_name: str, title: str | None, kind: str = "quantitative", **option
 
 def _tips(titles: Mapping[str, str]) -> list[Spec]:
     return [{"field": name, "type": "nominal", "title": title} for name, title in titles.items()]
+
+
+def _told(rows: pd.DataFrame, titles: Mapping[str, str], kept: Sequence[str] = ()) -> pd.DataFrame:
+    """Rows with what is told of each (see _TOLD) in the place of the columns of ``titles``, but for those ``kept``."""
+    cells = zip(*(_cells(rows[name]) for name in titles), strict=True)
+    tips = [dict(zip(titles.values(), row, strict=True)) for row in cells]
+    said = ["; ".join(f"{title}: {cell}" for title, cell in tip.items()) for tip in tips]
+    return rows.drop(columns=[name for name in titles if name not in kept]).assign(tip=tips, said=said)
 
 
 def _rule(dash: list[int]) -> Spec:

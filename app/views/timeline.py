@@ -245,7 +245,10 @@ def _worst_bins(scored: Scored, rows: NDArray[np.intp]) -> None:
     severity = scored.rows["severity"].to_numpy()[rows]
     n = min(_MAX_LISTED, len(rows))
     worst = scored.rows.iloc[rows[np.argpartition(-severity, n - 1)[:n]]].sort_values("severity", ascending=False)
-    with st.expander(f"The {len(worst):,} worst bins of this period"):
+    # A table of so many rows takes the browser as long as the chart: it is made when it is asked for.
+    with st.expander(f"The {len(worst):,} worst bins of this period", key="worst_open", on_change="rerun") as place:
+        if not place.open:
+            return
         table = worst[["pid", "instrument", "start_time", "severity", "verdict", "cause", "status"]]
         table = table.assign(cause=table["cause"].astype(str).map(cause_name))
         event = st.dataframe(table, hide_index=True, key="worst", on_select="rerun", selection_mode="single-row",

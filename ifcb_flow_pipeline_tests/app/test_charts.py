@@ -34,7 +34,7 @@ def _lanes(marks: charts.Marks | None = None, measure: charts.Measure = charts.S
 
 
 def _layers(spec: dict, mark: str) -> list[dict]:
-    return [layer for layer in spec["layer"] if layer["mark"]["type"] == mark]
+    return [layer for layer in spec["layer"] if layer.get("mark", {}).get("type") == mark]
 
 
 def _rows(layer: dict) -> pd.DataFrame:
@@ -46,7 +46,8 @@ def test_each_bin_is_a_mark_of_its_instruments_lane_with_colour_and_shape_of_its
     (marks,) = _layers(spec, "point")
     rows = _rows(marks).set_index("pid")
     assert rows.loc["bin0", "at"] - rows.loc["bin1", "at"] > 1  # the first instrument is on top
-    assert rows.loc["bin2", "suspected"] == "air or bubbles"
+    assert rows.loc["bin2", "tip"]["suspected cause"] == "air or bubbles"
+    assert rows.loc["bin2", "said"].startswith("bin: bin2; start (UTC): 2026-03-03 00:00; verdict: bad;")
     for channel in ("color", "shape"):
         assert marks["encoding"][channel]["scale"]["domain"] == list(LOOKS)
         assert len(set(marks["encoding"][channel]["scale"]["range"])) == len(LOOKS)
@@ -81,11 +82,11 @@ def test_episodes_thresholds_models_and_decisions_are_drawn_and_others_left_out(
     assert _rows(models)["model_id"].tolist() == ["flow"]
     assert _rows(thresholds)["at"].tolist() == [pytest.approx(charts._LANE + 0.5)]
     # It began before the window: what is drawn begins with the window, what is told is the truth.
-    assert _rows(episodes)[["start", "since", "until"]].values.tolist() == [
-        [START.timestamp() * 1000, "2026-02-28 00:00", "still running"]
-    ]
+    (drawn,) = episodes["data"]["values"]
+    assert drawn["start"] == START.timestamp() * 1000
+    assert (drawn["tip"]["from (UTC)"], drawn["tip"]["until (UTC)"]) == ("2026-02-28 00:00", "still running")
     decided, ring, _ = _layers(spec, "point")
-    assert _rows(decided)["decision"].tolist() == ["good"]
+    assert _rows(decided)["tip"].tolist() == [{"bin": label.pid, "decided": "good", "by": "Ada"}]
     assert len(_rows(ring)) == 1
 
 
@@ -93,8 +94,15 @@ def test_an_envelope_is_drawn_beneath_the_bins():
     envelope = pd.DataFrame({"instrument": ["IFCB101"] * 2, "start": [START] * 2, "segment": [1, 1]} | {
         name: [1.0, 2.0] for name in ("low", "q05", "median", "q95", "high")})  # fmt: skip
     spec = charts.lanes(Track(_points(), envelope, 9, 5), charts.SEVERITY, WINDOW, INSTRUMENTS, charts.Marks())
-    kinds = [layer["mark"]["type"] for layer in spec["layer"]]
-    assert kinds == ["text", "area", "area", "line", "point"]
+    _, bands, _ = spec["layer"]
+    assert [layer["mark"]["type"] for layer in bands["layer"]] == ["area", "area", "line"]
+
+
+def test_many_bins_are_drawn_as_pixels_and_few_as_elements_of_the_page():
+    many = pd.concat([_points()] * 200)
+    spec = charts.lanes(Track(many, None, len(many), 0), charts.SEVERITY, WINDOW, INSTRUMENTS, charts.Marks())
+    assert spec["usermeta"]["embedOptions"]["renderer"] == "canvas"
+    assert "usermeta" not in _lanes()
 
 
 def _images(x: list[float], y: list[float]) -> pd.DataFrame:
