@@ -70,7 +70,7 @@ _WARMING = [BLUE, "#7A6FB0", PURPLE, ORANGE]
 _ON_CANVAS: Spec = {"usermeta": {"embedOptions": {"renderer": "canvas"}}, "config": {"aria": False}}
 
 #: Up to so many bins each mark is an element of the page.
-_MOST_ELEMENTS = 500
+_MOST_ELEMENTS = 300
 
 #: Lines of groups are told apart without their colours.
 _DASHES = ([1, 0], [6, 3], [2, 2])

@@ -61,11 +61,14 @@ def _page() -> None:
             "the Dagster UI."
         )
         return
-    _verdict(record)
+    verdict = st.container()
     stream = _stream(stores, record)
     cloud, why, course = _places()
+    # The cloud comes first: it is what a click waits for.
     with cloud:
         _cloud(stores, scored, record, stream)
+    with verdict:
+        _verdict(record)
     with why:
         _findings(record)
         _decision(stores, record.pid)
@@ -369,15 +372,18 @@ _SIMILAR_COLUMNS: Mapping[str, Any] = {
 }  # fmt: skip
 
 
+@st.fragment
 def _header(record: BinRecord) -> None:
     lines: Sequence[Mapping[str, str]] = words.header_lines(record.entry.header) if record.entry is not None else []
-    st.subheader("Header", anchor=False)
-    if lines:
-        st.dataframe(
-            pd.DataFrame(lines), hide_index=True, column_config=_HEADER_COLUMNS, alt="Values of the header file"
-        )
-    else:
+    if not lines:
         st.caption("No header values: the .hdr file is absent, empty or not readable.")
+        return
+    # The table takes the browser as long as a chart: it is made when it is asked for.
+    with st.expander("Header", key="header_open", on_change="rerun") as place:
+        if place.open:
+            st.dataframe(
+                pd.DataFrame(lines), hide_index=True, column_config=_HEADER_COLUMNS, alt="Values of the header file"
+            )
 
 
 _HEADER_COLUMNS: Mapping[str, Any] = {
