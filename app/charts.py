@@ -299,7 +299,9 @@ class _Lanes:
         low, high = self.measure.low, self.measure.high
         shares = [(value - low) / (high - low) for value in self.measure.marked]
         values = [lane * _LANE + share for lane in range(len(self.instruments)) for share in shares]
-        label = f"format({low} + (datum.value % {_LANE}) * {high - low}, '{self.measure.number}')"
+        # Values at the bottom of a lane are a little less than that as often as not.
+        share = f"(datum.value + {_LANE / 10}) % {_LANE} - {_LANE / 10}"
+        label = f"format({low} + ({share}) * {high - low}, '{self.measure.number}')"
         scale = {"domain": [-0.2, max(1, len(self.instruments)) * _LANE - 0.1], "nice": False, "zero": False}
         return _on(
             name, self.measure.title, scale=scale, axis={"values": values, "labelExpr": label, "gridOpacity": 0.4}
@@ -381,7 +383,8 @@ def _bars(images: pd.DataFrame, name: str, axis: Spec) -> Spec:
     along, up = ("x", "y") if name == "x" else ("y", "x")
     place = {**axis, "field": "low", "axis": None}
     number = {"field": "n", "type": "quantitative", "axis": None}
-    return _layer(rows, {"type": "bar", "color": GREY}, **{along: place, f"{along}2": {"field": "high"}, up: number})
+    ends = {f"{along}2": {"field": "high"}, f"{up}2": {"datum": 0}}
+    return _layer(rows, {"type": "rect", "color": GREY}, **{along: place, up: number}, **ends)
 
 
 def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
