@@ -15,7 +15,7 @@ from app.decisions import KEYS, UNDO_KEY, decision_panel, label_store
 from app.pages import BIN, TIMELINE, go_to, link, scored_bins
 from app.series import Filter, Window
 from app.theme import LOOKS, cause_name
-from app.words import Finding, count, plain
+from app.words import Finding, count, plain, sentence
 from ifcb_flow_pipeline.detection.prefixes import certain_after
 from ifcb_flow_pipeline.detection.verdicts import BAD_FROM
 from ifcb_flow_pipeline.errors import FlowError
@@ -53,7 +53,7 @@ def _page() -> None:
     try:
         record = data.read_bin(stores, pid)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         return
     if not record.known:
         st.info(
@@ -274,7 +274,7 @@ def _accumulated(stores: Stores, record: BinRecord) -> None:
     try:
         scores = data.read_accumulated(stores, record)
     except FlowError as error:
-        st.warning(plain(str(error)))
+        st.warning(sentence(str(error)))
         return
     if scores is None:
         st.caption("There is no model in use that could judge the parts of the run.")
@@ -349,7 +349,7 @@ def _similar(stores: Stores, scored: Scored, record: BinRecord) -> None:
     try:
         found = data.read_similar(stores, scored, record, _SIMILAR)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         return
     if found.empty:
         st.caption("There is none to compare it with: the bin has no features, or no other bin has.")

@@ -17,7 +17,7 @@ from app.data import Scored, Stores
 from app.pages import BIN, TIMELINE, go_to, scored_bins
 from app.series import Filter, Track, Window
 from app.theme import CAUSES, LOOKS, cause_name
-from app.words import count, number, plain
+from app.words import count, number, plain, sentence
 from ifcb_flow_pipeline.bins.hdr import HeaderField
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE, Feature
@@ -222,7 +222,7 @@ def _second_track(stores: Stores, scored: Scored, rows: NDArray[np.intp], window
     try:
         values, n_days = data.read_feature(stores, scored, rows, name)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         return None
     if not np.isfinite(values).any():
         st.info(f"No bin of this period has a value of {plain(name)}.")
@@ -349,7 +349,7 @@ def _decisions(stores: Stores) -> Mapping[str, Label]:
     try:
         return data.read_decisions(stores)
     except FlowError as error:
-        st.warning(plain(str(error)))
+        st.warning(sentence(str(error)))
         return {}
 
 
