@@ -367,7 +367,7 @@ def cloud(
     layers = [
         _layer(frame, {"type": "image", "aspect": False}, **corners, url={"field": "typical"}) if typical else None,
         _layer(frame, {"type": "rect", "fillOpacity": 0, "stroke": GREY, "strokeWidth": 1.5}, **corners),
-        _layer(images[["x", "y", column]], {"type": "point", "filled": True, "size": size, "opacity": 0.8}, x=x, y=y,
+        _layer(images.filter(items=["x", "y", column]), {"type": "point", "filled": True, "size": size, "opacity": 0.8}, x=x, y=y,
                color=colour),
     ]  # fmt: skip
     plot = _layered(layers) | {"width": width_px, "height": height}
@@ -505,7 +505,7 @@ def _values(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(rows.columns, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
-def _cells(column: pd.Series) -> list[Any]:
+def _cells(column: Any) -> list[Any]:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         return pd.DatetimeIndex(column).as_unit("ms").asi8.tolist()
     if column.dtype.kind == "f":
