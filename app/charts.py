@@ -367,8 +367,8 @@ def cloud(
     layers = [
         _layer(frame, {"type": "image", "aspect": False}, **corners, url={"field": "typical"}) if typical else None,
         _layer(frame, {"type": "rect", "fillOpacity": 0, "stroke": GREY, "strokeWidth": 1.5}, **corners),
-        _layer(images.filter(items=["x", "y", column]), {"type": "point", "filled": True, "size": size, "opacity": 0.8}, x=x, y=y,
-               color=colour),
+        _layer(images.filter(items=["x", "y", column]), {"type": "point", "filled": True, "size": size, "opacity": 0.8},
+               x=x, y=y, color=colour),
     ]  # fmt: skip
     plot = _layered(layers) | {"width": width_px, "height": height}
     above = _bars(images, "x", x) | {"width": width_px, "height": _MARGIN_PX}
