@@ -3,7 +3,8 @@ place of its own as well.
 
 Belongs here: how prepared values are drawn. Does not belong here: which are drawn (``series``), reading (``data``).
 They are written as plain dictionaries: checking them with Altair takes half a second a chart, which a click would
-wait for.
+wait for. Their tables are part of them for the same reason: the browser takes half a second to read the cells of an
+Arrow table of some thousand rows one by one.
 """
 
 import math
@@ -38,6 +39,10 @@ _LANE_PX, _BESIDES_PX = 105, 135
 #: A brush over less than this share of a window is taken for a click.
 _NARROWEST = 0.005
 
+#: What is told of each of many marks, under the pointer and to those who cannot see. It is put together beforehand: the
+#: browser would take longer for that than for drawing.
+_TOLD: Spec = {"tooltip": {"field": "tip", "type": "nominal"}, "description": {"field": "said", "type": "nominal"}}
+
 #: The other end of a mark in time. Without its type, Vega-Lite takes the domain of its scale for plain numbers.
 _END: Spec = {"type": "temporal"}
 
@@ -60,14 +65,18 @@ _INK_PX = 12_000
 #: From first to last, from small to large: each is seen on white and on black.
 _WARMING = [BLUE, "#7A6FB0", PURPLE, ORANGE]
 
-#: Thousands of marks as pixels: as elements of the page each would cost ten times as long.
-_ON_CANVAS: Spec = {"usermeta": {"embedOptions": {"renderer": "canvas"}}}
+#: Many marks are drawn as pixels and without a description of each: as elements of the page they would cost ten times
+#: as long.
+_ON_CANVAS: Spec = {"usermeta": {"embedOptions": {"renderer": "canvas"}}, "config": {"aria": False}}
+
+#: Up to so many bins each mark is an element of the page.
+_MOST_ELEMENTS = 300
 
 #: Lines of groups are told apart without their colours.
 _DASHES = ([1, 0], [6, 3], [2, 2])
 
-_BINS: Spec = {"maxbins": 60}
-_COUNT: Spec = {"aggregate": "count", "type": "quantitative", "axis": None}
+#: Bars of the distributions above and beside a cloud.
+_N_BARS = 60
 
 #: How many widths of its normal range a value is drawn outside of it.
 _FAR = 3.0
@@ -135,7 +144,7 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
     draw = _Lanes(measure, window, tuple(instruments))
     layers = [
         draw.names(),
-        *draw.envelope(track.envelope),
+        draw.envelope(track.envelope),
         draw.models(marks.models),
         draw.thresholds(marks.thresholds),
         draw.episodes(marks.episodes),
@@ -145,7 +154,8 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
     ]
     # Verdicts and decisions each have colours and shapes of their own.
     resolve = {"scale": dict.fromkeys(("color", "shape"), "independent")}
-    return _layered(layers) | {"height": _BESIDES_PX + _LANE_PX * max(1, len(instruments)), "resolve": resolve}
+    spec = _layered(layers) | {"height": _BESIDES_PX + _LANE_PX * max(1, len(instruments)), "resolve": resolve}
+    return spec | _ON_CANVAS if len(track.points) > _MOST_ELEMENTS else spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,24 +175,23 @@ class _Lanes:
         mark = {"type": "text", "align": "left", "baseline": "middle", "dx": 4, "fontWeight": "bold", "color": GREY}
         return _layer(rows, mark, x=self._x(), y=self._y(), text={"field": "instrument"})
 
-    def envelope(self, rows: pd.DataFrame | None) -> list[Spec]:
+    def envelope(self, rows: pd.DataFrame | None) -> Spec | None:
         if rows is None:
-            return []
+            return None
         names = ("low", "q05", "median", "q95", "high")
         moved = {name: self._of(rows["instrument"], rows[name]) for name in names}
         rows = pd.DataFrame({"start": rows["start"], "segment": rows["segment"]} | moved)
-        x, detail, step = self._x(), {"field": "segment"}, {"interpolate": "step-after", "color": BLUE}
-        return [
-            _layer(
-                rows,
-                {"type": "area", "opacity": opacity, **step},
-                x=x,
-                y=self._y(low),
-                y2={"field": high},
-                detail=detail,
-            )
+        step = {"interpolate": "step-after", "color": BLUE}
+        bands: list[Spec] = [
+            {
+                "mark": {"type": "area", "opacity": opacity, **step},
+                "encoding": {"y": self._y(low), "y2": {"field": high}},
+            }
             for low, high, opacity in (("low", "high", 0.18), ("q05", "q95", 0.35))
-        ] + [_layer(rows, {"type": "line", "strokeWidth": 1.5, **step}, x=x, y=self._y("median"), detail=detail)]
+        ]
+        middle = {"mark": {"type": "line", "strokeWidth": 1.5, **step}, "encoding": {"y": self._y("median")}}
+        encoding = {"x": self._x(), "detail": {"field": "segment"}}
+        return {"data": {"values": _values(rows)}, "encoding": encoding, "layer": [*bands, middle]}
 
     def models(self, rows: pd.DataFrame) -> Spec | None:
         if rows.empty:
@@ -212,8 +221,8 @@ class _Lanes:
             "n_bad": [episode.n_bad for episode in shown],
         })  # fmt: skip
         mark = {"type": "rule", "color": VERMILION, "strokeWidth": 6, "strokeCap": "square", "opacity": 0.75}
-        tips = _tips({"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"})
-        return _layer(rows, mark, x=self._x(), x2=_END | {"field": "end"}, y=self._y(), tooltip=tips)
+        rows = _told(rows, {"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"})
+        return _layer(rows, mark, x=self._x(), x2=_END | {"field": "end"}, y=self._y(), **_TOLD)
 
     def decided(self, decided: Sequence[tuple[str, datetime, Label]]) -> Spec | None:
         shown = [found for found in decided if found[0] in self.instruments]
@@ -227,12 +236,12 @@ class _Lanes:
             "reviewer": [label.reviewer for _, _, label in shown],
         })  # fmt: skip
         return _layer(
-            rows,
+            _told(rows, {"pid": "bin", "decision": "decided", "reviewer": "by"}, kept=("decision",)),
             {"type": "point", "size": 40, "strokeWidth": 2},
             x=self._x(),
             y=self._y(),
             **_looks("decision", _DECISION_LOOKS, legend=None),
-            tooltip=_tips({"pid": "bin", "decision": "decided", "reviewer": "by"}),
+            **_TOLD,
         )
 
     def ring(self, points: pd.DataFrame) -> Spec | None:
@@ -243,27 +252,26 @@ class _Lanes:
         return _layer(rows, mark, x=self._x(), y=self._y())
 
     def bins(self, points: pd.DataFrame) -> Spec:
+        points = points.sort_values("severity")
+        number = self.measure.number.replace("~", "")
         rows = pd.DataFrame({
             "pid": points["pid"].to_numpy(dtype=object),
             "start": points["start_time"],
             "when": _written(points["start_time"]),
             "at": self._of(points["instrument"], points["value"]),
-            "value": points["value"],
-            "severity": points["severity"],
+            "value": [format(value, number) for value in points["value"]],
             "verdict": points["verdict"].astype(object),
             "suspected": [cause_name(cause) for cause in points["cause"]],
         })  # fmt: skip
-        value = {"field": "value", "type": "quantitative", "title": self.measure.title, "format": self.measure.number}
+        titles = {"pid": "bin", "when": "start (UTC)", "verdict": "verdict", "suspected": "suspected cause",
+                  "value": self.measure.title}  # fmt: skip
         layer = _layer(
-            rows.sort_values("severity"),
+            _told(rows, titles, kept=("pid", "verdict")),
             {"type": "point", "filled": True, "size": 30, "opacity": 0.85},
             x=self._x(),
             y=self._y(),
             **verdict_marks(),
-            tooltip=[
-                *_tips({"pid": "bin", "when": "start (UTC)", "verdict": "verdict", "suspected": "suspected cause"}),
-                value,
-            ],
+            **_TOLD,
         )
         picked = {"name": PICKED, "select": {"type": "point", "fields": ["pid"], "on": "click"}}
         brushed = {"name": BRUSHED, "select": {"type": "interval", "encodings": ["x"]}}
@@ -291,7 +299,9 @@ class _Lanes:
         low, high = self.measure.low, self.measure.high
         shares = [(value - low) / (high - low) for value in self.measure.marked]
         values = [lane * _LANE + share for lane in range(len(self.instruments)) for share in shares]
-        label = f"format({low} + (datum.value % {_LANE}) * {high - low}, '{self.measure.number}')"
+        # Values at the bottom of a lane are a little less than that as often as not.
+        share = f"(datum.value + {_LANE / 10}) % {_LANE} - {_LANE / 10}"
+        label = f"format({low} + ({share}) * {high - low}, '{self.measure.number}')"
         scale = {"domain": [-0.2, max(1, len(self.instruments)) * _LANE - 0.1], "nice": False, "zero": False}
         return _on(
             name, self.measure.title, scale=scale, axis={"values": values, "labelExpr": label, "gridOpacity": 0.4}
@@ -357,18 +367,24 @@ def cloud(
     layers = [
         _layer(frame, {"type": "image", "aspect": False}, **corners, url={"field": "typical"}) if typical else None,
         _layer(frame, {"type": "rect", "fillOpacity": 0, "stroke": GREY, "strokeWidth": 1.5}, **corners),
-        _layer(images, {"type": "point", "filled": True, "size": size, "opacity": 0.8}, x=x, y=y, color=colour),
-    ]
-    plot = _layered(layers)
-    tables = plot.pop("datasets")
-    rows = {"name": f"table{len(tables) - 1}"}
-    bars = {"type": "bar", "color": GREY, "binSpacing": 0}
-    above = {"data": rows, "mark": bars, "width": width_px, "height": _MARGIN_PX, "encoding": {
-        "x": {**x, "bin": _BINS, "axis": None}, "y": _COUNT}}  # fmt: skip
-    beside = {"data": rows, "mark": bars, "width": _MARGIN_PX, "height": height, "encoding": {
-        "y": {**y, "bin": _BINS, "axis": None}, "x": _COUNT}}  # fmt: skip
-    middle = {"hconcat": [plot | {"width": width_px, "height": height}, beside], "spacing": 4}
-    return {"vconcat": [above, middle], "spacing": 4, "datasets": tables, **_ON_CANVAS}
+        _layer(images.filter(items=["x", "y", column]), {"type": "point", "filled": True, "size": size, "opacity": 0.8},
+               x=x, y=y, color=colour),
+    ]  # fmt: skip
+    plot = _layered(layers) | {"width": width_px, "height": height}
+    above = _bars(images, "x", x) | {"width": width_px, "height": _MARGIN_PX}
+    beside = _bars(images, "y", y) | {"width": _MARGIN_PX, "height": height}
+    return {"vconcat": [above, {"hconcat": [plot, beside], "spacing": 4}], "spacing": 4, **_ON_CANVAS}
+
+
+def _bars(images: pd.DataFrame, name: str, axis: Spec) -> Spec:
+    """How the images are distributed over one side of the frame."""
+    counts, edges = np.histogram(images[name], bins=_N_BARS, range=axis["scale"]["domain"])
+    rows = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "n": counts})
+    along, up = ("x", "y") if name == "x" else ("y", "x")
+    place = {**axis, "field": "low", "axis": None}
+    number = {"field": "n", "type": "quantitative", "axis": None}
+    ends = {f"{along}2": {"field": "high"}, f"{up}2": {"datum": 0}}
+    return _layer(rows, {"type": "rect", "color": GREY}, **{along: place, up: number}, **ends)
 
 
 def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
@@ -467,34 +483,36 @@ def _axis(images: pd.DataFrame, name: str, size: int) -> Spec:
 
 
 def _layered(layers: Iterable[Spec | None]) -> Spec:
-    """The layers that there are, in one view; the tables that they name become those of the chart."""
-    tables: dict[str, pd.DataFrame] = {}
-    drawn = []
-    for layer in layers:
-        if layer is not None:
-            name = f"table{len(tables)}"
-            tables[name] = layer["data"]
-            drawn.append(layer | {"data": {"name": name}})
-    return {"layer": drawn, "datasets": tables}
+    """The layers that there are, in one view."""
+    return {"layer": [layer for layer in layers if layer is not None]}
 
 
 def _stacked(views: Sequence[Spec], width_px: int) -> Spec:
     """Views above each other with the same x."""
-    tables: dict[str, pd.DataFrame] = {}
-    for number, view in enumerate(views):
-        own = view.pop("datasets")
-        tables |= {f"view{number} {name}": table for name, table in own.items()}
-        for layer in view["layer"]:
-            layer["data"] = {"name": f"view{number} {layer['data']['name']}"}
     return {
         "vconcat": [view | {"height": _STRIP_PX, "width": width_px} for view in views],
-        "datasets": tables,
         "resolve": {"scale": {"x": "shared"}},
     }
 
 
 def _layer(rows: pd.DataFrame, mark: Spec, **encoding: Any) -> Spec:
-    return {"data": rows, "mark": mark, "encoding": encoding}
+    return {"data": {"values": _values(rows)}, "mark": mark, "encoding": encoding}
+
+
+def _values(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table as JSON has it: times in milliseconds since 1970, nothing for NaN."""
+    cells = [_cells(rows[name]) for name in rows]
+    return [dict(zip(rows.columns, row, strict=True)) for row in zip(*cells, strict=True)]
+
+
+def _cells(column: Any) -> list[Any]:
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return pd.DatetimeIndex(column).as_unit("ms").asi8.tolist()
+    if column.dtype.kind == "f":
+        # More digits than are seen only make the text longer.
+        numbers = [float(f"{number:.7g}") for number in column.tolist()]
+        return [number if math.isfinite(number) else None for number in numbers]
+    return column.tolist()
 
 
 def _on(field_name: str, title: str | None, kind: str = "quantitative", **options: Any) -> Spec:
@@ -503,6 +521,14 @@ def _on(field_name: str, title: str | None, kind: str = "quantitative", **option
 
 def _tips(titles: Mapping[str, str]) -> list[Spec]:
     return [{"field": name, "type": "nominal", "title": title} for name, title in titles.items()]
+
+
+def _told(rows: pd.DataFrame, titles: Mapping[str, str], kept: Sequence[str] = ()) -> pd.DataFrame:
+    """Rows with what is told of each (see _TOLD) in the place of the columns of ``titles``, but for those ``kept``."""
+    cells = zip(*(_cells(rows[name]) for name in titles), strict=True)
+    tips = [dict(zip(titles.values(), row, strict=True)) for row in cells]
+    said = ["; ".join(f"{title}: {cell}" for title, cell in tip.items()) for tip in tips]
+    return rows.drop(columns=[name for name in titles if name not in kept]).assign(tip=tips, said=said)
 
 
 def _rule(dash: list[int]) -> Spec:

@@ -12,7 +12,7 @@ import streamlit as st
 from app import words
 from app.data import Stores
 from app.reviewer import known_reviewer, reviewer
-from app.words import count, plain
+from app.words import count, plain, sentence
 from ifcb_flow_pipeline.store.labels import DECISIONS, MAX_NOTE, TAGS, Decision, Label, LabelStore
 from ifcb_flow_pipeline.store.records import RecordError
 
@@ -60,7 +60,7 @@ def decision_panel(
     try:
         current, history, latest = store.current(), store.history(pid), store.latest_of(name)
     except RecordError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         return
     _said()
     desk = _Desk(store, name, current, after)
@@ -83,7 +83,7 @@ def decide_all(store: LabelStore, target: Target, key: str, after: After | None 
     try:
         current = store.current()
     except RecordError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         return
     _Desk(store, name, current, after).row(target, key)
 

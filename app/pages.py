@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import data
 from app.data import Scored, Stores
-from app.words import plain
+from app.words import plain, sentence
 from ifcb_flow_pipeline.errors import FlowError
 
 
@@ -58,7 +58,7 @@ def scored_stores() -> Stores:
         stores = data.stores()
         stage = stores.stage
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         st.stop()
     if stage != "scores":
         st.info(_NEXT_STEP[stage].format(home=plain(str(stores.home))), icon=":material/arrow_forward:")

@@ -17,10 +17,10 @@ from ifcb_flow_pipeline.detection.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
 
 #: Up to so many bins each is a point; more of them take the browser longer than a second.
-MAX_POINTS = 3000
+MAX_POINTS = 2000
 
 #: Points that are drawn upon an envelope.
-MAX_WORST = 2000
+MAX_WORST = 1000
 
 #: Episodes and decisions that are drawn in a window.
 MAX_EPISODES, MAX_DECIDED = 500, 500

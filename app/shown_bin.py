@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import charts, clouds, data
 from app.data import Stores
 from app.theme import LOOKS, cause_name
-from app.words import plain
+from app.words import plain, sentence
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.store.tables import BIN_SCORES
@@ -52,7 +52,7 @@ def stored_verdict(stores: Stores, pid: str) -> None:
     try:
         score = data.row_of(stores, BIN_SCORES, pid)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         return
     if score is not None:
         verdict(score)
@@ -75,7 +75,7 @@ def blind_charts(stores: Stores, pid: str) -> None:
     try:
         entry, cloud = data.read_cloud(stores, pid)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         return
     stream_charts(None if entry is None or cloud is None else data.stream_of(stores, pid, entry, cloud))
 

@@ -25,6 +25,11 @@ def plain(text: str) -> str:
     return _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
 
 
+def sentence(text: str) -> str:
+    """A message, which may begin in lower case, as a sentence that Markdown shows as it is."""
+    return plain(text[:1].upper() + text[1:])
+
+
 def count(number: int, one: str, many: str = "") -> str:
     """A number with its noun: ``no bins``, ``1 bin``, ``1,234 bins``."""
     noun = one if number == 1 else many or f"{one}s"

@@ -15,7 +15,7 @@ from app.decisions import KEYS, UNDO_KEY, decision_panel, label_store
 from app.pages import BIN, TIMELINE, go_to, link, scored_bins
 from app.series import Filter, Window
 from app.theme import LOOKS, cause_name
-from app.words import Finding, count, plain
+from app.words import Finding, count, plain, sentence
 from ifcb_flow_pipeline.detection.prefixes import certain_after
 from ifcb_flow_pipeline.detection.verdicts import BAD_FROM
 from ifcb_flow_pipeline.errors import FlowError
@@ -53,7 +53,7 @@ def _page() -> None:
     try:
         record = data.read_bin(stores, pid)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         return
     if not record.known:
         st.info(
@@ -61,11 +61,14 @@ def _page() -> None:
             "the Dagster UI."
         )
         return
-    _verdict(record)
+    verdict = st.container()
     stream = _stream(stores, record)
     cloud, why, course = _places()
+    # The cloud comes first: it is what a click waits for.
     with cloud:
         _cloud(stores, scored, record, stream)
+    with verdict:
+        _verdict(record)
     with why:
         _findings(record)
         _decision(stores, record.pid)
@@ -271,7 +274,7 @@ def _accumulated(stores: Stores, record: BinRecord) -> None:
     try:
         scores = data.read_accumulated(stores, record)
     except FlowError as error:
-        st.warning(plain(str(error)))
+        st.warning(sentence(str(error)))
         return
     if scores is None:
         st.caption("There is no model in use that could judge the parts of the run.")
@@ -346,7 +349,7 @@ def _similar(stores: Stores, scored: Scored, record: BinRecord) -> None:
     try:
         found = data.read_similar(stores, scored, record, _SIMILAR)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         return
     if found.empty:
         st.caption("There is none to compare it with: the bin has no features, or no other bin has.")
@@ -369,15 +372,18 @@ _SIMILAR_COLUMNS: Mapping[str, Any] = {
 }  # fmt: skip
 
 
+@st.fragment
 def _header(record: BinRecord) -> None:
     lines: Sequence[Mapping[str, str]] = words.header_lines(record.entry.header) if record.entry is not None else []
-    st.subheader("Header", anchor=False)
-    if lines:
-        st.dataframe(
-            pd.DataFrame(lines), hide_index=True, column_config=_HEADER_COLUMNS, alt="Values of the header file"
-        )
-    else:
+    if not lines:
         st.caption("No header values: the .hdr file is absent, empty or not readable.")
+        return
+    # The table takes the browser as long as a chart: it is made when it is asked for.
+    with st.expander("Header", key="header_open", on_change="rerun") as place:
+        if place.open:
+            st.dataframe(
+                pd.DataFrame(lines), hide_index=True, column_config=_HEADER_COLUMNS, alt="Values of the header file"
+            )
 
 
 _HEADER_COLUMNS: Mapping[str, Any] = {

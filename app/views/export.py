@@ -9,7 +9,7 @@ from app.data import Scored, Stores
 from app.exports import Choice
 from app.pages import EXPORT, scored_stores
 from app.theme import LOOKS
-from app.words import count, plain
+from app.words import count, plain, sentence
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.handover import dashboard_files
 
@@ -33,7 +33,7 @@ def _page() -> None:
         _decisions(stores, scored, choice)
         _report(stores, scored, choice)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
 
 
 def _choice(scored: Scored) -> Choice:

@@ -12,7 +12,7 @@ import streamlit as st
 from app import charts, data
 from app.data import Stores, stores
 from app.pages import BIN, MODELS, go_to
-from app.words import count, plain
+from app.words import count, plain, sentence
 from ifcb_flow_pipeline.detection.comparison import Comparison, Pair, compare_models
 from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
 from ifcb_flow_pipeline.errors import FlowError
@@ -61,7 +61,7 @@ def _page() -> None:
         else:
             _compare(here, cards)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
 
 
 def _cards(models: ModelStore) -> dict[str, ModelCard]:

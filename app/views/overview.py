@@ -11,7 +11,7 @@ from app.pages import BIN, MODELS, OVERVIEW, TIMELINE, TRIAGE, Entry, go_to, lin
 from app.series import Filter, Window
 from app.status import Check, InstrumentStatus, Place, State, Tally
 from app.theme import LOOKS, cause_name
-from app.words import age, count, plain
+from app.words import age, count, plain, sentence
 from ifcb_flow_pipeline.detection.episodes import Episode
 from ifcb_flow_pipeline.detection.model import ModelCard
 from ifcb_flow_pipeline.errors import FlowError
@@ -132,7 +132,7 @@ def _model(stores: Stores) -> ModelCard | None:
     try:
         return data.model_in_use(stores)
     except FlowError as error:
-        st.warning(plain(str(error)))
+        st.warning(sentence(str(error)))
         return None
 
 
@@ -140,7 +140,7 @@ def _missing(stores: Stores, statuses: Sequence[InstrumentStatus]) -> dict[str, 
     try:
         return data.unscored(stores, max(one.last_start for one in statuses).date())
     except FlowError as error:
-        st.warning(plain(str(error)))
+        st.warning(sentence(str(error)))
         return {}
 
 

@@ -14,7 +14,7 @@ from app.decisions import ICONS, KEYS, UNDO_KEY, label_store
 from app.pages import STUDY, scored_stores
 from app.reviewer import reviewer, signature
 from app.theme import CAUSES, cause_name
-from app.words import count, plain
+from app.words import count, plain, sentence
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.agreement import Kappa, Rate
 from ifcb_flow_pipeline.review.handover import csv_of
@@ -56,7 +56,7 @@ def _page() -> None:
         if study is not None:
             _study(stores, store, study, name)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
 
 
 def _chosen(studies: Sequence[Study]) -> Study:

@@ -17,7 +17,7 @@ from app.data import Scored, Stores
 from app.pages import BIN, TIMELINE, go_to, scored_bins
 from app.series import Filter, Track, Window
 from app.theme import CAUSES, LOOKS, cause_name
-from app.words import count, number, plain
+from app.words import count, number, plain, sentence
 from ifcb_flow_pipeline.bins.hdr import HeaderField
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE, Feature
@@ -222,7 +222,7 @@ def _second_track(stores: Stores, scored: Scored, rows: NDArray[np.intp], window
     try:
         values, n_days = data.read_feature(stores, scored, rows, name)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         return None
     if not np.isfinite(values).any():
         st.info(f"No bin of this period has a value of {plain(name)}.")
@@ -245,7 +245,10 @@ def _worst_bins(scored: Scored, rows: NDArray[np.intp]) -> None:
     severity = scored.rows["severity"].to_numpy()[rows]
     n = min(_MAX_LISTED, len(rows))
     worst = scored.rows.iloc[rows[np.argpartition(-severity, n - 1)[:n]]].sort_values("severity", ascending=False)
-    with st.expander(f"The {len(worst):,} worst bins of this period"):
+    # A table of so many rows takes the browser as long as the chart: it is made when it is asked for.
+    with st.expander(f"The {len(worst):,} worst bins of this period", key="worst_open", on_change="rerun") as place:
+        if not place.open:
+            return
         table = worst[["pid", "instrument", "start_time", "severity", "verdict", "cause", "status"]]
         table = table.assign(cause=table["cause"].astype(str).map(cause_name))
         event = st.dataframe(table, hide_index=True, key="worst", on_select="rerun", selection_mode="single-row",
@@ -346,7 +349,7 @@ def _decisions(stores: Stores) -> Mapping[str, Label]:
     try:
         return data.read_decisions(stores)
     except FlowError as error:
-        st.warning(plain(str(error)))
+        st.warning(sentence(str(error)))
         return {}
 
 

@@ -16,7 +16,7 @@ from app.decisions import KEYS, UNDO_KEY, Target, decide_all, decision_panel, la
 from app.pages import BIN, TRIAGE, link, scored_stores
 from app.reviewer import known_reviewer, signature
 from app.theme import LOOKS, cause_name
-from app.words import count, plain
+from app.words import count, plain, sentence
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.queue import COLUMNS, Group, following, neighbours, waiting
@@ -48,7 +48,7 @@ def _page() -> None:
     try:
         decided = label_store(stores).current()
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
         st.stop()
     rows = _chosen_rows(scored)
     groups = waiting(rows, _settled(decided), _chosen_verdicts())

@@ -10,7 +10,7 @@ from app import charts, clouds, data, shown_bin, words
 from app.data import Stores, stores
 from app.pages import TRY_A_BIN
 from app.shown_bin import Desk
-from app.words import count, plain
+from app.words import count, plain, sentence
 from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
@@ -36,7 +36,7 @@ def _page() -> None:
         if bin_ is not None:
             _tried(here, bin_)
     except FlowError as error:
-        st.error(plain(str(error)))
+        st.error(sentence(str(error)))
 
 
 def _bin(here: Stores) -> UploadedBin | None:
@@ -68,7 +68,7 @@ def _tried(here: Stores, bin_: UploadedBin) -> None:
         try:
             _judged(desk, here, tried, data.read_model(here.home, model_id))
         except FlowError as error:
-            desk.about.error(plain(str(error)))
+            desk.about.error(sentence(str(error)))
     with desk.doing:
         _header(tried)
     _images(tried, bin_.files.get("roi"))

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ifcb_flow_pipeline_tests.app.reviewed import write_review_store
+from app import data
+from ifcb_flow_pipeline_tests.app.reviewed import WORST, write_review_store
 
 
 @pytest.fixture
@@ -24,3 +25,12 @@ def store(home: Path, written_store: Path) -> Path:
     """A scored store of five days."""
     shutil.copytree(written_store, home, dirs_exist_ok=True)
     return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_kernels(written_store: Path) -> None:
+    """Compiles what the pages need, once and kept on disk: no page waits for that, in this process or a served one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IFCB_FLOW_HOME", str(written_store))
+        stores = data.stores()
+        assert data.read_accumulated(stores, data.read_bin(stores, WORST)) is not None

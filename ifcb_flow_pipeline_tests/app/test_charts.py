@@ -34,19 +34,20 @@ def _lanes(marks: charts.Marks | None = None, measure: charts.Measure = charts.S
 
 
 def _layers(spec: dict, mark: str) -> list[dict]:
-    return [layer for layer in spec["layer"] if layer["mark"]["type"] == mark]
+    return [layer for layer in spec["layer"] if layer.get("mark", {}).get("type") == mark]
 
 
-def _rows(spec: dict, layer: dict) -> pd.DataFrame:
-    return spec["datasets"][layer["data"]["name"]]
+def _rows(layer: dict) -> pd.DataFrame:
+    return pd.DataFrame(layer["data"]["values"])
 
 
 def test_each_bin_is_a_mark_of_its_instruments_lane_with_colour_and_shape_of_its_verdict():
     spec = _lanes()
     (marks,) = _layers(spec, "point")
-    rows = _rows(spec, marks).set_index("pid")
+    rows = _rows(marks).set_index("pid")
     assert rows.loc["bin0", "at"] - rows.loc["bin1", "at"] > 1  # the first instrument is on top
-    assert rows.loc["bin2", "suspected"] == "air or bubbles"
+    assert rows.loc["bin2", "tip"]["suspected cause"] == "air or bubbles"
+    assert rows.loc["bin2", "said"].startswith("bin: bin2; start (UTC): 2026-03-03 00:00; verdict: bad;")
     for channel in ("color", "shape"):
         assert marks["encoding"][channel]["scale"]["domain"] == list(LOOKS)
         assert len(set(marks["encoding"][channel]["scale"]["range"])) == len(LOOKS)
@@ -54,7 +55,7 @@ def test_each_bin_is_a_mark_of_its_instruments_lane_with_colour_and_shape_of_its
 
 def test_a_value_beyond_the_range_stays_in_its_lane():
     spec = _lanes(measure=charts.Measure("x", 0.0, 50.0))
-    at = _rows(spec, _layers(spec, "point")[0]).set_index("pid")["at"]
+    at = _rows(_layers(spec, "point")[0]).set_index("pid")["at"]
     assert at["bin3"] == 1.0
     assert at["bin2"] == at["bin0"] - 0.1 + 1
 
@@ -78,23 +79,30 @@ def test_episodes_thresholds_models_and_decisions_are_drawn_and_others_left_out(
         )
     )
     models, thresholds, episodes = _layers(spec, "rule")
-    assert _rows(spec, models)["model_id"].tolist() == ["flow"]
-    assert _rows(spec, thresholds)["at"].tolist() == [pytest.approx(charts._LANE + 0.5)]
+    assert _rows(models)["model_id"].tolist() == ["flow"]
+    assert _rows(thresholds)["at"].tolist() == [pytest.approx(charts._LANE + 0.5)]
     # It began before the window: what is drawn begins with the window, what is told is the truth.
-    assert _rows(spec, episodes)[["start", "since", "until"]].values.tolist() == [
-        [pd.Timestamp(START), "2026-02-28 00:00", "still running"]
-    ]
+    (drawn,) = episodes["data"]["values"]
+    assert drawn["start"] == START.timestamp() * 1000
+    assert (drawn["tip"]["from (UTC)"], drawn["tip"]["until (UTC)"]) == ("2026-02-28 00:00", "still running")
     decided, ring, _ = _layers(spec, "point")
-    assert _rows(spec, decided)["decision"].tolist() == ["good"]
-    assert len(_rows(spec, ring)) == 1
+    assert _rows(decided)["tip"].tolist() == [{"bin": label.pid, "decided": "good", "by": "Ada"}]
+    assert len(_rows(ring)) == 1
 
 
 def test_an_envelope_is_drawn_beneath_the_bins():
     envelope = pd.DataFrame({"instrument": ["IFCB101"] * 2, "start": [START] * 2, "segment": [1, 1]} | {
         name: [1.0, 2.0] for name in ("low", "q05", "median", "q95", "high")})  # fmt: skip
     spec = charts.lanes(Track(_points(), envelope, 9, 5), charts.SEVERITY, WINDOW, INSTRUMENTS, charts.Marks())
-    kinds = [layer["mark"]["type"] for layer in spec["layer"]]
-    assert kinds == ["text", "area", "area", "line", "point"]
+    _, bands, _ = spec["layer"]
+    assert [layer["mark"]["type"] for layer in bands["layer"]] == ["area", "area", "line"]
+
+
+def test_many_bins_are_drawn_as_pixels_and_few_as_elements_of_the_page():
+    many = pd.concat([_points()] * 200)
+    spec = charts.lanes(Track(many, None, len(many), 0), charts.SEVERITY, WINDOW, INSTRUMENTS, charts.Marks())
+    assert spec["usermeta"]["embedOptions"]["renderer"] == "canvas"
+    assert "usermeta" not in _lanes()
 
 
 def _images(x: list[float], y: list[float]) -> pd.DataFrame:
@@ -108,7 +116,7 @@ def test_the_cloud_lies_in_the_camera_frame_with_y_downwards_and_square_pixels(w
     plot, beside = spec["vconcat"][1]["hconcat"]
     picture, frame, marks = plot["layer"]
     assert picture["mark"]["type"] == "image"
-    assert spec["datasets"][frame["data"]["name"]][["x", "y", "x2", "y2"]].values.tolist() == [[0, 0, 1360, 1024]]
+    assert _rows(frame)[["x", "y", "x2", "y2"]].values.tolist() == [[0, 0, 1360, 1024]]
     x, y = (marks["encoding"][name]["scale"] for name in "xy")
     assert y["reverse"]
     spans = [scale["domain"][1] - scale["domain"][0] for scale in (x, y)]
@@ -139,30 +147,29 @@ def test_parts_of_a_run_that_waited_are_no_marks():
         PrefixScore(200, "bad", 80.0, -0.7, "air", "strays"),
     ]
     spec = charts.accumulated(scores, 50.0)
-    marks = _rows(spec, spec["layer"][-1])
+    marks = _rows(spec["layer"][-1])
     assert marks["n_triggers"].tolist() == [100, 200]
-    assert _rows(spec, spec["layer"][1])["severity"].tolist() == [50.0]
+    assert _rows(spec["layer"][1])["severity"].tolist() == [50.0]
 
 
-def test_both_parts_of_the_course_of_a_run_have_their_own_table():
-    rows = pd.DataFrame({"minute": [1.0], "images": [2.0], "without_image": [1.0], "x_low": [1.0], "x_median": [2.0],
-                         "x_high": [3.0]})  # fmt: skip
-    spec = charts.course(rows)
-    named = [layer["data"]["name"] for view in spec["vconcat"] for layer in view["layer"]]
-    assert set(named) == set(spec["datasets"])
+def test_a_stretch_without_image_has_no_place():
+    rows = pd.DataFrame({"minute": [1.0], "images": [0.0], "without_image": [1.0], "x_low": [np.nan],
+                         "x_median": [np.nan], "x_high": [np.nan]})  # fmt: skip
+    _, position = charts.course(rows)["vconcat"]
+    assert [value["x_median"] for value in position["layer"][1]["data"]["values"]] == [None]
 
 
 def test_values_far_out_of_their_range_stand_at_the_edge():
     rows = pd.DataFrame({"name": ["a", "b", "c"], "value": [1e9, -1e9, 5.0], "low": [0.0, 0.0, 0.0],
                          "high": [10.0, 10.0, 10.0], "written": ["", "", ""]})  # fmt: skip
     spec = charts.ranges(rows)
-    assert _rows(spec, spec["layer"][1])["place"].tolist() == [4.0, -3.0, 0.5]
+    assert _rows(spec["layer"][1])["place"].tolist() == [4.0, -3.0, 0.5]
 
 
 def test_any_number_of_groups_has_a_curve_and_a_median_each():
     groups = {f"group{number}": np.array([1.0, 2.0, np.nan, 3.0 + number]) for number in range(9)}
     spec = charts.distributions(groups, "value")
-    curves, middles = (_rows(spec, layer) for layer in spec["layer"])
+    curves, middles = (_rows(layer) for layer in spec["layer"])
     assert curves["group"].nunique() == 9
     assert middles["value"].tolist() == [2.0] * 9
 

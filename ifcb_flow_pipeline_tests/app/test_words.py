@@ -55,3 +55,8 @@ def test_help_says_which_direction_is_anomalous():
     meanings = words.meanings(BIN_SCORES)
     assert "LOWER is more anomalous" in meanings["anomaly_score"]
     assert "HIGHER is more anomalous" in meanings["percentile"]
+
+
+def test_a_message_begins_with_a_capital_and_keeps_the_rest():
+    assert words.sentence("the file A.adc is empty") == "The file A\\.adc is empty"
+    assert words.sentence("") == ""
