@@ -116,9 +116,9 @@ def test_the_first_parts_of_healthy_runs_are_not_called_bad_for_being_short(heal
     for number in range(60, N, 15):
         found = prefix_scores(healthy.archive, bins[number], healthy.model, healthy.before(number))
         verdicts += [score.verdict for score in found]
-    # Of 66 parts of 6 healthy bins; chance makes parts of the same bin bad together.
+    # Of 48 parts of 6 healthy bins that do not wait; chance makes parts of the same bin bad together.
     assert verdicts.count("bad") <= 4
-    assert verdicts.count("ok") >= 45
+    assert verdicts.count("ok") >= 40
 
 
 def test_a_bin_without_triggers_is_waited_for(site):
