@@ -48,9 +48,9 @@ _CHUNK_ROWS = 65_536
 #: The surprise with which the first bin of new settings, or of a core at another place, is told: that of a watch.
 _TOLD = 1.44
 
-#: From which surprise on one asks what a bin looks like; and what looks harmless stays below bad: its surprise grows
-#: from there on only by this share, so that worse ones still come first.
-_LOOKED_AT, _HARMLESS_FROM, _HARMLESS_SHARE = 1.4, 1.75, 0.01
+#: From which surprise on one asks what a bin looks like; and what looks harmless stays below bad: from there on its
+#: surprise nears the next of these, so that worse ones still come first.
+_LOOKED_AT, _HARMLESS_FROM, _HARMLESS_TO, _HARMLESS_HALF_WAY = 1.4, 1.75, 1.95, 5.0
 
 #: Boxes at the edge of the frame are most of those off the core from this share on; and fewer of all are no matter.
 _MOST, _FEW = 0.6, 0.02
@@ -116,7 +116,9 @@ class FlowModel:
         # What looks like the water's affair is worth a look, and no more.
         harmless = np.zeros(len(by_looks), dtype=bool)
         harmless[[row for row, found in causes.items() if not CAUSES[found[0]].is_fault]] = True
-        by_looks = np.where(harmless, np.minimum(by_looks, _HARMLESS_FROM + _HARMLESS_SHARE * by_looks), by_looks)
+        beyond = np.maximum(by_looks - _HARMLESS_FROM, 0.0)
+        held = _HARMLESS_FROM + (_HARMLESS_TO - _HARMLESS_FROM) * beyond / (beyond + _HARMLESS_HALF_WAY)
+        by_looks = np.where(harmless, np.minimum(by_looks, held), by_looks)
         surprise = np.maximum(by_looks, surprises_of(broken.severity.max(axis=1, initial=0.0)))
         # New settings are told once, but are no fault.
         surprise = np.where(part.changed, np.maximum(surprise, _TOLD), surprise)
@@ -151,7 +153,7 @@ class FlowModel:
             "post_clean": explanation.rinsed[told],
             "bloom": explanation.bloom[told],
             # Larger boxes alone are the water's: out of focus, the small particles are lost.
-            "focus": explanation.images_lost[told],
+            "focus": explanation.blurred[told],
             "air": ~self._at_edges(part.deviations, told),
         }
         found = suspected(likeness(self.tails.surprises(z), z, traits), possible)

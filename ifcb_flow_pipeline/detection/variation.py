@@ -49,6 +49,9 @@ _UNEVEN_Z, _OF_A_FEW = 3.0, 0.1
 #: lost, as they are out of focus: else it is the water.
 _DETRITUS_Z, _USUAL_Z = 2.0, 3.0
 
+#: From how many spreads on images are lost where sizes are no more varied than usual: detritus loses some, too.
+_SOME_LOST_Z = 1.5
+
 #: What detritus does to triggers: it is large, or transparent, and some of it gives no image.
 _SHAPELESS = {"no_image_fraction": 1, "images_per_trigger": -1}
 
@@ -90,13 +93,13 @@ _LONGER_S, _LONGER_SPREADS = 400.0, 8.0
 class Explained:
     """How much of the surprise of each of d features, below and above its centre, counts in n rows.
 
-    ``bloom``, ``rinsed``: shape (n,), where the signs of these are there; ``images_lost``: where more triggers than
-    usual have no image.
+    ``bloom``, ``rinsed``: shape (n,), where the signs of these are there; ``blurred``: where they may be those of an
+    objective out of focus, as images are lost and not by detritus.
     """
 
     bloom: NDArray[np.bool_]
     rinsed: NDArray[np.bool_]
-    images_lost: NDArray[np.bool_]
+    blurred: NDArray[np.bool_]
     factor: NDArray[np.float32]
 
 
@@ -109,11 +112,13 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
     always = np.ones(len(z), dtype=bool)
     noise = seen.get("peak_floor_fraction", usual) > _NOISE_Z
     rate = seen.get("trigger_rate_hz", usual)
-    small_ones_grow = seen.get("area_p10_px2", usual) > _USUAL_Z
-    images_lost = seen.get("no_image_fraction", usual) > _USUAL_Z
+    variety, smallest = seen.get("size_spread", usual), seen.get("area_p10_px2", usual)
+    small_ones_grow = smallest > np.maximum(variety, _USUAL_Z)
+    lost = seen.get("no_image_fraction", usual)
+    images_lost = lost > np.where(variety > _DETRITUS_Z, _USUAL_Z, _SOME_LOST_Z)
     larger = (seen.get("area_median_px2", usual) > _DETRITUS_Z) & ~images_lost
     bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise
-    detritus = (seen.get("size_spread", usual) > _DETRITUS_Z) & ~small_ones_grow & ~noise
+    detritus = (variety > _DETRITUS_Z) & ~small_ones_grow & ~noise
     factor = np.ones(z.shape, dtype=np.float32)
     for signs, where, share in (
         (HARMLESS, always, 0.0),
@@ -130,14 +135,14 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
         (dict.fromkeys(_WAVERING, -1), always, _ALONE),
         ({"rate_change": 1}, seen.get("time_uniformity", usual) < _UNEVEN_Z, _OF_A_FEW),
         ({"rate_change": -1}, seen.get("time_uniformity", usual) < _UNEVEN_Z, _OF_A_FEW),
-        ({"no_image_burst": 1}, ~images_lost, _OF_A_FEW),
+        ({"no_image_burst": 1}, lost < _USUAL_Z, _OF_A_FEW),
     ):
         for name, sign in signs.items():
             if name in place:
                 column = place[name]
                 fits = where & (np.sign(seen[name]) == sign)
                 factor[fits, column] = np.minimum(factor[fits, column], share)
-    return Explained(bloom | detritus | larger, after_gap, images_lost, factor)
+    return Explained(bloom | detritus | larger, after_gap, images_lost & ~detritus, factor)
 
 
 def after_gaps(rows: Rows) -> NDArray[np.bool_]:

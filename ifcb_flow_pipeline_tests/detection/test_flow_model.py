@@ -53,6 +53,13 @@ def test_a_bloom_that_is_worth_a_look_is_called_one(model: FlowModel, healthy: C
     assert told.count("bloom") / len(told) >= 0.8
 
 
+def test_a_bloom_is_at_most_worth_a_look_however_large_it_is(model: FlowModel, healthy: Columns):
+    sizes = {"width_median_px": fleet.times(2.5), "area_median_px2": fleet.times(6.0), "large_fraction": 0.2}
+    rows = model.judge(table(changed(changed(healthy, 50, **BLOOM), 50, **sizes)))
+    said = rows.slice(50, 1).to_pylist()[0]
+    assert (said["verdict"], said["cause"]) == ("watch", "bloom")
+
+
 def test_larger_boxes_are_the_waters_unless_images_are_lost_too(model: FlowModel, healthy: Columns):
     _, values = FAULTS["an objective out of focus"]
     lost = ("no_image_fraction", "images_per_trigger")
