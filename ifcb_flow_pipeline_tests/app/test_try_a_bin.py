@@ -83,7 +83,7 @@ def test_a_file_of_the_archive_is_named_by_its_path_and_none_outside_of_it_is_re
     assert "Model: iforest" in said(app)
     for outside in (f"../{PID}.adc", "/etc/passwd", str(store / f"{PID}.adc")):
         checked(app.text_input(key="try_path").input(outside).run())
-        assert "there is no .adc file" in app.error[0].value.replace("\\", "")
+        assert "There is no .adc file" in app.error[0].value.replace("\\", "")
 
 
 def test_images_of_the_roi_file_are_shown_and_missing_ones_told(store: Path):
