@@ -209,7 +209,10 @@ def test_a_selection_is_kept_to_compare_the_next_one_with_it(store: Path):
 
 
 def test_the_worst_bins_are_listed_worst_first(store: Path):
-    table = open_page("timeline").dataframe[0].value
+    app = open_page("timeline")
+    assert not app.dataframe
+    app.session_state["worst_open"] = True
+    table = checked(app.run()).dataframe[0].value
     assert table["pid"].tolist()[:2] == [UNREADABLE, WORST]
     assert table["cause"].tolist()[1] == "air or bubbles"
 
@@ -231,7 +234,8 @@ def test_a_bin_has_its_verdict_its_reasons_its_cloud_and_its_run(store: Path):
     assert any("after each part of its run" in alt for alt in charts)
     assert "25 triggers without image" in text
     assert "The archive has no .roi file" in text
-    header = app.dataframe[-1].value
+    app.session_state["header_open"] = True
+    header = checked(app.run()).dataframe[-1].value
     assert header.loc[header["header"].eq("temperature"), "value"].tolist() == ["21.3 °C"]
 
 

