@@ -8,6 +8,7 @@ Only ``adc`` imports this module, when it first reads a file, because numba take
 the reader are in this file: the cache of machine code notices changes of no other.
 """
 
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -63,6 +64,9 @@ _EXACT_POWERS = np.array([10.0**power for power in range(_EXACT_POWER + 1)])
 
 #: At 16 + n: a word whose last n bytes are all ones, for n from -16 to 25, one more than digits are looked at.
 _LAST_BYTES = np.array([(2**64 - 1) & ~(2**64 - 1 >> min(max(8 * n, 0), 64)) for n in range(-16, 26)], dtype=np.uint64)
+
+#: At n: 16 bytes whose last n are all ones.
+_LAST_OF_16 = np.array([0] * 16 + [255] * 16, dtype=np.uint8)
 
 _NEWLINE, _RETURN, _TAB, _SPACE, _COMMA, _MINUS, _PLUS, _POINT, _ZERO, _NINE, _E, _SMALL_E = b"\n\r\t ,-+.09Ee"
 
@@ -239,6 +243,34 @@ def _other_than_digits(typing: Any, at: Any) -> Any:  # noqa: ARG001
     return types.uint64(types.int64), build
 
 
+@_instruction
+def _sixteen(typing: Any, end: Any, behind: Any, inside: Any) -> Any:  # noqa: ARG001
+    """The number that at most 16 digits before ``end`` make, with a point before the last ones: those before the
+    point are one byte further off. ``behind``, ``inside``: where masks of the digits behind the point and of all lie.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        end, behind, inside = arguments
+        bytes_ = ir.VectorType(ir.IntType(8), 16)
+        late, early = (_load(builder, builder.sub(end, ir.Constant(end.type, back)), bytes_) for back in (16, 17))
+        mask = _load(builder, behind, bytes_)
+        digits = builder.or_(builder.and_(late, mask), builder.and_(early, builder.not_(mask)))
+        digits = builder.sub(digits, ir.Constant(bytes_, [_ZERO] * 16))
+        joined = builder.and_(digits, _load(builder, inside, bytes_))
+        # Digits, pairs and fours are joined; the first of two is the lower half of what is twice as wide.
+        for bits, scale in ((8, 10), (16, 100), (32, 10_000)):
+            wide = ir.VectorType(ir.IntType(2 * bits), 64 // bits)
+            low, shift, scales = (
+                ir.Constant(wide, [number] * wide.count) for number in ((1 << bits) - 1, bits, scale)
+            )
+            pairs = builder.bitcast(joined, wide)
+            joined = builder.add(builder.mul(builder.and_(pairs, low), scales), builder.lshr(pairs, shift))
+        high, low = (builder.extract_element(joined, ir.Constant(ir.IntType(32), place)) for place in (0, 1))
+        return builder.add(builder.mul(high, ir.Constant(high.type, 10**8)), low)
+
+    return types.uint64(types.int64, types.int64, types.int64), build
+
+
 def _load(builder: Any, at: Any, kind: Any) -> Any:
     """The bytes from that address on as a value of a wider type, wherever they lie."""
     value = builder.load(builder.inttoptr(at, kind.as_pointer()))
@@ -319,13 +351,17 @@ def _as_float(typing: Any, bits: Any) -> Any:  # noqa: ARG001
 def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, int16, int32, int64):  # noqa: C901
     """Read the lines from ``at`` to ``stop`` into the arrays; the number of lines, or -1.
 
-    The text goes through in pieces that stay in the nearest cache: first the separators of a piece, then its lines.
-    All arrays are written to here: a kernel that is given one counts its users, which takes longer than a number.
+    The text goes through in pieces that stay in the nearest cache: first the separators of a piece, then its lines,
+    then its numbers, column by column. All arrays are written to here: a kernel that is given one counts its users,
+    which takes longer than a number.
     """
     start = at + _address(text)
     stop += _address(text)
     ends = np.empty(_PIECE + 2 * _MAX_SEPARATORS, dtype=np.int64)
     separators, odd = np.empty(_PIECE // 64, dtype=np.uint64), np.empty(_PIECE // 64, dtype=np.uint64)
+    # Of each line in a piece: where it starts, the number of its first separator, one of its numbers.
+    starts, firsts = np.empty(len(ends), dtype=np.int64), np.empty(len(ends), dtype=np.uint64)
+    wholes, floats = np.empty(len(ends), dtype=np.int64), np.empty(len(ends))
     block = line = start
     before = (_U1, _U0, _U0, _U0)
     n_ends, n_newlines, row = 0, 0, 0
@@ -342,7 +378,7 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
         for i in range(n_blocks):
             n_ends = _note(block + 64 * i, separators[i], ends, n_ends)
         block += 64 * n_blocks
-        first = 0
+        first, n_lines = 0, 0
         while True:
             n = _line(ends, first, n_ends, usual)
             if n == 0:
@@ -351,34 +387,32 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
             if not _has_width(line, newline, n, narrow, wide):
                 return -1
             ends[first + n - 1] = newline - (_byte(newline - 1) == _RETURN)
-            for i in range(len(positions)):
-                at_end = np.uint64(first + positions[np.uint64(i)])
-                kind, slot = kinds[np.uint64(i)], np.uint64(slots[np.uint64(i)])
-                begin = ends[at_end - _U1] + 1 if at_end > np.uint64(first) else line
-                minus = _byte(begin) == _MINUS
-                digits, power = _number(begin + minus, ends[at_end])
-                if power == _NO_NUMBER:
+            starts[n_lines], firsts[n_lines] = line, first
+            first, line, n_lines = first + n, newline + 1, n_lines + 1
+        for i in range(len(positions)):
+            kind, slot = kinds[i], slots[i]
+            if kind >= _INT16:
+                if not _whole_numbers(starts, firsts, ends, n_lines, positions[i], _LARGEST_WHOLE[kind], wholes):
                     return -1
-                if kind >= _INT16:
-                    if power != 0 or digits > _LARGEST_WHOLE[kind]:
-                        return -1
-                    whole = -np.int64(digits) if minus else np.int64(digits)
-                    if kind == _INT16:
-                        int16[slot, np.uint64(row)] = whole
-                    elif kind == _INT32:
-                        int32[slot, np.uint64(row)] = whole
-                    else:
-                        int64[slot, np.uint64(row)] = whole
+                if kind == _INT16:
+                    for k in range(n_lines):
+                        int16[slot, row + k] = wholes[k]
+                elif kind == _INT32:
+                    for k in range(n_lines):
+                        int32[slot, row + k] = wholes[k]
                 else:
-                    value = _float(digits, power)
-                    if value < 0 or (kind == _FLOAT32 and value > _LARGEST_FLOAT32):
-                        return -1
-                    value = -value if minus else value
-                    if kind == _FLOAT32:
-                        float32[slot, np.uint64(row)] = value
-                    else:
-                        float64[slot, np.uint64(row)] = value
-            first, line, row = first + n, newline + 1, row + 1
+                    for k in range(n_lines):
+                        int64[slot, row + k] = wholes[k]
+            else:
+                if not _decimals(starts, firsts, ends, n_lines, positions[i], kind == _FLOAT32, floats):
+                    return -1
+                if kind == _FLOAT32:
+                    for k in range(n_lines):
+                        float32[slot, row + k] = floats[k]
+                else:
+                    for k in range(n_lines):
+                        float64[slot, row + k] = floats[k]
+        row += n_lines
         n_ends -= first
         if n_ends > _MAX_SEPARATORS:
             return -1
@@ -501,26 +535,71 @@ def _has_width(start, newline, n, narrow, wide):
 
 
 @inlined
+def _cell(starts, firsts, ends, k, position):
+    """Where a cell of the k-th line starts, behind its sign, and ends; whether it has a minus."""
+    at_end = firsts[np.uint64(k)] + np.uint64(position)
+    start = starts[np.uint64(k)] if position == 0 else ends[at_end - _U1] + 1
+    minus = _byte(start) == _MINUS
+    return start + minus, ends[at_end], minus
+
+
+@inlined
+def _whole_numbers(starts, firsts, ends, n, position, largest, numbers):
+    """Read a column of whole numbers of n lines; whether all are certain, and none is larger."""
+    certain = True
+    for k in range(n):
+        start, end, minus = _cell(starts, firsts, ends, k, position)
+        digits, power = _number(start, end)
+        certain &= (power == 0) & (digits <= largest)
+        numbers[np.uint64(k)] = -np.int64(digits) if minus else np.int64(digits)
+    return certain
+
+
+@inlined
+def _decimals(starts, firsts, ends, n, position, narrow, numbers):
+    """Read a column of decimal numbers of n lines; whether all are certain, and fit float32 if they are to."""
+    certain = True
+    largest = _LARGEST_FLOAT32 if narrow else math.inf
+    for k in range(n):
+        start, end, minus = _cell(starts, firsts, ends, k, position)
+        digits, power = _decimal(start, end)
+        value = _float(digits, power) if power != _NO_NUMBER else -1.0
+        certain &= (value >= 0) & (value <= largest)
+        numbers[np.uint64(k)] = -value if minus else value
+    return certain
+
+
+@inlined
 def _number(start, end):
     """The cell, without its sign, as digits and power of ten; _NO_NUMBER where it is not surely a number."""
     length = end - start
-    if length <= 0 or length > _MAX_WRITTEN + 1:
-        return _U0, _NO_NUMBER
-    if length <= 8:
+    if 0 < length <= 8:
         word = (_word(end - 8) ^ _ZEROS) & _LAST_BYTES[np.uint64(length + 16)]
         # Of the bytes that digits are next to, only those from : to ? pass for digits.
         if (word | (word + _SIX_EACH)) & _UPPER_HALVES == _U0:
             return _joined(word), 0
+    return _decimal(start, end)
+
+
+@inlined
+def _decimal(start, end):
+    """The same, quicker for a cell that has a point."""
+    length = end - start
+    if length <= 0 or length > _MAX_WRITTEN + 1:
+        return _U0, _NO_NUMBER
     others = _other_than_digits(start) & ((_U1 << np.uint64(length)) - _U1)
     if others == _U0:
         digits, fits = _digits(end, length, length)
         return digits, 0 if fits else _NO_NUMBER
-    first = _lowest_bit(others)
-    if others & (others - _U1) == _U0 and _byte(start + first) == _POINT and length > 1:
-        n_decimals = length - 1 - first
-        digits, fits = _digits(end, length - 1, n_decimals)
-        return digits, -n_decimals if fits else _NO_NUMBER
-    return _odd_number(start, end)
+    n_before = _lowest_bit(others)
+    if others & (others - _U1) != _U0 or _byte(start + n_before) != _POINT or length == 1:
+        return _odd_number(start, end)
+    n_decimals = length - 1 - n_before
+    if length <= 17:
+        masks = _address(_LAST_OF_16)
+        return _sixteen(end, masks + n_decimals, masks + length - 1), -n_decimals
+    digits, fits = _digits(end, length - 1, n_decimals)
+    return digits, -n_decimals if fits else _NO_NUMBER
 
 
 @inlined
@@ -585,8 +664,8 @@ def _float(digits, power):
     """``digits * 10**power`` as the nearest float64; -1.0 where that is not certain."""
     if digits <= _EXACT_WHOLE and -_EXACT_POWER <= power <= _EXACT_POWER:
         if power < 0:
-            return np.float64(digits) / _EXACT_POWERS[-power]
-        return np.float64(digits) * _EXACT_POWERS[power]
+            return np.float64(np.int64(digits)) / _EXACT_POWERS[np.uint64(-power)]
+        return np.float64(np.int64(digits)) * _EXACT_POWERS[np.uint64(power)]
     if digits == _U0:
         return 0.0
     if power < -_MAX_POWER or power > _MAX_POWER:
