@@ -7,6 +7,7 @@ things only: to leave out what lies outside a wanted range, and to recognise mis
 
 import calendar
 import hashlib
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ class RawBin:
     def path(self, extension: Extension) -> str | None:
         """The file's path relative to the archive; None where it is absent."""
         found = self.files.get(extension)
-        return str(PurePosixPath(found.directory, found.name)) if found else None
+        return posixpath.join(found.directory, found.name) if found else None
 
     def size(self, extension: Extension) -> int | None:
         """The file's size in bytes; None where it is absent."""
@@ -150,7 +151,7 @@ def list_bins(found: Iterable[FoundFile]) -> Listing:
         try:
             bin_id = parse_pid(stem)
         except InvalidPidError:
-            strays += [str(PurePosixPath(f.directory, f.name)) for fs in by_directory.values() for f in fs.values()]
+            strays += [posixpath.join(f.directory, f.name) for fs in by_directory.values() for f in fs.values()]
             continue
         candidates = [RawBin(bin_id, directory, files) for directory, files in by_directory.items()]
         best = candidates[0] if len(candidates) == 1 else min(candidates, key=_preference)

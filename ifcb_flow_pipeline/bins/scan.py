@@ -44,7 +44,7 @@ _NO_NUMBER = 10_000
 _MAX_CELL = 64
 
 #: Separators are looked for in so many bytes at once, which is far more than a line has ...
-_PIECE = 4096
+_PIECE = 16384
 #: ... with so many separators at most; 64 bytes of a usual file have no more than so many.
 _MAX_SEPARATORS = 64
 _USUAL = 12
@@ -260,9 +260,7 @@ def _sixteen(typing: Any, end: Any, behind: Any, inside: Any) -> Any:  # noqa: A
         # Digits, pairs and fours are joined; the first of two is the lower half of what is twice as wide.
         for bits, scale in ((8, 10), (16, 100), (32, 10_000)):
             wide = ir.VectorType(ir.IntType(2 * bits), 64 // bits)
-            low, shift, scales = (
-                ir.Constant(wide, [number] * wide.count) for number in ((1 << bits) - 1, bits, scale)
-            )
+            low, shift, scales = (ir.Constant(wide, [number] * wide.count) for number in ((1 << bits) - 1, bits, scale))
             pairs = builder.bitcast(joined, wide)
             joined = builder.add(builder.mul(builder.and_(pairs, low), scales), builder.lshr(pairs, shift))
         high, low = (builder.extract_element(joined, ir.Constant(ir.IntType(32), place)) for place in (0, 1))

@@ -47,8 +47,15 @@ NAN = math.nan
 #: Values are counted in so many buckets until not more than so many are left; so many say where the buckets lie.
 BUCKETS, FEW, SAMPLED = 256, 16, 32
 
-#: So many cells are counted in a table of all of them, more in one of those that occur.
-TABLE_CELLS = 1 << 16
+#: No place is farther to the left or top of the frame, nor is twice a centre; a multiple of all pitches of cells.
+LEAST_PX = 1 << 17
+
+#: Of four numbers of 16 bits in one of 64.
+HIGHEST_BITS, LOWEST_BITS = np.uint64(0x8000800080008000), np.uint64(0x0001000100010001)
+TWO_BITS = np.uint64(0x0003000300030003)
+
+#: So many cells are counted in a table of all of them, up to so many images; more in one of those that occur.
+TABLE_CELLS, TABLE_COUNT = 1 << 16, (1 << 16) - 1
 
 
 class TriggerFeatures(NamedTuple):
@@ -320,7 +327,7 @@ def trigger_features(
 ) -> TriggerFeatures:
     """The features of the triggers of a bin, from its rows, n >= 1; ``run_s`` as the header has it, NaN without."""
     n = len(trigger)
-    first_rows = np.empty(n, np.int64)
+    first_rows = np.empty(n, np.int32)
     n_triggers, n_images, without, several = 0, 0, 0, 0
     i = 0
     blank = np.empty(n, np.bool_)
@@ -620,7 +627,7 @@ def image_features(
         full_width_fraction=wide / n,
         out_of_frame_fraction=outside / n,
         repeat_fraction=repeat,
-        repeat_anchor_fraction=_repeated_corner(left, top, left + width, top + height),
+        repeat_anchor_fraction=_repeated_corner(left, top, width, height),
         hot_cell_fraction=_hot_cell(x2, y2, stray),
         width_median_px=sizes.width_median,
         width_p95_px=sizes.width_p95,
@@ -707,24 +714,21 @@ def _twice_centres(low, size):
 @part
 def _residue(values):
     """The most frequent residue modulo the lattice's pitch; of equally frequent ones the smallest."""
-    counts = np.zeros(LATTICE_PX, np.int64)
-    for value in values:
-        counts[value % LATTICE_PX] += 1
-    return np.argmax(counts)
+    counts = np.zeros((4, LATTICE_PX), np.int64)
+    # Most are the same: adding to the same number at every step would take longer.
+    for i in range(len(values)):
+        counts[i & 3, values[i] & LATTICE_PX - 1] += 1
+    return np.argmax(counts.sum(axis=0))
 
 
 @part
 def _lattice_fraction(left, y, width, height):
-    at_left, at_y, at_width, at_height = _residue(left), _residue(y), _residue(width), _residue(height)
-    on = 0
-    for i in range(len(left)):
-        on += (
-            (left[i] % LATTICE_PX == at_left)
-            & (y[i] % LATTICE_PX == at_y)
-            & (width[i] % LATTICE_PX == at_width)
-            & (height[i] % LATTICE_PX == at_height)
-        )
-    return on / len(left)
+    on = np.ones(len(left), np.bool_)
+    for values in (left, y, width, height):
+        residue = _residue(values)
+        for i in range(len(values)):
+            on[i] &= (values[i] & LATTICE_PX - 1) == residue
+    return np.count_nonzero(on) / len(left)
 
 
 @part
@@ -885,15 +889,31 @@ def _touches(low, high, size):
     return ((low >= 0) & (low <= TOUCH_LOW_PX)) | ((high <= size) & (high >= size - TOUCH_HIGH_PX))
 
 
+@inlined
+def _cell(px, pitch):
+    """Which cell of a grid of this pitch a place is in, none of them negative; 15 bits for those of SAME_PX."""
+    return np.int32(np.uint32(px + LEAST_PX) // np.uint32(pitch))
+
+
+@part
+def _same_cells(low, size, ends):
+    """The cells of SAME_PX in which boxes start, or end, along one side."""
+    cells = np.empty(len(low), np.int32)
+    for i in range(len(low)):
+        cells[i] = _cell(low[i] + size[i] * ends, SAME_PX)
+    return cells
+
+
 @part
 def _repeated_box(left, top, width, height, room):
     """Share and place as ``repeat_share`` and ``repeated_place`` have them of boxes."""
     n = len(left)
     keys = np.empty(n, np.int64)
     for i in range(n):
-        # 15 bits each, none of them negative: keys are in the order of the cells.
-        x, y = left[i] // SAME_PX + 16384, top[i] // SAME_PX + 16384
-        keys[i] = ((x << 15 | y) << 15 | width[i] // SAME_PX) << 15 | height[i] // SAME_PX
+        # 16 bits each, the highest of them free: keys are in the order of the cells.
+        x, y = np.int64(_cell(left[i], SAME_PX)), np.int64(_cell(top[i], SAME_PX))
+        w, h = np.int64(_cell(width[i], SAME_PX)), np.int64(_cell(height[i], SAME_PX))
+        keys[i] = ((x << 16 | y) << 16 | w) << 16 | h
     halves = keys[::2].copy(), keys[1::2].copy()
     total, best_share, best = 0.0, -1.0, keys[0]
     for half, other in (halves, halves[::-1]):
@@ -915,11 +935,10 @@ def _near_boxes(keys, key):
     """How many keys of boxes are those of the same cells or of neighbouring ones."""
     near = 0
     for other in keys:
-        same = True
-        for bits in (0, 15, 30, 45):
-            step = (other >> bits & 32767) - (key >> bits & 32767)
-            same &= (step >= -1) & (step <= 1)
-        near += same
+        # Four differences at once, each 1 too large and with the highest bit set: 0, 1 or 2 besides it if it is near.
+        steps = ((np.uint64(other) | HIGHEST_BITS) + LOWEST_BITS - np.uint64(key)) ^ HIGHEST_BITS
+        far = (steps & ~TWO_BITS) | (steps & steps >> np.uint64(1) & LOWEST_BITS)
+        near += far == 0
     return near
 
 
@@ -945,39 +964,35 @@ def _most_frequent(keys):
 
 
 @part
-def _most_frequent_in_table(keys, table):
-    """The same of keys that are places in a table of zeros, which is left as it was."""
-    best, most = keys[0], 0
-    for key in keys:
-        table[key] += 1
-        if table[key] > most or (table[key] == most and key < best):
-            best, most = key, table[key]
-    for key in keys:
-        table[key] = 0
-    return best
-
-
-@part
-def _repeated_corner(left, top, right, bottom):
-    x_low, y_low = left.min() // SAME_PX, top.min() // SAME_PX
-    columns, lines = right.max() // SAME_PX - x_low + 1, bottom.max() // SAME_PX - y_low + 1
-    # A frame has fewer cells; a damaged file may state boxes beyond.
-    table = np.zeros(columns * lines if columns * lines <= TABLE_CELLS else 0, np.int32)
-    left, right = left // SAME_PX - x_low, right // SAME_PX - x_low
-    top, bottom = top // SAME_PX - y_low, bottom // SAME_PX - y_low
+def _repeated_corner(left, top, width, height):
+    xs = _same_cells(left, width, False), _same_cells(left, width, True)
+    ys = _same_cells(top, height, False), _same_cells(top, height, True)
+    x_low, y_low = xs[0].min(), ys[0].min()
+    columns, lines = xs[1].max() - x_low + 1, ys[1].max() - y_low + 1
+    # A frame has fewer cells, and a bin fewer images; a damaged file may state others.
+    fits = columns * lines <= TABLE_CELLS and len(left) <= TABLE_COUNT
+    table = np.zeros(columns * lines if fits else 0, np.uint16)
     share = 0.0
-    for x in (left, right):
-        for y in (top, bottom):
-            share = max(share, _corner_share(x, y, lines, table))
+    for x in xs:
+        for y in ys:
+            share = max(share, _corner_share(x, y, (x_low, y_low, lines), table))
     return share
 
 
 @part
-def _corner_share(x, y, lines, table):
-    keys, n, total = x * lines + y, len(x), 0.0
+def _corner_share(x, y, grid, table):
+    """The share of corners of one kind, from their cells; ``table`` is left as it was: zeros, one a cell or none."""
+    x_low, y_low, lines = grid
+    n, total = len(x), 0.0
+    keys = np.empty(n, np.uint32)
+    for i in range(n):
+        keys[i] = (x[i] - x_low) * lines + (y[i] - y_low)
     for start in (0, 1):
-        most = _most_frequent_in_table(keys[start::2], table) if len(table) else _most_frequent(keys[start::2])
-        x_most, y_most = most // lines, most % lines
+        if len(table):
+            most = np.int64(_most_frequent_in(table, keys, start))
+        else:
+            most = _most_frequent(keys[start::2].astype(np.int64))
+        x_most, y_most = most // lines + x_low, most % lines + y_low
         near = 0
         for i in range(1 - start, n, 2):
             near += (abs(x[i] - x_most) <= 1) & (abs(y[i] - y_most) <= 1)
@@ -986,19 +1001,38 @@ def _corner_share(x, y, lines, table):
 
 
 @part
+def _most_frequent_in(table, keys, start):
+    """The most frequent of every other key, all of them places in the table; of equally frequent ones the smallest."""
+    best, most = keys[start], np.int64(0)
+    for i in range(start, len(keys), 2):
+        key = keys[np.uint64(i)]
+        count = np.int64(table[key]) + 1
+        table[key] = count
+        if count > most or (count == most and key < best):
+            best, most = key, count
+    for i in range(start, len(keys), 2):
+        table[keys[np.uint64(i)]] = 0
+    return best
+
+
+@part
 def _hot_cell(x2, y2, counted):
-    x, y = x2 // (2 * CELL_PX), y2 // (2 * CELL_PX)
-    span = y.max() - y.min() + 1
-    cells = (x - x.min()) * span + y - y.min()
-    n, total = len(cells), 0.0
+    """As ``hot_cell_share`` has it, from twice the centres."""
+    n, total = len(x2), 0.0
+    cells = np.empty(n, np.int64)
     for start in (0, 1):
-        here = cells[start::2][counted[start::2]]
-        if not len(here):
+        found = 0
+        for i in range(start, n, 2):
+            # Most are not counted, and overwritten by the next.
+            cells[found] = np.int64(_cell(x2[i], 2 * CELL_PX)) << 16 | np.int64(_cell(y2[i], 2 * CELL_PX))
+            found += counted[i]
+        if not found:
             continue
-        hottest = _most_frequent(here)
+        hottest = _most_frequent(cells[:found])
         inside = 0
         for i in range(1 - start, n, 2):
-            inside += counted[i] & (cells[i] == hottest)
+            here = np.int64(_cell(x2[i], 2 * CELL_PX)) << 16 | np.int64(_cell(y2[i], 2 * CELL_PX))
+            inside += counted[i] & (here == hottest)
         total += inside / ((n + start) // 2)
     return total / 2
 
@@ -1008,7 +1042,7 @@ def _sizes(width, height, widths):
     n = len(width)
     heights = _count(height)
     log_width, log_height = _logs(widths), _logs(heights)
-    steps = np.empty(n, np.int64)
+    steps = np.empty(n, np.int32)
     large = 0
     for i in range(n):
         log_area = log_width[width[i] - widths.low] + log_height[height[i] - heights.low]
