@@ -192,10 +192,11 @@ def feature_row(
 
     ``columns``: CLOUD_COLUMNS of its cloud, None where it has none; ``roi_bytes``: size of its .roi, None without.
     """
-    outcome = dict.fromkeys(FULL_FEATURE_NAMES, float("nan")) | reference_row(entry, columns, settings)
-    outcome |= {"roi_complete": None} | description(entry.header) | dict.fromkeys(STUCK_COLUMNS, float("nan"))
+    outcome = reference_row(entry, columns, settings) | description(entry.header) | {"roi_complete": None}
     if columns is None:
-        return outcome | _of_header(entry, settings)
+        return (
+            dict.fromkeys((*FULL_FEATURE_NAMES, *STUCK_COLUMNS), float("nan")) | outcome | _of_header(entry, settings)
+        )
     stream = _stream(entry, columns, settings)
     if roi_bytes is not None:
         needed = bytes_needed(columns["width_px"], columns["height_px"], FIRST_BYTE[stream.schema])

@@ -1,11 +1,14 @@
 """From one bin to all of its features beyond the reference set, and to what describes it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
 from ifcb_flow_pipeline.features import geometry, repeats
 from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
 from ifcb_flow_pipeline.features.run import Run, configuration_of, settings_of
@@ -24,12 +27,10 @@ _OF_HEADER = (
 
 #: Features that the run tells, apart from its triggers and images.
 _OF_RUN = tuple(feature.name for feature in FULL_ONLY if hasattr(Run, feature.name))
+_values_of_run = attrgetter(*_OF_RUN)
 
-_TYPES = {
-    "trigger": np.int32, "t_s": np.float64, "x_px": np.int16, "y_px": np.int16, "width_px": np.int16,
-    "height_px": np.int16, "peak_b": np.float32, "time_of_flight_us": np.float32, "run_time_s": np.float64,
-    "inhibit_time_s": np.float64,
-}  # fmt: skip
+#: STREAM_COLUMNS and the types that files are read as.
+_TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
 
 
 def full_features(stream: Stream) -> dict[str, float]:
@@ -38,9 +39,8 @@ def full_features(stream: Stream) -> dict[str, float]:
     NaN where the bin does not tell. Columns as files are read go through compiled kernels, without Python's lock. Any
     others go through the functions of the catalogue. The two are equal as the kernels' module says.
     """
-    if stream.n_rows and all(_fits(stream.columns[name], name, stream.n_rows) for name in _TYPES):
-        return _by_kernels(stream)
-    return _by_catalogue(stream)
+    columns = _for_kernels(stream)
+    return _by_catalogue(stream) if columns is None else _by_kernels(stream, columns)
 
 
 def header_features(header: Mapping[str, Any]) -> dict[str, float]:
@@ -72,32 +72,42 @@ def _by_catalogue(stream: Stream) -> dict[str, float]:
     return found | dict(zip(STUCK_COLUMNS, place, strict=True))
 
 
-def _by_kernels(stream: Stream) -> dict[str, float]:
+def _by_kernels(stream: Stream, columns: list[NDArray]) -> dict[str, float]:
     from ifcb_flow_pipeline.features import stream_kernels as kernels
 
-    header, columns = stream.header, {name: _plain(stream.columns[name]) for name in _TYPES}
+    header = stream.header
+    trigger, t_s, x_px, y_px, width_px, height_px, peak_v, flight_us, run_time_s, inhibit_time_s = columns
     triggers = kernels.trigger_features(
-        columns["trigger"], columns["t_s"], columns["width_px"], columns["height_px"], columns["peak_b"],
-        columns["run_time_s"], columns["inhibit_time_s"], float(header.get("run_time_s", np.nan)),
+        trigger, t_s, width_px, height_px, peak_v, run_time_s, inhibit_time_s, float(header.get("run_time_s", np.nan)),
     )  # fmt: skip
     images = kernels.image_features(
-        columns["x_px"], columns["y_px"], columns["width_px"], columns["height_px"], columns["peak_b"],
-        columns["time_of_flight_us"], stream.frame_px, int(header.get("blob_grow_y_px", -1)),
+        x_px, y_px, width_px, height_px, peak_v, flight_us, stream.frame_px, int(header.get("blob_grow_y_px", -1)),
         geometry.is_titled_bottom(header), stream.schema != "v1",
     )  # fmt: skip
     run = Run(
         stream.schema, header, stream.n_rows, images.n_images, int(triggers.n_triggers), stream.bad_lines,
         triggers.adc_run_s, triggers.adc_inhibit_s, triggers.largest_run_s,
     )  # fmt: skip
-    known = triggers._asdict() | images._asdict() | {name: getattr(run, name) for name in _OF_RUN}
-    return {name: known[name] for name in COMPUTED}
+    pick = _picker(triggers._fields + images._fields + _OF_RUN)
+    return dict(zip(COMPUTED, pick(triggers + images + _values_of_run(run)), strict=True))
 
 
-def _fits(column: NDArray, name: str, n_rows: int) -> bool:
-    """Whether kernels, which check nothing themselves, may be given this column."""
-    return column.dtype == _TYPES[name] and column.shape == (n_rows,)
+@cache
+def _picker(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Takes what is computed, in its order, from a tuple of the values of these names; of a name's values the last."""
+    places = {name: place for place, name in enumerate(names)}
+    return itemgetter(*(places[name] for name in COMPUTED))
 
 
-def _plain(column: NDArray) -> NDArray:
+def _for_kernels(stream: Stream) -> list[NDArray] | None:
+    """The columns in the order of _TYPES, as the kernels, which check nothing themselves, may be given them.
+
+    None where they are of other types or lengths, or have no rows.
+    """
+    columns, shape = [stream.columns[name] for name in _TYPES], (stream.n_rows,)
+    if not stream.n_rows or any(
+        c.dtype != dtype or c.shape != shape for c, dtype in zip(columns, _TYPES.values(), strict=True)
+    ):
+        return None
     # A kernel is compiled anew for memory that is read-only or not in one piece: a copy is cheaper.
-    return column if column.flags.behaved and column.flags.c_contiguous else column.copy()
+    return [column if column.flags.carray else column.copy() for column in columns]

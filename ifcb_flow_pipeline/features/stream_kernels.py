@@ -599,6 +599,7 @@ def image_features(
         stray[i] = abs(off[i]) - max(width[i] - width_median, 0.0) / 2 > STRAY_PX
         left_strays += stray[i] & (off[i] < 0)
         right_strays += stray[i] & (off[i] > 0)
+    strays = np.flatnonzero(stray)
     touching, wide, outside = _edges(left, top, width, height, frame_px)
     repeat, place = _repeated_box(left, top, width, height, room)
     cross_low, cross_high = _middle_quantile(y2s, 0.05) / 2, _middle_quantile(y2s, 0.95) / 2
@@ -622,13 +623,13 @@ def image_features(
         stray_fraction=(left_strays + right_strays) / n,
         stray_left_fraction=left_strays / n,
         stray_right_fraction=right_strays / n,
-        stray_spread=_spread_over_frame(x2[stray], y2[stray], frame_px),
+        stray_spread=_spread_over_frame(x2[strays], y2[strays], frame_px),
         edge_touch_fraction=touching / n,
         full_width_fraction=wide / n,
         out_of_frame_fraction=outside / n,
         repeat_fraction=repeat,
         repeat_anchor_fraction=_repeated_corner(left, top, width, height),
-        hot_cell_fraction=_hot_cell(x2, y2, stray),
+        hot_cell_fraction=_hot_cell(x2, y2, strays),
         width_median_px=sizes.width_median,
         width_p95_px=sizes.width_p95,
         height_median_px=sizes.height_median,
@@ -1017,24 +1018,25 @@ def _most_frequent_in(table, keys, start):
 
 @part
 def _hot_cell(x2, y2, counted):
-    """As ``hot_cell_share`` has it, from twice the centres."""
-    n, total = len(x2), 0.0
-    cells = np.empty(n, np.int64)
+    """As ``hot_cell_share`` has it, from twice the centres and the images that are counted, as numbers."""
+    total = 0.0
     for start in (0, 1):
-        found = 0
-        for i in range(start, n, 2):
-            # Most are not counted, and overwritten by the next.
-            cells[found] = np.int64(_cell(x2[i], 2 * CELL_PX)) << 16 | np.int64(_cell(y2[i], 2 * CELL_PX))
-            found += counted[i]
-        if not found:
-            continue
-        hottest = _most_frequent(cells[:found])
-        inside = 0
-        for i in range(1 - start, n, 2):
-            here = np.int64(_cell(x2[i], 2 * CELL_PX)) << 16 | np.int64(_cell(y2[i], 2 * CELL_PX))
-            inside += counted[i] & (here == hottest)
-        total += inside / ((n + start) // 2)
+        here = _cells_of_half(x2, y2, counted, start)
+        if len(here):
+            inside = np.count_nonzero(_cells_of_half(x2, y2, counted, 1 - start) == _most_frequent(here))
+            total += inside / ((len(x2) + start) // 2)
     return total / 2
+
+
+@part
+def _cells_of_half(x2, y2, counted, start):
+    """The cells of every other image, of those that are counted."""
+    cells = np.empty(len(counted), np.int64)
+    n = 0
+    for i in counted:
+        cells[n] = np.int64(_cell(x2[i], 2 * CELL_PX)) << 16 | np.int64(_cell(y2[i], 2 * CELL_PX))
+        n += i & 1 == start
+    return cells[:n]
 
 
 @part
