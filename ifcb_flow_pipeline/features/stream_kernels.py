@@ -260,10 +260,17 @@ def _between(low, high, weight):
 
 
 @part
-def _count(values):
+def _low_high(values):
+    """The smallest and the largest of n >= 1 values."""
     low, high = values[0], values[0]
     for value in values:
         low, high = min(low, value), max(high, value)
+    return low, high
+
+
+@part
+def _count(values):
+    low, high = _low_high(values)
     counts = np.zeros(high - low + 1, np.int64)
     for value in values:
         counts[value - low] += 1
@@ -347,7 +354,8 @@ def trigger_features(
     if math.isnan(adc_run):
         adc_run = _next_due(time)
     share = _events(time, adc_run if math.isnan(run_s) else run_s)
-    still = n_triggers < 2 or time.min() == time.max()
+    first, last = _low_high(time)
+    still = n_triggers < 2 or first == last
     uniformity, gap, change = NAN, NAN, NAN
     if n_triggers >= MIN_TRIGGERS and len(share):
         uniformity, gap, change = _unevenness(share), _longest_gap(share), _rate_change(share)
@@ -417,8 +425,8 @@ def _times(t_s, first_rows):
 
 @part
 def _next_due(time):
-    last = time.max()
-    return last + (last - time.min()) / max(len(time) - 1, 1)
+    first, last = _low_high(time)
+    return last + (last - first) / max(len(time) - 1, 1)
 
 
 @part
@@ -719,17 +727,26 @@ def _residue(values):
     # Most are the same: adding to the same number at every step would take longer.
     for i in range(len(values)):
         counts[i & 3, values[i] & LATTICE_PX - 1] += 1
-    return np.argmax(counts.sum(axis=0))
+    best, most = 0, 0
+    for residue in range(LATTICE_PX):
+        count = counts[0, residue] + counts[1, residue] + counts[2, residue] + counts[3, residue]
+        if count > most:
+            best, most = residue, count
+    return best
 
 
 @part
 def _lattice_fraction(left, y, width, height):
-    on = np.ones(len(left), np.bool_)
-    for values in (left, y, width, height):
-        residue = _residue(values)
-        for i in range(len(values)):
-            on[i] &= (values[i] & LATTICE_PX - 1) == residue
-    return np.count_nonzero(on) / len(left)
+    at_left, at_y, at_width, at_height = _residue(left), _residue(y), _residue(width), _residue(height)
+    on = 0
+    for i in range(len(left)):
+        on += (
+            (left[i] & LATTICE_PX - 1 == at_left)
+            & (y[i] & LATTICE_PX - 1 == at_y)
+            & (width[i] & LATTICE_PX - 1 == at_width)
+            & (height[i] & LATTICE_PX - 1 == at_height)
+        )
+    return on / len(left)
 
 
 @part
@@ -791,21 +808,23 @@ def _fit(x2, y2, band, used, frame, room):
         if used[i]:
             counts[band[i]] += 1
             totals[band[i]] += y2[i]
-    starts = np.cumsum(counts) - counts
-    sorted_x = np.empty(counts.sum())
-    place = starts.copy()
+    starts, n = np.zeros(BANDS, np.int64), 0
+    for k in range(BANDS):
+        starts[k] = n
+        n += counts[k]
+    sorted_x, place = np.empty(n), starts.copy()
     for i in range(len(x2)):
         if used[i]:
             sorted_x[place[band[i]]] = x2[i] / 2
             place[band[i]] += 1
-    filled = np.flatnonzero(counts)
-    v, x = np.empty(len(filled)), np.empty(len(filled))
-    for k in range(len(filled)):
-        band_k = filled[k]
-        start = starts[band_k]
-        x[k] = _median(sorted_x[start : start + counts[band_k]], room)
-        v[k] = (totals[band_k] / 2 / counts[band_k] - middle) / half
-    return _parabola(v, x, counts[filled])
+    v, x, weight, filled = np.empty(BANDS), np.empty(BANDS), np.empty(BANDS, np.int64), 0
+    for k in range(BANDS):
+        if counts[k]:
+            x[filled] = _median(sorted_x[starts[k] : starts[k] + counts[k]], room)
+            v[filled] = (totals[k] / 2 / counts[k] - middle) / half
+            weight[filled] = counts[k]
+            filled += 1
+    return _parabola(v[:filled], x[:filled], weight[:filled])
 
 
 @part
@@ -968,8 +987,10 @@ def _most_frequent(keys):
 def _repeated_corner(left, top, width, height):
     xs = _same_cells(left, width, False), _same_cells(left, width, True)
     ys = _same_cells(top, height, False), _same_cells(top, height, True)
-    x_low, y_low = xs[0].min(), ys[0].min()
-    columns, lines = xs[1].max() - x_low + 1, ys[1].max() - y_low + 1
+    # No box ends before it starts.
+    (x_low, _), (_, x_high) = _low_high(xs[0]), _low_high(xs[1])
+    (y_low, _), (_, y_high) = _low_high(ys[0]), _low_high(ys[1])
+    columns, lines = x_high - x_low + 1, y_high - y_low + 1
     # A frame has fewer cells, and a bin fewer images; a damaged file may state others.
     fits = columns * lines <= TABLE_CELLS and len(left) <= TABLE_COUNT
     table = np.zeros(columns * lines if fits else 0, np.uint16)
@@ -1023,7 +1044,9 @@ def _hot_cell(x2, y2, counted):
     for start in (0, 1):
         here = _cells_of_half(x2, y2, counted, start)
         if len(here):
-            inside = np.count_nonzero(_cells_of_half(x2, y2, counted, 1 - start) == _most_frequent(here))
+            hottest, inside = _most_frequent(here), 0
+            for cell in _cells_of_half(x2, y2, counted, 1 - start):
+                inside += cell == hottest
             total += inside / ((len(x2) + start) // 2)
     return total / 2
 
@@ -1074,6 +1097,14 @@ def _logs(counted):
 
 
 @part
+def _mean(values):
+    total = 0.0
+    for value in values:
+        total += value
+    return total / len(values)
+
+
+@part
 def _drift(values, sigma, room):
     n = len(values)
     medians = np.empty(DRIFT_BLOCKS)
@@ -1082,7 +1113,7 @@ def _drift(values, sigma, room):
     error = MEDIAN_ERROR * max(sigma, 1.0) / math.sqrt(n)
     best, best_evidence = 0.0, 0.0
     for k in range(1, DRIFT_BLOCKS):
-        change = medians[k:].mean() - medians[:k].mean()
+        change = _mean(medians[k:]) - _mean(medians[:k])
         evidence = abs(change) / error * math.sqrt(k * (DRIFT_BLOCKS - k)) / DRIFT_BLOCKS
         if evidence > best_evidence:
             best, best_evidence = change, evidence
