@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.days import (
@@ -52,6 +52,7 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 _Stated = TypeVar("_Stated")
 
 DEFAULT_CHUNK_SIZE = 100
+_TASKS_PER_THREAD, _LEAST_PER_TASK = 8, 16
 DEFAULT_MODEL = "model.npz"
 
 #: The columns of ``bin_features`` that a feature row of the reference set has.
@@ -62,11 +63,15 @@ _DECISIONS: Mapping[str, Decision] = {"good": "good", "bad": "bad", "unsure": "u
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """How the work is divided: threads (-1: one per core), bins per task, and who is told of finished bins."""
+    """How the work is divided: threads (-1: one per core), bins per task at most, and who is told of finished bins."""
 
     n_jobs: int = -1
     chunk_size: int = DEFAULT_CHUNK_SIZE
     progress: Callable[[int], object] = lambda _: None
+
+    def task_size(self, n_bins: int) -> int:
+        """Bins per task: where there are few, small enough that no thread is left with a long last task."""
+        return min(self.chunk_size, max(_LEAST_PER_TASK, n_bins // (_TASKS_PER_THREAD * effective_n_jobs(self.n_jobs))))
 
 
 def archive_features(
@@ -86,7 +91,8 @@ def archive_features(
     if work.chunk_size < 1:
         raise ValueError(f"the chunk size must be at least 1, not {work.chunk_size}")
     wanted = _wanted(archive, pids)
-    chunks = [wanted[i : i + work.chunk_size] for i in range(0, len(wanted), work.chunk_size)]
+    size = work.task_size(len(wanted))
+    chunks = [wanted[i : i + size] for i in range(0, len(wanted), size)]
     rows_of, schema = _feature_rows, BIN_FEATURES.schema
     if feature_set == "reference":
         rows_of, schema = _reference_rows, pa.schema(map(schema.field, _REFERENCE_COLUMNS))

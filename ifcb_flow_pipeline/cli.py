@@ -82,7 +82,7 @@ _reading = _options(
     click.argument("data_dir", type=_DIRECTORY),
     click.option("--id-file", type=_IN_FILE, help="Text file with one bin identifier a line; without it, all bins."),
     click.option("--n-jobs", type=int, default=-1, help="Threads that read and compute; -1: one per core."),
-    click.option("--chunk-size", type=click.IntRange(min=1), default=100, help="Bins per task."),
+    click.option("--chunk-size", type=click.IntRange(min=1), default=100, help="Bins per task, at most."),
     click.option("--exclude", multiple=True, help="Directory without samples, at any depth; may be repeated. "
                  "Replaces beads, skip, bad, temp, data_temp; an empty name excludes none."),
     click.option("--reader", type=click.Choice(["native", "pyifcb"]), default="native", help="Who reads ADC files."),

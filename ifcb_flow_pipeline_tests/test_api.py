@@ -176,6 +176,16 @@ def test_finished_bins_are_told_as_they_are_finished(archive):
     assert table["pid"].to_pylist() == PIDS[:8]
 
 
+def test_threads_share_the_work_evenly_however_few_bins_there_are():
+    for n_jobs in (1, 2, 3):
+        for n_bins in (0, 1, 30, 450, 900, 5000):
+            size = api.Work(n_jobs=n_jobs).task_size(n_bins)
+            # A thread more than the others have is one task; each may begin with 16 bins.
+            assert size <= max(16, n_bins / (8 * n_jobs))
+            assert size == 100 or n_bins < 100 * 8 * n_jobs
+    assert api.Work(chunk_size=7).task_size(5000) == 7
+
+
 def test_the_reference_set_alone_gives_the_same_rows_as_all_features_do(archive):
     asked = [*PIDS[:4], TINY, HEADER_ONLY, UNKNOWN]
     alone = api.archive_features(Archive(archive), asked, FeatureSettings(), feature_set="reference")
