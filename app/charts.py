@@ -501,18 +501,27 @@ def _layer(rows: pd.DataFrame, mark: Spec, **encoding: Any) -> Spec:
 
 def _values(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """A table as JSON has it: times in milliseconds since 1970, nothing for NaN."""
-    cells = [_cells(rows[name]) for name in rows]
-    return [dict(zip(rows.columns, row, strict=True)) for row in zip(*cells, strict=True)]
+    # As a list: to go through a pandas index takes longer than all else.
+    names = rows.columns.to_list()
+    cells = [_cells(rows[name]) for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
 def _cells(column: Any) -> list[Any]:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         return pd.DatetimeIndex(column).as_unit("ms").asi8.tolist()
     if column.dtype.kind == "f":
-        # More digits than are seen only make the text longer.
-        numbers = [float(f"{number:.7g}") for number in column.tolist()]
-        return [number if math.isfinite(number) else None for number in numbers]
+        return _numbers(column.to_numpy(dtype=float))
     return column.tolist()
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    """Seven digits of the largest of them: more than are seen only make the text longer."""
+    finite = np.isfinite(values)
+    largest = float(np.abs(values[finite]).max(initial=0.0))
+    if largest > 0:
+        values = np.round(values, 6 - math.floor(math.log10(largest)))
+    return values.tolist() if finite.all() else np.where(finite, values, None).tolist()
 
 
 def _on(field_name: str, title: str | None, kind: str = "quantitative", **options: Any) -> Spec:

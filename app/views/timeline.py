@@ -56,9 +56,9 @@ _TRACKS: Mapping[str, Feature | HeaderField] = {
 
 
 def _page() -> None:
+    _open_the_clicked_bin()
     st.header(TIMELINE.title, anchor=False)
     stores, scored = scored_bins()
-    _open_the_clicked_bin()
     decisions = _decisions(stores)
     everything = series.whole(scored)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
