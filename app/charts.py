@@ -117,8 +117,12 @@ class Measure:
 
     @property
     def marked(self) -> tuple[float, ...]:
-        """The values that the axis names."""
-        return self.ticks or tuple(np.linspace(self.low, self.high, 3).tolist())
+        """The values that the axis names: round ones, as few as there are room for but two at least."""
+        if self.ticks:
+            return self.ticks
+        power = 10.0 ** math.floor(math.log10(self.high - self.low))
+        round_values = (_multiples(factor * power, self.low, self.high) for factor in (5, 2, 1, 0.5))
+        return next(values for values in round_values if len(values) > 1)
 
 
 SEVERITY = Measure("severity", 0.0, 100.0, ticks=(0.0, 50.0, 100.0))
@@ -531,6 +535,10 @@ def _cells(column: Any) -> list[Any]:
     if column.dtype.kind == "f":
         return _numbers(column.to_numpy(dtype=float))
     return column.tolist()
+
+
+def _multiples(step: float, low: float, high: float) -> tuple[float, ...]:
+    return tuple(number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1))
 
 
 def _numbers(values: NDArray[np.float64]) -> list[float | None]:

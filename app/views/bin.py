@@ -213,8 +213,8 @@ def _findings(record: BinRecord) -> None:
 
 def _reasons(found: Sequence[Finding]) -> None:
     for finding in found:
-        check = f"  \n:gray[Check:] {plain(finding.check)}" if finding.check else ""
-        st.markdown(f"- **{plain(finding.text)}**{check}")
+        to_do = f"  \n:gray[To do:] {plain(finding.check)}" if finding.check else ""
+        st.markdown(f"- **{plain(finding.text)}**{to_do}")
 
 
 def _ranges(measured: Sequence[Finding]) -> None:
