@@ -212,8 +212,10 @@ def _findings(record: BinRecord) -> None:
 
 
 def _reasons(found: Sequence[Finding]) -> None:
+    told = {""}
     for finding in found:
-        to_do = f"  \n:gray[To do:] {plain(finding.check)}" if finding.check else ""
+        to_do = "" if finding.check in told else f"  \n:gray[To do:] {plain(finding.check)}"
+        told.add(finding.check)
         st.markdown(f"- **{plain(finding.text)}**{to_do}")
 
 
