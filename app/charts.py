@@ -41,7 +41,11 @@ _NARROWEST = 0.005
 
 #: What is told of each of many marks, under the pointer and to those who cannot see. It is put together beforehand: the
 #: browser would take longer for that than for drawing.
-_TOLD: Spec = {"tooltip": {"field": "tip", "type": "nominal"}, "description": {"field": "said", "type": "nominal"}}
+_TIP: Spec = {"tooltip": {"field": "tip", "type": "nominal"}}
+_SAID: Spec = {"description": {"field": "said", "type": "nominal"}}
+
+#: What is told of marks and also says how they are drawn, or which was clicked on.
+_KEPT = ("pid", "verdict", "decision")
 
 #: The other end of a mark in time. Without its type, Vega-Lite takes the domain of its scale for plain numbers.
 _END: Spec = {"type": "temporal"}
@@ -113,8 +117,12 @@ class Measure:
 
     @property
     def marked(self) -> tuple[float, ...]:
-        """The values that the axis names."""
-        return self.ticks or tuple(np.linspace(self.low, self.high, 3).tolist())
+        """The values that the axis names: round ones, as few as there are room for but two at least."""
+        if self.ticks:
+            return self.ticks
+        power = 10.0 ** math.floor(math.log10(self.high - self.low))
+        round_values = (_multiples(factor * power, self.low, self.high) for factor in (5, 2, 1, 0.5))
+        return next(values for values in round_values if len(values) > 1)
 
 
 SEVERITY = Measure("severity", 0.0, 100.0, ticks=(0.0, 50.0, 100.0))
@@ -141,7 +149,8 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
     Each bin that is a mark has its verdict's colour and shape; a click on one and a brush over time are the
     selections PICKED and BRUSHED.
     """
-    draw = _Lanes(measure, window, tuple(instruments))
+    as_pixels = len(track.points) > _MOST_ELEMENTS
+    draw = _Lanes(measure, window, tuple(instruments), as_pixels)
     layers = [
         draw.names(),
         draw.envelope(track.envelope),
@@ -155,16 +164,19 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
     # Verdicts and decisions each have colours and shapes of their own.
     resolve = {"scale": dict.fromkeys(("color", "shape"), "independent")}
     spec = _layered(layers) | {"height": _BESIDES_PX + _LANE_PX * max(1, len(instruments)), "resolve": resolve}
-    return spec | _ON_CANVAS if len(track.points) > _MOST_ELEMENTS else spec
+    return spec | _ON_CANVAS if as_pixels else spec
 
 
 @dataclass(frozen=True, slots=True)
 class _Lanes:
-    """Layers of ``lanes``: values are moved to the lane of their instrument, the first on top."""
+    """Layers of ``lanes``: values are moved to the lane of their instrument, the first on top. ``as_pixels``: marks are
+    no elements of the page, so that nobody could be told their descriptions.
+    """
 
     measure: Measure
     window: Window
     instruments: tuple[str, ...]
+    as_pixels: bool
 
     def names(self) -> Spec:
         rows = pd.DataFrame({
@@ -221,8 +233,8 @@ class _Lanes:
             "n_bad": [episode.n_bad for episode in shown],
         })  # fmt: skip
         mark = {"type": "rule", "color": VERMILION, "strokeWidth": 6, "strokeCap": "square", "opacity": 0.75}
-        rows = _told(rows, {"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"})
-        return _layer(rows, mark, x=self._x(), x2=_END | {"field": "end"}, y=self._y(), **_TOLD)
+        titles = {"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"}
+        return self._told(rows, titles, mark, x=self._x(), x2=_END | {"field": "end"}, y=self._y())
 
     def decided(self, decided: Sequence[tuple[str, datetime, Label]]) -> Spec | None:
         shown = [found for found in decided if found[0] in self.instruments]
@@ -235,13 +247,13 @@ class _Lanes:
             "pid": [label.pid for _, _, label in shown],
             "reviewer": [label.reviewer for _, _, label in shown],
         })  # fmt: skip
-        return _layer(
-            _told(rows, {"pid": "bin", "decision": "decided", "reviewer": "by"}, kept=("decision",)),
+        return self._told(
+            rows,
+            {"pid": "bin", "decision": "decided", "reviewer": "by"},
             {"type": "point", "size": 40, "strokeWidth": 2},
             x=self._x(),
             y=self._y(),
             **_looks("decision", _DECISION_LOOKS, legend=None),
-            **_TOLD,
         )
 
     def ring(self, points: pd.DataFrame) -> Spec | None:
@@ -265,17 +277,27 @@ class _Lanes:
         })  # fmt: skip
         titles = {"pid": "bin", "when": "start (UTC)", "verdict": "verdict", "suspected": "suspected cause",
                   "value": self.measure.title}  # fmt: skip
-        layer = _layer(
-            _told(rows, titles, kept=("pid", "verdict")),
+        layer = self._told(
+            rows,
+            titles,
             {"type": "point", "filled": True, "size": 30, "opacity": 0.85},
             x=self._x(),
             y=self._y(),
             **verdict_marks(),
-            **_TOLD,
         )
         picked = {"name": PICKED, "select": {"type": "point", "fields": ["pid"], "on": "click"}}
         brushed = {"name": BRUSHED, "select": {"type": "interval", "encodings": ["x"]}}
         return layer | {"params": [picked, brushed]}
+
+    def _told(self, rows: pd.DataFrame, titles: Mapping[str, str], mark: Spec, **encoding: Any) -> Spec:
+        """A layer that tells of each mark the columns of ``titles``, put together: see _TIP and _SAID."""
+        cells = zip(*(_cells(rows[name]) for name in titles), strict=True)
+        tips = [dict(zip(titles.values(), row, strict=True)) for row in cells]
+        drawn = rows.drop(columns=[name for name in titles if name not in _KEPT]).assign(tip=tips)
+        if self.as_pixels:
+            return _layer(drawn, mark, **encoding, **_TIP)
+        said = ["; ".join(f"{title}: {cell}" for title, cell in tip.items()) for tip in tips]
+        return _layer(drawn.assign(said=said), mark, **encoding, **_TIP, **_SAID)
 
     def _lane(self, instrument: str) -> float:
         return _LANE * (len(self.instruments) - 1 - self.instruments.index(instrument))
@@ -501,18 +523,31 @@ def _layer(rows: pd.DataFrame, mark: Spec, **encoding: Any) -> Spec:
 
 def _values(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """A table as JSON has it: times in milliseconds since 1970, nothing for NaN."""
-    cells = [_cells(rows[name]) for name in rows]
-    return [dict(zip(rows.columns, row, strict=True)) for row in zip(*cells, strict=True)]
+    # As a list: to go through a pandas index takes longer than all else.
+    names = rows.columns.to_list()
+    cells = [_cells(rows[name]) for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
 def _cells(column: Any) -> list[Any]:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         return pd.DatetimeIndex(column).as_unit("ms").asi8.tolist()
     if column.dtype.kind == "f":
-        # More digits than are seen only make the text longer.
-        numbers = [float(f"{number:.7g}") for number in column.tolist()]
-        return [number if math.isfinite(number) else None for number in numbers]
+        return _numbers(column.to_numpy(dtype=float))
     return column.tolist()
+
+
+def _multiples(step: float, low: float, high: float) -> tuple[float, ...]:
+    return tuple(number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1))
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    """Seven digits of the largest of them: more than are seen only make the text longer."""
+    finite = np.isfinite(values)
+    largest = float(np.abs(values[finite]).max(initial=0.0))
+    if largest > 0:
+        values = np.round(values, 6 - math.floor(math.log10(largest)))
+    return [number if known else None for number, known in zip(values.tolist(), finite.tolist(), strict=True)]
 
 
 def _on(field_name: str, title: str | None, kind: str = "quantitative", **options: Any) -> Spec:
@@ -521,14 +556,6 @@ def _on(field_name: str, title: str | None, kind: str = "quantitative", **option
 
 def _tips(titles: Mapping[str, str]) -> list[Spec]:
     return [{"field": name, "type": "nominal", "title": title} for name, title in titles.items()]
-
-
-def _told(rows: pd.DataFrame, titles: Mapping[str, str], kept: Sequence[str] = ()) -> pd.DataFrame:
-    """Rows with what is told of each (see _TOLD) in the place of the columns of ``titles``, but for those ``kept``."""
-    cells = zip(*(_cells(rows[name]) for name in titles), strict=True)
-    tips = [dict(zip(titles.values(), row, strict=True)) for row in cells]
-    said = ["; ".join(f"{title}: {cell}" for title, cell in tip.items()) for tip in tips]
-    return rows.drop(columns=[name for name in titles if name not in kept]).assign(tip=tips, said=said)
 
 
 def _rule(dash: list[int]) -> Spec:

@@ -212,9 +212,11 @@ def _findings(record: BinRecord) -> None:
 
 
 def _reasons(found: Sequence[Finding]) -> None:
+    told = {""}
     for finding in found:
-        check = f"  \n:gray[Check:] {plain(finding.check)}" if finding.check else ""
-        st.markdown(f"- **{plain(finding.text)}**{check}")
+        to_do = "" if finding.check in told else f"  \n:gray[To do:] {plain(finding.check)}"
+        told.add(finding.check)
+        st.markdown(f"- **{plain(finding.text)}**{to_do}")
 
 
 def _ranges(measured: Sequence[Finding]) -> None:

@@ -46,10 +46,11 @@ def _page() -> None:
         if not studies:
             st.markdown(
                 "A study shows you bins one by one, without their name, time and verdict, and asks whether each is "
-                "good or bad. At the end you see how well you, others and the model agree."
+                "good or bad. At the end you see how well you, others and the model agree. Begin with *New study*."
             )
         with head:
-            with st.popover("New study", icon=":material/add:"):
+            # Another key once a study has begun: the form must not stay open above its first bin.
+            with st.popover("New study", icon=":material/add:", key=f"new_study_{len(studies)}"):
                 _new_study(stores, store, name)
             study = _chosen(studies) if studies else None
             signature(name)

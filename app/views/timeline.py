@@ -56,9 +56,9 @@ _TRACKS: Mapping[str, Feature | HeaderField] = {
 
 
 def _page() -> None:
+    _open_the_clicked_bin()
     st.header(TIMELINE.title, anchor=False)
     stores, scored = scored_bins()
-    _open_the_clicked_bin()
     decisions = _decisions(stores)
     everything = series.whole(scored)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
@@ -203,7 +203,7 @@ def _open_the_clicked_bin() -> None:
 
 def _what_is_drawn(track: Track, name: str) -> str:
     direction = "higher is worse" if name == "severity" else "lower is more anomalous"
-    hint = f"{name}: {direction}. Drag over a period to zoom in; click a mark to open the bin."
+    hint = f"{name.capitalize()}: {direction}. Drag over a period to zoom in; click a mark to open the bin."
     if track.envelope is None:
         return f"{count(track.n_bins, 'bin')}, each a mark. {hint}"
     left_out = f" {count(track.n_left_out, 'more bin')} to look at appear when you zoom in." if track.n_left_out else ""
@@ -232,7 +232,7 @@ def _second_track(stores: Stores, scored: Scored, rows: NDArray[np.intp], window
     chosen = (
         f" Read of {n_days:,} evenly chosen days; shorter periods show all." if n_days == data.MAX_FEATURE_DAYS else ""
     )
-    st.caption(plain(_TRACKS[name].meaning) + "." + chosen)
+    st.caption(sentence(_TRACKS[name].meaning) + "." + chosen)
     return name
 
 

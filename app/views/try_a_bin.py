@@ -95,7 +95,7 @@ def _judged(desk: Desk, here: Stores, tried: TriedBin, model: AnyModel) -> None:
             st.dataframe(shown_bin.findings_table(findings), hide_index=True,
                          alt="What is unusual, and the usual range")  # fmt: skip
             checks = dict.fromkeys(finding["check"] for finding in findings if finding.get("check"))
-            st.markdown("**What to check**\n" + "\n".join(f"- {plain(check)}" for check in checks))
+            st.markdown("**What to do**\n" + "\n".join(f"- {sentence(check)}" for check in checks))
         elif score["verdict"] == "ok":
             st.markdown("Nothing is unusual.")
         parts = tried.judged_in_parts(model, here.tables)

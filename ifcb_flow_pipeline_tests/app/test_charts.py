@@ -174,6 +174,15 @@ def test_any_number_of_groups_has_a_curve_and_a_median_each():
     assert middles["value"].tolist() == [2.0] * 9
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "marked"),
+    [(983.0, 1073.0, (1000.0, 1050.0)), (0.0, 9.0, (0.0, 5.0)), (-0.2, 0.19, (-0.2, 0.0, 0.2)),
+     (0.41, 0.59, (0.45, 0.5, 0.55)), (12_345.0, 98_765.0, (50_000.0, 100_000.0))],
+)  # fmt: skip
+def test_the_axis_of_a_measure_names_a_few_round_values(low, high, marked):
+    assert charts.Measure.fitted("x", np.array([low, high])).marked == pytest.approx(marked)
+
+
 def test_a_measure_of_equal_values_has_a_range():
     measure = charts.Measure.fitted("x", np.array([5.0, 5.0, np.nan]))
     assert measure.low < 5 < measure.high

@@ -93,10 +93,11 @@ def test_the_rest_of_an_episode_is_decided_with_one_key_and_taken_back_with_anot
 def test_a_study_goes_to_its_end_over_a_reload_and_its_results_are_read_again(visit: Visit, home: Path):
     page, studies = visit.page, StudyStore(home / "studies.sqlite")
     visit.open("study")
-    page.get_by_text("New study").click()
+    page.get_by_role("button", name="New study").click()
     page.get_by_label("Name of the study").fill("March <b>all</b>")
     page.get_by_label("Bins", exact=True).fill("10")
     page.get_by_role("button", name="Begin").click()
+    expect(page.get_by_label("Name of the study")).to_be_hidden()
     for number in range(11):
         expect(page.get_by_text(f"{number} of 11")).to_be_visible()
         assert "IFCB10" not in page.locator("[data-testid=stMain]").inner_text()
