@@ -72,8 +72,9 @@ _MIN_SPREAD_BINS, _MIN_SAMPLING_BINS = 5, 30
 #: A value that this share of the bins have is a step in which a feature is told.
 _STEP_SHARE = 0.02
 
-#: Rows of blocks whose medians are taken at a time: bounds the memory that a large table takes.
-_ROWS_TOGETHER = 65_536
+#: Rows of blocks whose medians are taken at a time, and blocks that are set against those before them: bounds the
+#: memory that a large table takes.
+_ROWS_TOGETHER, _BLOCKS_TOGETHER = 65_536, 1024
 
 _LEAST_SPREAD = {"plain": 1e-6, "log": 0.01, "logit": 1e-3}
 
@@ -206,6 +207,8 @@ class Baselines:
             _Offsets.of(rows, rows.instrument.codes, (codes, centre, spread), slow, limited=True),
         )
         moved = _moved(deployments, centre, spread, set_by)
+        # Feature by feature, as they are taken from.
+        centre, spread = np.asfortranarray(centre), np.asfortranarray(spread)
         settling = np.isin(codes, codes[moved]) & (deployments.place < _SETTLING_BINS)
         return Usual(codes, centre, spread, points, offsets, moved, settling)
 
@@ -291,13 +294,13 @@ class Usual:
         """How far the bins before lie from the centre, for these rows, shape (d, rows)."""
         found = np.zeros((self.centre.shape[1], len(which)), dtype=np.float32)
         for hours in self.hours:
-            found[hours.columns] = np.take(hours.offset.T, hours.block[which], axis=1)
+            found[hours.columns] = np.take(hours.offset, hours.block[which], axis=1)
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Offsets:
-    """How far the blocks before each block of hours lie from the centre, in some columns: shape (blocks, columns).
+    """How far the blocks before each block of hours lie from the centre, in some columns: shape (columns, blocks).
 
     ``block`` (n,): each row's block of its deployment or instrument. Blocks begin at fixed times: bins that are
     judged one by one find the same before them as those of a whole archive.
@@ -327,19 +330,22 @@ class _Offsets:
         length = int(time.max(initial=0)) + 1
         blocks, example, block = np.unique(group * length + time, return_index=True, return_inverse=True)
         medians, counts = _block_medians(rows, (block, len(blocks)), columns, centre[:, columns], code)
-        before = np.full((_LOCAL_BLOCKS, *medians.shape), np.nan, dtype=np.float32)
-        n_before = np.zeros(len(blocks))
-        for back in range(1, _LOCAL_BLOCKS + 1):
-            place = np.minimum(np.searchsorted(blocks, blocks - back), max(len(blocks) - 1, 0))
-            there = (blocks[place] == blocks - back) & (blocks % length >= back)
-            before[back - 1, there] = medians[place[there]]
-            n_before += np.where(there, counts[place], 0)
-        weight = (n_before / (n_before + _LOCAL_PRIOR_BINS))[:, None]
-        offset = np.nan_to_num(_medians(before)) * weight
+        n_before, offset = np.zeros(len(blocks)), np.zeros(medians.shape, dtype=np.float32)
+        for first in range(0, len(blocks), _BLOCKS_TOGETHER):
+            some = slice(first, first + _BLOCKS_TOGETHER)
+            before = np.full((_LOCAL_BLOCKS, *medians[some].shape), np.nan, dtype=np.float32)
+            for back in range(1, _LOCAL_BLOCKS + 1):
+                wanted = blocks[some] - back
+                place = np.searchsorted(blocks, wanted)
+                there = (blocks[place] == wanted) & (blocks[some] % length >= back)
+                before[back - 1, there] = medians[place[there]]
+                n_before[some] += np.where(there, counts[place], 0)
+            offset[some] = np.nan_to_num(_medians(before))
+        offset = offset * (n_before / (n_before + _LOCAL_PRIOR_BINS))[:, None]
         if limited:
             limit = _LOCAL_LIMIT * spread[code[example]][:, columns]
             offset = np.clip(offset, -limit, limit)
-        return cls(columns, block, offset.astype(np.float32))
+        return cls(columns, block, np.ascontiguousarray(offset.T, dtype=np.float32))
 
 
 def _moved(

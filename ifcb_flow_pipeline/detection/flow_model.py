@@ -42,9 +42,9 @@ from ifcb_flow_pipeline.detection.verdicts import (
 from ifcb_flow_pipeline.detection.words import Evidence, Words, words
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
-#: Rows judged at a time, which bounds the memory that a large table takes, and rows whose features are looked at at a
-#: time: they stay in the processor's cache.
-_CHUNK_ROWS, _ROWS_TOGETHER = 65_536, 4096
+#: Rows judged at a time by one thread, which bounds the memory that a large table takes; and rows whose features are
+#: looked at at a time: they stay in the processor's cache.
+_CHUNK_ROWS, _ROWS_TOGETHER = 32_768, 4096
 
 #: The surprise with which the first bin of new settings, or of a core at another place, is told: that of a watch.
 _TOLD = 1.44
@@ -106,15 +106,21 @@ class FlowModel:
         """A verdict for each row of ``bin_features``, in their order: a table of VERDICT_COLUMNS.
 
         ``history``: rows of the days before, from which what is usual at the time is told; the more of the
-        last week, the better. Raises ModelError where features are missing.
+        last week, the better. A large table is judged by as many threads as there are processors; their number
+        changes nothing. Raises ModelError where features are missing.
         """
         rows, own = self._rows(features, history)
         series = _Series.of(rows, self.baselines.usual(rows))
-        parts = [
-            self._judge_part(features.slice(first, _CHUNK_ROWS), series, own.start + first)
-            for first in range(0, features.num_rows, _CHUNK_ROWS)
-        ]
-        return pa.concat_tables(parts) if parts else verdict_table(features, _no_columns())
+        firsts = range(0, features.num_rows, _CHUNK_ROWS)
+        if len(firsts) <= 1:
+            return self._judge_part(features, series, own.start)
+        # Threads cost more than a small table does, and their library takes time to load.
+        from joblib import Parallel, delayed
+
+        parts: Any = Parallel(-1, backend="threading")(
+            delayed(self._judge_part)(features.slice(first, _CHUNK_ROWS), series, own.start + first) for first in firsts
+        )
+        return pa.concat_tables(parts)
 
     def _judge_part(self, features: pa.Table, series: _Series, first: int) -> pa.Table:
         """The verdicts on these rows, the first of which is row ``first`` of the series."""
@@ -308,11 +314,6 @@ def _held(by_looks: NDArray[np.float64], rare: NDArray[np.bool_], causes: Sequen
     beyond = np.maximum(by_looks - _HARMLESS_FROM, 0.0)
     held = _HARMLESS_FROM + (_HARMLESS_TO - _HARMLESS_FROM) * beyond / (beyond + _HARMLESS_HALF_WAY)
     return np.where(harmless, np.minimum(by_looks, held), by_looks)
-
-
-def _no_columns() -> dict[str, list[Any]]:
-    names = ("severity", "verdict", "anomaly_score", "percentile", "threshold", "model_id")
-    return {name: [] for name in names}
 
 
 #: The arrays of each part of a model in a file, with the lengths of their axes: d features, m instruments, k

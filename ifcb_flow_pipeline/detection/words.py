@@ -1,10 +1,11 @@
 """What is said to operators of a bin that is not in order: findings, worst first, and the reasons in one line."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from json.encoder import encode_basestring
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,18 @@ _MEANINGS = {feature.name: feature.meaning for feature in CATALOGUE} | {
 
 _SUSPICIONS = {code: f" - suspected: {cause.title}" for code, cause in CAUSES.items()}
 
-_CHANGED = {"rule": "config_changed", "value": 1.0, "cause": "config_change", "share": 0.0,
-            "text": "The settings, or the place of the core after a pause, are not those of the bins before",
-            "check": CAUSES["config_change"].check}  # fmt: skip
+_JSON_CHECKS = {code: encode_basestring(cause.check) for code, cause in CAUSES.items()}
+
+
+class _Finding(NamedTuple):
+    """What is found of a bin: its cause, the text, and all of it as JSON."""
+
+    cause: str
+    text: str
+    as_json: str
+
+
+_CHANGED_TEXT = "The settings, or the place of the core after a pause, are not those of the bins before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,33 +93,30 @@ def words(evidence: Evidence) -> Words:
     broken = evidence.broken.worst_first()
     causes = [_causes(evidence, row, numbers) for row, numbers in enumerate(broken)]
     of_features = _feature_findings(evidence, causes)
-    as_json = json.JSONEncoder(ensure_ascii=False).encode
     reasons, texts = [], []
     for row, (numbers, features) in enumerate(zip(broken, of_features, strict=True)):
         findings = _in_order(evidence, row, numbers, features) if numbers or evidence.changed[row] else features
         reasons.append(_reasons(findings[:_MOST_REASONS]))
-        texts.append(as_json(findings[:_MOST_FINDINGS]))
+        texts.append("[" + ", ".join([finding.as_json for finding in findings[:_MOST_FINDINGS]]) + "]")
     seconds = [found[1] if len(found) > 1 else "" for found in causes]
     return Words([found[0] for found in causes], seconds, reasons, texts)
 
 
-def _in_order(
-    evidence: Evidence, row: int, broken: Sequence[int], features: list[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
+def _in_order(evidence: Evidence, row: int, broken: Sequence[int], features: list[_Finding]) -> list[_Finding]:
     """The findings of a bin, worst first; ``broken``: the rules that it breaks, worst first."""
     rules = [_rule_finding(evidence, row, number) for number in broken]
     is_sure = bool(rules) and evidence.broken.severity[row, broken[0]] >= SURE
     findings = [*rules, *features] if is_sure else [*features[:1], *rules, *features[1:]]
     if evidence.changed[row]:
-        findings = [*findings[: int(is_sure)], _CHANGED, *findings[int(is_sure) :]]
+        findings = [*findings[: int(is_sure)], _changed_finding(), *findings[int(is_sure) :]]
     return findings
 
 
-def _reasons(findings: Sequence[Mapping[str, Any]]) -> str:
+def _reasons(findings: Sequence[_Finding]) -> str:
     """The texts of the findings in one line, those of a cause together, and the suspicion once behind them."""
     by_cause: dict[str, list[str]] = {}
     for finding in findings:
-        by_cause.setdefault(finding["cause"], []).append(finding["text"])
+        by_cause.setdefault(finding.cause, []).append(finding.text)
     parts = []
     for cause, texts in by_cause.items():
         bare = [text.removesuffix(_SUSPICIONS[cause]) for text in texts]
@@ -130,27 +137,40 @@ def _causes(evidence: Evidence, row: int, broken: Sequence[int]) -> list[str]:
     return list(dict.fromkeys([*by_rules[:n_sure], *known, *by_rules]))
 
 
-def _rule_finding(evidence: Evidence, row: int, number: int) -> dict[str, Any]:
+def _rule_finding(evidence: Evidence, row: int, number: int) -> _Finding:
     rule = evidence.broken.rules[number]
     value = float(evidence.broken.values[row, number])
-    text = rule.text.format(value=_number(value))
-    return {"rule": rule.code, "value": value, "cause": rule.cause, "share": 1.0,
-            "text": f"{text}{_SUSPICIONS[rule.cause]}", "check": rule.check}  # fmt: skip
+    text = f"{rule.text.format(value=_number(value))}{_SUSPICIONS[rule.cause]}"
+    return _other_finding(rule.code, value, rule.cause, 1.0, text, rule.check)
 
 
-def _feature_findings(evidence: Evidence, causes: Sequence[Sequence[str]]) -> list[list[Mapping[str, Any]]]:
+@cache
+def _changed_finding() -> _Finding:
+    check = CAUSES["config_change"].check
+    return _other_finding("config_changed", 1.0, "config_change", 0.0, _CHANGED_TEXT, check)
+
+
+def _other_finding(rule: str, value: float, cause: str, share: float, text: str, check: str) -> _Finding:
+    """What is found by a rule, not by a feature."""
+    told = {"rule": rule, "value": value, "cause": cause, "share": share, "text": text, "check": check}
+    return _Finding(cause, text, json.dumps(told, ensure_ascii=False))
+
+
+def _feature_findings(evidence: Evidence, causes: Sequence[Sequence[str]]) -> list[list[_Finding]]:
     """What the features of each bin tell: those that add most to its score, and enough to be worth a word."""
     order = np.argsort(-evidence.shares, axis=1, kind="stable")[:, :_MOST_FINDINGS]
     rows, ranks = np.nonzero(np.take_along_axis(evidence.shares, order, axis=1) >= _LEAST_SHARE)
     columns = order[rows, ranks]
     z, centre, spread = (array[rows, columns] for array in (evidence.z, evidence.centre, evidence.spread))
-    measured = (centre + z * spread, centre - evidence.reach[0, columns] * spread,
-                centre + evidence.reach[1, columns] * spread)  # fmt: skip
-    plain = [_plain(values, columns, evidence.traits).tolist() for values in measured]
-    said = [_Said.of(trait) for trait in evidence.traits]
-    found: list[list[Mapping[str, Any]]] = [[] for _ in causes]
+    low, high = (evidence.reach[side, columns] * spread for side in (0, 1))
+    measured = [
+        _plain(values, columns, evidence.traits) for values in (centre + z * spread, centre - low, centre + high)
+    ]
+    shares = [repr(round(share, 4)) for share in evidence.shares[rows, columns].tolist()]
+    numbers = zip(*map(_numbers, measured), *map(_json_numbers, measured), shares, strict=True)
     places = zip(rows.tolist(), columns.tolist(), (z > 0).tolist(), strict=True)
-    numbers = zip(*plain, evidence.shares[rows, columns].tolist(), strict=True)
+    said = [_Said.of(trait) for trait in evidence.traits]
+    found: list[list[_Finding]] = [[] for _ in causes]
     for (row, column, is_above), of_feature in zip(places, numbers, strict=True):
         cause = _cause_of(said[column].name, is_above, causes[row])
         found[row].append(said[column].finding(*of_feature, cause))
@@ -168,27 +188,35 @@ def _plain(values: NDArray, columns: NDArray[np.int64], traits: Sequence[Trait])
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """How a feature is spoken of: its name, its unit, the unit behind a number, and the beginning of a sentence."""
+    """How a feature is spoken of: its name, the unit behind a number, the beginning of a sentence; and the beginning of
+    a finding as JSON, and its unit there.
+    """
 
     name: str
-    unit: str
     behind: str
     begins: str
+    json_begins: str
+    json_unit: str
 
     @classmethod
     def of(cls, trait: Trait) -> "_Said":
         meaning = _MEANINGS.get(trait.name, trait.name)
         behind = "" if trait.unit in ("", "fraction") else f" {trait.unit}"
-        return cls(trait.name, trait.unit, behind, f"{meaning[:1].upper()}{meaning[1:]} is ")
+        begins = f"{meaning[:1].upper()}{meaning[1:]} is "
+        json_begins = f'{{"feature": {encode_basestring(trait.name)}, "value": '
+        return cls(trait.name, behind, begins, json_begins, encode_basestring(trait.unit))
 
-    def finding(self, value: float, low: float, high: float, share: float, cause: str) -> dict[str, Any]:
-        """What is found where the feature has this value, and is between two others else."""
-        text = (
-            f"{self.begins}{_number(value)}{self.behind}, usually {_number(low)} to {_number(high)}{self.behind}"
-            f"{_SUSPICIONS[cause]}"
+    def finding(
+        self, value: str, low: str, high: str, json_value: str, json_low: str, json_high: str, share: str, cause: str
+    ) -> _Finding:
+        """What is found where the feature has this value, and is between two others else; all as it is written."""
+        text = f"{self.begins}{value}{self.behind}, usually {low} to {high}{self.behind}{_SUSPICIONS[cause]}"
+        # Put together by hand, in a third of the time: it is done some times for every tenth bin of an archive.
+        as_json = (
+            f'{self.json_begins}{json_value}, "low": {json_low}, "high": {json_high}, "unit": {self.json_unit}, '
+            f'"share": {share}, "cause": "{cause}", "text": {encode_basestring(text)}, "check": {_JSON_CHECKS[cause]}}}'
         )
-        return {"feature": self.name, "value": value, "low": low, "high": high, "unit": self.unit,
-                "share": round(share, 4), "cause": cause, "text": text, "check": CAUSES[cause].check}  # fmt: skip
+        return _Finding(cause, text, as_json)
 
 
 def _cause_of(name: str, is_above: bool, causes: Sequence[str]) -> str:
@@ -205,6 +233,17 @@ def _spoken_for(name: str, is_above: bool) -> frozenset[str]:
     """The causes that a feature speaks for where it is above its centre, or below it."""
     ways = [(signature, signature.up if is_above else signature.down) for signature in SIGNATURES]
     return frozenset(s.cause for s, way in ways if way.get(name, 0) > 0 or name in s.either)
+
+
+def _json_numbers(values: NDArray) -> list[str]:
+    texts = list(map(repr, values.tolist()))
+    for odd in np.flatnonzero(~np.isfinite(values)).tolist():
+        texts[odd] = json.dumps(float(values[odd]))
+    return texts
+
+
+def _numbers(values: NDArray) -> list[str]:
+    return [_number(value) for value in values.tolist()]
 
 
 def _number(value: float) -> str:
