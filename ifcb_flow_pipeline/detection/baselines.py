@@ -177,10 +177,11 @@ class Baselines:
         spread = np.maximum(spread, self.least[:, None]).astype(np.float32)
         # On its scale, a share of n points cannot be known better than this, and where hardly any are expected one
         # point more is a larger step.
+        root = np.sqrt(points)
         for column in np.flatnonzero(self._is_share()):
             expected = np.sin(np.clip(centre[column], 0.0, np.pi) / 2.0) ** 2
             expected = np.minimum(expected, 1.0 - expected) * points
-            spread[column] = np.maximum(spread[column], (1.0 + 1.0 / (1.0 + expected)) / np.sqrt(points))
+            spread[column] = np.maximum(spread[column], (1.0 + 1.0 / (1.0 + expected)) / root)
         values = np.take(rows.values.T, which, axis=1)
         return Deviations(((values - centre) / spread).astype(np.float32).T, centre.T, spread.T)
 

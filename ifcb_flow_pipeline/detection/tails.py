@@ -77,8 +77,11 @@ class TailDetector:
     def surprises(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """-log10 of each feature's two-sided tail probability, 0 where unknown; shape (n, d)."""
         distance = np.nan_to_num(z)
-        below = distance < 0
-        width, power = (np.where(below, *values[:, None]) for values in (self.width_, self.power_))
+        below = (distance < 0).astype(np.float32)
+        # The one of two positive numbers whose side it is; so it is chosen faster than by ``where``.
+        width, power = (
+            np.maximum(below * values[0], (1.0 - below) * values[1]) for values in (self.width_, self.power_)
+        )
         surprise = (np.abs(distance) / width) ** power / np.log(10.0)
         found = np.minimum(surprise, MOST).astype(np.float32)
         beyond = surprise > MOST
@@ -115,7 +118,7 @@ class TailDetector:
         surprises = self.surprises(z) * factor
         largest = np.empty((len(z), len(self.groups)), dtype=np.float32)
         for number, columns in enumerate(self._members()):
-            largest[:, number] = surprises[:, columns].max(axis=1)
+            largest[:, number] = np.maximum.reduce([surprises[:, column] for column in columns])
         return np.maximum(largest - self.offset_, 0.0)
 
     def badness(self, groups: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -123,7 +123,8 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
     bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise
     detritus = (variety > _DETRITUS_Z) & ~small_ones_grow & ~noise
     factor = np.ones(z.shape[::-1], dtype=np.float32)
-    above, below = z.T > 0, z.T < 0
+    # Of the bins of a column 1 where it is on a side, else 0: to choose by numbers is faster than by truths.
+    above, below = (z.T > 0).astype(np.float32), (z.T < 0).astype(np.float32)
     for signs, where, share in (
         (HARMLESS, always, 0.0),
         (MANY, always, _ALONE),
@@ -144,8 +145,8 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
         for name, sign in signs.items():
             if name in place:
                 column = place[name]
-                fits = where & (above if sign > 0 else below)[column]
-                factor[column] = np.where(fits, np.minimum(factor[column], share), factor[column])
+                fits = where * (above if sign > 0 else below)[column]
+                np.minimum(factor[column], np.maximum(1.0 - fits, share), out=factor[column])
     return Explained(bloom | detritus | larger, after_gap, images_lost & ~detritus, factor.T)
 
 
