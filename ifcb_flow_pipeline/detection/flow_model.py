@@ -42,7 +42,7 @@ from ifcb_flow_pipeline.detection.verdicts import (
 from ifcb_flow_pipeline.detection.words import Evidence, Words, words
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
-#: Rows judged at a time by one thread, which bounds the memory that a large table takes; and rows whose features are
+#: Rows judged at a time, which bounds the memory that a large table takes; and rows whose features are
 #: looked at at a time: they stay in the processor's cache.
 _CHUNK_ROWS, _ROWS_TOGETHER = 32_768, 4096
 
@@ -106,28 +106,24 @@ class FlowModel:
         """A verdict for each row of ``bin_features``, in their order: a table of VERDICT_COLUMNS.
 
         ``history``: rows of the days before, from which what is usual at the time is told; the more of the
-        last week, the better. A large table is judged by as many threads as there are processors; their number
-        changes nothing. Raises ModelError where features are missing.
+        last week, the better. A large table is looked at by as many threads as there are processors; their
+        number changes nothing. Raises ModelError where features are missing.
         """
         rows, own = self._rows(features, history)
         series = _Series.of(rows, self.baselines.usual(rows))
-        firsts = range(0, features.num_rows, _CHUNK_ROWS)
-        if len(firsts) <= 1:
-            return self._judge_part(features, series, own.start)
-        # Threads cost more than a small table does, and their library takes time to load.
-        from joblib import Parallel, delayed
-
-        parts: Any = Parallel(-1, backend="threading")(
-            delayed(self._judge_part)(features.slice(first, _CHUNK_ROWS), series, own.start + first) for first in firsts
+        firsts = range(0, max(features.num_rows, 1), _CHUNK_ROWS)
+        parts = [np.arange(own.start, own.stop)[first : first + _CHUNK_ROWS] for first in firsts]
+        return pa.concat_tables(
+            self._judge_part(features.slice(first, _CHUNK_ROWS), series, which, groups)
+            for first, which, groups in zip(firsts, parts, self._groups(series, parts), strict=True)
         )
-        return pa.concat_tables(parts)
 
-    def _judge_part(self, features: pa.Table, series: _Series, first: int) -> pa.Table:
-        """The verdicts on these rows, the first of which is row ``first`` of the series."""
-        which = first + np.arange(features.num_rows)
+    def _judge_part(
+        self, features: pa.Table, series: _Series, which: NDArray[np.int64], groups: NDArray[np.float32]
+    ) -> pa.Table:
+        """The verdicts on these rows, ``which`` of the series; ``groups``: see ``_groups_of``."""
         judged, changed = series.rows.judged[which], series.changed[which]
         broken = broken_rules(features, self._with_header() | series.with_header)
-        groups = self._groups(series, which)
         by_looks = np.maximum(self.scale.surprise(self.tails.badness(groups)) + self.ranker.shift(groups), 0.0)
         otherwise = surprises_of(broken.severity.max(axis=1, initial=0.0))
         # New settings are told once, but are no fault.
@@ -163,7 +159,17 @@ class FlowModel:
         said = self._words(looks, causes, changed[told], broken.at(told))
         return verdict_table(features, columns | said.columns(told, features.num_rows))
 
-    def _groups(self, series: _Series, which: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _groups(self, series: _Series, parts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """Those of ``_groups_of`` for each part. Only here threads gain: words are made under Python's lock."""
+        if len(parts) == 1:
+            # Threads cost more than a small table does, and their library takes time to load.
+            return [self._groups_of(series, parts[0])]
+        from joblib import Parallel, delayed
+
+        found: Any = Parallel(-1, backend="threading")(delayed(self._groups_of)(series, which) for which in parts)
+        return found
+
+    def _groups_of(self, series: _Series, which: NDArray[np.int64]) -> NDArray[np.float32]:
         """The surprises of the groups of features of these rows, shape (rows, groups)."""
         found = np.empty((len(which), len(self.tails.groups)), dtype=np.float32)
         for first in range(0, len(which), _ROWS_TOGETHER):

@@ -243,7 +243,11 @@ def _json_numbers(values: NDArray) -> list[str]:
 
 
 def _numbers(values: NDArray) -> list[str]:
-    return [_number(value) for value in values.tolist()]
+    """As ``_number``, of many, most of them below 1000."""
+    texts = list(map("{:.3g}".format, values.tolist()))
+    for large in np.flatnonzero(~(np.abs(values) < 1000)).tolist():
+        texts[large] = _number(float(values[large]))
+    return texts
 
 
 def _number(value: float) -> str:
