@@ -28,6 +28,9 @@ _MEANINGS = {feature.name: feature.meaning for feature in CATALOGUE} | {
 
 _SUSPICIONS = {code: f" - suspected: {cause.title}" for code, cause in CAUSES.items()}
 
+#: Anything as JSON, texts as they are but for what JSON itself needs.
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
 _JSON_CHECKS = {code: encode_basestring(cause.check) for code, cause in CAUSES.items()}
 
 
@@ -153,7 +156,7 @@ def _changed_finding() -> _Finding:
 def _other_finding(rule: str, value: float, cause: str, share: float, text: str, check: str) -> _Finding:
     """What is found by a rule, not by a feature."""
     told = {"rule": rule, "value": value, "cause": cause, "share": share, "text": text, "check": check}
-    return _Finding(cause, text, json.dumps(told, ensure_ascii=False))
+    return _Finding(cause, text, _json(told))
 
 
 def _feature_findings(evidence: Evidence, causes: Sequence[Sequence[str]]) -> list[list[_Finding]]:
@@ -238,7 +241,7 @@ def _spoken_for(name: str, is_above: bool) -> frozenset[str]:
 def _json_numbers(values: NDArray) -> list[str]:
     texts = list(map(repr, values.tolist()))
     for odd in np.flatnonzero(~np.isfinite(values)).tolist():
-        texts[odd] = json.dumps(float(values[odd]))
+        texts[odd] = _json(float(values[odd]))
     return texts
 
 
