@@ -8,6 +8,7 @@ from json.encoder import encode_basestring
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.causes import CAUSES, SIGNATURES
@@ -75,20 +76,17 @@ class Words:
     reasons: list[str]
     findings: list[str]
 
-    def columns(self, rows: NDArray[np.int64], n: int) -> dict[str, list[str]]:
+    def columns(self, rows: NDArray[np.int64], n: int) -> dict[str, pa.Array]:
         """Columns of n bins of which these are in ``rows``; of the others nothing is said."""
-        return {
-            "cause": _among(self.cause, rows, [""] * n),
-            "second_cause": _among(self.second_cause, rows, [""] * n),
-            "reasons": _among(self.reasons, rows, [""] * n),
-            "findings": _among(self.findings, rows, ["[]"] * n),
+        place = np.full(n, len(rows))
+        place[rows] = np.arange(len(rows))
+        texts = {
+            "cause": [*self.cause, ""],
+            "second_cause": [*self.second_cause, ""],
+            "reasons": [*self.reasons, ""],
+            "findings": [*self.findings, "[]"],
         }
-
-
-def _among(texts: Sequence[str], rows: NDArray[np.int64], others: list[str]) -> list[str]:
-    for row, text in zip(rows.tolist(), texts, strict=True):
-        others[row] = text
-    return others
+        return {name: pa.array(column, pa.string()).take(pa.array(place)) for name, column in texts.items()}
 
 
 def words(evidence: Evidence) -> Words:
