@@ -72,8 +72,9 @@ _MIN_SPREAD_BINS, _MIN_SAMPLING_BINS = 5, 30
 #: A value that this share of the bins have is a step in which a feature is told.
 _STEP_SHARE = 0.02
 
-#: Rows of blocks whose medians are taken at a time: bounds the memory that a large table takes.
-_ROWS_TOGETHER = 65_536
+#: Rows of blocks whose medians are taken at a time, and blocks that are set against those before them: bounds the
+#: memory that a large table takes.
+_ROWS_TOGETHER, _BLOCKS_TOGETHER = 65_536, 1024
 
 _LEAST_SPREAD = {"plain": 1e-6, "log": 0.01, "logit": 1e-3}
 
@@ -163,20 +164,26 @@ class Baselines:
         """How far rows (those in ``which``; all where None) lie from what ``usual`` says of all of them."""
         usual = usual or self.usual(rows)
         which = np.arange(len(rows)) if which is None else which
-        centre = usual.centre[usual.deployment[which]] + usual.offsets(which)
+        deployment = usual.deployment[which]
+        # Feature by feature: what is done with one of them is done with numbers that lie side by side.
+        centre = np.take(usual.centre.T, deployment, axis=1) + usual.offsets(which)
         points = np.maximum(rows.n_points[which], 1.0)
         # Fewer points than usual scatter more; more of them do not scatter less than bins differ.
-        thinner = (usual.points[usual.deployment[which]] / points)[:, None].astype(np.float32)
-        factor = np.sqrt(1.0 + self.sampling * (thinner - 1.0))
-        spread = np.maximum(usual.spread[usual.deployment[which]] * factor, self.least)
+        thinner = (usual.points[deployment] / points).astype(np.float32)
+        spread = np.take(usual.spread.T, deployment, axis=1)
+        for column, sampling in enumerate(self.sampling):
+            if sampling > 0:
+                spread[column] *= np.sqrt(1.0 + sampling * (thinner - 1.0))
+        spread = np.maximum(spread, self.least[:, None]).astype(np.float32)
         # On its scale, a share of n points cannot be known better than this, and where hardly any are expected one
         # point more is a larger step.
-        share = self._is_share()
-        expected = np.sin(np.clip(centre[:, share], 0.0, np.pi) / 2.0) ** 2
-        expected = np.minimum(expected, 1.0 - expected) * points[:, None]
-        spread[:, share] = np.maximum(spread[:, share], (1.0 + 1.0 / (1.0 + expected)) / np.sqrt(points)[:, None])
-        spread = spread.astype(np.float32)
-        return Deviations(((rows.values[which] - centre) / spread).astype(np.float32), centre, spread)
+        root = np.sqrt(points)
+        for column in np.flatnonzero(self._is_share()):
+            expected = np.sin(np.clip(centre[column], 0.0, np.pi) / 2.0) ** 2
+            expected = np.minimum(expected, 1.0 - expected) * points
+            spread[column] = np.maximum(spread[column], (1.0 + 1.0 / (1.0 + expected)) / root)
+        values = np.take(rows.values.T, which, axis=1)
+        return Deviations(((values - centre) / spread).astype(np.float32).T, centre.T, spread.T)
 
     def _is_share(self) -> NDArray[np.bool_]:
         return np.array([trait.scale == "logit" and trait.noise == "mean" for trait in self.traits])
@@ -201,6 +208,8 @@ class Baselines:
             _Offsets.of(rows, rows.instrument.codes, (codes, centre, spread), slow, limited=True),
         )
         moved = _moved(deployments, centre, spread, set_by)
+        # Feature by feature, as they are taken from.
+        centre, spread = np.asfortranarray(centre), np.asfortranarray(spread)
         settling = np.isin(codes, codes[moved]) & (deployments.place < _SETTLING_BINS)
         return Usual(codes, centre, spread, points, offsets, moved, settling)
 
@@ -283,16 +292,16 @@ class Usual:
     settling: NDArray[np.bool_]
 
     def offsets(self, which: NDArray) -> NDArray[np.float32]:
-        """How far the bins before lie from the centre, for these rows, shape (rows, d)."""
-        found = np.zeros((len(which), self.centre.shape[1]), dtype=np.float32)
+        """How far the bins before lie from the centre, for these rows, shape (d, rows)."""
+        found = np.zeros((self.centre.shape[1], len(which)), dtype=np.float32)
         for hours in self.hours:
-            found[:, hours.columns] = hours.offset[hours.block[which]]
+            found[hours.columns] = np.take(hours.offset, hours.block[which], axis=1)
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Offsets:
-    """How far the blocks before each block of hours lie from the centre, in some columns: shape (blocks, columns).
+    """How far the blocks before each block of hours lie from the centre, in some columns: shape (columns, blocks).
 
     ``block`` (n,): each row's block of its deployment or instrument. Blocks begin at fixed times: bins that are
     judged one by one find the same before them as those of a whole archive.
@@ -322,19 +331,22 @@ class _Offsets:
         length = int(time.max(initial=0)) + 1
         blocks, example, block = np.unique(group * length + time, return_index=True, return_inverse=True)
         medians, counts = _block_medians(rows, (block, len(blocks)), columns, centre[:, columns], code)
-        before = np.full((_LOCAL_BLOCKS, *medians.shape), np.nan, dtype=np.float32)
-        n_before = np.zeros(len(blocks))
-        for back in range(1, _LOCAL_BLOCKS + 1):
-            place = np.minimum(np.searchsorted(blocks, blocks - back), max(len(blocks) - 1, 0))
-            there = (blocks[place] == blocks - back) & (blocks % length >= back)
-            before[back - 1, there] = medians[place[there]]
-            n_before += np.where(there, counts[place], 0)
-        weight = (n_before / (n_before + _LOCAL_PRIOR_BINS))[:, None]
-        offset = np.nan_to_num(_medians(before)) * weight
+        n_before, offset = np.zeros(len(blocks)), np.zeros(medians.shape, dtype=np.float32)
+        for first in range(0, len(blocks), _BLOCKS_TOGETHER):
+            some = slice(first, first + _BLOCKS_TOGETHER)
+            before = np.full((_LOCAL_BLOCKS, *medians[some].shape), np.nan, dtype=np.float32)
+            for back in range(1, _LOCAL_BLOCKS + 1):
+                wanted = blocks[some] - back
+                place = np.searchsorted(blocks, wanted)
+                there = (blocks[place] == wanted) & (blocks[some] % length >= back)
+                before[back - 1, there] = medians[place[there]]
+                n_before[some] += np.where(there, counts[place], 0)
+            offset[some] = np.nan_to_num(_medians(before))
+        offset = offset * (n_before / (n_before + _LOCAL_PRIOR_BINS))[:, None]
         if limited:
             limit = _LOCAL_LIMIT * spread[code[example]][:, columns]
             offset = np.clip(offset, -limit, limit)
-        return cls(columns, block, offset.astype(np.float32))
+        return cls(columns, block, np.ascontiguousarray(offset.T, dtype=np.float32))
 
 
 def _moved(
@@ -442,29 +454,32 @@ def _early_jumps(values: NDArray, starts: NDArray[np.int64]) -> NDArray[np.int64
 
     Two services, or one and new settings, within some hours of each other.
     """
-    noise, found = _step_noise(values), []
-    for start, end in pairwise([*starts.tolist(), len(values)]):
-        near = values[start : min(start + 2 * _STEP_BINS, end)]
-        places = range(_STEP_ENDS, min(_STEP_BINS, len(near) - _STEP_BINS + 1))
-        jumps = {place: _jump_at(near, place, noise) for place in places}
-        best = max(jumps, key=lambda place: jumps[place], default=0)
-        if best and jumps[best] > 0.0:
-            found.append(start + best)
-    return np.array(found, dtype=np.int64)
+    if not (len(starts) and len(values)):
+        return np.zeros(0, dtype=np.int64)
+    noise = _step_noise(values)
+    length = np.minimum(np.diff([*starts.tolist(), len(values)]), 2 * _STEP_BINS)
+    near = values[np.minimum(starts[:, None] + np.arange(2 * _STEP_BINS), len(values) - 1)]
+    jumps = np.zeros((len(starts), _STEP_BINS), dtype=values.dtype)
+    for place in range(_STEP_ENDS, _STEP_BINS):
+        long_enough = length >= place + _STEP_BINS
+        jumps[long_enough, place] = _jumps_at(near[long_enough, : place + _STEP_BINS], place, noise)
+    best = jumps.argmax(axis=1)
+    return (starts + best)[jumps.max(axis=1) > 0.0]
 
 
-def _jump_at(values: NDArray, place: int, noise: float) -> float:
-    """How much better two levels, up to a place and behind it, describe a series than one; 0 where it is no jump."""
-    before, after = values[:place], values[place : place + _STEP_BINS]
-    levels = np.median(before), np.median(after)
-    jump = abs(levels[1] - levels[0])
-    ends = np.median(after[:_STEP_ENDS]), np.median(after[-_STEP_ENDS:])
-    strays = [*(abs(end - levels[1]) for end in ends), abs(np.median(before[-_STEP_ENDS:]) - levels[0])]
-    if not jump > _STEP_Z * noise or max(strays) > jump / 3.0:
-        return 0.0
-    whole = values[: place + _STEP_BINS]
-    parts = np.abs(before - levels[0]).sum() + np.abs(after - levels[1]).sum()
-    return float((np.abs(whole - np.median(whole)).sum() - parts) / len(whole))
+def _jumps_at(values: NDArray, place: int, noise: float) -> NDArray:
+    """How much better two levels, up to a place and behind it, describe series than one; 0 where it is no jump.
+
+    ``values``: shape (n, bins), a series in each row.
+    """
+    before, after = values[:, :place], values[:, place:]
+    low, high = np.median(before, axis=1), np.median(after, axis=1)
+    jump = np.abs(high - low)
+    ends = ((before[:, -_STEP_ENDS:], low), (after[:, :_STEP_ENDS], high), (after[:, -_STEP_ENDS:], high))
+    strays = np.max([np.abs(np.median(end, axis=1) - level) for end, level in ends], axis=0)
+    parts = np.abs(before - low[:, None]).sum(axis=1) + np.abs(after - high[:, None]).sum(axis=1)
+    whole = np.abs(values - np.median(values, axis=1)[:, None]).sum(axis=1)
+    return np.where((jump > _STEP_Z * noise) & (strays <= jump / 3.0), (whole - parts) / values.shape[1], 0.0)
 
 
 def _step_noise(values: NDArray) -> float:

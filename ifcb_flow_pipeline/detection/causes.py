@@ -205,8 +205,10 @@ def suspected(alike: NDArray[np.float32], possible: Mapping[str, NDArray[np.bool
     for code, where in possible.items():
         best[~where, codes.index(code)] = 0.0
     order = np.argsort(-best, axis=1, kind="stable")[:, :3]
+    fitting = (np.take_along_axis(best, order, axis=1) >= _ALIKE).sum(axis=1)
     return [
-        [codes[number] for number in row if best[i, number] >= _ALIKE] or ["unknown"] for i, row in enumerate(order)
+        [codes[number] for number in numbers[:n]] or ["unknown"]
+        for numbers, n in zip(order.tolist(), fitting.tolist(), strict=True)
     ]
 
 

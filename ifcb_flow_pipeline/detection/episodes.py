@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 
 #: So many readable bins that are not bad do not end an episode: faults come and go before they stay.
 MAX_GAP_BINS = 2
+
+#: Without any bin of the instrument for longer than this, an episode ends. Instruments take a bin every 20 to 25
+#: minutes; a service, or a power cut over a night and a day, leaves a fault as it was and the episode one. After more
+#: than that the instrument was switched off or out of the water, and nobody knows whether it is still the same fault.
+MAX_PAUSE = timedelta(days=2)
 
 #: What episodes are found from, in the order of ``find_episodes``.
 EPISODE_COLUMNS = ("pid", "instrument", "start_time", "verdict", "cause", "severity")
@@ -23,7 +28,8 @@ class Episode:
 
     ``start``, ``end``: start times (UTC) of these two bins. ``n_bins``: all bins from the first to the last, whatever
     their verdict; ``n_bad``: the bad ones. ``cause``: the suspected cause that has the largest sum of severities.
-    ``ongoing``: not more than MAX_GAP_BINS readable bins of the instrument come after it.
+    ``ongoing``: not more than MAX_GAP_BINS readable bins of the instrument come after it, and no pause of more than
+    MAX_PAUSE before any of its bins that does. It is told by the instrument's last bins, however long ago they are.
     """
 
     instrument: str
@@ -57,9 +63,9 @@ def find_episodes(
 ) -> list[Episode]:
     """The episodes among n bins given in any order, by start; each argument is a list, an array or a table's column.
 
-    Up to MAX_GAP_BINS bins that are not bad do not end an episode. Unreadable bins neither begin nor end one: they
-    count in its ``n_bins`` where they lie inside. Bins without instrument or start time (asked for, but not found)
-    are left out.
+    Up to MAX_GAP_BINS bins that are not bad do not end an episode; a time of more than MAX_PAUSE between two bins of
+    the instrument, whatever their verdicts, does. Unreadable bins neither begin nor end one: they count in its
+    ``n_bins`` where they lie inside. Bins without instrument or start time (asked for, but not found) are left out.
     """
     bins = pa.table(
         {
@@ -77,7 +83,8 @@ def find_episodes(
     order = np.lexsort((time, instrument))
     bad = _is(bins, "bad")[order]
     unreadable = _is(bins, "unreadable")[order]
-    return _episodes(bins, order, instrument[order], bad, ~bad & ~unreadable)
+    pauses = np.cumsum(np.diff(time[order], prepend=0) > MAX_PAUSE // timedelta(microseconds=1))
+    return _episodes(bins, _Series(order, instrument[order], bad, ~bad & ~unreadable, pauses))
 
 
 def episodes_of(scores: pa.Table) -> list[Episode]:
@@ -95,25 +102,34 @@ def _is(bins: pa.Table, verdict: str) -> NDArray[np.bool_]:
     return of_verdict.indices.to_numpy() == (which.index(verdict) if verdict in which else -1)
 
 
-def _episodes(
-    bins: pa.Table,
-    order: NDArray[np.intp],
-    instrument: NDArray[np.int32],
-    bad: NDArray[np.bool_],
-    healthy: NDArray[np.bool_],
-) -> list[Episode]:
-    """``order``: rows of ``bins`` by instrument and time, shape (n,), and the other arrays in this order."""
-    at = np.flatnonzero(bad)
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """n bins by instrument and time: their rows in a table (``order``), and arrays of shape (n,) in this order.
+
+    ``pauses``: how many times of more than MAX_PAUSE without a bin of its instrument came before each bin.
+    """
+
+    order: NDArray[np.intp]
+    instrument: NDArray[np.int32]
+    bad: NDArray[np.bool_]
+    healthy: NDArray[np.bool_]
+    pauses: NDArray[np.int64]
+
+
+def _episodes(bins: pa.Table, series: _Series) -> list[Episode]:
+    at = np.flatnonzero(series.bad)
     if not at.size:
         return []
-    healthy_so_far = np.cumsum(healthy)
+    instrument, pauses, healthy_so_far = series.instrument, series.pauses, np.cumsum(series.healthy)
     begins = np.ones(at.size, dtype=bool)
-    begins[1:] = (np.diff(healthy_so_far[at]) > MAX_GAP_BINS) | (np.diff(instrument[at]) != 0)
+    begins[1:] = np.diff(healthy_so_far[at]) > MAX_GAP_BINS
+    begins[1:] |= (np.diff(pauses[at]) != 0) | (np.diff(instrument[at]) != 0)
     first = np.flatnonzero(begins)
     last = np.append(first[1:], at.size) - 1
     end_of_instrument = np.searchsorted(instrument, instrument[at[last]], side="right") - 1
     after = healthy_so_far[end_of_instrument] - healthy_so_far[at[last]]
-    rows = order[at]
+    ongoing = (after <= MAX_GAP_BINS) & (pauses[end_of_instrument] == pauses[at[last]])
+    rows = series.order[at]
     number = np.cumsum(begins) - 1
     severity = bins["severity"].to_numpy()[rows]
     # NaN would win or lose by chance: a bad bin always has a severity, and a caller's gap counts as none.
@@ -131,7 +147,7 @@ def _episodes(
         (last - first + 1).tolist(),
         severity[worst].tolist(),
         bins["pid"].take(pa.array(rows[worst])).to_pylist(),
-        (after <= MAX_GAP_BINS).tolist(),
+        ongoing.tolist(),
     )
     found = [Episode(*values) for values in zip(*columns, strict=True)]
     return sorted(found, key=lambda episode: (episode.start, episode.instrument))

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.baselines import Baselines, Deviations
+from ifcb_flow_pipeline.detection.baselines import Baselines, Deviations, Usual
 from ifcb_flow_pipeline.detection.calibration import SurpriseScale
 from ifcb_flow_pipeline.detection.causes import CAUSES, likeness, suspected
 from ifcb_flow_pipeline.detection.columns import Names
@@ -39,17 +39,18 @@ from ifcb_flow_pipeline.detection.verdicts import (
     verdict_table,
     verdicts,
 )
-from ifcb_flow_pipeline.detection.words import Evidence, words
+from ifcb_flow_pipeline.detection.words import Evidence, Words, words
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
-#: Rows judged at a time: bounds the memory that a large table takes.
-_CHUNK_ROWS = 65_536
+#: Rows judged at a time, which bounds the memory that a large table takes; and rows whose features are
+#: looked at at a time: they stay in the processor's cache.
+_CHUNK_ROWS, _ROWS_TOGETHER = 32_768, 4096
 
 #: The surprise with which the first bin of new settings, or of a core at another place, is told: that of a watch.
 _TOLD = 1.44
 
-#: From which surprise on one asks what a bin looks like; and what looks harmless stays below bad: from there on its
-#: surprise nears the next of these, so that worse ones still come first.
+#: From which surprise on, that of a watch, one asks what a bin looks like; and what looks harmless stays below bad:
+#: from there on its surprise nears the next of these, so that worse ones still come first.
 _LOOKED_AT, _HARMLESS_FROM, _HARMLESS_TO, _HARMLESS_HALF_WAY = 1.4, 1.75, 1.95, 5.0
 
 #: Boxes at the edge of the frame are most of those off the core from this share on; and fewer of all are no matter.
@@ -62,15 +63,28 @@ _USED = ("configuration", "stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_h
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """Some rows on the way to their verdicts: can they be judged, how far from usual, and what came before them."""
+class _Series:
+    """All n rows, those of the history first, and what is known of them before any is judged; arrays of shape (n,)."""
 
-    judged: NDArray[np.bool_]
-    deviations: Deviations
+    rows: Rows
+    usual: Usual
     after_gap: NDArray[np.bool_]
     changed: NDArray[np.bool_]
-    settling: NDArray[np.bool_]
     with_header: frozenset[str]
+
+    @classmethod
+    def of(cls, rows: Rows, usual: Usual) -> "_Series":
+        changed = config_changes(rows) | usual.moved
+        return cls(rows, usual, after_gaps(rows), changed, mostly_with_header(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """Some rows looked at closely: ``which`` of all rows, how far from usual, and how much of that counts."""
+
+    which: NDArray[np.int64]
+    deviations: Deviations
+    explanation: Explained
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,116 +106,123 @@ class FlowModel:
         """A verdict for each row of ``bin_features``, in their order: a table of VERDICT_COLUMNS.
 
         ``history``: rows of the days before, from which what is usual at the time is told; the more of the
-        last week, the better. Raises ModelError where features are missing.
+        last week, the better. A large table is looked at by as many threads as there are processors; their
+        number changes nothing. Raises ModelError where features are missing.
         """
         rows, own = self._rows(features, history)
-        usual, gaps = self.baselines.usual(rows), after_gaps(rows)
-        changed, with_header = config_changes(rows) | usual.moved, mostly_with_header(rows)
-        parts = []
-        for first in range(0, features.num_rows, _CHUNK_ROWS):
-            part = features.slice(first, _CHUNK_ROWS)
-            which = own.start + first + np.arange(part.num_rows)
-            deviations = self.baselines.deviations(rows, which, usual)
-            when = (gaps[which], changed[which], usual.settling[which])
-            state = _Part(rows.judged[which], deviations, *when, with_header)
-            parts.append(self._judge_part(part, state))
-        return pa.concat_tables(parts) if parts else verdict_table(features, _no_columns())
+        series = _Series.of(rows, self.baselines.usual(rows))
+        firsts = range(0, max(features.num_rows, 1), _CHUNK_ROWS)
+        parts = [np.arange(own.start, own.stop)[first : first + _CHUNK_ROWS] for first in firsts]
+        return pa.concat_tables(
+            self._judge_part(features.slice(first, _CHUNK_ROWS), series, which, groups)
+            for first, which, groups in zip(firsts, parts, self._groups(series, parts), strict=True)
+        )
 
-    def _judge_part(self, features: pa.Table, part: "_Part") -> pa.Table:
-        broken = broken_rules(features, self._with_header() | part.with_header)
-        explanation = explained(part.deviations.z, part.after_gap, self.baselines.traits)
-        groups = self.tails.groups_of(part.deviations.z, explanation.factor)
+    def _judge_part(
+        self, features: pa.Table, series: _Series, which: NDArray[np.int64], groups: NDArray[np.float32]
+    ) -> pa.Table:
+        """The verdicts on these rows, ``which`` of the series; ``groups``: see ``_groups_of``."""
+        judged, changed = series.rows.judged[which], series.changed[which]
+        broken = broken_rules(features, self._with_header() | series.with_header)
         by_looks = np.maximum(self.scale.surprise(self.tails.badness(groups)) + self.ranker.shift(groups), 0.0)
-        causes = self._causes_of(np.flatnonzero(part.judged & (by_looks >= _LOOKED_AT)), part, explanation)
-        # What looks like the water's affair is worth a look, and no more.
-        harmless = np.zeros(len(by_looks), dtype=bool)
-        harmless[[row for row, found in causes.items() if not CAUSES[found[0]].is_fault]] = True
-        beyond = np.maximum(by_looks - _HARMLESS_FROM, 0.0)
-        held = _HARMLESS_FROM + (_HARMLESS_TO - _HARMLESS_FROM) * beyond / (beyond + _HARMLESS_HALF_WAY)
-        by_looks = np.where(harmless, np.minimum(by_looks, held), by_looks)
-        surprise = np.maximum(by_looks, surprises_of(broken.severity.max(axis=1, initial=0.0)))
+        otherwise = surprises_of(broken.severity.max(axis=1, initial=0.0))
         # New settings are told once, but are no fault.
-        surprise = np.where(part.changed, np.maximum(surprise, _TOLD), surprise)
-        surprise = np.where(part.judged, surprise, np.nan)
-        severity = severities(surprise)
+        otherwise = np.where(changed, np.maximum(otherwise, _TOLD), otherwise)
         instrument = Names.of(features, "instrument")
         each = np.array([self.thresholds.get(name, self.card.threshold) for name in instrument.names])
         threshold = each[instrument.codes] if len(each) else np.zeros(0)
-        verdict = verdicts(severity, threshold, part.judged)
+        # Whatever it looks like, a bin that is worth a look stays so.
+        is_told = severities(np.maximum(by_looks, otherwise)) >= np.minimum(WATCH_FROM, threshold)
+        told = np.flatnonzero(judged & is_told)
+        looks = self._looks(series, which[told])
+        causes = self._causes_of(looks, series)
+        rare = by_looks[told] >= _LOOKED_AT
+        by_looks[told] = _held(by_looks[told], rare, causes)
+        surprise = np.where(judged, np.maximum(by_looks, otherwise), np.nan)
+        severity = severities(surprise)
         columns = {
             "severity": severity,
-            "verdict": verdict,
+            "verdict": verdicts(severity, threshold, judged),
             "anomaly_score": -surprise,
             "percentile": 100.0 * (1.0 - 10.0**-surprise),
             "threshold": threshold,
             "rules": broken.codes(),
             "configuration": Names.of(features, "configuration").to_list(),
-            "config_changed": part.changed,
+            "config_changed": changed,
             "model_id": [self.card.model_id] * features.num_rows,
         }
-        told = np.flatnonzero(part.judged & (severity >= np.minimum(WATCH_FROM, threshold)))
-        missing = np.setdiff1d(told, np.fromiter(causes, dtype=np.int64))
-        causes |= self._causes_of(missing, part, explanation)
-        causes |= {row: ["config_change"] for row in missing[part.changed[missing]].tolist()}
-        return verdict_table(features, columns | self._texts_of(told, causes, features, part, broken, explanation))
+        # New settings speak for themselves where the bin looks as usual.
+        causes = [
+            ["config_change"] if is_new and not is_rare else found
+            for found, is_new, is_rare in zip(causes, changed[told], rare, strict=True)
+        ]
+        said = self._words(looks, causes, changed[told], broken.at(told))
+        return verdict_table(features, columns | said.columns(told, features.num_rows))
 
-    def _causes_of(self, told: NDArray[np.int64], part: "_Part", explanation: Explained) -> dict[int, list[str]]:
+    def _groups(self, series: _Series, parts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """Those of ``_groups_of`` for each part. Only here threads gain: words are made under Python's lock."""
+        if len(parts) == 1:
+            # Threads cost more than a small table does, and their library takes time to load.
+            return [self._groups_of(series, parts[0])]
+        from joblib import Parallel, delayed
+
+        found: Any = Parallel(-1, backend="threading")(delayed(self._groups_of)(series, which) for which in parts)
+        return found
+
+    def _groups_of(self, series: _Series, which: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The surprises of the groups of features of these rows, shape (rows, groups)."""
+        found = np.empty((len(which), len(self.tails.groups)), dtype=np.float32)
+        for first in range(0, len(which), _ROWS_TOGETHER):
+            looks = self._looks(series, which[first : first + _ROWS_TOGETHER])
+            found[first : first + _ROWS_TOGETHER] = self.tails.groups_of(looks.deviations.z, looks.explanation.factor)
+        return found
+
+    def _looks(self, series: _Series, which: NDArray[np.int64]) -> _Looks:
+        deviations = self.baselines.deviations(series.rows, which, series.usual)
+        return _Looks(which, deviations, explained(deviations.z, series.after_gap[which], self.baselines.traits))
+
+    def _causes_of(self, looks: _Looks, series: _Series) -> list[list[str]]:
         """The causes that each of these rows looks like, best first."""
-        traits, z = self.baselines.traits, part.deviations.z[told]
+        z, explanation = np.ascontiguousarray(looks.deviations.z), looks.explanation
         possible = {
-            "config_change": (part.changed | part.settling)[told],
-            "post_clean": explanation.rinsed[told],
-            "bloom": explanation.bloom[told],
+            "config_change": (series.changed | series.usual.settling)[looks.which],
+            "post_clean": explanation.rinsed,
+            "bloom": explanation.bloom,
             # Larger boxes alone are the water's: out of focus, the small particles are lost.
-            "focus": explanation.blurred[told],
-            "air": ~self._at_edges(part.deviations, told),
+            "focus": explanation.blurred,
+            "air": ~self._at_edges(looks.deviations),
         }
-        found = suspected(likeness(self.tails.surprises(z), z, traits), possible)
-        return dict(zip(told.tolist(), found, strict=True))
+        return suspected(likeness(self.tails.surprises(z), z, self.baselines.traits), possible)
 
-    def _at_edges(self, deviations: Deviations, told: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _at_edges(self, deviations: Deviations) -> NDArray[np.bool_]:
         """Whether most boxes off the core touch the edge of the frame: air is anywhere."""
         place = {trait.name: column for column, trait in enumerate(self.baselines.traits)}
         if not {"edge_touch_fraction", "stray_fraction"} <= set(place):
-            return np.zeros(len(told), dtype=bool)
-        values = deviations.centre[told] + deviations.z[told] * deviations.spread[told]
+            return np.zeros(len(deviations.z), dtype=bool)
+        values = deviations.centre + deviations.z * deviations.spread
         edge, stray = (plain_values(values[:, place[f"{kind}_fraction"]], "logit") for kind in ("edge_touch", "stray"))
         return edge > _MOST * np.maximum(stray, _FEW)
 
-    def _texts_of(
-        self,
-        told: NDArray[np.int64],
-        causes: Mapping[int, list[str]],
-        features: pa.Table,
-        part: "_Part",
-        broken: Broken,
-        explanation: Explained,
-    ) -> dict[str, list[str]]:
-        """Causes, reasons and findings of all rows, empty but for those in ``told``."""
-        traits, z = self.baselines.traits, part.deviations.z[told]
-        surprises = self.tails.surprises(z) * explanation.factor[told]
+    def _words(
+        self, looks: _Looks, causes: Sequence[Sequence[str]], changed: NDArray[np.bool_], broken: Broken
+    ) -> Words:
+        """What is said of these rows; all of these are of them alone."""
+        deviations = looks.deviations
+        surprises = self.tails.surprises(deviations.z) * looks.explanation.factor
         added = self.tails.contributions(surprises)
-        shares = added / np.maximum(added.sum(axis=1, keepdims=True), 1e-9)
-        reach = self.tails.usual_reach(0.02)
-        centre, spread = part.deviations.centre[told], part.deviations.spread[told]
-        evidence = Evidence(
-            traits=traits,
-            values=_plain(centre + z * spread, traits),
-            low=_plain(centre - reach[0] * spread, traits),
-            high=_plain(centre + reach[1] * spread, traits),
-            shares=shares,
-            z=z,
-            broken=Broken(broken.rules, broken.severity[told], broken.values[told]),
-            causes=[causes[row] for row in told.tolist()],
-            changed=part.changed[told],
+        return words(
+            Evidence(
+                traits=self.baselines.traits,
+                z=deviations.z,
+                centre=deviations.centre,
+                spread=deviations.spread,
+                reach=self.tails.usual_reach(0.02),
+                shares=added / np.maximum(added.sum(axis=1, keepdims=True), 1e-9),
+                broken=broken,
+                causes=causes,
+                changed=changed,
+            )
         )
-        texts = {name: [""] * features.num_rows for name in ("cause", "second_cause", "reasons")}
-        texts["findings"] = ["[]"] * features.num_rows
-        for place, row in enumerate(told.tolist()):
-            said = words(evidence, place)
-            for name, column in texts.items():
-                column[row] = getattr(said, name)
-        return texts
 
     def _with_header(self) -> frozenset[str]:
         """The instruments most of whose bins had a header in training."""
@@ -293,13 +314,12 @@ class FlowModel:
         return Rows.of(both, traits), slice(before.num_rows, both.num_rows)
 
 
-def _plain(values: NDArray, traits: Sequence[Trait]) -> NDArray[np.float64]:
-    return np.column_stack([plain_values(values[:, i], trait.scale) for i, trait in enumerate(traits)])
-
-
-def _no_columns() -> dict[str, list[Any]]:
-    names = ("severity", "verdict", "anomaly_score", "percentile", "threshold", "model_id")
-    return {name: [] for name in names}
+def _held(by_looks: NDArray[np.float64], rare: NDArray[np.bool_], causes: Sequence[Sequence[str]]) -> NDArray:
+    """The surprises (n,) where those of rare rows that look like the water's affair are worth a look, and no more."""
+    harmless = rare & np.array([not CAUSES[found[0]].is_fault for found in causes], dtype=bool)
+    beyond = np.maximum(by_looks - _HARMLESS_FROM, 0.0)
+    held = _HARMLESS_FROM + (_HARMLESS_TO - _HARMLESS_FROM) * beyond / (beyond + _HARMLESS_HALF_WAY)
+    return np.where(harmless, np.minimum(by_looks, held), by_looks)
 
 
 #: The arrays of each part of a model in a file, with the lengths of their axes: d features, m instruments, k

@@ -39,7 +39,7 @@ def recent_values(table: pa.Table) -> dict[str, NDArray[np.float64]]:
     instrument = Names.of(table, "instrument").codes
     order = np.lexsort((times(table), instrument))
     before = _Before(instrument[order])
-    boxes = np.column_stack([optional_numbers(table, name) for name in _BOX])[order]
+    boxes = np.stack([optional_numbers(table, name)[order] for name in _BOX])
     found = {
         "stuck_persistence": _persistence(boxes, before),
         "humidity_rise_pct": _rise(optional_numbers(table, "humidity_pct")[order], before),
@@ -55,22 +55,27 @@ class _Before:
     def __init__(self, instrument: NDArray[np.int64]) -> None:
         self._instrument = instrument
 
+    def same(self, back: int) -> NDArray[np.bool_]:
+        """Which rows, from row ``back`` on, have a row so many before them."""
+        return self._instrument[back:] == self._instrument[: max(len(self._instrument) - back, 0)]
+
     def of(self, values: NDArray[np.float64], back: int) -> NDArray[np.float64]:
         """The values ``back`` rows before, NaN where there is none."""
         found = np.full(values.shape, np.nan)
-        if back < len(values):
-            same = self._instrument[back:] == self._instrument[:-back]
-            found[back:][same] = values[:-back][same]
+        found[back:] = np.where(self.same(back), values[: max(len(values) - back, 0)], np.nan)
         return found
 
 
 def _persistence(boxes: NDArray[np.float64], before: _Before) -> NDArray[np.float64]:
-    same = np.zeros(len(boxes))
-    known = np.zeros(len(boxes))
-    for back in range(1, _BOX_BINS + 1):
-        distance = np.abs(boxes - before.of(boxes, back)).max(axis=1)
-        same += distance <= _SAME_BOX_PX
-        known += np.isfinite(distance)
+    """``boxes``: shape (4, n)."""
+    n = boxes.shape[1]
+    same = np.zeros(n)
+    known = np.zeros(n)
+    for back in range(1, min(_BOX_BINS, n) + 1):
+        distance = np.abs(boxes[:, back:] - boxes[:, : n - back]).max(axis=0)
+        distance[~before.same(back)] = np.nan
+        same[back:] += distance <= _SAME_BOX_PX
+        known[back:] += np.isfinite(distance)
     return np.where(known >= 3, same / np.maximum(known, 1), np.nan)
 
 

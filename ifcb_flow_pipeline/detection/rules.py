@@ -81,14 +81,24 @@ class Broken:
     def codes(self) -> list[str]:
         """The codes of the broken rules of each row, separated by spaces, worst first."""
         texts = [""] * len(self.severity)
-        for row in np.flatnonzero(self.severity.any(axis=1)):
-            texts[row] = " ".join(self.rules[number].code for number in self.of(int(row)))
+        rows = np.flatnonzero(self.severity.any(axis=1))
+        for row, numbers in zip(rows.tolist(), self.at(rows).worst_first(), strict=True):
+            texts[row] = " ".join([self.rules[number].code for number in numbers])
         return texts
 
-    def of(self, row: int) -> list[int]:
-        """The numbers of the rules that a row breaks, worst first."""
-        order = np.argsort(-self.severity[row], kind="stable")
-        return [int(number) for number in order if self.severity[row, number] > 0]
+    def at(self, rows: NDArray[np.int64]) -> "Broken":
+        """Those of some rows."""
+        return Broken(self.rules, self.severity[rows], self.values[rows])
+
+    def worst_first(self) -> list[list[int]]:
+        """The numbers of the rules that each row breaks, worst first."""
+        found: list[list[int]] = [[] for _ in self.severity]
+        rows = np.flatnonzero(self.severity.any(axis=1))
+        order = np.argsort(-self.severity[rows], axis=1, kind="stable")
+        n_broken = (self.severity[rows] > 0).sum(axis=1)
+        for row, numbers, n in zip(rows.tolist(), order.tolist(), n_broken.tolist(), strict=True):
+            found[row] = numbers[:n]
+        return found
 
 
 @lru_cache(maxsize=1)

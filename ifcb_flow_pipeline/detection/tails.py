@@ -76,11 +76,16 @@ class TailDetector:
 
     def surprises(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """-log10 of each feature's two-sided tail probability, 0 where unknown; shape (n, d)."""
-        found = np.zeros(z.shape, dtype=np.float32)
-        for side, sign in enumerate((-1.0, 1.0)):
-            distance = np.maximum(np.nan_to_num(sign * z), 0.0)
-            surprise = (distance / self.width_[side]) ** self.power_[side] / np.log(10.0)
-            found += np.minimum(surprise, MOST) + np.log1p(np.maximum(surprise - MOST, 0.0))
+        distance = np.nan_to_num(z)
+        below = (distance < 0).astype(np.float32)
+        # The one of two positive numbers whose side it is; so it is chosen faster than by ``where``.
+        width, power = (
+            np.maximum(below * values[0], (1.0 - below) * values[1]) for values in (self.width_, self.power_)
+        )
+        surprise = (np.abs(distance) / width) ** power / np.log(10.0)
+        found = np.minimum(surprise, MOST).astype(np.float32)
+        beyond = surprise > MOST
+        found[beyond] = MOST + np.log1p(surprise[beyond] - MOST)
         return found
 
     def usual_reach(self, share: float) -> NDArray[np.float32]:
@@ -110,7 +115,11 @@ class TailDetector:
 
     def groups_of(self, z: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
         """The surprises of the groups, shape (n, groups), where only ``factor`` (n, d) of each feature's counts."""
-        return self.group_surprises(self.surprises(z) * factor)[0]
+        surprises = self.surprises(z) * factor
+        largest = np.empty((len(z), len(self.groups)), dtype=np.float32)
+        for number, columns in enumerate(self._members()):
+            largest[:, number] = np.maximum.reduce([surprises[:, column] for column in columns])
+        return np.maximum(largest - self.offset_, 0.0)
 
     def badness(self, groups: NDArray[np.float32]) -> NDArray[np.float64]:
         """How bad rows with these surprises of groups are, shape (n,): minus the score."""

@@ -48,7 +48,7 @@ def verdicts(severity: NDArray[np.float64], threshold: NDArray[np.float64], read
     return chosen.tolist()
 
 
-def verdict_table(features: pa.Table, columns: Mapping[str, NDArray | Sequence[Any]]) -> pa.Table:
+def verdict_table(features: pa.Table, columns: Mapping[str, NDArray | pa.Array | Sequence[Any]]) -> pa.Table:
     """A table of VERDICT_COLUMNS, row by row for ``features``; texts that are not given are empty."""
     n = features.num_rows
     blank: dict[str, Any] = {name: [""] * n for name in ("cause", "second_cause", "reasons", "rules", "configuration")}

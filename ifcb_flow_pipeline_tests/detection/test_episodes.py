@@ -15,11 +15,15 @@ VERDICT = {"b": "bad", "o": "ok", "w": "watch", "u": "unreadable"}
 
 
 def bins(letters: str, instrument: str = "IFCB1", causes: dict[int, str] | None = None) -> list[tuple]:
-    """A bin every 20 minutes; b, o, w, u are verdicts; a bad bin has air at severity 60 plus its number."""
+    """A bin every 20 minutes; b, o, w, u are verdicts; a bad bin has air at severity 60 plus its number.
+
+    "_" is no bin, but a pause of three days.
+    """
     return [
-        (f"{instrument}-{i:03}", instrument, NOON + timedelta(minutes=20 * i), VERDICT[letter],
-         ((causes or {}).get(i, "air") if letter == "b" else ""), {"b": 60.0 + i, "u": 100.0}.get(letter, 0.0))
-        for i, letter in enumerate(letters)
+        (f"{instrument}-{i:03}", instrument, NOON + timedelta(minutes=20 * i, days=3 * letters[:i].count("_")),
+         VERDICT[letter], ((causes or {}).get(i, "air") if letter == "b" else ""),
+         {"b": 60.0 + i, "u": 100.0}.get(letter, 0.0))
+        for i, letter in enumerate(letters) if letter != "_"
     ]  # fmt: skip
 
 
@@ -35,6 +39,7 @@ def slow(rows: list[tuple]) -> list[Episode]:
         series, members, gap = list(of_instrument), [], 0
         groups = []
         for position, row in enumerate(series):
+            gap += 3 * (row[2] - series[position - 1][2] > timedelta(days=2))  # nothing comes before the first
             if row[3] == "bad":
                 if members and gap > 2:
                     groups.append(members)
@@ -79,6 +84,33 @@ def test_an_episode_goes_on_while_the_instruments_last_bins_do_not_clear_it() ->
     ]  # fmt: skip
 
 
+def test_a_pause_of_days_ends_an_episode_and_one_of_a_day_and_a_half_does_not() -> None:
+    assert spans("bb_b") == [(0, 1, 2, False), (3, 3, 1, True)]
+    assert spans("bu_b") == [(0, 0, 1, False), (3, 3, 1, True)]
+    rows = bins("bb")
+    later = [(*rows[1][:2], NOON + timedelta(hours=36), *rows[1][3:])]
+    assert [e.n_bad for e in episodes(rows[:1] + later)] == [2]
+
+
+def test_two_bad_bins_months_apart_are_two_episodes_of_which_the_first_is_over() -> None:
+    first, second = bins("bb")
+    second = (*second[:2], NOON + timedelta(days=150), *second[3:])
+    assert [(e.first_pid, e.last_pid, e.ongoing) for e in episodes([first, second])] == [
+        ("IFCB1-000", "IFCB1-000", False),
+        ("IFCB1-001", "IFCB1-001", True),
+    ]
+
+
+def test_what_was_bad_before_a_pause_does_not_go_on_after_it() -> None:
+    assert spans("bb_o") == [(0, 1, 2, False)]
+    assert spans("bb_u") == [(0, 1, 2, False)]
+
+
+def test_a_pause_of_one_instrument_is_none_of_another() -> None:
+    rows = bins("bb", "IFCB1") + bins("_bb", "IFCB2")
+    assert [(e.instrument, e.n_bad, e.ongoing) for e in episodes(rows)] == [("IFCB1", 2, True), ("IFCB2", 2, True)]
+
+
 def test_unreadable_bins_count_along_but_neither_begin_nor_end_an_episode() -> None:
     assert spans("uubuuuuubu") == [(2, 8, 2, True)]
     assert episodes(bins("bub"))[0].n_bins == 3
@@ -102,7 +134,7 @@ def test_columns_of_a_table_are_taken_as_they_are() -> None:
     assert episodes_of(pa.concat_tables([table.slice(0, 2), table.slice(2)])) == episodes(rows)
 
 
-letters = st.text(alphabet="bowu", max_size=25)
+letters = st.text(alphabet="bbowu_", max_size=25)
 of_cause = st.dictionaries(st.integers(0, 24), st.sampled_from(["air", "stain", "clog"]))
 
 

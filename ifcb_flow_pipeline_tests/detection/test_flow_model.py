@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ifcb_flow_pipeline.detection import flow_model
 from ifcb_flow_pipeline.detection.causes import CAUSES
 from ifcb_flow_pipeline.detection.flow_model import FlowModel
 from ifcb_flow_pipeline.detection.model import ModelError
@@ -103,6 +104,35 @@ def test_verdicts_are_in_the_order_of_the_rows(model: FlowModel, healthy: Column
     straight, shuffled = model.judge(rows), model.judge(rows.take(pa.array(order)))
     assert straight.column_names == list(VERDICT_COLUMNS)
     assert straight.take(pa.array(order)).equals(shuffled)
+
+
+def test_rows_judged_in_parts_get_the_verdicts_and_the_words_of_the_whole_table(
+    model: FlowModel, healthy: Columns, monkeypatch: pytest.MonkeyPatch
+):
+    bins = healthy
+    for place, (_, values) in enumerate(FAULTS.values()):
+        bins = changed(bins, 9 * place + 5, **values)
+    history = fleet.table(fleet.columns(20, seed=2, start=fleet.START + 100 * fleet.CADENCE))
+    whole = model.judge(table(bins), history)
+    monkeypatch.setattr(flow_model, "_CHUNK_ROWS", 37)
+    monkeypatch.setattr(flow_model, "_ROWS_TOGETHER", 11)
+    assert model.judge(table(bins), history).equals(whole)
+    assert len(set(whole["reasons"].to_pylist())) > len(FAULTS) / 2
+
+
+def test_findings_are_json_and_the_reasons_are_their_texts(model: FlowModel, healthy: Columns):
+    bins = healthy
+    for place, (_, values) in enumerate(FAULTS.values()):
+        bins = changed(bins, 9 * place + 5, **values)
+    for row in model.judge(table(bins)).to_pylist():
+        findings = json.loads(row["findings"])
+        assert bool(findings) == (row["verdict"] != "ok")
+        # Written as any other JSON is: who reads the table need not know that it was put together by hand.
+        assert json.dumps(findings, ensure_ascii=False) == row["findings"]
+        for finding in findings[:3]:
+            text, _, suspicion = finding["text"].partition(" - suspected: ")
+            assert text in row["reasons"]
+            assert suspicion in row["reasons"]
 
 
 def test_no_rows_have_no_verdicts(model: FlowModel, healthy: Columns):
