@@ -10,7 +10,6 @@ the reader are in this file: the cache of machine code notices changes of no oth
 
 import math
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.text import MARGIN, Text
 from ifcb_flow_pipeline.compiled import inlined, kernel
+from ifcb_flow_pipeline.kept import Kept
 
 #: The types of columns, by the number under which a plan names them.
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64))
@@ -43,8 +43,9 @@ _NO_NUMBER = 10_000
 #: Any cell with more bytes is left to the careful reader.
 _MAX_CELL = 64
 
-#: Separators are looked for in so many bytes at once, which is far more than a line has ...
-_PIECE = 16384
+#: Separators are looked for in so many bytes at once, which is far more than a line has and little enough that the
+#: memory for their places is no fresh memory of the system's each time, for which threads wait for each other ...
+_PIECE = 8192
 #: ... with so many separators at most; 64 bytes of a usual file have no more than so many.
 _MAX_SEPARATORS = 64
 _USUAL = 12
@@ -114,7 +115,7 @@ def scan(
     plan, places, n_arrays = _plan(wanted)
     stop = text.end_last_line()
     # No line is shorter than its separators.
-    with _SCRATCH.arrays(len(text) // min(widths) + 1) as arrays:
+    with _arrays(len(text) // min(widths) + 1) as arrays:
         n_rows = _scan(text.memory, MARGIN, stop, np.array(widths), *plan, *arrays)
         if n_rows < 0:
             return None
@@ -138,34 +139,21 @@ def _plan(wanted: tuple[tuple[int, np.dtype], ...]) -> tuple[NDArray[np.int64], 
     return plan, [places[position] for position, _ in wanted], n_arrays
 
 
-class _Scratch:
-    """Memory for the columns of one file, used over and over: touching fresh memory takes longer than reading numbers
-    into it, and threads wait for each other there. What is not written to costs nothing.
+@contextmanager
+def _arrays(n_rows: int) -> Iterator[list[NDArray]]:
+    """Per type, an array of a row for every column that there may be, and of at least so many columns; for one file.
 
-    It is no thread's own: pools of threads come and go.
+    What is not written to costs nothing.
     """
-
-    def __init__(self) -> None:
-        self._free: deque[list[NDArray]] = deque()
-
-    @contextmanager
-    def arrays(self, n_rows: int) -> Iterator[list[NDArray]]:
-        """Per type, an array of a row for every column that there may be, and of at least so many columns."""
-        try:
-            arrays = self._free.pop()
-        except IndexError:
-            arrays = self._new(0)
-        if n_rows > arrays[0].shape[1]:
-            arrays = self._new(n_rows)
-        yield arrays
-        if arrays[0].shape[1] <= _MOST_ROWS_KEPT:
-            self._free.append(arrays)
-
-    def _new(self, n_rows: int) -> list[NDArray]:
-        return [np.empty((_MOST_COLUMNS, n_rows), dtype) for dtype in DTYPES]
+    arrays = _KEPT.take()
+    if arrays is None or n_rows > arrays[0].shape[1]:
+        arrays = [np.empty((_MOST_COLUMNS, n_rows), dtype) for dtype in DTYPES]
+    yield arrays
+    if arrays[0].shape[1] <= _MOST_ROWS_KEPT:
+        _KEPT.give(arrays)
 
 
-_SCRATCH = _Scratch()
+_KEPT: Kept[list[NDArray]] = Kept()
 
 
 # Instructions that numba has no name for
@@ -358,8 +346,9 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
     ends = np.empty(_PIECE + 2 * _MAX_SEPARATORS, dtype=np.int64)
     separators, odd = np.empty(_PIECE // 64, dtype=np.uint64), np.empty(_PIECE // 64, dtype=np.uint64)
     # Of each line in a piece: where it starts, the number of its first separator, one of its numbers.
-    starts, firsts = np.empty(len(ends), dtype=np.int64), np.empty(len(ends), dtype=np.uint64)
-    wholes, floats = np.empty(len(ends), dtype=np.int64), np.empty(len(ends))
+    most = len(ends) // n_fields[0] + 1
+    starts, firsts = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.uint64)
+    wholes, floats = np.empty(most, dtype=np.int64), np.empty(most)
     block = line = start
     before = (_U1, _U0, _U0, _U0)
     n_ends, n_newlines, row = 0, 0, 0

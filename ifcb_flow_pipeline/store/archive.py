@@ -4,7 +4,6 @@ import errno
 import mmap
 import os
 import stat
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
 from ifcb_flow_pipeline.bins.roi import Images, RoiError, RoiTable, read_image
 from ifcb_flow_pipeline.bins.text import Text
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.kept import Kept
 
 _Seen = TypeVar("_Seen")
 
@@ -154,7 +154,7 @@ class Archive:
             from ifcb_flow_pipeline.store.pyifcb_reader import read_adc
 
             return read_adc(self.root / adc_path, schema)
-        with _READING.file(self._path(adc_path)) as text:
+        with _content(self._path(adc_path)) as text:
             return parse_adc(text, schema, columns)
 
     def walk(self, inside: Callable[[str, os.stat_result], Inside]) -> Iterator[Inside]:
@@ -220,39 +220,34 @@ def bin_read(pid: str, adc: Adc, header: Mapping[str, Any], notes: Sequence[str]
     return BinRead(pid, adc, status, "; ".join(notes), header)
 
 
-class _Reading:
-    """Memory for files that are read: see Text. It is no thread's own, for pools of threads come and go."""
-
-    def __init__(self) -> None:
-        self._free: deque[Text] = deque()
-
-    @contextmanager
-    def file(self, path: str) -> Iterator[Text]:
-        """The bytes of a file, inside. Raises OSError where it cannot be read."""
-        try:
-            text = self._free.pop()
-        except IndexError:
-            text = Text()
-        try:
-            self._read(path, text)
-            yield text
-        finally:
-            if len(text.memory) <= _LARGEST_KEPT:
-                self._free.append(text)
-
-    def _read(self, path: str, text: Text) -> None:
-        # Without waiting: opening a pipe would wait for somebody to write to it.
-        with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file")
-            room, n_read = text.room(status.st_size)[: status.st_size], 0
-            while n := file.readinto(room[n_read:]):
-                n_read += n
-        text.filled(n_read)
+@contextmanager
+def _content(path: str) -> Iterator[Text]:
+    """The bytes of a file, inside. Raises OSError where it cannot be read."""
+    text = _KEPT.take()
+    if text is None:
+        text = Text()
+    try:
+        _read(path, text)
+        yield text
+    finally:
+        if len(text.memory) <= _LARGEST_KEPT:
+            _KEPT.give(text)
 
 
-_READING = _Reading()
+_KEPT: Kept[Text] = Kept()
+
+
+def _read(path: str, text: Text) -> None:
+    # Without waiting: opening a pipe would wait for somebody to write to it.
+    with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        room, n_read = text.room(status.st_size)[: status.st_size], 0
+        # Up to what it was when it was opened: it may have become shorter, and may be growing.
+        while n_read < status.st_size and (n := file.readinto(room[n_read:])):
+            n_read += n
+    text.filled(n_read)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
