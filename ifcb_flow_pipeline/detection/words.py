@@ -27,6 +27,9 @@ _MEANINGS = {feature.name: feature.meaning for feature in CATALOGUE} | {
     trait.name: meaning for trait, meaning in RECENT.items()
 }
 
+#: The unit of features that are shares of something.
+_FRACTION = "fraction"
+
 _SUSPICIONS = {code: f" - suspected: {cause.title}" for code, cause in CAUSES.items()}
 
 #: Anything as JSON, texts as they are but for what JSON itself needs.
@@ -168,7 +171,9 @@ def _feature_findings(evidence: Evidence, causes: Sequence[Sequence[str]]) -> li
         _plain(values, columns, evidence.traits) for values in (centre + z * spread, centre - low, centre + high)
     ]
     shares = [repr(round(share, 4)) for share in evidence.shares[rows, columns].tolist()]
-    numbers = zip(*map(_numbers, measured), *map(_json_numbers, measured), shares, strict=True)
+    percents = np.array([100.0 if trait.unit == _FRACTION else 1.0 for trait in evidence.traits])[columns]
+    texts = (_numbers(values * percents) for values in measured)
+    numbers = zip(*texts, *map(_json_numbers, measured), shares, strict=True)
     places = zip(rows.tolist(), columns.tolist(), (z > 0).tolist(), strict=True)
     said = [_Said.of(trait) for trait in evidence.traits]
     found: list[list[_Finding]] = [[] for _ in causes]
@@ -202,8 +207,10 @@ class _Said:
     @classmethod
     def of(cls, trait: Trait) -> "_Said":
         meaning = _MEANINGS.get(trait.name, trait.name)
-        behind = "" if trait.unit in ("", "fraction") else f" {trait.unit}"
-        begins = f"{meaning[:1].upper()}{meaning[1:]} is "
+        # People read shares as percentages.
+        unit = "%" if trait.unit == _FRACTION else trait.unit
+        behind = f" {unit}" if unit else ""
+        begins = f"{meaning[:1].upper()}{meaning[1:]}: "
         json_begins = f'{{"feature": {encode_basestring(trait.name)}, "value": '
         return cls(trait.name, behind, begins, json_begins, encode_basestring(trait.unit))
 

@@ -120,6 +120,24 @@ def test_rows_judged_in_parts_get_the_verdicts_and_the_words_of_the_whole_table(
     assert len(set(whole["reasons"].to_pylist())) > len(FAULTS) / 2
 
 
+def test_findings_say_in_words_what_they_hold_and_shares_in_percent(model: FlowModel, healthy: Columns):
+    bins = healthy
+    for place, (_, values) in enumerate(FAULTS.values()):
+        bins = changed(bins, 9 * place + 5, **values)
+    texts = model.judge(table(bins))["findings"].to_pylist()
+    of_features = [finding for text in texts for finding in json.loads(text) if "feature" in finding]
+    assert {finding["unit"] == "fraction" for finding in of_features} == {True, False}
+    for finding in of_features:
+        times, unit = (100, "%") if finding["unit"] == "fraction" else (1, finding["unit"])
+        value, low, high = (_told(times * finding[name]) for name in ("value", "low", "high"))
+        behind = f" {unit}" if unit else ""
+        assert f": {value}{behind}, usually {low} to {high}{behind} - suspected" in finding["text"]
+
+
+def _told(number: float) -> str:
+    return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
+
+
 def test_findings_are_json_and_the_reasons_are_their_texts(model: FlowModel, healthy: Columns):
     bins = healthy
     for place, (_, values) in enumerate(FAULTS.values()):
