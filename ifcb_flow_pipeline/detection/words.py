@@ -144,7 +144,8 @@ def _causes(evidence: Evidence, row: int, broken: Sequence[int]) -> list[str]:
 def _rule_finding(evidence: Evidence, row: int, number: int) -> _Finding:
     rule = evidence.broken.rules[number]
     value = float(evidence.broken.values[row, number])
-    text = f"{rule.text.format(value=_number(value))}{_SUSPICIONS[rule.cause]}"
+    said = rule.text.format(value=_number(value), percent=f"{_number(100 * value)} %")
+    text = f"{said}{_SUSPICIONS[rule.cause]}"
     return _other_finding(rule.code, value, rule.cause, 1.0, text, rule.check)
 
 

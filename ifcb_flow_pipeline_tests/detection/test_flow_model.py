@@ -134,6 +134,11 @@ def test_findings_say_in_words_what_they_hold_and_shares_in_percent(model: FlowM
         assert f": {value}{behind}, usually {low} to {high}{behind} - suspected" in finding["text"]
 
 
+def test_rules_say_shares_in_percent_too(model: FlowModel, healthy: Columns):
+    verdicts = model.judge(table(changed(healthy, 50, repeat_fraction=0.45)))
+    assert "45 % of all images are one and the same box" in verdicts["reasons"][50].as_py()
+
+
 def _told(number: float) -> str:
     return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
 
