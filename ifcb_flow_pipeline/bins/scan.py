@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.text import MARGIN, Text
-from ifcb_flow_pipeline.compiled import inlined, kernel
+from ifcb_flow_pipeline.compiled import inlined, kernel, part
 from ifcb_flow_pipeline.kept import Kept
 
 #: The types of columns, by the number under which a plan names them.
@@ -454,7 +454,7 @@ def _note(at, separators, ends, n):
     return known
 
 
-@kernel
+@part
 def _are_numbers(at, odd, start):
     """Whether the cells in which these bytes are hold a number that fits all columns, or nothing at the end of a
     line; ``odd`` has them as bits for every 64 bytes from ``at`` on.
@@ -465,7 +465,7 @@ def _are_numbers(at, odd, start):
     return True
 
 
-@kernel
+@part
 def _are_numbers_among(at, odd, start):  # noqa: C901 - calls cost more than branches
     """The same of 64 bytes."""
     while odd != _U0:
@@ -618,7 +618,7 @@ def _joined(word):
     return (word * _TEN_THOUSAND + (word >> _U32)) & _LOWER_HALF
 
 
-@kernel
+@part
 def _odd_number(at, end):
     """A number with an exponent, byte by byte: digits and power."""
     digits, n_digits, n_decimals, point = _U0, 0, 0, False

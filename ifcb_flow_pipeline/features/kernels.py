@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.compiled import kernel
+from ifcb_flow_pipeline.compiled import kernel, part
 
 # The machine code in the cache knows the values of these: where one changes, this file has to be saved anew.
 from ifcb_flow_pipeline.features.measures import EDGE_TOLERANCE_PX, EPSILON, HISTOGRAM_BARS, ROLLING_POINTS
@@ -161,7 +161,7 @@ def cloud_features(
     )
 
 
-@kernel
+@part
 def _axis(pixels, aspect_ratio):
     low, high, total = int(pixels[0]), int(pixels[0]), 0
     for i in range(len(pixels)):
@@ -177,7 +177,7 @@ def _axis(pixels, aspect_ratio):
     return _Axis(distinct, distinct / aspect_ratio, counts, np.cumsum(counts), total)
 
 
-@kernel
+@part
 def _moments(axis, aspect_ratio):
     values, counts, n = axis.values, axis.counts, axis.upto[-1]
     if len(values) == 1:
@@ -197,12 +197,12 @@ def _moments(axis, aspect_ratio):
     return _Moments(mean, variance, third / n, fourth / n - 3.0)
 
 
-@kernel
+@part
 def _quartiles(axis):
     return _Quartiles(_quantile(axis, 0.25), _quantile(axis, 0.5), _quantile(axis, 0.75))
 
 
-@kernel
+@part
 def _quantile(axis, fraction):
     # As np.quantile has it, to the last bit: it counts from the nearer of the two neighbours.
     rank = (axis.upto[-1] - 1) * fraction
@@ -215,7 +215,7 @@ def _quantile(axis, fraction):
     return low + (high - low) * weight
 
 
-@kernel
+@part
 def _core(axis, quartiles):
     """The lowest and the highest pixel within the quartiles, bounds included; the wrong way round if none is."""
     first = np.searchsorted(axis.values, quartiles.first, side="left")
@@ -223,7 +223,7 @@ def _core(axis, quartiles):
     return axis.pixels[first], axis.pixels[last]
 
 
-@kernel
+@part
 def _points_inside(x_px, y_px, bounds_x, bounds_y):
     (x_low, x_high), (y_low, y_high) = bounds_x, bounds_y
     inside = 0
@@ -233,7 +233,7 @@ def _points_inside(x_px, y_px, bounds_x, bounds_y):
     return inside
 
 
-@kernel
+@part
 def _duplicates(counts):
     """How many points share their value, and how many have the most frequent one."""
     shared, largest = 0, 0
@@ -244,7 +244,7 @@ def _duplicates(counts):
     return shared, largest
 
 
-@kernel
+@part
 def _bars(axis):
     # As np.histogram has it, to the last bit: it too holds values against these very borders in the end.
     values = axis.values
@@ -263,7 +263,7 @@ def _bars(axis):
     return bars
 
 
-@kernel
+@part
 def _unevenness(bars):
     mean = bars.sum() / len(bars)
     squares = (bars - mean) ** 2
@@ -275,18 +275,18 @@ def _unevenness(bars):
     return math.sqrt(total / len(bars)) / mean
 
 
-@kernel
+@part
 def _low_edge(axis):
     return axis.upto[np.searchsorted(axis.pixels, axis.pixels[0] + EDGE_TOLERANCE_PX, side="right") - 1]
 
 
-@kernel
+@part
 def _high_edge(axis):
     first = np.searchsorted(axis.pixels, axis.pixels[-1] - EDGE_TOLERANCE_PX, side="left")
     return axis.upto[-1] - axis.upto[first] + axis.counts[first]
 
 
-@kernel
+@part
 def _covariance(x_px, y_px, x_total, y_total):
     """The population covariance in px^2; its sums are whole numbers about a whole number, and exact."""
     n = len(x_px)
@@ -297,7 +297,7 @@ def _covariance(x_px, y_px, x_total, y_total):
     return (products - (x_total - n * x_middle) * (y_total - n * y_middle) / n) / n
 
 
-@kernel
+@part
 def _principal_axis(variance_x, variance_y, covariance):
     """Angle and ratio of the shares of variance, as PrincipalAxes defines them."""
     total = variance_x + variance_y
@@ -313,7 +313,7 @@ def _principal_axis(variance_x, variance_y, covariance):
     return angle, (largest / total) / (smallest / total + EPSILON)
 
 
-@kernel
+@part
 def _rolling_mean_variance(y_px, y_total):
     """Sample variance of the rolling mean; the rolling sums are whole numbers, so are those of their squares."""
     windows = len(y_px) - ROLLING_POINTS + 1
