@@ -10,7 +10,7 @@ _PROJECT = str(Path(__file__).resolve().parents[1])
 if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
-from app.pages import OVERVIEW, SECTIONS  # noqa: E402
+from app.pages import OVERVIEW, SECTIONS  # noqa: E402 - found only now
 
 #: The header of a page begins where the menu does: room is for charts.
 _STYLE = "<style>.stMainBlockContainer { padding: 4rem 2rem 3rem; }</style>"

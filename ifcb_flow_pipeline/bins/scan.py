@@ -338,8 +338,7 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
     """Read the lines from ``at`` to ``stop`` into the arrays; the number of lines, or -1.
 
     The text goes through in pieces that stay in the nearest cache: first the separators of a piece, then its lines,
-    then its numbers, column by column. All arrays are written to here: a kernel that is given one counts its users,
-    which takes longer than a number.
+    then its numbers, column by column.
     """
     start = at + _address(text)
     stop += _address(text)
@@ -382,23 +381,18 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
                 if not _whole_numbers(starts, firsts, ends, n_lines, positions[i], _LARGEST_WHOLE[kind], wholes):
                     return -1
                 if kind == _INT16:
-                    for k in range(n_lines):
-                        int16[slot, row + k] = wholes[k]
+                    _store(wholes, n_lines, int16, slot, row)
                 elif kind == _INT32:
-                    for k in range(n_lines):
-                        int32[slot, row + k] = wholes[k]
+                    _store(wholes, n_lines, int32, slot, row)
                 else:
-                    for k in range(n_lines):
-                        int64[slot, row + k] = wholes[k]
+                    _store(wholes, n_lines, int64, slot, row)
             else:
                 if not _decimals(starts, firsts, ends, n_lines, positions[i], kind == _FLOAT32, floats):
                     return -1
                 if kind == _FLOAT32:
-                    for k in range(n_lines):
-                        float32[slot, row + k] = floats[k]
+                    _store(floats, n_lines, float32, slot, row)
                 else:
-                    for k in range(n_lines):
-                        float64[slot, row + k] = floats[k]
+                    _store(floats, n_lines, float64, slot, row)
         row += n_lines
         n_ends -= first
         if n_ends > _MAX_SEPARATORS:
@@ -407,6 +401,13 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
             ends[i] = ends[first + i]
     # Where a newline lay within what was taken for one line, there are fewer lines.
     return row if row == n_newlines else -1
+
+
+@inlined
+def _store(numbers, n, arrays, slot, row):
+    """Put the first n numbers into a row of arrays of their type, from ``row`` on."""
+    for k in range(n):
+        arrays[slot, row + k] = numbers[k]
 
 
 @inlined
