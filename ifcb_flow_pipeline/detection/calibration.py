@@ -20,17 +20,19 @@ _ENOUGH = 3
 class SurpriseScale:
     """-log10 of the share of healthy bins with a score as bad or worse.
 
-    ``fit(badness)`` takes scores of healthy bins, shape (n,), HIGHER is worse. Learned: ``badness_`` and
+    ``fit(badness)`` takes scores of healthy bins, shape (n,), HIGHER is worse. ``rarest``: the smallest share that is
+    held to what was seen; what is rarer may not be of healthy bins alone. Learned: ``badness_`` and
     ``surprise_`` (k,), ascending, between which is interpolated, and ``slope_`` (), with which it goes on.
     """
 
+    rarest: float = 0.01
     badness_: NDArray[np.float64] = field(init=False)
     surprise_: NDArray[np.float64] = field(init=False)
     slope_: NDArray[np.float64] = field(init=False)
 
     def fit(self, badness: NDArray[np.float64]) -> Self:
         """Learn the scale from at least one score."""
-        shares = np.array([share for share in _SHARES if share * len(badness) >= _ENOUGH or share >= 0.3])
+        shares = np.array([share for share in _SHARES if share >= self._least_share(len(badness))])
         at = np.quantile(badness, 1.0 - shares)
         # Equal quantiles would make the scale ambiguous.
         self.badness_ = np.asarray(np.maximum.accumulate(at) + 1e-9 * np.arange(len(at)), dtype=np.float64)
@@ -39,6 +41,9 @@ class SurpriseScale:
         rise, run = np.ptp(self.surprise_[first:]), np.ptp(self.badness_[first:])
         self.slope_ = np.array(np.clip(rise / max(run, 1e-9), *_SLOPES))
         return self
+
+    def _least_share(self, n: int) -> float:
+        return min(max(self.rarest, _ENOUGH / n), 0.3)
 
     def surprise(self, badness: NDArray[np.float64]) -> NDArray[np.float64]:
         """-log10 of the share that is as bad or worse: 0 or more, rising with the score, without an upper end."""

@@ -24,6 +24,7 @@ from ifcb_flow_pipeline.detection.model import MIN_TRAINING_BINS, ForestSettings
 from ifcb_flow_pipeline.detection.recent import RECENT
 from ifcb_flow_pipeline.detection.rows import Rows
 from ifcb_flow_pipeline.detection.rules import SURE, broken_rules
+from ifcb_flow_pipeline.detection.stretches import TOLD_ALONE, Series, StretchDetector
 from ifcb_flow_pipeline.detection.tails import TailDetector
 from ifcb_flow_pipeline.detection.traits import Trait, traits_of
 from ifcb_flow_pipeline.detection.variation import after_gaps, explained
@@ -120,7 +121,9 @@ def train_flow_model(
         metrics={"rejected_share": float((usable & ~keep).sum() / usable.sum())},
     )
     ranker = ranking.LabelRanker.untaught(len(fitted.tails.groups))
-    model = _taught(FlowModel(card, fitted.baselines, fitted.tails, scale, ranker, {}), fitted, features, labels)
+    stretches = _stretches(rows, fitted, scale, keep)
+    untaught = FlowModel(card, fitted.baselines, fitted.tails, scale, stretches, ranker, {})
+    model = _taught(untaught, fitted, features, labels)
     made_of = (settings, kept["pid"].to_pylist(), model.texts())
     return replace(model, card=replace(model.card, model_id=model_id("flow", created, model.arrays(), *made_of)))
 
@@ -166,6 +169,19 @@ def _held_out(
             held
         ]
     return badness
+
+
+def _stretches(rows: Rows, fitted: _Fitted, scale: SurpriseScale, keep: NDArray[np.bool_]) -> StretchDetector:
+    """What stretches of kept bins tell of stretches, learnt of bins that are in order alone."""
+    usual = fitted.baselines.usual(rows)
+    order = np.lexsort((rows.time_s, usual.deployment))
+    order = order[(keep & (scale.surprise(fitted.badness) < TOLD_ALONE))[order]]
+    series = Series(
+        fitted.baselines.deviations(rows, order, usual).z,
+        usual.deployment[order],
+        rows.instrument.numbers_in(fitted.baselines.instruments)[order],
+    )
+    return StretchDetector(fitted.tails.traits).fit(series, len(fitted.baselines.instruments))
 
 
 def _taught(model: FlowModel, fitted: _Fitted, features: pa.Table, labels: Mapping[str, Decision]) -> FlowModel:

@@ -1,7 +1,8 @@
 """The flow model as a value: one verdict a bin, with its cause and reasons, and the file that it travels in.
 
-Features -> deviations from the baseline -> tails -> surprise -> severity; hard rules beside it; then causes and
-words for what is not in order. How a model is trained is in ``flow``.
+Features -> deviations from the baseline -> tails -> surprise -> severity, of a bin alone and of the stretches of bins
+that it is part of; hard rules beside it; then causes and words for what is not in order. How a model is trained is in
+``flow``.
 """
 
 import io
@@ -19,10 +20,12 @@ from ifcb_flow_pipeline.detection.calibration import SurpriseScale
 from ifcb_flow_pipeline.detection.causes import CAUSES, likeness, suspected
 from ifcb_flow_pipeline.detection.columns import Names
 from ifcb_flow_pipeline.detection.model import FORMAT_VERSION, ModelCard, ModelError, read_arrays
+from ifcb_flow_pipeline.detection.onsets import onsets
 from ifcb_flow_pipeline.detection.ranking import LabelRanker
 from ifcb_flow_pipeline.detection.recent import RECENT
 from ifcb_flow_pipeline.detection.rows import Rows
 from ifcb_flow_pipeline.detection.rules import Broken, broken_rules
+from ifcb_flow_pipeline.detection.stretches import COSTS, LENGTHS, TOLD_ALONE, Series, StretchDetector, Stretches
 from ifcb_flow_pipeline.detection.tails import TailDetector
 from ifcb_flow_pipeline.detection.traits import Trait, plain_values
 from ifcb_flow_pipeline.detection.variation import (
@@ -42,9 +45,10 @@ from ifcb_flow_pipeline.detection.verdicts import (
 from ifcb_flow_pipeline.detection.words import Evidence, Words, words
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
-#: Rows judged at a time, which bounds the memory that a large table takes; and rows whose features are
-#: looked at at a time: they stay in the processor's cache.
-_CHUNK_ROWS, _ROWS_TOGETHER = 32_768, 4096
+#: Rows judged at a time, which bounds the memory that a large table takes; rows whose features are looked at at a
+#: time: they stay in the processor's cache; and how many before and after them are looked at too, for stretches.
+_CHUNK_ROWS, _ROWS_TOGETHER, _ROWS_AROUND = 32_768, 4096, 64
+
 
 #: The surprise with which the first bin of new settings, or of a core at another place, is told: that of a watch.
 _TOLD = 1.44
@@ -52,6 +56,12 @@ _TOLD = 1.44
 #: From which surprise on, that of a watch, one asks what a bin looks like; and what looks harmless stays below bad:
 #: from there on its surprise nears the next of these, so that worse ones still come first.
 _LOOKED_AT, _HARMLESS_FROM, _HARMLESS_TO, _HARMLESS_HALF_WAY = 1.4, 1.75, 1.95, 5.0
+
+#: The surprise of a bin that is bad.
+_BAD = 2.0
+
+#: Where what the water does not explain is that surprising by itself, it is no affair of the water's.
+_SURE = 3.0
 
 #: Boxes at the edge of the frame are most of those off the core from this share on; and fewer of all are no matter.
 _MOST, _FEW = 0.6, 0.02
@@ -68,14 +78,26 @@ class _Series:
 
     rows: Rows
     usual: Usual
+    instrument: NDArray[np.int64]
     after_gap: NDArray[np.bool_]
     changed: NDArray[np.bool_]
     with_header: frozenset[str]
 
     @classmethod
-    def of(cls, rows: Rows, usual: Usual) -> "_Series":
+    def of(cls, rows: Rows, baselines: Baselines) -> "_Series":
+        usual = baselines.usual(rows)
         changed = config_changes(rows) | usual.moved
-        return cls(rows, usual, after_gaps(rows), changed, mostly_with_header(rows))
+        instrument = rows.instrument.numbers_in(baselines.instruments)
+        return cls(rows, usual, instrument, after_gaps(rows), changed, mostly_with_header(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """How surprising n rows look: each ``alone`` (n,), and in its stretch; ``where`` (n,): a row's place in these."""
+
+    alone: NDArray[np.float64]
+    stretches: Stretches
+    where: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +109,22 @@ class _Looks:
     explanation: Explained
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """k rows of which something is said: their looks, or those of their stretches, in which there are ``n_bins`` (k,).
+
+    ``surprises``, ``added`` (k, d): of each feature, and what it adds to the score; ``reach`` (2, k, d): how far below
+    and above its centre it usually goes, in spreads; ``sure`` (k,): what the water does not explain is enough for bad.
+    """
+
+    looks: _Looks
+    n_bins: NDArray[np.int64]
+    surprises: NDArray[np.float32]
+    added: NDArray[np.float32]
+    reach: NDArray[np.float32]
+    sure: NDArray[np.bool_]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FlowModel:
     """Baselines, detectors and the scale of their scores, with the card that says where they come from."""
@@ -95,6 +133,7 @@ class FlowModel:
     baselines: Baselines
     tails: TailDetector
     scale: SurpriseScale
+    stretches: StretchDetector
     ranker: LabelRanker
     thresholds: Mapping[str, float]
 
@@ -110,21 +149,22 @@ class FlowModel:
         number changes nothing. Raises ModelError where features are missing.
         """
         rows, own = self._rows(features, history)
-        series = _Series.of(rows, self.baselines.usual(rows))
+        series = _Series.of(rows, self.baselines)
+        seen = self._seen(series)
         firsts = range(0, max(features.num_rows, 1), _CHUNK_ROWS)
         parts = [np.arange(own.start, own.stop)[first : first + _CHUNK_ROWS] for first in firsts]
         return pa.concat_tables(
-            self._judge_part(features.slice(first, _CHUNK_ROWS), series, which, groups)
-            for first, which, groups in zip(firsts, parts, self._groups(series, parts), strict=True)
+            self._judge_part(features.slice(first, _CHUNK_ROWS), series, which, seen)
+            for first, which in zip(firsts, parts, strict=True)
         )
 
-    def _judge_part(
-        self, features: pa.Table, series: _Series, which: NDArray[np.int64], groups: NDArray[np.float32]
-    ) -> pa.Table:
-        """The verdicts on these rows, ``which`` of the series; ``groups``: see ``_groups_of``."""
+    def _judge_part(self, features: pa.Table, series: _Series, which: NDArray[np.int64], seen: _Seen) -> pa.Table:
+        """The verdicts on these rows, ``which`` of the series."""
         judged, changed = series.rows.judged[which], series.changed[which]
         broken = broken_rules(features, self._with_header() | series.with_header)
-        by_looks = np.maximum(self.scale.surprise(self.tails.badness(groups)) + self.ranker.shift(groups), 0.0)
+        stretches = seen.stretches.of(seen.where[which])
+        alone = seen.alone[which]
+        by_looks = np.maximum(alone, stretches.surprise)
         otherwise = surprises_of(broken.severity.max(axis=1, initial=0.0))
         # New settings are told once, but are no fault.
         otherwise = np.where(changed, np.maximum(otherwise, _TOLD), otherwise)
@@ -134,7 +174,7 @@ class FlowModel:
         # Whatever it looks like, a bin that is worth a look stays so.
         is_told = severities(np.maximum(by_looks, otherwise)) >= np.minimum(WATCH_FROM, threshold)
         told = np.flatnonzero(judged & is_told)
-        looks = self._looks(series, which[told])
+        looks = self._told(series, which[told], stretches.of(told), (stretches.surprise > alone)[told])
         causes = self._causes_of(looks, series)
         rare = by_looks[told] >= _LOOKED_AT
         by_looks[told] = _held(by_looks[told], rare, causes)
@@ -159,40 +199,92 @@ class FlowModel:
         said = self._words(looks, causes, changed[told], broken.at(told))
         return verdict_table(features, columns | said.columns(told, features.num_rows))
 
-    def _groups(self, series: _Series, parts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
-        """Those of ``_groups_of`` for each part. Only here threads gain: words are made under Python's lock."""
-        if len(parts) == 1:
+    def _seen(self, series: _Series) -> _Seen:
+        """What all rows look like. Only here threads gain: words are made under Python's lock."""
+        order = np.lexsort((series.rows.time_s, series.usual.deployment))
+        firsts = range(0, max(len(order), 1), _ROWS_TOGETHER)
+        if len(firsts) == 1:
             # Threads cost more than a small table does, and their library takes time to load.
-            return [self._groups_of(series, parts[0])]
-        from joblib import Parallel, delayed
+            found = [self._seen_part(series, order, 0)]
+        else:
+            from joblib import Parallel, delayed
 
-        found: Any = Parallel(-1, backend="threading")(delayed(self._groups_of)(series, which) for which in parts)
-        return found
+            tasks = (delayed(self._seen_part)(series, order, first) for first in firsts)
+            found: Any = Parallel(-1, backend="threading")(tasks)
+        alone, where = np.empty(len(order)), np.empty(len(order), dtype=np.int64)
+        where[order] = np.arange(len(order))
+        alone[order] = np.concatenate([part for part, _ in found])
+        return _Seen(alone, Stretches.joined([part for _, part in found]), where)
 
-    def _groups_of(self, series: _Series, which: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The surprises of the groups of features of these rows, shape (rows, groups)."""
-        found = np.empty((len(which), len(self.tails.groups)), dtype=np.float32)
-        for first in range(0, len(which), _ROWS_TOGETHER):
-            looks = self._looks(series, which[first : first + _ROWS_TOGETHER])
-            found[first : first + _ROWS_TOGETHER] = self.tails.groups_of(looks.deviations.z, looks.explanation.factor)
-        return found
+    def _seen_part(
+        self, series: _Series, order: NDArray[np.int64], first: int
+    ) -> tuple[NDArray[np.float64], Stretches]:
+        """How surprising the rows in ``order`` from ``first`` on look alone, and in stretches."""
+        begin = max(first - _ROWS_AROUND, 0)
+        which = order[begin : first + _ROWS_TOGETHER + _ROWS_AROUND]
+        looks = self._looks(series, which)
+        groups = self.tails.groups_of(looks.deviations.z, looks.explanation.factor)
+        alone = np.maximum(self.scale.surprise(self.tails.badness(groups)) + self.ranker.shift(groups), 0.0)
+        in_order = series.rows.full[which] & (alone < TOLD_ALONE)
+        sequence = Series(looks.deviations.z, series.usual.deployment[which], series.instrument[which])
+        stretches = self.stretches.look(sequence, in_order)
+        is_fault = series.rows.full[which] & (alone >= _BAD) & ~looks.explanation.bloom & ~looks.explanation.rinsed
+        if is_fault.any():
+            way = np.zeros_like(looks.deviations.z)
+            z = looks.deviations.z[is_fault]
+            surprises = self.tails.surprises(z) * looks.explanation.factor[is_fault]
+            way[is_fault] = np.sign(z) * self.tails.contributions(surprises)
+            stretches = stretches.or_worse(onsets(sequence, in_order, is_fault, np.nan_to_num(way)))
+        own = np.arange(first, min(first + _ROWS_TOGETHER, len(order))) - begin
+        return alone[own], stretches.of(own)
 
     def _looks(self, series: _Series, which: NDArray[np.int64]) -> _Looks:
         deviations = self.baselines.deviations(series.rows, which, series.usual)
         return _Looks(which, deviations, explained(deviations.z, series.after_gap[which], self.baselines.traits))
 
-    def _causes_of(self, looks: _Looks, series: _Series) -> list[list[str]]:
+    def _told(
+        self, series: _Series, which: NDArray[np.int64], stretches: Stretches, in_stretch: NDArray[np.bool_]
+    ) -> _Told:
+        """These rows, or where they are more surprising ``in_stretch`` (rows,) those, closely."""
+        alone = self._looks(series, which)
+        (rows,) = np.nonzero(in_stretch)
+        its = stretches.place[rows]
+        z, centre, spread = (
+            np.array(x) for x in (alone.deviations.z, alone.deviations.centre, alone.deviations.spread)
+        )
+        centre[rows] += stretches.level[its] * spread[rows]
+        spread[rows] *= stretches.spread[its]
+        z[rows] = stretches.z[its]
+        explanation = explained(z, series.after_gap[which] & ~in_stretch, self.baselines.traits)
+        n_bins = np.ones(len(which), dtype=np.int64)
+        n_bins[rows] = stretches.n_bins[its]
+        surprises, added, sure = np.empty_like(z), np.empty_like(z), np.empty(len(which), dtype=bool)
+        reach = np.empty((2, *z.shape), dtype=np.float32)
+        for some, tails, scale, cost in (
+            (~in_stretch, self.tails, self.scale, 0.0),
+            (in_stretch, self.stretches.tails, self.stretches.scale, COSTS),
+        ):
+            surprises[some] = tails.surprises(z[some])
+            factor = explanation.factor[some]
+            added[some] = tails.contributions(surprises[some] * factor)
+            reach[:, some] = tails.usual_reach(0.02)[:, None]
+            unexplained = tails.badness(tails.groups_of(z[some], (factor >= 1.0).astype(np.float32)))
+            sure[some] = scale.surprise(unexplained) - cost >= _SURE
+        looks = _Looks(which, Deviations(z, centre, spread), explanation)
+        return _Told(looks, n_bins, surprises, added, reach, sure)
+
+    def _causes_of(self, told: _Told, series: _Series) -> list[list[str]]:
         """The causes that each of these rows looks like, best first."""
-        z, explanation = np.ascontiguousarray(looks.deviations.z), looks.explanation
+        z, explanation = told.looks.deviations.z, told.looks.explanation
         possible = {
-            "config_change": (series.changed | series.usual.settling)[looks.which],
-            "post_clean": explanation.rinsed,
-            "bloom": explanation.bloom,
+            "config_change": (series.changed | series.usual.settling)[told.looks.which],
+            "post_clean": explanation.rinsed & ~told.sure,
+            "bloom": explanation.bloom & ~told.sure,
             # Larger boxes alone are the water's: out of focus, the small particles are lost.
             "focus": explanation.blurred,
-            "air": ~self._at_edges(looks.deviations),
+            "air": ~self._at_edges(told.looks.deviations),
         }
-        return suspected(likeness(self.tails.surprises(z), z, self.baselines.traits), possible)
+        return suspected(likeness(told.surprises, z, self.baselines.traits), possible)
 
     def _at_edges(self, deviations: Deviations) -> NDArray[np.bool_]:
         """Whether most boxes off the core touch the edge of the frame: air is anywhere."""
@@ -203,21 +295,18 @@ class FlowModel:
         edge, stray = (plain_values(values[:, place[f"{kind}_fraction"]], "logit") for kind in ("edge_touch", "stray"))
         return edge > _MOST * np.maximum(stray, _FEW)
 
-    def _words(
-        self, looks: _Looks, causes: Sequence[Sequence[str]], changed: NDArray[np.bool_], broken: Broken
-    ) -> Words:
+    def _words(self, told: _Told, causes: Sequence[Sequence[str]], changed: NDArray[np.bool_], broken: Broken) -> Words:
         """What is said of these rows; all of these are of them alone."""
-        deviations = looks.deviations
-        surprises = self.tails.surprises(deviations.z) * looks.explanation.factor
-        added = self.tails.contributions(surprises)
+        deviations = told.looks.deviations
         return words(
             Evidence(
                 traits=self.baselines.traits,
                 z=deviations.z,
                 centre=deviations.centre,
                 spread=deviations.spread,
-                reach=self.tails.usual_reach(0.02),
-                shares=added / np.maximum(added.sum(axis=1, keepdims=True), 1e-9),
+                reach=told.reach,
+                shares=told.added / np.maximum(told.added.sum(axis=1, keepdims=True), 1e-9),
+                n_bins=told.n_bins,
                 broken=broken,
                 causes=causes,
                 changed=changed,
@@ -263,10 +352,14 @@ class FlowModel:
             numbers: dict[str, Any] = part_arrays(Baselines, "baselines", arrays)
             baselines = Baselines(traits=traits, **names, **numbers)
             tails, scale, ranker = TailDetector(traits), SurpriseScale(), LabelRanker()
-            for part, name in ((tails, "tails"), (scale, "scale"), (ranker, "ranker")):
+            stretches = StretchDetector(traits)
+            for part, name in (
+                (tails, "tails"), (scale, "scale"), (ranker, "ranker"), (stretches, "stretches"),
+                (stretches.tails, "stretches.tails"), (stretches.scale, "stretches.scale"),
+            ):  # fmt: skip
                 for attribute, value in part_arrays(type(part), name, arrays).items():
                     setattr(part, attribute, value)
-            _check_shapes({Baselines: baselines, TailDetector: tails, SurpriseScale: scale, LabelRanker: ranker})
+            _check_shapes([baselines, tails, scale, ranker, stretches, stretches.tails, stretches.scale])
             thresholds = {str(name): float(value) for name, value in texts["thresholds"].items()}
         except (KeyError, TypeError) as error:
             raise ModelError(
@@ -274,7 +367,7 @@ class FlowModel:
             ) from error
         except (ValueError, AttributeError) as error:
             raise ModelError(f"the model file is damaged ({error!r}); train a new model") from error
-        return cls(card, baselines, tails, scale, ranker, thresholds)
+        return cls(card, baselines, tails, scale, stretches, ranker, thresholds)
 
     def texts(self) -> dict[str, Any]:
         """What of the model is not numbers, for storage."""
@@ -287,7 +380,11 @@ class FlowModel:
 
     def arrays(self) -> dict[str, NDArray]:
         """The model's numbers as named arrays, for storage."""
-        parts = {"baselines": self.baselines, "tails": self.tails, "scale": self.scale, "ranker": self.ranker}
+        parts = {
+            "baselines": self.baselines, "tails": self.tails, "scale": self.scale, "ranker": self.ranker,
+            "stretches": self.stretches, "stretches.tails": self.stretches.tails,
+            "stretches.scale": self.stretches.scale,
+        }  # fmt: skip
         return {
             f"{part}.{name}": np.asarray(getattr(value, name))
             for part, value in parts.items()
@@ -323,7 +420,7 @@ def _held(by_looks: NDArray[np.float64], rare: NDArray[np.bool_], causes: Sequen
 
 
 #: The arrays of each part of a model in a file, with the lengths of their axes: d features, m instruments, k
-#: deployments, g groups of features, q points of the scale.
+#: deployments, g groups of features, q points of a scale, l lengths of stretches, u = m + 1.
 _SHAPES: Mapping[type, Mapping[str, str]] = {
     Baselines: {"key_instrument": "k", "key_start": "k", "key_end": "k", "key_centre": "kd", "key_bins": "k",
                 "centre": "md", "spread": "md", "points": "m", "fleet_centre": "d", "fleet_spread": "d",
@@ -331,6 +428,7 @@ _SHAPES: Mapping[type, Mapping[str, str]] = {
     TailDetector: {"power_": "2d", "width_": "2d", "offset_": "g"},
     SurpriseScale: {"badness_": "q", "surprise_": "q", "slope_": ""},
     LabelRanker: {"weights_": "g", "bias_": ""},
+    StretchDetector: {"spread_": "lud"},
 }  # fmt: skip
 
 
@@ -343,19 +441,22 @@ def part_arrays(part: type, prefix: str, arrays: Mapping[str, NDArray]) -> dict[
     return found
 
 
-def _check_shapes(parts: Mapping[type, Any]) -> None:
-    """Raise ValueError where the arrays of a file do not fit each other."""
-    baselines, tails = parts[Baselines], parts[TailDetector]
+def _check_shapes(parts: Sequence[Any]) -> None:
+    """Raise ValueError where the arrays of a file do not fit each other; the first two are baselines and tails."""
+    baselines, tails = parts[:2]
     lengths = {
         "d": len(baselines.traits),
         "m": len(baselines.instruments),
+        "u": len(baselines.instruments) + 1,
         "k": len(baselines.configurations),
         "g": len(tails.groups),
-        "q": len(np.atleast_1d(parts[SurpriseScale].badness_)),
+        "l": len(LENGTHS),
         "2": 2,
     }
-    for kind, part in parts.items():
-        for name, axes in _SHAPES[kind].items():
+    for part in parts:
+        if isinstance(part, SurpriseScale):
+            lengths["q"] = len(np.atleast_1d(part.badness_))
+        for name, axes in _SHAPES[type(part)].items():
             shape = tuple(lengths[axis] for axis in axes)
             if np.shape(getattr(part, name)) != shape:
                 raise ValueError(f"{name} has shape {np.shape(getattr(part, name))} in place of {shape}")

@@ -53,10 +53,11 @@ _CHANGED_TEXT = "The settings, or the place of the core after a pause, are not t
 class Evidence:
     """All that is known of n bins that are not in order, on the way to words.
 
-    ``z``, ``centre``, ``spread``: deviations and what is usual, on the features' scales; ``reach``: how far below and
-    above the centre, in spreads, the instrument's normal range goes, shape (2, d); ``shares``: of the score that each
-    feature adds; the others of shape (n, d). ``broken``: their rules; ``causes``: what is suspected by the looks, best
-    first; ``changed`` (n,): see ``config_changed`` of ``bin_scores``.
+    ``z``, ``centre``, ``spread``: deviations and what is usual, on the features' scales; ``shares``: of the score that
+    each feature adds; each of shape (n, d). ``reach``: how far below and above the centre, in spreads, the normal range
+    goes, shape (2, n, d). ``n_bins`` (n,): 1, or of how many bins in a row all these are the mean. ``broken``: their
+    rules; ``causes``: what is suspected by the looks, best first; ``changed`` (n,): see ``config_changed`` of
+    ``bin_scores``.
     """
 
     traits: Sequence[Trait]
@@ -65,6 +66,7 @@ class Evidence:
     spread: NDArray[np.float32]
     reach: NDArray[np.float32]
     shares: NDArray[np.float32]
+    n_bins: NDArray[np.int64]
     broken: Broken
     causes: Sequence[Sequence[str]]
     changed: NDArray[np.bool_]
@@ -167,7 +169,7 @@ def _feature_findings(evidence: Evidence, causes: Sequence[Sequence[str]]) -> li
     rows, ranks = np.nonzero(np.take_along_axis(evidence.shares, order, axis=1) >= _LEAST_SHARE)
     columns = order[rows, ranks]
     z, centre, spread = (array[rows, columns] for array in (evidence.z, evidence.centre, evidence.spread))
-    low, high = (evidence.reach[side, columns] * spread for side in (0, 1))
+    low, high = (evidence.reach[side, rows, columns] * spread for side in (0, 1))
     measured = [
         _plain(values, columns, evidence.traits) for values in (centre + z * spread, centre - low, centre + high)
     ]
@@ -176,11 +178,13 @@ def _feature_findings(evidence: Evidence, causes: Sequence[Sequence[str]]) -> li
     texts = (_numbers(values * percents) for values in measured)
     numbers = zip(*texts, *map(_json_numbers, measured), shares, strict=True)
     places = zip(rows.tolist(), columns.tolist(), (z > 0).tolist(), strict=True)
-    said = [_Said.of(trait) for trait in evidence.traits]
+    said = {n: [_Said.of(trait, n) for trait in evidence.traits] for n in np.unique(evidence.n_bins).tolist()}
+    n_bins = evidence.n_bins.tolist()
     found: list[list[_Finding]] = [[] for _ in causes]
     for (row, column, is_above), of_feature in zip(places, numbers, strict=True):
-        cause = _cause_of(said[column].name, is_above, causes[row])
-        found[row].append(said[column].finding(*of_feature, cause))
+        of_column = said[n_bins[row]][column]
+        cause = _cause_of(of_column.name, is_above, causes[row])
+        found[row].append(of_column.finding(*of_feature, cause))
     return found
 
 
@@ -195,31 +199,35 @@ def _plain(values: NDArray, columns: NDArray[np.int64], traits: Sequence[Trait])
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """How a feature is spoken of: its name, the unit behind a number, the beginning of a sentence; and the beginning of
-    a finding as JSON, and its unit there.
+    """How a feature is spoken of: its name, the unit behind a number, the beginning of a sentence, and whose its range
+    is; and the beginning of a finding as JSON, and its unit there.
     """
 
     name: str
     behind: str
     begins: str
+    range_of: str
     json_begins: str
     json_unit: str
 
     @classmethod
-    def of(cls, trait: Trait) -> "_Said":
+    def of(cls, trait: Trait, n_bins: int) -> "_Said":
+        """``n_bins``: how many bins it is the mean of."""
         meaning = _MEANINGS.get(trait.name, trait.name)
         # People read shares as percentages.
         unit = "%" if trait.unit == _FRACTION else trait.unit
         behind = f" {unit}" if unit else ""
-        begins = f"{meaning[:1].upper()}{meaning[1:]}: "
+        mean = f", mean of {n_bins} bins in a row" if n_bins > 1 else ""
+        begins = f"{meaning[:1].upper()}{meaning[1:]}{mean}: "
+        range_of = "by those around them" if n_bins > 1 else "usually"
         json_begins = f'{{"feature": {encode_basestring(trait.name)}, "value": '
-        return cls(trait.name, behind, begins, json_begins, encode_basestring(trait.unit))
+        return cls(trait.name, behind, begins, range_of, json_begins, encode_basestring(trait.unit))
 
     def finding(
         self, value: str, low: str, high: str, json_value: str, json_low: str, json_high: str, share: str, cause: str
     ) -> _Finding:
         """What is found where the feature has this value, and is between two others else; all as it is written."""
-        text = f"{self.begins}{value}{self.behind}, usually {low} to {high}{self.behind}{_SUSPICIONS[cause]}"
+        text = f"{self.begins}{value}{self.behind}, {self.range_of} {low} to {high}{self.behind}{_SUSPICIONS[cause]}"
         # Put together by hand, in a third of the time: it is done some times for every tenth bin of an archive.
         as_json = (
             f'{self.json_begins}{json_value}, "low": {json_low}, "high": {json_high}, "unit": {self.json_unit}, '

@@ -1,0 +1,272 @@
+"""Faults that no bin shows alone: stretches of bins that differ, all in the same way, from those before and after.
+
+A loss of focus, heat or a leak begins with bins that lie within what is usual, each of them. Their mean does not:
+it scatters less than a bin, and the days' own ups and downs are in the bins around it, too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.detection.calibration import SurpriseScale
+from ifcb_flow_pipeline.detection.tails import TailDetector
+from ifcb_flow_pipeline.detection.traits import Trait
+from ifcb_flow_pipeline.detection.variation import explained
+
+#: Bins in a stretch, and those before and those after it that it is set against.
+LENGTHS, _AROUND = (4, 8), 8
+
+#: A bin that is surprising alone to this degree (-log10) is told by itself: it is in no stretch, and beside none.
+TOLD_ALONE = 1.75
+
+#: A bin says no more than so many spreads; and no spread of means is smaller than this, in spreads of single bins.
+_MOST_Z, _LEAST_SPREAD = 4.0, 0.4
+
+#: A stretch lies as far from what is around as from the mean of both sides, but no more than so many times the nearer.
+_ONE_SIDED = 1.5
+
+#: Stretches without any feature this many spreads out tell nothing.
+_LEAST_Z = 2.8
+
+#: A bin is part of a stretch where it goes at least so much of the stretch's way.
+_PART = 0.6
+
+#: Two quantiles of distances from zero that tell a spread, and what they are for a normal distribution.
+_QUANTILES, _QUANTILES_SD = (0.683, 0.9), (1.0, 1.645)
+
+#: So many stretches of healthy bins are needed to know how they scatter, and so many of an instrument's own weigh as
+#: much as the fleet's.
+_MIN_STRETCHES, _PRIOR_STRETCHES = 50, 100.0
+
+#: How much wider stretches of an unknown instrument may scatter than those of the fleet.
+_UNKNOWN_WIDENING = 1.5
+
+#: Rarer stretches than this may be those of faults that no bin shows alone, in training too.
+_RAREST = 0.05
+
+#: What the surprise of a stretch must exceed: it is a second chance to be odd, in some stretch out of many.
+COSTS = 1.5
+
+#: Surprises from which on one will want to know what the stretch looks like.
+_KEPT_FROM = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """The most surprising stretch that each of n bins is part of.
+
+    ``surprise`` (n,): how surprising that is, as -log10 of a tail probability; 0 where there is none. ``place`` (n,):
+    the row of what follows, -1 where that is not kept. ``n_bins`` (k,): bins in the stretch; ``z`` (k, d): how far its
+    mean lies from the bins around it, in spreads of such means; ``level``, ``spread`` (k, d): where these bins lie, and
+    that spread, both in spreads of single bins.
+    """
+
+    surprise: NDArray[np.float64]
+    place: NDArray[np.int64]
+    n_bins: NDArray[np.int64]
+    z: NDArray[np.float32]
+    level: NDArray[np.float32]
+    spread: NDArray[np.float32]
+
+    def of(self, rows: NDArray[np.int64]) -> "Stretches":
+        """Those of some of the bins, in this order."""
+        place = self.place[rows]
+        kept = place[place >= 0]
+        found = np.full(len(rows), -1)
+        found[place >= 0] = np.arange(len(kept))
+        return Stretches(
+            self.surprise[rows], found, self.n_bins[kept], self.z[kept], self.level[kept], self.spread[kept]
+        )
+
+    def or_worse(self, other: "Stretches") -> "Stretches":
+        """The more surprising of two stretches of each bin."""
+        worse = other.surprise > self.surprise
+        both = Stretches.joined([self, other])
+        return both.of(np.arange(len(worse)) + np.where(worse, len(worse), 0))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Stretches"]) -> "Stretches":
+        """Those of bins in several parts, one after the other."""
+        before = np.cumsum([0, *(len(part.n_bins) for part in parts)])
+        place = [np.where(part.place >= 0, part.place + n, -1) for part, n in zip(parts, before, strict=False)]
+        rest = (np.concatenate([getattr(part, name) for part in parts]) for name in ("n_bins", "z", "level", "spread"))
+        return cls(np.concatenate([part.surprise for part in parts]), np.concatenate(place), *rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """n bins in the order of their deployments, and of time in each: what stretches are looked for in.
+
+    ``z`` (n, d): deviations from what is usual, NaN where unknown; ``deployment``, ``instrument`` (n,): their numbers,
+    the latter -1 where training did not know it.
+    """
+
+    z: NDArray[np.float32]
+    deployment: NDArray[np.int64]
+    instrument: NDArray[np.int64]
+
+    def only(self, which: NDArray[np.bool_]) -> "Series":
+        """Those of the bins that are wanted."""
+        return Series(self.z[which], self.deployment[which], self.instrument[which])
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Stretches that tell anything, w of them, and p bins of a sequence that are part of them.
+
+    ``badness``, ``n_bins`` (w,); ``z``, ``level``, ``spread`` (w, d) as in Stretches; ``bins``, ``stretch`` (p,): the
+    place of each of these bins in the sequence, and the number of its stretch.
+    """
+
+    badness: NDArray[np.float64]
+    n_bins: NDArray[np.int64]
+    z: NDArray[np.float32]
+    level: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    bins: NDArray[np.int64]
+    stretch: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, parts: Sequence["_Found"]) -> "_Found":
+        before = np.cumsum([0, *(len(part.badness) for part in parts)])
+        stretch = np.concatenate([part.stretch + n for part, n in zip(parts, before, strict=False)])
+        rest = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("badness", "n_bins", "z", "level", "spread", "bins")
+        )
+        return cls(*rest, stretch)
+
+
+@dataclass(eq=False)
+class StretchDetector:
+    """How odd stretches of bins are that are in order alone.
+
+    ``traits``: of the d features. Learned from healthy bins: ``spread_`` (lengths, m + 1, d), how far the means of
+    stretches of each of m instruments, and of unknown ones, lie from the bins around, in spreads of single bins;
+    ``tails`` and ``scale``: of these means, and of the worst one that each bin is part of.
+    """
+
+    traits: Sequence[Trait] = ()
+    spread_: NDArray[np.float32] = field(init=False)
+    tails: TailDetector = field(init=False)
+    scale: SurpriseScale = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tails, self.scale = TailDetector(self.traits), SurpriseScale(_RAREST)
+
+    def fit(self, series: Series, n_instruments: int) -> Self:
+        """Learn from bins all of which are healthy."""
+        found = [_windows(series, length) for length in LENGTHS]
+        owners = [series.instrument[windows.first] for windows in found]
+        self.spread_ = np.array(
+            [_spreads(windows.contrast, own, n_instruments) for windows, own in zip(found, owners, strict=True)]
+        )
+        z = np.concatenate(
+            [windows.contrast / spread[own] for windows, own, spread in zip(found, owners, self.spread_, strict=True)]
+        )
+        if len(z) < _MIN_STRETCHES:
+            # How stretches scatter is not known: none is odd.
+            self.spread_[:], z = np.inf, np.zeros((1, len(self.traits)), dtype=np.float32)
+        self.tails.fit(z, self._factor(z))
+        badness, _, _ = self._worst(series)
+        self.scale.fit(badness if len(badness) else np.zeros(1))
+        return self
+
+    def look(self, series: Series, in_order: NDArray[np.bool_]) -> Stretches:
+        """The most surprising stretch of each bin; ``in_order`` (n,): those that can be part of one."""
+        worst, found, its = self._worst(series.only(in_order))
+        surprise, stretch = np.zeros(len(in_order)), np.full(len(in_order), -1)
+        surprise[in_order] = np.where(its >= 0, np.maximum(self.scale.surprise(worst) - COSTS, 0.0), 0.0)
+        stretch[in_order] = its
+        kept = np.flatnonzero(surprise >= _KEPT_FROM)
+        place = np.full(len(surprise), -1)
+        place[kept] = np.arange(len(kept))
+        its = stretch[kept]
+        return Stretches(surprise, place, found.n_bins[its], found.z[its], found.level[its], found.spread[its])
+
+    def _worst(self, sequence: Series) -> tuple[NDArray[np.float64], _Found, NDArray[np.int64]]:
+        """How bad the worst stretch of each bin is, shape (n,), all stretches, and which of them it is (-1: none)."""
+        found = _Found.joined([self._found(number, sequence) for number in range(len(LENGTHS))])
+        nothing = self.tails.badness(np.zeros((1, len(self.tails.groups)), dtype=np.float32))
+        badness, stretch = np.full(len(sequence.z), nothing), np.full(len(sequence.z), -1)
+        # The worst one of a bin is written last.
+        order = np.argsort(found.badness[found.stretch], kind="stable")
+        bins, its = found.bins[order], found.stretch[order]
+        badness[bins], stretch[bins] = found.badness[its], its
+        return badness, found, stretch
+
+    def _found(self, number: int, sequence: Series) -> _Found:
+        """The stretches of one length that tell anything, and the bins that are part of them."""
+        windows = _windows(sequence, LENGTHS[number])
+        spread = self.spread_[number][sequence.instrument[windows.first]]
+        z = windows.contrast / spread
+        odd = np.flatnonzero(np.abs(z).max(axis=1, initial=0.0) >= _LEAST_Z)
+        z, spread, level, first = z[odd], spread[odd], windows.level[odd], windows.first[odd]
+        factor = self._factor(z)
+        badness = self.tails.badness(self.tails.groups_of(z, factor))
+        way = np.sign(z) * self.tails.contributions(self.tails.surprises(z) * factor)
+        enough = _PART * (windows.contrast[odd] * way).sum(axis=1)
+        parts = [
+            np.flatnonzero(((clipped(sequence.z[first + step]) - level) * way).sum(axis=1) >= enough)
+            for step in range(windows.length)
+        ]
+        bins = np.concatenate([first[part] + step for step, part in enumerate(parts)])
+        n_bins = np.full(len(odd), windows.length)
+        return _Found(badness, n_bins, z, level, spread, bins, np.concatenate(parts))
+
+    def _factor(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        return explained(z, np.zeros(len(z), dtype=bool), self.traits).factor
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """All w stretches of one length.
+
+    ``first`` (w,): the place of their first bin; ``contrast`` (w, d): of their mean from the bins around, whose mean is
+    ``level`` (w, d).
+    """
+
+    length: int
+    first: NDArray[np.int64]
+    contrast: NDArray[np.float32]
+    level: NDArray[np.float32]
+
+
+def _windows(sequence: Series, length: int) -> _Windows:
+    """All stretches of so many bins that follow one another in a deployment, with enough bins before and after."""
+    n = len(sequence.z)
+    first = np.arange(_AROUND, max(n - length - _AROUND + 1, _AROUND))
+    # Bins are in the order of their deployments.
+    first = first[sequence.deployment[first - _AROUND] == sequence.deployment[first + length + _AROUND - 1]]
+    sums = np.zeros((n + 1, sequence.z.shape[1]))
+    np.cumsum(clipped(sequence.z), axis=0, out=sums[1:])
+    inside = (sums[first + length] - sums[first]) / length
+    before = inside - (sums[first] - sums[first - _AROUND]) / _AROUND
+    after = inside - (sums[first + length + _AROUND] - sums[first + length]) / _AROUND
+    nearer = np.minimum(np.abs(before), np.abs(after))
+    distance = np.minimum(0.5 * (np.abs(before) + np.abs(after)), _ONE_SIDED * nearer)
+    contrast = np.where(before * after > 0.0, np.copysign(distance, before), 0.0).astype(np.float32)
+    return _Windows(length, first, contrast, (inside - contrast).astype(np.float32))
+
+
+def clipped(z: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Deviations, in spreads, as means are taken of them: none of them says too much, and none is unknown."""
+    return np.clip(np.nan_to_num(z), -_MOST_Z, _MOST_Z)
+
+
+def _spreads(contrast: NDArray[np.float32], owner: NDArray[np.int64], n_instruments: int) -> NDArray[np.float32]:
+    """Robust standard deviations around zero for each instrument, and for an unknown one, shape (m + 1, d)."""
+    distance = np.abs(contrast)
+    own = np.full((n_instruments, contrast.shape[1]), np.nan)
+    n = np.bincount(owner[owner >= 0], minlength=n_instruments)
+    for one in np.flatnonzero(n):
+        inner, outer = np.quantile(distance[owner == one], _QUANTILES, axis=0)
+        own[one] = np.sqrt(inner * outer / np.prod(_QUANTILES_SD))
+    some = n > 0
+    fleet = np.median(own[some], axis=0) if some.any() else np.full(contrast.shape[1], np.inf)
+    weight = (n / (n + _PRIOR_STRETCHES))[:, None]
+    own = np.sqrt(np.where(weight > 0, weight * own**2, 0.0) + (1.0 - weight) * fleet**2)
+    return np.maximum(np.vstack([own, _UNKNOWN_WIDENING * fleet]), _LEAST_SPREAD).astype(np.float32)
