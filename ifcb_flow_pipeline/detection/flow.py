@@ -176,7 +176,7 @@ def _stretches(rows: Rows, fitted: _Fitted, scale: SurpriseScale, keep: NDArray[
     usual = fitted.baselines.usual(rows)
     order = np.lexsort((rows.time_s, usual.deployment))
     order = order[(keep & (scale.surprise(fitted.badness) < TOLD_ALONE))[order]]
-    series = Series(
+    series = Series.of(
         fitted.baselines.deviations(rows, order, usual).z,
         usual.deployment[order],
         rows.instrument.numbers_in(fitted.baselines.instruments)[order],

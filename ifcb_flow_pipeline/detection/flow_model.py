@@ -19,13 +19,14 @@ from ifcb_flow_pipeline.detection.baselines import Baselines, Deviations, Usual
 from ifcb_flow_pipeline.detection.calibration import SurpriseScale
 from ifcb_flow_pipeline.detection.causes import CAUSES, likeness, suspected
 from ifcb_flow_pipeline.detection.columns import Names
+from ifcb_flow_pipeline.detection.flow_file import SHAPES, check_shapes, part_arrays
 from ifcb_flow_pipeline.detection.model import FORMAT_VERSION, ModelCard, ModelError, read_arrays
 from ifcb_flow_pipeline.detection.onsets import onsets
 from ifcb_flow_pipeline.detection.ranking import LabelRanker
 from ifcb_flow_pipeline.detection.recent import RECENT
 from ifcb_flow_pipeline.detection.rows import Rows
 from ifcb_flow_pipeline.detection.rules import Broken, broken_rules
-from ifcb_flow_pipeline.detection.stretches import COSTS, LENGTHS, TOLD_ALONE, Series, StretchDetector, Stretches
+from ifcb_flow_pipeline.detection.stretches import COSTS, TOLD_ALONE, Series, StretchDetector, Stretches
 from ifcb_flow_pipeline.detection.tails import TailDetector
 from ifcb_flow_pipeline.detection.traits import Trait, plain_values
 from ifcb_flow_pipeline.detection.variation import (
@@ -219,22 +220,24 @@ class FlowModel:
     def _seen_part(
         self, series: _Series, order: NDArray[np.int64], first: int
     ) -> tuple[NDArray[np.float64], Stretches]:
-        """How surprising the rows in ``order`` from ``first`` on look alone, and in stretches."""
+        """How surprising the rows in ``order`` from ``first`` on look alone, and in stretches.
+
+        A bin that is odd alone is in no stretch; but where no water explains it, it is a fault, of which the bins next
+        to it may be the beginning or the end.
+        """
         begin = max(first - _ROWS_AROUND, 0)
         which = order[begin : first + _ROWS_TOGETHER + _ROWS_AROUND]
         looks = self._looks(series, which)
         groups = self.tails.groups_of(looks.deviations.z, looks.explanation.factor)
         alone = np.maximum(self.scale.surprise(self.tails.badness(groups)) + self.ranker.shift(groups), 0.0)
         in_order = series.rows.full[which] & (alone < TOLD_ALONE)
-        sequence = Series(looks.deviations.z, series.usual.deployment[which], series.instrument[which])
+        sequence = Series.of(looks.deviations.z, series.usual.deployment[which], series.instrument[which])
         stretches = self.stretches.look(sequence, in_order)
         is_fault = series.rows.full[which] & (alone >= _BAD) & ~looks.explanation.bloom & ~looks.explanation.rinsed
         if is_fault.any():
             way = np.zeros_like(looks.deviations.z)
-            z = looks.deviations.z[is_fault]
-            surprises = self.tails.surprises(z) * looks.explanation.factor[is_fault]
-            way[is_fault] = np.sign(z) * self.tails.contributions(surprises)
-            stretches = stretches.or_worse(onsets(sequence, in_order, is_fault, np.nan_to_num(way)))
+            way[is_fault] = self.tails.ways(looks.deviations.z[is_fault], looks.explanation.factor[is_fault])
+            stretches = stretches.or_worse(onsets(sequence, in_order, is_fault, way))
         own = np.arange(first, min(first + _ROWS_TOGETHER, len(order))) - begin
         return alone[own], stretches.of(own)
 
@@ -359,7 +362,7 @@ class FlowModel:
             ):  # fmt: skip
                 for attribute, value in part_arrays(type(part), name, arrays).items():
                     setattr(part, attribute, value)
-            _check_shapes([baselines, tails, scale, ranker, stretches, stretches.tails, stretches.scale])
+            check_shapes([baselines, tails, scale, ranker, stretches, stretches.tails, stretches.scale])
             thresholds = {str(name): float(value) for name, value in texts["thresholds"].items()}
         except (KeyError, TypeError) as error:
             raise ModelError(
@@ -388,7 +391,7 @@ class FlowModel:
         return {
             f"{part}.{name}": np.asarray(getattr(value, name))
             for part, value in parts.items()
-            for name in _SHAPES[type(value)]
+            for name in SHAPES[type(value)]
         }
 
     def _rows(self, features: pa.Table, history: pa.Table | None) -> tuple[Rows, slice]:
@@ -417,49 +420,3 @@ def _held(by_looks: NDArray[np.float64], rare: NDArray[np.bool_], causes: Sequen
     beyond = np.maximum(by_looks - _HARMLESS_FROM, 0.0)
     held = _HARMLESS_FROM + (_HARMLESS_TO - _HARMLESS_FROM) * beyond / (beyond + _HARMLESS_HALF_WAY)
     return np.where(harmless, np.minimum(by_looks, held), by_looks)
-
-
-#: The arrays of each part of a model in a file, with the lengths of their axes: d features, m instruments, k
-#: deployments, g groups of features, q points of a scale, l lengths of stretches, u = m + 1.
-_SHAPES: Mapping[type, Mapping[str, str]] = {
-    Baselines: {"key_instrument": "k", "key_start": "k", "key_end": "k", "key_centre": "kd", "key_bins": "k",
-                "centre": "md", "spread": "md", "points": "m", "fleet_centre": "d", "fleet_spread": "d",
-                "fleet_range": "d", "sampling": "d", "least": "d"},
-    TailDetector: {"power_": "2d", "width_": "2d", "offset_": "g"},
-    SurpriseScale: {"badness_": "q", "surprise_": "q", "slope_": ""},
-    LabelRanker: {"weights_": "g", "bias_": ""},
-    StretchDetector: {"spread_": "lud"},
-}  # fmt: skip
-
-
-def part_arrays(part: type, prefix: str, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """The arrays of one part of a model. Raises KeyError, ValueError where they are missing or no numbers."""
-    found = {name: arrays[f"{prefix}.{name}"] for name in _SHAPES[part]}
-    for name, values in found.items():
-        if values.dtype.kind not in "fi":
-            raise ValueError(f"{prefix}.{name} holds {values.dtype}")
-    return found
-
-
-def _check_shapes(parts: Sequence[Any]) -> None:
-    """Raise ValueError where the arrays of a file do not fit each other; the first two are baselines and tails."""
-    baselines, tails = parts[:2]
-    lengths = {
-        "d": len(baselines.traits),
-        "m": len(baselines.instruments),
-        "u": len(baselines.instruments) + 1,
-        "k": len(baselines.configurations),
-        "g": len(tails.groups),
-        "l": len(LENGTHS),
-        "2": 2,
-    }
-    for part in parts:
-        if isinstance(part, SurpriseScale):
-            lengths["q"] = len(np.atleast_1d(part.badness_))
-        for name, axes in _SHAPES[type(part)].items():
-            shape = tuple(lengths[axis] for axis in axes)
-            if np.shape(getattr(part, name)) != shape:
-                raise ValueError(f"{name} has shape {np.shape(getattr(part, name))} in place of {shape}")
-    owners = baselines.key_instrument
-    if owners.dtype.kind != "i" or (owners < 0).any() or (owners >= lengths["m"]).any() or not lengths["k"]:
-        raise ValueError("a deployment is of no instrument")

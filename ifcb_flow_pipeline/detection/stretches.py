@@ -50,8 +50,8 @@ _RAREST = 0.05
 #: What the surprise of a stretch must exceed: it is a second chance to be odd, in some stretch out of many.
 COSTS = 1.5
 
-#: Surprises from which on one will want to know what the stretch looks like.
-_KEPT_FROM = 0.5
+#: Smaller surprises are none.
+_LEAST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Stretches:
     """The most surprising stretch that each of n bins is part of.
 
     ``surprise`` (n,): how surprising that is, as -log10 of a tail probability; 0 where there is none. ``place`` (n,):
-    the row of what follows, -1 where that is not kept. ``n_bins`` (k,): bins in the stretch; ``z`` (k, d): how far its
+    the row of what follows, -1 where there is none. ``n_bins`` (k,): bins in the stretch; ``z`` (k, d): how far its
     mean lies from the bins around it, in spreads of such means; ``level``, ``spread`` (k, d): where these bins lie, and
     that spread, both in spreads of single bins.
     """
@@ -100,13 +100,18 @@ class Stretches:
 class Series:
     """n bins in the order of their deployments, and of time in each: what stretches are looked for in.
 
-    ``z`` (n, d): deviations from what is usual, NaN where unknown; ``deployment``, ``instrument`` (n,): their numbers,
-    the latter -1 where training did not know it.
+    ``z`` (n, d): deviations from what is usual, no larger than one bin may say, 0 where unknown; ``deployment``,
+    ``instrument`` (n,): their numbers, the latter -1 where training did not know it.
     """
 
     z: NDArray[np.float32]
     deployment: NDArray[np.int64]
     instrument: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, z: NDArray[np.float32], deployment: NDArray[np.int64], instrument: NDArray[np.int64]) -> "Series":
+        """Those of deviations as they are, NaN where unknown."""
+        return cls(np.clip(np.where(np.isnan(z), np.float32(0.0), z), -_MOST_Z, _MOST_Z), deployment, instrument)
 
     def only(self, which: NDArray[np.bool_]) -> "Series":
         """Those of the bins that are wanted."""
@@ -133,11 +138,11 @@ class _Found:
     def joined(cls, parts: Sequence["_Found"]) -> "_Found":
         before = np.cumsum([0, *(len(part.badness) for part in parts)])
         stretch = np.concatenate([part.stretch + n for part, n in zip(parts, before, strict=False)])
-        rest = (
+        badness, n_bins, z, level, spread, bins = (
             np.concatenate([getattr(part, name) for part in parts])
             for name in ("badness", "n_bins", "z", "level", "spread", "bins")
         )
-        return cls(*rest, stretch)
+        return cls(badness, n_bins, z, level, spread, bins, stretch)
 
 
 @dataclass(eq=False)
@@ -181,7 +186,8 @@ class StretchDetector:
         surprise, stretch = np.zeros(len(in_order)), np.full(len(in_order), -1)
         surprise[in_order] = np.where(its >= 0, np.maximum(self.scale.surprise(worst) - COSTS, 0.0), 0.0)
         stretch[in_order] = its
-        kept = np.flatnonzero(surprise >= _KEPT_FROM)
+        surprise[surprise < _LEAST] = 0.0
+        kept = np.flatnonzero(surprise)
         place = np.full(len(surprise), -1)
         place[kept] = np.arange(len(kept))
         its = stretch[kept]
@@ -207,10 +213,10 @@ class StretchDetector:
         z, spread, level, first = z[odd], spread[odd], windows.level[odd], windows.first[odd]
         factor = self._factor(z)
         badness = self.tails.badness(self.tails.groups_of(z, factor))
-        way = np.sign(z) * self.tails.contributions(self.tails.surprises(z) * factor)
+        way = self.tails.ways(z, factor)
         enough = _PART * (windows.contrast[odd] * way).sum(axis=1)
         parts = [
-            np.flatnonzero(((clipped(sequence.z[first + step]) - level) * way).sum(axis=1) >= enough)
+            np.flatnonzero(((sequence.z[first + step] - level) * way).sum(axis=1) >= enough)
             for step in range(windows.length)
         ]
         bins = np.concatenate([first[part] + step for step, part in enumerate(parts)])
@@ -237,24 +243,20 @@ class _Windows:
 
 def _windows(sequence: Series, length: int) -> _Windows:
     """All stretches of so many bins that follow one another in a deployment, with enough bins before and after."""
-    n = len(sequence.z)
-    first = np.arange(_AROUND, max(n - length - _AROUND + 1, _AROUND))
-    # Bins are in the order of their deployments.
-    first = first[sequence.deployment[first - _AROUND] == sequence.deployment[first + length + _AROUND - 1]]
-    sums = np.zeros((n + 1, sequence.z.shape[1]))
-    np.cumsum(clipped(sequence.z), axis=0, out=sums[1:])
-    inside = (sums[first + length] - sums[first]) / length
-    before = inside - (sums[first] - sums[first - _AROUND]) / _AROUND
-    after = inside - (sums[first + length + _AROUND] - sums[first + length]) / _AROUND
+    n = max(len(sequence.z) - length - 2 * _AROUND + 1, 0)
+    sums = np.zeros((len(sequence.z) + 1, sequence.z.shape[1]))
+    np.cumsum(sequence.z, axis=0, out=sums[1:])
+    # Where the bins before begin, the stretch, the bins after, and where these end: bins are in order of deployments.
+    edges = np.cumsum([0, _AROUND, length, _AROUND])
+    begin, first, last, end = (sums[edge : edge + n] for edge in edges)
+    inside = (last - first) / length
+    before, after = inside - (first - begin) / _AROUND, inside - (end - last) / _AROUND
     nearer = np.minimum(np.abs(before), np.abs(after))
     distance = np.minimum(0.5 * (np.abs(before) + np.abs(after)), _ONE_SIDED * nearer)
     contrast = np.where(before * after > 0.0, np.copysign(distance, before), 0.0).astype(np.float32)
-    return _Windows(length, first, contrast, (inside - contrast).astype(np.float32))
-
-
-def clipped(z: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Deviations, in spreads, as means are taken of them: none of them says too much, and none is unknown."""
-    return np.clip(np.nan_to_num(z), -_MOST_Z, _MOST_Z)
+    level = (inside - contrast).astype(np.float32)
+    (whole,) = np.nonzero(sequence.deployment[:n] == sequence.deployment[edges[-1] - 1 :][:n])
+    return _Windows(length, whole + _AROUND, contrast[whole], level[whole])
 
 
 def _spreads(contrast: NDArray[np.float32], owner: NDArray[np.int64], n_instruments: int) -> NDArray[np.float32]:

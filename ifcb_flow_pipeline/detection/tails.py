@@ -113,6 +113,10 @@ class TailDetector:
         np.put_along_axis(added, which, _counted(largest), axis=1)
         return added
 
+    def ways(self, z: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Which way rows are odd, shape (n, d): what each feature adds to the score, negative below its centre."""
+        return np.copysign(self.contributions(self.surprises(z) * factor), np.nan_to_num(z))
+
     def groups_of(self, z: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
         """The surprises of the groups, shape (n, groups), where only ``factor`` (n, d) of each feature's counts."""
         surprises = self.surprises(z) * factor
