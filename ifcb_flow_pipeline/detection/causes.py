@@ -181,12 +181,15 @@ SIGNATURES = (
 )  # fmt: skip
 
 
-def likeness(surprises: NDArray[np.float32], z: NDArray[np.float32], traits: Sequence[Trait]) -> NDArray[np.float32]:
+def likeness(
+    surprises: NDArray[np.float32], counted: NDArray[np.float32], z: NDArray[np.float32], traits: Sequence[Trait]
+) -> NDArray[np.float32]:
     """How well each signature fits each row, 0 to 1, shape (n, signatures): the cosine between the two.
 
-    ``surprises``: -log10 of tail probabilities, shape (n, d); ``z``: the deviations, whose sign is the way.
+    ``surprises``: -log10 of tail probabilities, ``counted``: how much each counts, 0 to 1; ``z``: the deviations, whose
+    sign is the way; all of shape (n, d).
     """
-    seen = np.minimum(surprises, _PLAIN)
+    seen = np.minimum(surprises, _PLAIN) * counted
     ways = np.concatenate((np.where(z < 0, seen, 0.0), np.where(z > 0, seen, 0.0)), axis=1)
     length = np.linalg.norm(ways, axis=1, keepdims=True)
     table = _signature_table(traits)

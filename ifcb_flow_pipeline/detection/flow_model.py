@@ -287,7 +287,9 @@ class FlowModel:
             "focus": explanation.blurred,
             "air": ~self._at_edges(told.looks.deviations),
         }
-        return suspected(likeness(told.surprises, z, self.baselines.traits), possible)
+        # Beside a fault, what the water does as well does not tell which one it is.
+        counted = np.where(told.sure[:, None], explanation.factor, np.float32(1.0))
+        return suspected(likeness(told.surprises, counted, z, self.baselines.traits), possible)
 
     def _at_edges(self, deviations: Deviations) -> NDArray[np.bool_]:
         """Whether most boxes off the core touch the edge of the frame: air is anywhere."""

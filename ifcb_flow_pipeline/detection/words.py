@@ -219,7 +219,7 @@ class _Said:
         behind = f" {unit}" if unit else ""
         mean = f", mean of {n_bins} bins in a row" if n_bins > 1 else ""
         begins = f"{meaning[:1].upper()}{meaning[1:]}{mean}: "
-        range_of = "by those around them" if n_bins > 1 else "usually"
+        range_of = " by the bins around" if n_bins > 1 else ""
         json_begins = f'{{"feature": {encode_basestring(trait.name)}, "value": '
         return cls(trait.name, behind, begins, range_of, json_begins, encode_basestring(trait.unit))
 
@@ -227,7 +227,8 @@ class _Said:
         self, value: str, low: str, high: str, json_value: str, json_low: str, json_high: str, share: str, cause: str
     ) -> _Finding:
         """What is found where the feature has this value, and is between two others else; all as it is written."""
-        text = f"{self.begins}{value}{self.behind}, {self.range_of} {low} to {high}{self.behind}{_SUSPICIONS[cause]}"
+        usually = f"usually {low} to {high}{self.behind}{self.range_of}"
+        text = f"{self.begins}{value}{self.behind}, {usually}{_SUSPICIONS[cause]}"
         # Put together by hand, in a third of the time: it is done some times for every tenth bin of an archive.
         as_json = (
             f'{self.json_begins}{json_value}, "low": {json_low}, "high": {json_high}, "unit": {self.json_unit}, '
