@@ -4,7 +4,7 @@ A loss of focus, heat or a leak begins with bins that lie within what is usual, 
 it scatters less than a bin, and the days' own ups and downs are in the bins around it, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -119,6 +119,20 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class _Windows:
+    """All w stretches of one length.
+
+    ``first`` (w,): the place of their first bin; ``contrast`` (w, d): of their mean from the bins around, whose mean is
+    ``level`` (w, d).
+    """
+
+    length: int
+    first: NDArray[np.int64]
+    contrast: NDArray[np.float32]
+    level: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class _Found:
     """Stretches that tell anything, w of them, and p bins of a sequence that are part of them.
 
@@ -164,7 +178,7 @@ class StretchDetector:
 
     def fit(self, series: Series, n_instruments: int) -> Self:
         """Learn from bins all of which are healthy."""
-        found = [_windows(series, length) for length in LENGTHS]
+        found = _windows(series)
         owners = [series.instrument[windows.first] for windows in found]
         self.spread_ = np.array(
             [_spreads(windows.contrast, own, n_instruments) for windows, own in zip(found, owners, strict=True)]
@@ -195,7 +209,9 @@ class StretchDetector:
 
     def _worst(self, sequence: Series) -> tuple[NDArray[np.float64], _Found, NDArray[np.int64]]:
         """How bad the worst stretch of each bin is, shape (n,), all stretches, and which of them it is (-1: none)."""
-        found = _Found.joined([self._found(number, sequence) for number in range(len(LENGTHS))])
+        found = _Found.joined(
+            [self._found(number, windows, sequence) for number, windows in enumerate(_windows(sequence))]
+        )
         nothing = self.tails.badness(np.zeros((1, len(self.tails.groups)), dtype=np.float32))
         badness, stretch = np.full(len(sequence.z), nothing), np.full(len(sequence.z), -1)
         # The worst one of a bin is written last.
@@ -204,9 +220,8 @@ class StretchDetector:
         badness[bins], stretch[bins] = found.badness[its], its
         return badness, found, stretch
 
-    def _found(self, number: int, sequence: Series) -> _Found:
+    def _found(self, number: int, windows: _Windows, sequence: Series) -> _Found:
         """The stretches of one length that tell anything, and the bins that are part of them."""
-        windows = _windows(sequence, LENGTHS[number])
         spread = self.spread_[number][sequence.instrument[windows.first]]
         z = windows.contrast / spread
         odd = np.flatnonzero(np.abs(z).max(axis=1, initial=0.0) >= _LEAST_Z)
@@ -227,36 +242,28 @@ class StretchDetector:
         return explained(z, np.zeros(len(z), dtype=bool), self.traits).factor
 
 
-@dataclass(frozen=True, slots=True)
-class _Windows:
-    """All w stretches of one length.
-
-    ``first`` (w,): the place of their first bin; ``contrast`` (w, d): of their mean from the bins around, whose mean is
-    ``level`` (w, d).
-    """
-
-    length: int
-    first: NDArray[np.int64]
-    contrast: NDArray[np.float32]
-    level: NDArray[np.float32]
-
-
-def _windows(sequence: Series, length: int) -> _Windows:
-    """All stretches of so many bins that follow one another in a deployment, with enough bins before and after."""
-    n = max(len(sequence.z) - length - 2 * _AROUND + 1, 0)
+def _windows(sequence: Series) -> list[_Windows]:
+    """All stretches of bins that follow one another in a deployment, with enough bins before and after; by length."""
     sums = np.zeros((len(sequence.z) + 1, sequence.z.shape[1]))
     np.cumsum(sequence.z, axis=0, out=sums[1:])
-    # Where the bins before begin, the stretch, the bins after, and where these end: bins are in order of deployments.
-    edges = np.cumsum([0, _AROUND, length, _AROUND])
-    begin, first, last, end = (sums[edge : edge + n] for edge in edges)
-    inside = (last - first) / length
-    before, after = inside - (first - begin) / _AROUND, inside - (end - last) / _AROUND
-    nearer = np.minimum(np.abs(before), np.abs(after))
-    distance = np.minimum(0.5 * (np.abs(before) + np.abs(after)), _ONE_SIDED * nearer)
-    contrast = np.where(before * after > 0.0, np.copysign(distance, before), 0.0).astype(np.float32)
-    level = (inside - contrast).astype(np.float32)
-    (whole,) = np.nonzero(sequence.deployment[:n] == sequence.deployment[edges[-1] - 1 :][:n])
-    return _Windows(length, whole + _AROUND, contrast[whole], level[whole])
+    means = {n: ((sums[n:] - sums[:-n]) / n).astype(np.float32) for n in {*LENGTHS, _AROUND}}
+    return [_windows_of(sequence.deployment, length, means) for length in LENGTHS]
+
+
+def _windows_of(deployment: NDArray[np.int64], length: int, means: Mapping[int, NDArray[np.float32]]) -> _Windows:
+    """``means``: of all bins from each place on, by how many these are."""
+    whole = 2 * _AROUND + length
+    n = max(len(deployment) - whole + 1, 0)
+    inside = means[length][_AROUND:][:n]
+    before, after = inside - means[_AROUND][:n], inside - means[_AROUND][_AROUND + length :][:n]
+    sizes = np.abs(before), np.abs(after)
+    distance = np.minimum(0.5 * (sizes[0] + sizes[1]), _ONE_SIDED * np.minimum(*sizes))
+    contrast = np.where(before * after > 0.0, np.copysign(distance, before), np.float32(0.0))
+    # Bins are in the order of their deployments.
+    (first,) = np.nonzero(deployment[:n] == deployment[whole - 1 :][:n])
+    if len(first) < n:
+        inside, contrast = inside[first], contrast[first]
+    return _Windows(length, first + _AROUND, contrast, inside - contrast)
 
 
 def _spreads(contrast: NDArray[np.float32], owner: NDArray[np.int64], n_instruments: int) -> NDArray[np.float32]:

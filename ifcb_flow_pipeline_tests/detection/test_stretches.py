@@ -152,7 +152,7 @@ def test_an_unknown_instrument_may_scatter_more():
 def test_windows_are_those_that_one_would_count_by_hand(n: int, seed: int, length: int):
     z = np.clip(np.random.default_rng(seed).standard_normal((n, 2)) * 3, -4, 4).astype(np.float32)
     deployment = np.sort(np.random.default_rng(seed).integers(0, 2, n))
-    windows = stretches._windows(Series(z, deployment, np.zeros(n, dtype=np.int64)), length)
+    windows = stretches._windows(Series(z, deployment, np.zeros(n, dtype=np.int64)))[LENGTHS.index(length)]
     expected = [
         first
         for first in range(8, n - length - 8 + 1)
