@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import charts, clouds, data
 from app.data import Stores
 from app.theme import LOOKS, cause_name
-from app.words import plain, sentence
+from app.words import Finding, plain, sentence
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.store.tables import BIN_SCORES
@@ -100,25 +100,9 @@ def stream_charts(stream: Stream | None) -> None:
     )  # fmt: skip
 
 
-def findings_table(findings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The findings of a verdict (see the column ``findings`` of ``bin_scores``) as a table for people."""
-    return pd.DataFrame([
-        {
-            "what": finding.get("feature") or finding.get("rule", ""),
-            "value": _with_unit(finding.get("value"), finding),
-            "usually": _usual(finding),
-            "speaks for": cause_name(finding.get("cause", "")),
-        }
-        for finding in findings
-    ])  # fmt: skip
-
-
-def _usual(finding: Mapping[str, Any]) -> str:
-    if finding.get("low") is None or finding.get("high") is None:
-        return ""
-    return f"{finding['low']:.3g} to {_with_unit(finding['high'], finding)}"
-
-
-def _with_unit(value: Any, finding: Mapping[str, Any]) -> str:
-    unit = finding.get("unit", "")
-    return "" if value is None else f"{value:.3g} {'' if unit == 'fraction' else unit}".strip()
+def findings_table(found: Sequence[Finding]) -> pd.DataFrame:
+    """The findings of a verdict as a table for people."""
+    return pd.DataFrame(
+        [(one.what, one.written, one.normal, cause_name(one.cause)) for one in found],
+        columns=["what", "value", "usually", "speaks for"],
+    )

@@ -53,15 +53,47 @@ def age(then: datetime, now: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is unusual about a bin (see ``findings`` of ``bin_scores``); numbers are NaN where there are none."""
+    """What is unusual about a bin (see ``findings`` of ``bin_scores``); numbers are NaN where there are none.
+
+    ``feature``: its name, or the code of the ``rule`` that is broken; ``n_bins``: of how many bins in a row it is the
+    mean. Shares are in percent.
+    """
 
     feature: str
+    rule: str
+    n_bins: int
     value: float
     low: float
     high: float
     unit: str
+    cause: str
     text: str
     check: str
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> "Finding":
+        """One of the JSON list."""
+        is_share = found.get("unit") == "fraction"
+        times = 100.0 if is_share else 1.0
+        value, low, high = (times * _number(found.get(name)) for name in ("value", "low", "high"))
+        return cls(
+            feature=str(found.get("feature") or ""),
+            rule=str(found.get("rule") or ""),
+            n_bins=int(found.get("bins") or 1),
+            value=value,
+            low=low,
+            high=high,
+            unit="%" if is_share else str(found.get("unit") or ""),
+            cause=str(found.get("cause") or ""),
+            text=str(found.get("text") or found.get("rule") or ""),
+            check=str(found.get("check") or ""),
+        )
+
+    @property
+    def what(self) -> str:
+        """What was measured, in a few words."""
+        mean = f", mean of {self.n_bins} bins" if self.n_bins > 1 else ""
+        return f"{self.feature or self.rule}{mean}"
 
     @property
     def has_range(self) -> bool:
@@ -70,31 +102,19 @@ class Finding:
 
     @property
     def written(self) -> str:
-        """The value with its unit."""
-        return f"{number(self.value)} {self.unit}".strip()
+        """The value with its unit; nothing where there is none."""
+        return f"{number(self.value)} {self.unit}".strip() if math.isfinite(self.value) else ""
 
     @property
     def normal(self) -> str:
-        """The normal range with its unit."""
-        return f"{number(self.low)} to {number(self.high)} {self.unit}".strip()
+        """The normal range with its unit; nothing where there is none."""
+        return f"{number(self.low)} to {number(self.high)} {self.unit}".strip() if self.has_range else ""
 
 
 def findings(text: str) -> list[Finding]:
     """The findings of a row of ``bin_scores``, worst first; none where the text holds none that can be read."""
     try:
-        found = json.loads(text or "[]")
-        return [
-            Finding(
-                feature=str(one.get("feature") or ""),
-                value=_number(one.get("value")),
-                low=_number(one.get("low")),
-                high=_number(one.get("high")),
-                unit=str(one.get("unit") or ""),
-                text=str(one.get("text") or one.get("rule") or ""),
-                check=str(one.get("check") or ""),
-            )
-            for one in found
-        ]
+        return [Finding.of(one) for one in json.loads(text or "[]")]
     except (ValueError, TypeError, AttributeError):
         return []
 

@@ -224,7 +224,7 @@ def _ranges(measured: Sequence[Finding]) -> None:
                         columns=["name", "value", "low", "high", "written"])  # fmt: skip
     st.vega_lite_chart(charts.ranges(rows), alt="Values of this bin against the normal ranges of its instrument")
     with st.expander("The numbers"):
-        numbers = [(plain(one.feature), plain(one.written), plain(one.normal)) for one in measured]
+        numbers = [(plain(one.what), plain(one.written), plain(one.normal)) for one in measured]
         st.table(pd.DataFrame(numbers, columns=["feature", "this bin", "normal for the instrument"]))
 
 

@@ -1,6 +1,5 @@
 """The page "Try a bin": the verdict on files that are handed in, without touching archive or tables."""
 
-import json
 import math
 
 import pandas as pd
@@ -89,12 +88,12 @@ def _judged(desk: Desk, here: Stores, tried: TriedBin, model: AnyModel) -> None:
         shown_bin.verdict(score)
         st.caption(f"Model: {plain(score['model_id'])}")
     with desk.doing:
-        findings = json.loads(score["findings"])
-        if findings:
+        found = words.findings(score["findings"])
+        if found:
             st.subheader("Why", anchor=False)
-            st.dataframe(shown_bin.findings_table(findings), hide_index=True,
+            st.dataframe(shown_bin.findings_table(found), hide_index=True,
                          alt="What is unusual, and the usual range")  # fmt: skip
-            checks = dict.fromkeys(finding["check"] for finding in findings if finding.get("check"))
+            checks = dict.fromkeys(finding.check for finding in found if finding.check)
             st.markdown("**What to do**\n" + "\n".join(f"- {sentence(check)}" for check in checks))
         elif score["verdict"] == "ok":
             st.markdown("Nothing is unusual.")

@@ -220,7 +220,8 @@ class _Said:
         mean = f", mean of {n_bins} bins in a row" if n_bins > 1 else ""
         begins = f"{meaning[:1].upper()}{meaning[1:]}{mean}: "
         range_of = " by the bins around" if n_bins > 1 else ""
-        json_begins = f'{{"feature": {encode_basestring(trait.name)}, "value": '
+        bins = f'"bins": {n_bins}, ' if n_bins > 1 else ""
+        json_begins = f'{{"feature": {encode_basestring(trait.name)}, {bins}"value": '
         return cls(trait.name, behind, begins, range_of, json_begins, encode_basestring(trait.unit))
 
     def finding(

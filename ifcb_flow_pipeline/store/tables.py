@@ -135,7 +135,11 @@ BIN_SCORES = Table(
         Column("second_cause", pa.string(), "", "code of the next likely cause; empty where there is none"),
         Column("reasons", pa.string(), "", "what is unusual and what to check, in words, worst first"),
         Column(
-            "findings", pa.string(), "", "the same as a JSON list: feature, value, low, high, unit, share, cause, text"
+            "findings",
+            pa.string(),
+            "",
+            "the same as a JSON list: feature, value, low, high, unit, share, cause, text, check; and bins, where the "
+            "value is the mean of so many",
         ),
         Column("rules", pa.string(), "", "codes of the hard rules that the bin breaks, separated by spaces"),
         Column(

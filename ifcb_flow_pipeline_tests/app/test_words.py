@@ -57,6 +57,17 @@ def test_help_says_which_direction_is_anomalous():
     assert "HIGHER is more anomalous" in meanings["percentile"]
 
 
+def test_findings_are_told_in_the_units_of_people_with_what_they_are_the_mean_of():
+    share, mean, rule = words.findings(
+        '[{"feature": "stray_fraction", "value": 0.6, "low": 0.012, "high": 0.05, "unit": "fraction", "cause": "air"},'
+        ' {"feature": "width_median_px", "bins": 8, "value": 86.7, "low": 79.2, "high": 84.1, "unit": "px"},'
+        ' {"rule": "empty", "value": NaN, "text": "no trigger"}]'
+    )
+    assert (share.what, share.written, share.normal, share.cause) == ("stray_fraction", "60 %", "1.2 to 5 %", "air")
+    assert (mean.what, mean.written, mean.normal) == ("width_median_px, mean of 8 bins", "86.7 px", "79.2 to 84.1 px")
+    assert (rule.what, rule.written, rule.normal, rule.text) == ("empty", "", "", "no trigger")
+
+
 def test_a_message_begins_with_a_capital_and_keeps_the_rest():
     assert words.sentence("the file A.adc is empty") == "The file A\\.adc is empty"
     assert words.sentence("") == ""
