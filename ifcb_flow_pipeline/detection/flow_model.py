@@ -58,9 +58,6 @@ _TOLD = 1.44
 #: from there on its surprise nears the next of these, so that worse ones still come first.
 _LOOKED_AT, _HARMLESS_FROM, _HARMLESS_TO, _HARMLESS_HALF_WAY = 1.4, 1.75, 1.95, 5.0
 
-#: The surprise of a bin that is bad.
-_BAD = 2.0
-
 #: Where what the water does not explain is that surprising by itself, it is no affair of the water's.
 _SURE = 3.0
 
@@ -230,10 +227,11 @@ class FlowModel:
         looks = self._looks(series, which)
         groups = self.tails.groups_of(looks.deviations.z, looks.explanation.factor)
         alone = np.maximum(self.scale.surprise(self.tails.badness(groups)) + self.ranker.shift(groups), 0.0)
-        in_order = series.rows.full[which] & (alone < TOLD_ALONE)
+        full, is_odd = series.rows.full[which], alone >= TOLD_ALONE
+        in_order = full & ~is_odd
         sequence = Series.of(looks.deviations.z, series.usual.deployment[which], series.instrument[which])
         stretches = self.stretches.look(sequence, in_order)
-        is_fault = series.rows.full[which] & (alone >= _BAD) & ~looks.explanation.bloom & ~looks.explanation.rinsed
+        is_fault = full & is_odd & ~looks.explanation.bloom & ~looks.explanation.rinsed
         if is_fault.any():
             way = np.zeros_like(looks.deviations.z)
             way[is_fault] = self.tails.ways(looks.deviations.z[is_fault], looks.explanation.factor[is_fault])

@@ -19,8 +19,8 @@ from ifcb_flow_pipeline.detection.variation import explained
 #: Bins in a stretch, and those before and those after it that it is set against.
 LENGTHS, _AROUND = (4, 8), 8
 
-#: A bin that is surprising alone to this degree (-log10) is told by itself: it is in no stretch, and beside none.
-TOLD_ALONE = 1.75
+#: A bin that is as surprising alone as a bad one, as -log10, is told by itself: it is in no stretch, and beside none.
+TOLD_ALONE = 2.0
 
 #: A bin says no more than so many spreads; and no spread of means is smaller than this, in spreads of single bins.
 _MOST_Z, _LEAST_SPREAD = 4.0, 0.4
