@@ -256,7 +256,7 @@ class FlowModel:
         centre[rows] += stretches.level[its] * spread[rows]
         spread[rows] *= stretches.spread[its]
         z[rows] = stretches.z[its]
-        explanation = explained(z, series.after_gap[which] & ~in_stretch, self.baselines.traits)
+        explanation = explained(z, series.after_gap[which] & ~in_stretch, self.baselines.traits, in_stretch)
         n_bins = np.ones(len(which), dtype=np.int64)
         n_bins[rows] = stretches.n_bins[its]
         surprises, added, sure = np.empty_like(z), np.empty_like(z), np.empty(len(which), dtype=bool)

@@ -239,7 +239,7 @@ class StretchDetector:
         return _Found(badness, n_bins, z, level, spread, bins, np.concatenate(parts))
 
     def _factor(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        return explained(z, np.zeros(len(z), dtype=bool), self.traits).factor
+        return explained(z, np.zeros(len(z), dtype=bool), self.traits, np.ones(len(z), dtype=bool)).factor
 
 
 def _windows(sequence: Series) -> list[_Windows]:

@@ -81,6 +81,9 @@ HARMLESS = {
 #: How much of a surprise counts that one of these explains: always, and where its other signs are there too.
 _ALONE, _TOGETHER = 0.5, 0.35
 
+#: How much it counts that particles are few or small where bins around have more and larger ones: these may bloom.
+_BETWEEN = 0.2
+
 #: From how many spreads on a rate is that of a bloom, and of one whose particles are larger than usual, too.
 _BLOOM_RATE_Z, _LARGER_BLOOM_RATE_Z = 2.0, 0.75
 
@@ -103,8 +106,17 @@ class Explained:
     factor: NDArray[np.float32]
 
 
-def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequence[Trait]) -> Explained:
-    """What counts of surprises at deviations ``z`` of shape (n, d); ``after_gap`` (n,): see ``after_gaps``."""
+def explained(
+    z: NDArray[np.float32],
+    after_gap: NDArray[np.bool_],
+    traits: Sequence[Trait],
+    of_means: NDArray[np.bool_] | None = None,
+) -> Explained:
+    """What counts of surprises at deviations ``z`` of shape (n, d).
+
+    ``after_gap`` (n,): see ``after_gaps``; ``of_means`` (n,): the row is the mean of some bins, and deviates from that of
+    the bins around; no row where None.
+    """
     place = {trait.name: column for column, trait in enumerate(traits)}
     usual = np.zeros(len(z), dtype=z.dtype)
 
@@ -113,6 +125,7 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
         return np.nan_to_num(z[:, place[name]]) if name in place else usual
 
     always = np.ones(len(z), dtype=bool)
+    between = np.zeros(len(z), dtype=bool) if of_means is None else of_means
     noise = seen("peak_floor_fraction") > _NOISE_Z
     rate = seen("trigger_rate_hz")
     variety, smallest = seen("size_spread"), seen("area_p10_px2")
@@ -130,6 +143,8 @@ def explained(z: NDArray[np.float32], after_gap: NDArray[np.bool_], traits: Sequ
         (MANY, always, _ALONE),
         (FEW, always, _ALONE),
         (SMALL, always, _ALONE),
+        (FEW, between, _BETWEEN),
+        (SMALL, between, _BETWEEN),
         (_SOME_LARGE, always, _ALONE),
         (LARGE, ~images_lost, _ALONE),
         (LARGE, bloom | detritus | larger, _TOGETHER),

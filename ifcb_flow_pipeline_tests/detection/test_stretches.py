@@ -246,3 +246,15 @@ def test_a_fault_does_not_begin_in_another_deployment_or_without_bins_to_compare
     assert not onsets(parted, *fault(z, slice(100, 106))).surprise.any()
     alone = slice(90, 112)
     assert not onsets(series(z[alone]), *fault(z[alone], slice(10, 16))).surprise.any()
+
+
+def test_bins_between_two_slight_blooms_are_not_odd_for_being_few_and_small(model: FlowModel, healthy: Columns):
+    # Each of these bins alone is in order, but in those between boxes are smaller than in those around.
+    larger = np.r_[40:48, 56:64]
+    water = {
+        **dict.fromkeys(("width_median_px", "height_median_px", "width_p95_px"), times(1.08)),
+        **dict.fromkeys(("area_median_px2", "area_p10_px2"), times(1.14)),
+        **dict.fromkeys(("trigger_rate_hz", "n_triggers"), times(1.3)),
+    }
+    found = said_of(model, changed(healthy, larger, **water), np.arange(48, 56))
+    assert not any("in a row" in row["reasons"] for row in found)
