@@ -221,9 +221,8 @@ def test_a_decimal_number_is_the_float_that_python_makes_of_it(text):
         is_fast(with_field(position, text), "v2", (name,))
 
 
-@pytest.mark.parametrize("name", ["t_s", "peak_b"])
-def test_decimal_numbers_of_every_length_with_a_point_anywhere_are_read_together_as_they_are_alone(name):
-    position = next(column.v2 for column in ADC_COLUMNS if column.name == name)
+@pytest.mark.parametrize(("name", "position"), [("t_s", 1), ("peak_b", 7)])
+def test_decimal_numbers_of_every_length_with_a_point_anywhere_are_read_together_as_they_are_alone(name, position):
     digits = "98765432109876543"
     texts = [
         f"{sign}{digits[-n:][:at]}{point}{digits[-n:][at:]}"
