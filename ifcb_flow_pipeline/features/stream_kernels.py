@@ -130,8 +130,8 @@ class _Counted(NamedTuple):
     to one above the largest.
     """
 
-    n: int
-    low: int
+    n: np.int64
+    low: np.int64
     below: NDArray[np.int32]
 
 
@@ -519,11 +519,14 @@ def _sort(values):
 @part
 def _unevenness(share):
     n = len(share)
-    squares = np.zeros(4)
-    for i in range(n):
-        # Four sums, for each has to wait until it has been added to.
-        squares[i & 3] += (share[i] - (i + 0.5) / n) ** 2
-    squared = squares.sum()
+    # Two sums, for each has to wait until it has been added to.
+    squared, squared_between = 0.0, 0.0
+    for i in range(0, n - 1, 2):
+        squared += (share[i] - (i + 0.5) / n) ** 2
+        squared_between += (share[i + 1] - (i + 1.5) / n) ** 2
+    if n % 2:
+        squared += (share[n - 1] - (n - 0.5) / n) ** 2
+    squared += squared_between
     squared = squared / n + 1 / (12 * n * n) - 1 / (6 * n)
     return math.copysign(math.sqrt(abs(squared)), squared)
 
@@ -684,7 +687,7 @@ def image_features(
         stray_fraction=(left_strays + right_strays) / n,
         stray_left_fraction=left_strays / n,
         stray_right_fraction=right_strays / n,
-        stray_spread=_spread_over_frame(_chosen(x2, stray), _chosen(y2, stray), frame_px),
+        stray_spread=_spread_over_frame(x2[strays], y2[strays], frame_px),
         edge_touch_fraction=touching / n,
         full_width_fraction=wide / n,
         out_of_frame_fraction=outside / n,
@@ -1117,8 +1120,7 @@ def _most_frequent_in(table, keys):
         # Count and key in one number: which is best goes either way too often for branches.
         candidate = np.uint32(count << 16) | np.uint32(TABLE_CELLS - 1 - key)
         best = candidate if candidate > best else best
-    for key in keys:
-        table[key] = 0
+    table[:] = 0
     return TABLE_CELLS - 1 - np.int64(best & np.uint32(TABLE_CELLS - 1))
 
 
