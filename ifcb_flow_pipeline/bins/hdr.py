@@ -15,9 +15,12 @@ So no dialect is guessed: every line is read by its own shape, and what no rule 
 
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -275,7 +278,7 @@ def parse_hdr(data: bytes) -> Header:
     ``other_lines``, and an empty file gives an empty header.
     """
     lines, held = _read_lines(data)
-    values: dict[str, Any] = _in_force(lines, held)
+    values: dict[str, Any] = _in_force(held)
     pairs = tuple(pair for each in held for pair in each.pairs)
     other_lines = tuple(_unquoted(line) for line, each in zip(lines, held, strict=True) if not each.pairs)
     return Header(**values, raw=pairs, other_lines=other_lines)
@@ -283,20 +286,16 @@ def parse_hdr(data: bytes) -> Header:
 
 def header_values(data: bytes) -> dict[str, Value]:
     """What ``parse_hdr(data).to_dict()`` has, in half of the time."""
-    return _in_force(*_read_lines(data))
+    return _in_force(_read_lines(data)[1])
 
 
-def _in_force(lines: list[str], held: list["_Line"]) -> dict[str, Value]:
+def _in_force(held: list["_Line"]) -> dict[str, Value]:
     """The typed fields that hold for the sample, in the order of the table."""
-    found: dict[tuple[str, str], Value] = {}
-    titles: dict[tuple[str, str], Value] = {}
-    for line, each in zip(lines, held, strict=True):
-        if each.values:
-            found.update(each.values)
-        elif not each.pairs and _unquoted(line).startswith(_TITLE):
-            titles.update(_values("softwareVersion", _unquoted(line)))
-    # Title lines come first, so that a version under a key of its own wins over them.
-    found = titles | found
+    found = dict(chain.from_iterable(map(_values_of_line, held)))
+    # A version under a key of its own wins over title lines.
+    title = found.pop(_TITLE_NAME, None)
+    if title is not None:
+        found.setdefault(("software", ""), title)
     in_force = str(found.get(("sample_type", ""), ""))
     values = {name: value for (name, sample_type), value in found.items() if not sample_type}
     if in_force:
@@ -319,6 +318,7 @@ def _values(key: str, text: str) -> tuple[tuple[tuple[str, str], Value], ...]:
 _Pairs = list[tuple[str, str]]
 
 _TITLE = "Imaging FlowCytobot"
+_TITLE_NAME = ("title", "")  # under which a title line's values hold it, beside the names of fields
 _LONGEST_LINE = 4096  # real lines have at most some 300 characters; longer ones are damage, kept as text
 _TABLE_START = ["temp", "humidity"]
 _TABLE_START_LINE = re.compile(r'["\s]*temp', re.IGNORECASE)  # nearly all lines are none, and told so at once
@@ -329,9 +329,9 @@ _GAP = re.compile(r"\t|\s\s|(?<= s)\s")
 
 def _read_lines(data: bytes) -> tuple[list[str], list["_Line"]]:
     """The lines of a file, and what each holds; the two lines of a table are one."""
-    text = data.decode("utf-8-sig", errors="replace").replace("\r", "\n")
+    text = data.removeprefix(BOM_UTF8).decode(errors="replace").replace("\r", "\n")
     lines = [line for line in map(str.strip, text.split("\n")) if line]
-    held = [_read_line(line) if len(line) <= _LONGEST_LINE else _NO_KEY for line in lines]
+    held = [_read_line(line) if len(line) <= _LONGEST_LINE else _Line.without_key(line) for line in lines]
     # From the last one on, so that those before stay where they are.
     for position in _table_starts(lines, held)[::-1]:
         held[position : position + 2] = [_Line.of(_table_pairs(lines[position : position + 2]))]
@@ -359,8 +359,13 @@ class _Line:
     def of(cls, pairs: _Pairs, may_start_table: bool = False) -> "_Line":
         return cls(tuple(pairs), tuple(value for pair in pairs for value in _values(*pair)), may_start_table)
 
+    @classmethod
+    def without_key(cls, line: str, may_start_table: bool = False) -> "_Line":
+        title = _unquoted(line)
+        return cls((), ((_TITLE_NAME, title),) if title.startswith(_TITLE) else (), may_start_table)
 
-_NO_KEY = _Line((), ())
+
+_values_of_line = attrgetter("values")
 
 # The headers of an instrument have the same lines again and again, but for a few: what a line holds is remembered.
 _REMEMBERED = 4096
@@ -368,7 +373,8 @@ _REMEMBERED = 4096
 
 @lru_cache(_REMEMBERED)
 def _read_line(line: str) -> _Line:
-    return _Line.of(_find_pairs(line), _TABLE_START_LINE.match(line) is not None)
+    pairs, may_start_table = _find_pairs(line), _TABLE_START_LINE.match(line) is not None
+    return _Line.of(pairs, may_start_table) if pairs else _Line.without_key(line, may_start_table)
 
 
 def _table_pairs(lines: list[str]) -> _Pairs:
