@@ -83,7 +83,7 @@ def archive_features(
 ) -> pa.Table:
     """Rows of ``bin_features`` for the bins of a directory: all, in order of time, or those asked for, in
     the order asked for. What cannot be read or found is a row with its status and reason. With the feature set
-    ``reference`` in less than half of the time, with the columns of that set only.
+    ``reference`` in about half of the time, with the columns of that set only.
 
     Raises ArchiveError where the directory cannot be listed, ValueError for a chunk size below one.
     """

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from llvmlite import ir
@@ -68,6 +68,13 @@ _LAST_BYTES = np.array([(2**64 - 1) & ~(2**64 - 1 >> min(max(8 * n, 0), 64)) for
 
 #: At n: 16 bytes whose last n are all ones.
 _LAST_OF_16 = np.array([0] * 16 + [255] * 16, dtype=np.uint8)
+
+#: Up to so many digits are a whole number that float64 holds. Four numbers of so many are made at once.
+_SHORT, _AT_ONCE = 15, 4
+#: What numbers are divided by that have 0 to 15 digits behind a point, or no point at all; then the same for those with
+#: a minus in front.
+_NO_POINT = 16
+_DIVISORS = np.array([sign * 10.0 ** (power % _NO_POINT) for sign in (1, -1) for power in range(_NO_POINT + 1)])
 
 _NEWLINE, _RETURN, _TAB, _SPACE, _COMMA, _MINUS, _PLUS, _POINT, _ZERO, _NINE, _E, _SMALL_E = b"\n\r\t ,-+.09Ee"
 
@@ -238,23 +245,85 @@ def _sixteen(typing: Any, end: Any, behind: Any, inside: Any) -> Any:  # noqa: A
     """
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        end, behind, inside = arguments
-        bytes_ = ir.VectorType(ir.IntType(8), 16)
-        late, early = (_load(builder, builder.sub(end, ir.Constant(end.type, back)), bytes_) for back in (16, 17))
-        mask = _load(builder, behind, bytes_)
-        digits = builder.or_(builder.and_(late, mask), builder.and_(early, builder.not_(mask)))
-        digits = builder.sub(digits, ir.Constant(bytes_, [_ZERO] * 16))
-        joined = builder.and_(digits, _load(builder, inside, bytes_))
-        # Digits, pairs and fours are joined; the first of two is the lower half of what is twice as wide.
-        for bits, scale in ((8, 10), (16, 100), (32, 10_000)):
-            wide = ir.VectorType(ir.IntType(2 * bits), 64 // bits)
-            low, shift, scales = (ir.Constant(wide, [number] * wide.count) for number in ((1 << bits) - 1, bits, scale))
-            pairs = builder.bitcast(joined, wide)
-            joined = builder.add(builder.mul(builder.and_(pairs, low), scales), builder.lshr(pairs, shift))
+        joined = _in_eights(builder, _digits_before(builder, *arguments))
         high, low = (builder.extract_element(joined, ir.Constant(ir.IntType(32), place)) for place in (0, 1))
         return builder.add(builder.mul(high, ir.Constant(high.type, 10**8)), low)
 
     return types.uint64(types.int64, types.int64, types.int64), build
+
+
+@_instruction
+def _put_sixteen(typing: Any, at: Any, end: Any, behind: Any, inside: Any) -> Any:  # noqa: ARG001
+    """Write the digits of such a number to that address, as 16 bytes."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        _store_at(builder, arguments[0], _digits_before(builder, *arguments[1:]))
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64, types.int64), build
+
+
+@_instruction
+def _put_quotients(typing: Any, at: Any, digits: Any, divisors: Any) -> Any:  # noqa: ARG001
+    """Write _AT_ONCE numbers to that address, from _SHORT digits each, as ``_put_sixteen`` has them, and divisors."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        at, digits, divisors = arguments
+        floats = ir.VectorType(ir.DoubleType(), _AT_ONCE)
+        joined = _in_eights(builder, _load(builder, digits, ir.VectorType(ir.IntType(8), 16 * _AT_ONCE)))
+        # All of them fit 32 bits, from which the processor has an instruction to floats.
+        halves = builder.bitcast(joined, ir.VectorType(ir.IntType(32), 4 * _AT_ONCE))
+        high, low = (
+            builder.sitofp(
+                builder.shuffle_vector(
+                    halves,
+                    halves,
+                    ir.Constant(ir.VectorType(ir.IntType(32), _AT_ONCE), [4 * i + place for i in range(_AT_ONCE)]),
+                ),
+                floats,
+            )
+            for place in (0, 2)
+        )
+        whole = builder.fadd(builder.fmul(high, ir.Constant(floats, [1e8] * _AT_ONCE)), low)
+        _store_at(builder, at, builder.fdiv(whole, _load(builder, divisors, floats)))
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64), build
+
+
+@_instruction
+def _points_before(typing: Any, end: Any) -> Any:  # noqa: ARG001
+    """Which of the 16 bytes before ``end`` are points, as the highest bits; the highest is the last."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        bytes_ = ir.VectorType(ir.IntType(8), 16)
+        block = _load(builder, builder.sub(arguments[0], ir.Constant(arguments[0].type, 16)), bytes_)
+        points = _as_bits(builder, builder.icmp_unsigned("==", block, ir.Constant(bytes_, [_POINT] * 16)))
+        return builder.shl(builder.zext(points, ir.IntType(64)), ir.Constant(ir.IntType(64), 48))
+
+    return types.uint64(types.int64), build
+
+
+def _digits_before(builder: Any, end: Any, behind: Any, inside: Any) -> Any:
+    """16 bytes: the digits before ``end``, without a point among them, and zeros in front; see ``_sixteen``."""
+    bytes_ = ir.VectorType(ir.IntType(8), 16)
+    late, early = (_load(builder, builder.sub(end, ir.Constant(end.type, back)), bytes_) for back in (16, 17))
+    mask = _load(builder, behind, bytes_)
+    digits = builder.or_(builder.and_(late, mask), builder.and_(early, builder.not_(mask)))
+    digits = builder.sub(digits, ir.Constant(bytes_, [_ZERO] * 16))
+    return builder.and_(digits, _load(builder, inside, bytes_))
+
+
+def _in_eights(builder: Any, joined: Any) -> Any:
+    """The numbers that every eight digits make, one a byte."""
+    n_bytes = joined.type.count
+    # Digits, pairs and fours are joined; the first of two is the lower half of what is twice as wide.
+    for bits, scale in ((8, 10), (16, 100), (32, 10_000)):
+        wide = ir.VectorType(ir.IntType(2 * bits), 4 * n_bytes // bits)
+        low, shift, scales = (ir.Constant(wide, [number] * wide.count) for number in ((1 << bits) - 1, bits, scale))
+        pairs = builder.bitcast(joined, wide)
+        joined = builder.add(builder.mul(builder.and_(pairs, low), scales), builder.lshr(pairs, shift))
+    return joined
 
 
 def _load(builder: Any, at: Any, kind: Any) -> Any:
@@ -262,6 +331,11 @@ def _load(builder: Any, at: Any, kind: Any) -> Any:
     value = builder.load(builder.inttoptr(at, kind.as_pointer()))
     value.align = 1
     return value
+
+
+def _store_at(builder: Any, at: Any, value: Any) -> None:
+    """Write a value to that address, wherever it lies."""
+    builder.store(value, builder.inttoptr(at, value.type.as_pointer()), align=1)
 
 
 def _repeated(builder: Any, byte: Any, kind: Any) -> Any:
@@ -347,17 +421,19 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
     # Of each line in a piece: where it starts, the number of its first separator, one of its numbers.
     most = len(ends) // n_fields[0] + 1
     starts, firsts = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.uint64)
-    wholes, floats = np.empty(most, dtype=np.int64), np.empty(most)
+    wholes, floats, room = np.empty(most, dtype=np.int64), np.empty(most + _AT_ONCE), _room(most + _AT_ONCE)
     block = line = start
-    before = (_U1, _U0, _U0, _U0)
+    before, strange_before = (_U1, _U0, _U0, _U0), _U0
     n_ends, n_newlines, row = 0, 0, 0
     # A loop over the widths, which are one or two, would take longer than the rest of a line.
     usual, narrow, wide = n_fields[0], n_fields[0], n_fields[-1]
     while line < stop:
-        n_blocks, any_odd = min(_PIECE, stop - block + 63) // 64, _U0
+        n_blocks, any_odd, any_strange = min(_PIECE, stop - block + 63) // 64, _U0, _U0
         for i in range(n_blocks):
-            separators[i], odd[i], newlines, before = _marks(block + 64 * i, stop, before)
+            separators[i], strange, long, newlines, before = _marks(block + 64 * i, stop, before)
+            odd[i] = strange | long
             any_odd |= odd[i]
+            any_strange |= strange
             n_newlines += _n_bits(newlines)
         if any_odd != _U0 and not _are_numbers(block, odd[:n_blocks], start):
             return -1
@@ -387,12 +463,19 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
                 else:
                     _store(wholes, n_lines, int64, slot, row)
             else:
-                if not _decimals(starts, firsts, ends, n_lines, positions[i], kind == _FLOAT32, floats):
+                if any_strange | strange_before == _U0:
+                    n_others = _short_decimals(starts, firsts, ends, n_lines, positions[i], room, floats)
+                else:
+                    n_others = _note_all(room.others, n_lines)
+                others = room.others[:n_others]
+                if not _decimals(starts, firsts, ends, others, positions[i], kind == _FLOAT32, floats):
                     return -1
                 if kind == _FLOAT32:
                     _store(floats, n_lines, float32, slot, row)
                 else:
                     _store(floats, n_lines, float64, slot, row)
+        # A line may have begun in the piece before, but no earlier.
+        strange_before = any_strange
         row += n_lines
         n_ends -= first
         if n_ends > _MAX_SEPARATORS:
@@ -412,9 +495,9 @@ def _store(numbers, n, arrays, slot, row):
 
 @inlined
 def _marks(at, stop, before):
-    """Which of the 64 bytes from ``at`` on are separators, which may belong to a cell that is no number, and which
-    are newlines, as bits; and what the next 64 have to know of those before them: whether a separator, a comma or a
-    digit is the last of them, and whether its cell has a point.
+    """Which of the 64 bytes from ``at`` on are separators, which may belong to a cell that is no plain number, which to
+    a long cell, and which are newlines, as bits; and what the next 64 have to know of those before them: whether a
+    separator, a comma or a digit is the last of them, and whether its cell has a point.
     """
     commas, newlines = _equal(at, np.uint8(_COMMA)), _equal(at, np.uint8(_NEWLINE))
     points, minuses, digits = _equal(at, np.uint8(_POINT)), _equal(at, np.uint8(_MINUS)), _digits_among(at)
@@ -422,19 +505,19 @@ def _marks(at, stop, before):
     separators = (commas | newlines) & inside
     separator_before, comma_before, digit_before, point_before = before
 
-    # Digits with at most one point, and a minus in front, are a number. Whatever else there is, is odd.
-    odd = ~(separators | digits | points | minuses)
-    odd |= minuses & ~(separators << _U1 | separator_before)
-    odd |= separators & ~(digits << _U1 | digit_before) & ~(newlines & (commas << _U1 | comma_before))
+    # Digits with at most one point, and a minus in front, are a plain number. Whatever else there is, is strange.
+    strange = ~(separators | digits | points | minuses)
+    strange |= minuses & ~(separators << _U1 | separator_before)
+    strange |= separators & ~(digits << _U1 | digit_before) & ~(newlines & (commas << _U1 | comma_before))
     # The addition carries a point on to the next point or separator; no point should be reached.
     marks = separators | points
     pointed = points << _U1 | point_before
     reached = pointed + ~marks
-    odd |= points & reached
+    strange |= points & reached
     # A cell of 31 bytes fills one of the four rows of 16.
-    odd |= (separators - _EVERY_16TH) & ~separators & (_EVERY_16TH << _U15)
+    long = (separators - _EVERY_16TH) & ~separators & (_EVERY_16TH << _U15)
     after = (separators >> _U63, commas >> _U63, digits >> _U63, points >> _U63 | np.uint64(reached < pointed))
-    return separators, odd & inside, newlines & inside, after
+    return separators, strange & inside, long & inside, newlines & inside, after
 
 
 @inlined
@@ -543,12 +626,57 @@ def _whole_numbers(starts, firsts, ends, n, position, largest, numbers):
     return certain
 
 
+class _Room(NamedTuple):
+    """Room for the digits of several numbers, 16 bytes each, what they are divided by, and lines to come back to."""
+
+    digits: NDArray[np.uint8]
+    divisors: NDArray[np.float64]
+    others: NDArray[np.int64]
+
+
 @inlined
-def _decimals(starts, firsts, ends, n, position, narrow, numbers):
-    """Read a column of decimal numbers of n lines; whether all are certain, and fit float32 if they are to."""
+def _room(n):
+    return _Room(np.empty(16 * n, dtype=np.uint8), np.empty(n), np.empty(n, dtype=np.int64))
+
+
+@inlined
+def _short_decimals(starts, firsts, ends, n, position, room, numbers):
+    """Read the short ones of a column of plain decimal numbers of n lines; how many others the room then notes.
+
+    Rather than one number after the other, first all are reduced to digits, then all digits are joined: so the
+    processor is at work on several at any time. Room and numbers take _AT_ONCE more.
+    """
+    masks, digits, n_others = _address(_LAST_OF_16), _address(room.digits), 0
+    for k in range(n):
+        start, end, minus = _cell(starts, firsts, ends, k, position)
+        n_behind = _leading_zeros(_points_before(end))
+        has_point = n_behind < end - start
+        n_behind = n_behind if has_point else _NO_POINT
+        n_digits = end - start - has_point
+        if n_digits > _SHORT:
+            room.others[np.uint64(n_others)] = k
+            n_others += 1
+            continue
+        _put_sixteen(digits + 16 * k, end, masks + n_behind, masks + n_digits)
+        room.divisors[np.uint64(k)] = _DIVISORS[np.uint64(n_behind + (_NO_POINT + 1) * minus)]
+    for k in range(0, n, _AT_ONCE):
+        _put_quotients(_address(numbers) + 8 * k, digits + 16 * k, _address(room.divisors) + 8 * k)
+    return n_others
+
+
+@inlined
+def _note_all(others, n):
+    for k in range(n):
+        others[k] = k
+    return n
+
+
+@inlined
+def _decimals(starts, firsts, ends, lines, position, narrow, numbers):
+    """Read a column of decimal numbers of these lines; whether all are certain, and fit float32 if they are to."""
     certain = True
     largest = _LARGEST_FLOAT32 if narrow else math.inf
-    for k in range(n):
+    for k in lines:
         start, end, minus = _cell(starts, firsts, ends, k, position)
         digits, power = _decimal(start, end)
         value = _float(digits, power) if power != _NO_NUMBER else -1.0

@@ -31,6 +31,7 @@ _values_of_run = attrgetter(*_OF_RUN)
 
 #: STREAM_COLUMNS and the types that files are read as.
 _TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
+_DTYPES = list(_TYPES.values())
 
 
 def full_features(stream: Stream) -> dict[str, float]:
@@ -104,10 +105,9 @@ def _for_kernels(stream: Stream) -> list[NDArray] | None:
 
     None where they are of other types or lengths, or have no rows.
     """
-    columns, shape = [stream.columns[name] for name in _TYPES], (stream.n_rows,)
-    if not stream.n_rows or any(
-        c.dtype != dtype or c.shape != shape for c, dtype in zip(columns, _TYPES.values(), strict=True)
-    ):
+    columns = [stream.columns[name] for name in _TYPES]
+    fit = [c.dtype for c in columns] == _DTYPES and {c.shape for c in columns} == {(stream.n_rows,)}
+    if not stream.n_rows or not fit:
         return None
     # A kernel is compiled anew for memory that is read-only or not in one piece: a copy is cheaper.
     return [column if column.flags.carray else column.copy() for column in columns]

@@ -46,13 +46,15 @@ NAN = math.nan
 
 #: Values are counted in so many buckets until not more than so many are left; so many say where the buckets lie.
 BUCKETS, FEW, SAMPLED = 256, 16, 32
-
 #: No place is farther to the left or top of the frame, nor is twice a centre; a multiple of all pitches of cells.
 LEAST_PX = 1 << 17
 
 #: Of four numbers of 16 bits in one of 64.
 HIGHEST_BITS, LOWEST_BITS = np.uint64(0x8000800080008000), np.uint64(0x0001000100010001)
 TWO_BITS = np.uint64(0x0003000300030003)
+
+#: The logarithms of usual sizes; that of 0 is not asked for.
+LOGARITHMS = np.array([math.nan, *map(math.log, range(1, 2048))])
 
 #: So many cells are counted in a table of all of them, up to so many images; more in one of those that occur.
 TABLE_CELLS, TABLE_COUNT = 1 << 16, (1 << 16) - 1
@@ -124,11 +126,13 @@ class ImageFeatures(NamedTuple):
 
 
 class _Counted(NamedTuple):
-    """How often each whole number from ``low`` on occurs, shape (span,), and how many numbers there are."""
+    """How many numbers there are, and how many of these are below each whole number from ``low`` on: shape (span + 1,),
+    to one above the largest.
+    """
 
-    low: int
-    counts: NDArray[np.int64]
-    n: int
+    n: np.int64
+    low: np.int64
+    below: NDArray[np.int32]
 
 
 class _Room(NamedTuple):
@@ -182,11 +186,11 @@ def _neighbours(values, k, room):
         if k + 1 == inside:
             for i in range(n):
                 above = min(above, values[i] if room.bucket[i] > at else math.inf)
-        kept = 0
+        kept = np.uint64(0)
         for i in range(n):
             room.values[kept] = values[i]
-            kept += room.bucket[i] == at
-        values, n = room.values, kept
+            kept += np.uint64(room.bucket[i] == at)
+        values, n = room.values, np.int64(kept)
     for i in range(n):
         _insert(room.values, i, values[i])
     return room.values[k], room.values[k + 1] if k + 1 < n else above
@@ -204,7 +208,7 @@ def _bucket_of(k, values, n, buckets, room):
     counts = room.counts
     counts[: 2 * (last + 1)] = 0
     for i in range(n):
-        counts[2 * room.bucket[i] + (i & 1)] += 1
+        counts[np.uint32(2 * room.bucket[i] + (i & 1))] += 1
     at, before, inside = 0, 0, counts[0] + counts[1]
     while before + inside <= k:
         before += inside
@@ -263,18 +267,42 @@ def _between(low, high, weight):
 def _low_high(values):
     """The smallest and the largest of n >= 1 values."""
     low, high = values[0], values[0]
-    for value in values:
-        low, high = min(low, value), max(high, value)
+    for i in range(len(values)):
+        # So, and not with min and max, several are compared at once.
+        low = values[i] if values[i] < low else low
+        high = values[i] if values[i] > high else high
     return low, high
 
 
 @part
 def _count(values):
     low, high = _low_high(values)
-    counts = np.zeros(high - low + 1, np.int64)
-    for value in values:
-        counts[value - low] += 1
-    return _Counted(low, counts, len(values))
+    counts = np.zeros(np.int64(high) - low + 1, np.int32)
+    for i in range(len(values)):
+        counts[np.uint32(values[i] - low)] += 1
+    return _counted(low, counts)
+
+
+@part
+def _counted(low, counts):
+    below = np.empty(len(counts) + 1, np.int32)
+    upto = np.int32(0)
+    for i in range(len(counts)):
+        below[i] = upto
+        upto += counts[i]
+    below[-1] = upto
+    return _Counted(np.int64(upto), np.int64(low), below)
+
+
+@part
+def _place(counted, rank):
+    """At which place of the counted numbers, 0 for ``low``, the one of that rank is: rank < n."""
+    first, size = 0, len(counted.below) - 1
+    while size > 1:
+        half = size // 2
+        first = first + half if counted.below[first + half] <= rank else first
+        size -= half
+    return first
 
 
 @part
@@ -290,32 +318,54 @@ def _counted_quantile(counted, fraction):
 
 @part
 def _counted_rank(counted, rank):
-    upto = 0
-    for i in range(len(counted.counts)):
-        upto += counted.counts[i]
-        if upto > rank:
-            return counted.low + i
-    return counted.low + len(counted.counts) - 1
+    return counted.low + _place(counted, rank)
 
 
 @part
 def _middle_quantile(counted, share):
     """As ``middle_quantiles`` has it of the counted numbers."""
-    wanted, upto = share * counted.n, 0
-    last_middle, last_value = 0.0, 0.0
-    seen = False
-    for i in range(len(counted.counts)):
-        count = counted.counts[i]
-        if count == 0:
-            continue
-        middle, value = upto + count / 2, float(counted.low + i)
-        if middle >= wanted:
-            if not seen:
-                return value
-            return last_value + (value - last_value) * (wanted - last_middle) / (middle - last_middle)
-        upto += count
-        last_middle, last_value, seen = middle, value, True
-    return last_value
+    wanted, below = share * counted.n, counted.below
+    first = last = _place(counted, math.floor(wanted))
+    if _middle(below, first) >= wanted:
+        first = _place(counted, below[first] - 1) if below[first] > 0 else first
+    else:
+        last = _place(counted, below[last + 1]) if below[last + 1] < counted.n else last
+    if first == last:
+        return float(counted.low + first)
+    low, high = float(counted.low + first), float(counted.low + last)
+    return low + (high - low) * (wanted - _middle(below, first)) / (_middle(below, last) - _middle(below, first))
+
+
+@inlined
+def _middle(below, place):
+    return (below[place] + below[place + 1]) / 2
+
+
+@part
+def _median_deviation(counted, quarters):
+    """The median distance of halves of the counted numbers from what is given in quarters, as np.median has it."""
+    lower, upper = _deviation(counted, quarters, (counted.n - 1) // 2), _deviation(counted, quarters, counted.n // 2)
+    return (lower + upper) / 8
+
+
+@part
+def _deviation(counted, quarters, rank):
+    """The distance of that rank in quarters, of those from what lies within the range of the numbers."""
+    within, beyond = -1, 2 * (len(counted.below) - 2)
+    while beyond - within > 1:
+        distance = (within + beyond) // 2
+        if _n_between(counted, (quarters - distance + 1) // 2, (quarters + distance) // 2) > rank:
+            beyond = distance
+        else:
+            within = distance
+    return beyond
+
+
+@inlined
+def _n_between(counted, first, last):
+    """How many of the counted numbers there are from the first to the last."""
+    end, below = len(counted.below) - 1, counted.below
+    return below[min(max(last + 1 - counted.low, 0), end)] - below[min(max(first - counted.low, 0), end)]
 
 
 # Triggers
@@ -412,14 +462,20 @@ def _believable_run(t_s, run_time_s, inhibit_time_s):
 @part
 def _times(t_s, first_rows):
     """The time of each trigger with jumps back over midnight undone, and how many steps go back in time."""
-    time = np.empty(len(first_rows))
-    days, backward = 0.0, 0
-    for i in range(len(first_rows)):
+    n, jumps, backward = len(first_rows), 0, 0
+    time = np.empty(n)
+    for i in range(n):
         time[i] = t_s[first_rows[i]]
-        if i and time[i] - t_s[first_rows[i - 1]] < -DAY_S / 2:
-            days += 1.0
-        time[i] += DAY_S * days
-        backward += i > 0 and time[i] < time[i - 1]
+    for i in range(1, n):
+        jumps += time[i] - time[i - 1] < -DAY_S / 2
+    if jumps:
+        days, before = 0.0, time[0]
+        for i in range(1, n):
+            days += time[i] - before < -DAY_S / 2
+            before = time[i]
+            time[i] += DAY_S * days
+    for i in range(1, n):
+        backward += time[i] < time[i - 1]
     return time, backward
 
 
@@ -463,9 +519,14 @@ def _sort(values):
 @part
 def _unevenness(share):
     n = len(share)
-    squared = 0.0
-    for i in range(n):
+    # Two sums, for each has to wait until it has been added to.
+    squared, squared_between = 0.0, 0.0
+    for i in range(0, n - 1, 2):
         squared += (share[i] - (i + 0.5) / n) ** 2
+        squared_between += (share[i + 1] - (i + 1.5) / n) ** 2
+    if n % 2:
+        squared += (share[n - 1] - (n - 0.5) / n) ** 2
+    squared += squared_between
     squared = squared / n + 1 / (12 * n * n) - 1 / (6 * n)
     return math.copysign(math.sqrt(abs(squared)), squared)
 
@@ -482,15 +543,15 @@ def _longest_gap(share):
 @part
 def _rate_change(share):
     n = len(share)
-    before, best, change = 0, -1.0, 0.0
+    before, best, best_u, best_before = 0, -1.0, 0.5, 0
     for step in range(CHANGE_MARGIN_STEPS, CHANGE_STEPS - CHANGE_MARGIN_STEPS + 1):
         u = step / CHANGE_STEPS
         while before < n and share[before] <= u:
             before += 1
         evidence = _times_log_ratio(before, n * u) + _times_log_ratio(n - before, n * (1 - u))
         if evidence > best:
-            best = evidence
-            change = math.log((n - before + 0.5) / (1 - u)) - math.log((before + 0.5) / u)
+            best, best_u, best_before = evidence, u, before
+    change = math.log((n - best_before + 0.5) / (1 - best_u)) - math.log((best_before + 0.5) / best_u)
     return change * _belief(best, CHANGE_EVIDENCE)
 
 
@@ -511,10 +572,12 @@ def _persistence(flags, count):
     variance = share * (1 - share)
     if variance <= 0:
         return 0.0
-    pairs = 0.0
+    pairs = 0
     for i in range(1, n):
-        pairs += (flags[i] - share) * (flags[i - 1] - share)
-    return pairs / (n - 1) / variance
+        pairs += flags[i] & flags[i - 1]
+    # The mean of (flag - share) * (next flag - share), of whole numbers that are counted.
+    covariance = (pairs - share * (2 * count - flags[0] - flags[-1])) / (n - 1) + share * share
+    return covariance / variance
 
 
 @part
@@ -571,20 +634,12 @@ def image_features(
     ``margin_px``: around blobs, as the header has it, -1 without; ``titled_bottom``: whether the software's title is
     that of builds whose y is the bottom edge; ``on_lattice``: whether boxes lie on a lattice at all (v2).
     """
-    rows = np.empty(len(x_px), np.int32)
-    n = 0
-    for i in range(len(x_px)):
-        # Written always, counted where it has an image: a branch here could not be foreseen.
-        rows[n] = i
-        n += (width_px[i] > 0) & (height_px[i] > 0)
-    rows = rows[:n]
+    left, top, width, height, peak, flight = _with_image(x_px, y_px, width_px, height_px, peak_v, flight_us)
+    n = len(left)
     if n < MIN_IMAGES:
         return _too_few(n)
-    left, top, width, height = _at(x_px, rows), _at(y_px, rows), _at(width_px, rows), _at(height_px, rows)
-    peak = np.empty(n)
     has_peaks = _is_stated(peak_v)
     for i in range(n):
-        peak[i] = peak_v[rows[i]]
         has_peaks &= not math.isnan(peak[i])
     lattice = _lattice_fraction(left, top, width, height) if on_lattice else NAN
     if on_lattice and _y_is_bottom(top, height, frame_px[1], margin_px, titled_bottom):
@@ -593,9 +648,10 @@ def image_features(
     x2, y2 = _twice_centres(left, width), _twice_centres(top, height)
     widths, y2s = _count(width), _count(y2)
     width_median = _counted_quantile(widths, 0.5)
-    small = np.flatnonzero(width <= width_median)
-    room = _room(n)
-    core = _core(x2[small], y2[small], frame_px[1], room)
+    small = width <= width_median
+    x2_small, y2_small = _chosen(x2, small), _chosen(y2, small)
+    room, y2s_small = _room(n), _count(y2_small)
+    core = _core(x2_small, y2_small, y2s_small, frame_px[1], room)
     x_core, y_core, tilt, bend, sigma = core
     half = frame_px[1] / 2
     off = np.empty(n)
@@ -609,22 +665,22 @@ def image_features(
         right_strays += stray[i] & (off[i] > 0)
     strays = np.flatnonzero(stray)
     touching, wide, outside = _edges(left, top, width, height, frame_px)
-    repeat, place = _repeated_box(left, top, width, height, room)
+    box = _halved(left), _halved(top), _halved(width), _halved(height)
+    repeat, place = _repeated_box(box, room)
     cross_low, cross_high = _middle_quantile(y2s, 0.05) / 2, _middle_quantile(y2s, 0.95) / 2
     sizes = _sizes(width, height, widths)
-    flight_time, flight_spread = _flight(flight_us[rows]) if _is_stated(flight_us) else (NAN, NAN)
+    flight_time, flight_spread = _flight(flight) if _is_stated(flight_us) else (NAN, NAN)
     peak_median, peak_slope = NAN, NAN
     if has_peaks:
         peak_median, peak_slope = _median(peak, room), _peak_slope(peak, y2, y2s, frame_px[1], room)
-    y_spread = _count(y2[small])
-    y_sigma = (_counted_quantile(y_spread, 0.75) - _counted_quantile(y_spread, 0.25)) / 2 / IQR_SIGMA
+    y_sigma = (_counted_quantile(y2s_small, 0.75) - _counted_quantile(y2s_small, 0.25)) / 2 / IQR_SIGMA
     return ImageFeatures(
         n_images=n,
         core_x_px=x_core,
         core_tilt=tilt,
         core_bend_px=bend,
         core_width_px=sigma,
-        core_asymmetry=_asymmetry(off, stray, small, room),
+        core_asymmetry=_asymmetry(_chosen(off, small & ~stray), room),
         cross_low_px=cross_low,
         cross_high_px=cross_high,
         cross_range_px=cross_high - cross_low,
@@ -636,7 +692,7 @@ def image_features(
         full_width_fraction=wide / n,
         out_of_frame_fraction=outside / n,
         repeat_fraction=repeat,
-        repeat_anchor_fraction=_repeated_corner(left, top, width, height),
+        repeat_anchor_fraction=_repeated_corner(box),
         hot_cell_fraction=_hot_cell(x2, y2, strays),
         width_median_px=sizes.width_median,
         width_p95_px=sizes.width_p95,
@@ -645,8 +701,8 @@ def image_features(
         area_median_px2=sizes.area_median,
         large_fraction=sizes.large,
         size_spread=sizes.spread,
-        drift_x_px=_drift(off[small], sigma, room),
-        drift_y_px=_drift(y2[small] / 2, y_sigma, room),
+        drift_x_px=_drift(_chosen(off, small), sigma, room),
+        drift_y_px=_drift(y2_small / 2, y_sigma, room),
         flight_time_us=flight_time,
         flight_spread=flight_spread,
         peak_median_v=peak_median,
@@ -703,12 +759,35 @@ def _too_few(n):
 
 
 @part
-def _at(column, rows):
+def _with_image(x_px, y_px, width_px, height_px, peak_v, flight_us):
+    """The columns at the rows that have an image."""
+    size = len(x_px)
     # Half as wide as numbers are by default: all columns of a bin are to stay in the nearer caches.
-    values = np.empty(len(rows), np.int32)
-    for i in range(len(rows)):
-        values[i] = column[rows[i]]
-    return values
+    left, top, width, height = (
+        np.empty(size, np.int32),
+        np.empty(size, np.int32),
+        np.empty(size, np.int32),
+        np.empty(size, np.int32),
+    )
+    peak, flight = np.empty(size), np.empty(size, np.float32)
+    n = np.uint64(0)
+    for i in range(size):
+        # Written always, counted where it has an image: a branch here could not be foreseen.
+        left[n], top[n], width[n], height[n] = x_px[i], y_px[i], width_px[i], height_px[i]
+        peak[n], flight[n] = peak_v[i], flight_us[i]
+        n += np.uint64((width_px[i] > 0) & (height_px[i] > 0))
+    return left[:n], top[:n], width[:n], height[:n], peak[:n], flight[:n]
+
+
+@part
+def _chosen(values, chosen):
+    """The values that are chosen."""
+    found = np.empty_like(values)
+    n = np.uint64(0)
+    for i in range(len(values)):
+        found[n] = values[i]
+        n += np.uint64(chosen[i])
+    return found[:n]
 
 
 @part
@@ -723,16 +802,16 @@ def _twice_centres(low, size):
 @part
 def _residue(values):
     """The most frequent residue modulo the lattice's pitch; of equally frequent ones the smallest."""
-    counts = np.zeros((4, LATTICE_PX), np.int64)
-    # Most are the same: adding to the same number at every step would take longer.
+    first, same = values[0] & LATTICE_PX - 1, 0
     for i in range(len(values)):
-        counts[i & 3, values[i] & LATTICE_PX - 1] += 1
-    best, most = 0, 0
-    for residue in range(LATTICE_PX):
-        count = counts[0, residue] + counts[1, residue] + counts[2, residue] + counts[3, residue]
-        if count > most:
-            best, most = residue, count
-    return best
+        same += values[i] & LATTICE_PX - 1 == first
+    # Nearly always most are those of the first: then the others need not be counted.
+    if 2 * same > len(values):
+        return first
+    counts = np.zeros(LATTICE_PX, np.int64)
+    for i in range(len(values)):
+        counts[values[i] & LATTICE_PX - 1] += 1
+    return np.argmax(counts)
 
 
 @part
@@ -758,8 +837,8 @@ def _y_is_bottom(y, height, frame_height, margin, titled_bottom):
         margin, pitch = residue // 2, LATTICE_PX // 2
     if residue % 2 == 0 and (2 * margin) % LATTICE_PX != 0:
         balance = 0
-        for value in y:
-            balance += ((value - margin) % pitch == 0) * 1 - ((value + margin) % pitch == 0) * 1
+        for i in range(len(y)):
+            balance += ((y[i] - margin) & pitch - 1 == 0) * 1 - ((y[i] + margin) & pitch - 1 == 0) * 1
         if abs(balance) > len(y) / 2:
             return balance > 0
     over_top, under_bottom = 0, 0
@@ -772,57 +851,52 @@ def _y_is_bottom(y, height, frame_height, margin, titled_bottom):
 
 
 @part
-def _core(x2, y2, frame_height, room):
-    """x, y, tilt, bend and sigma as ``Core`` has them, from twice the centres of the small images."""
+def _core(x2, y2, ys, frame_height, room):
+    """x, y, tilt, bend and sigma as ``Core`` has them, from twice the centres of small images; ``ys``: y2 counted."""
     n = len(x2)
-    ys = _count(y2)
     middle, half = _counted_quantile(ys, 0.5) / 2, frame_height / 2
-    low, span = ys.low / 2, (len(ys.counts) - 1) / 2
-    band = np.zeros(n, np.int64)
+    low, span = ys.low / 2, (len(ys.below) - 2) / 2
+    band = np.zeros(n, np.int32)
     if span > 0:
         for i in range(n):
-            band[i] = min(int((y2[i] / 2 - low) / span * BANDS), BANDS - 1)
+            band[i] = np.int32(min((y2[i] / 2 - low) / span * BANDS, BANDS - 1.0))
     v = (y2 / 2 - middle) / half
-    distance = x2 / 2
-    straight = _median(distance, room)
-    for i in range(n):
-        distance[i] = abs(distance[i] - straight)
-    near = np.empty(n, np.bool_)
+    xs = _count(x2)
+    straight = _counted_quantile(xs, 0.5) / 2
+    distance, median = np.abs(x2 / 2 - straight), _median_deviation(xs, int(4 * straight))
     a, b, c = straight, 0.0, 0.0
     for _ in range(2):
-        limit = max(REFIT_SIGMAS * MAD_SIGMA * _median(distance, room), LATTICE_PX * 1.0)
-        for i in range(n):
-            near[i] = distance[i] <= limit
-        a, b, c = _fit(x2, y2, band, near, (middle, half), room)
+        limit = max(REFIT_SIGMAS * MAD_SIGMA * median, LATTICE_PX * 1.0)
+        a, b, c = _fit(x2, y2, band, distance <= limit, (middle, half))
         for i in range(n):
             distance[i] = abs(x2[i] / 2 - (a + b * v[i] + c * (v[i] * v[i])))
-    return a, middle, b / half, c, MAD_SIGMA * _median(distance, room)
+        median = _median(distance, room)
+    return a, middle, b / half, c, MAD_SIGMA * median
 
 
 @part
-def _fit(x2, y2, band, used, frame, room):
+def _fit(x2, y2, band, used, frame):
     middle, half = frame
-    counts = np.zeros(BANDS, np.int64)
-    totals = np.zeros(BANDS, np.int64)
+    low, high = np.int32(2**31 - 1), np.int32(-(2**31))
+    for i in range(len(x2)):
+        low = x2[i] if used[i] and x2[i] < low else low
+        high = x2[i] if used[i] and x2[i] > high else high
+    # The bands lie one behind the other.
+    width = np.int64(high) - low + 1
+    counts, totals = np.zeros(BANDS * width, np.int32), np.zeros(BANDS, np.int64)
     for i in range(len(x2)):
         if used[i]:
-            counts[band[i]] += 1
-            totals[band[i]] += y2[i]
-    starts, n = np.zeros(BANDS, np.int64), 0
-    for k in range(BANDS):
-        starts[k] = n
-        n += counts[k]
-    sorted_x, place = np.empty(n), starts.copy()
-    for i in range(len(x2)):
-        if used[i]:
-            sorted_x[place[band[i]]] = x2[i] / 2
-            place[band[i]] += 1
+            counts[np.uint64(band[i] * width + (x2[i] - low))] += 1
+            totals[np.uint32(band[i])] += y2[i]
+    xs = _counted(0, counts)
     v, x, weight, filled = np.empty(BANDS), np.empty(BANDS), np.empty(BANDS, np.int64), 0
     for k in range(BANDS):
-        if counts[k]:
-            x[filled] = _median(sorted_x[starts[k] : starts[k] + counts[k]], room)
-            v[filled] = (totals[k] / 2 / counts[k] - middle) / half
-            weight[filled] = counts[k]
+        first, count = xs.below[k * width], xs.below[(k + 1) * width] - xs.below[k * width]
+        if count:
+            pair = _counted_rank(xs, first + (count - 1) // 2) + _counted_rank(xs, first + count // 2)
+            x[filled] = (pair - 2 * k * width + 2 * np.int64(low)) / 4
+            v[filled] = (totals[k] / 2 / count - middle) / half
+            weight[filled] = count
             filled += 1
     return _parabola(v[:filled], x[:filled], weight[:filled])
 
@@ -859,16 +933,10 @@ def _parabola(v, x, weight):
 
 
 @part
-def _asymmetry(off, stray, small, room):
-    kept = np.empty(len(small))
-    n = 0
-    for i in small:
-        kept[n] = off[i]
-        n += not stray[i]
-    kept = kept[:n]
-    if n == 0:
+def _asymmetry(off, room):
+    if len(off) == 0:
         return 0.0
-    low, median, high = _quantile(kept, 0.05, room), _quantile(kept, 0.5, room), _quantile(kept, 0.95, room)
+    low, median, high = _quantile(off, 0.05, room), _quantile(off, 0.5, room), _quantile(off, 0.95, room)
     return (high + low - 2 * median) / (high - low) if high > low else 0.0
 
 
@@ -883,12 +951,10 @@ def _spread_over_frame(x2, y2, frame_px):
 
 @part
 def _mean_difference(counted):
-    n, upto, total = counted.n, 0, 0
-    for i in range(len(counted.counts)):
+    n, below, total = counted.n, counted.below, 0
+    for i in range(len(below) - 1):
         # Each has its rank, those that are equal one after the other.
-        count = counted.counts[i]
-        total += count * (2 * upto + count - n) * (counted.low + i)
-        upto += count
+        total += (below[i + 1] - below[i]) * (below[i] + below[i + 1] - n) * (counted.low + i)
     return 2.0 * total / (n * (n - 1))
 
 
@@ -896,11 +962,12 @@ def _mean_difference(counted):
 def _edges(left, top, width, height, frame_px):
     """How many boxes touch an edge of the frame, are as wide as it, and reach beyond it."""
     touching, wide, outside = 0, 0, 0
+    (columns, lines), widest = frame_px, math.ceil(FULL_WIDTH * frame_px[0])
     for i in range(len(left)):
         right, bottom = left[i] + width[i], top[i] + height[i]
-        touching += _touches(left[i], right, frame_px[0]) | _touches(top[i], bottom, frame_px[1])
-        wide += width[i] >= FULL_WIDTH * frame_px[0]
-        outside += (left[i] < 0) | (top[i] < 0) | (right > frame_px[0]) | (bottom > frame_px[1])
+        touching += _touches(left[i], right, columns) | _touches(top[i], bottom, lines)
+        wide += width[i] >= widest
+        outside += (left[i] < 0) | (top[i] < 0) | (right > columns) | (bottom > lines)
     return touching, wide, outside
 
 
@@ -916,17 +983,31 @@ def _cell(px, pitch):
 
 
 @part
-def _same_cells(low, size, ends):
+def _halved(values):
+    """Every other value from the first on, then those between them."""
+    n = len(values)
+    first = (n + 1) // 2
+    halved = np.empty(n, values.dtype)
+    for i in range(first):
+        halved[i] = values[2 * i]
+    for i in range(n - first):
+        halved[first + i] = values[2 * i + 1]
+    return halved
+
+
+@part
+def _same_cells(edge):
     """The cells of SAME_PX in which boxes start, or end, along one side."""
-    cells = np.empty(len(low), np.int32)
-    for i in range(len(low)):
-        cells[i] = _cell(low[i] + size[i] * ends, SAME_PX)
+    cells = np.empty(len(edge), np.int32)
+    for i in range(len(edge)):
+        cells[i] = _cell(edge[i], SAME_PX)
     return cells
 
 
 @part
-def _repeated_box(left, top, width, height, room):
-    """Share and place as ``repeat_share`` and ``repeated_place`` have them of boxes."""
+def _repeated_box(box, room):
+    """Share and place as ``repeat_share`` and ``repeated_place`` have them of boxes: their sides, halved."""
+    left, top, width, height = box
     n = len(left)
     keys = np.empty(n, np.int64)
     for i in range(n):
@@ -934,7 +1015,7 @@ def _repeated_box(left, top, width, height, room):
         x, y = np.int64(_cell(left[i], SAME_PX)), np.int64(_cell(top[i], SAME_PX))
         w, h = np.int64(_cell(width[i], SAME_PX)), np.int64(_cell(height[i], SAME_PX))
         keys[i] = ((x << 16 | y) << 16 | w) << 16 | h
-    halves = keys[::2].copy(), keys[1::2].copy()
+    halves = keys[: (n + 1) // 2], keys[(n + 1) // 2 :]
     total, best_share, best = 0.0, -1.0, keys[0]
     for half, other in (halves, halves[::-1]):
         most = _most_frequent(half)
@@ -945,7 +1026,7 @@ def _repeated_box(left, top, width, height, room):
     members = np.flatnonzero(keys == best)
     middle = (len(members) - 1) // 2
     place = np.empty(4)
-    for side, px in enumerate((left, top, width, height)):
+    for side, px in enumerate(box):
         place[side], _ = _neighbours(px[members] * 1.0, middle, room)
     return total / 2, place
 
@@ -984,13 +1065,15 @@ def _most_frequent(keys):
 
 
 @part
-def _repeated_corner(left, top, width, height):
-    xs = _same_cells(left, width, False), _same_cells(left, width, True)
-    ys = _same_cells(top, height, False), _same_cells(top, height, True)
+def _repeated_corner(box):
+    """Share as ``repeat_share`` has it of the corner of boxes that repeats most; their sides, halved."""
+    left, top, width, height = box
+    xs = _same_cells(left), _same_cells(left + width)
+    ys = _same_cells(top), _same_cells(top + height)
     # No box ends before it starts.
     (x_low, _), (_, x_high) = _low_high(xs[0]), _low_high(xs[1])
     (y_low, _), (_, y_high) = _low_high(ys[0]), _low_high(ys[1])
-    columns, lines = x_high - x_low + 1, y_high - y_low + 1
+    columns, lines = np.int64(x_high) - x_low + 1, np.int64(y_high) - y_low + 1
     # A frame has fewer cells, and a bin fewer images; a damaged file may state others.
     fits = columns * lines <= TABLE_CELLS and len(left) <= TABLE_COUNT
     table = np.zeros(columns * lines if fits else 0, np.uint16)
@@ -1009,32 +1092,36 @@ def _corner_share(x, y, grid, table):
     keys = np.empty(n, np.uint32)
     for i in range(n):
         keys[i] = (x[i] - x_low) * lines + (y[i] - y_low)
-    for start in (0, 1):
-        if len(table):
-            most = np.int64(_most_frequent_in(table, keys, start))
-        else:
-            most = _most_frequent(keys[start::2].astype(np.int64))
-        x_most, y_most = most // lines + x_low, most % lines + y_low
-        near = 0
-        for i in range(1 - start, n, 2):
-            near += (abs(x[i] - x_most) <= 1) & (abs(y[i] - y_most) <= 1)
-        total += near / ((n + start) // 2)
+    first = slice(0, (n + 1) // 2)
+    second = slice((n + 1) // 2, n)
+    for half, other in ((first, second), (second, first)):
+        most = _most_frequent_in(table, keys[half]) if len(table) else _most_frequent(keys[half].astype(np.int64))
+        near = _n_near(x[other], y[other], most // lines + x_low, most % lines + y_low)
+        total += near / len(x[other])
     return total / 2
 
 
 @part
-def _most_frequent_in(table, keys, start):
-    """The most frequent of every other key, all of them places in the table; of equally frequent ones the smallest."""
-    best, most = keys[start], np.int64(0)
-    for i in range(start, len(keys), 2):
-        key = keys[np.uint64(i)]
-        count = np.int64(table[key]) + 1
+def _n_near(x, y, x_cell, y_cell):
+    """How many corners are in that cell or in one beside it."""
+    near = 0
+    for i in range(len(x)):
+        near += (abs(x[i] - x_cell) <= 1) & (abs(y[i] - y_cell) <= 1)
+    return near
+
+
+@part
+def _most_frequent_in(table, keys):
+    """The most frequent of keys, all of them places in the table; of equally frequent ones the smallest."""
+    best = np.uint32(0)
+    for key in keys:
+        count = np.uint32(table[key]) + np.uint32(1)
         table[key] = count
-        if count > most or (count == most and key < best):
-            best, most = key, count
-    for i in range(start, len(keys), 2):
-        table[keys[np.uint64(i)]] = 0
-    return best
+        # Count and key in one number: which is best goes either way too often for branches.
+        candidate = np.uint32(count << 16) | np.uint32(TABLE_CELLS - 1 - key)
+        best = candidate if candidate > best else best
+    table[:] = 0
+    return TABLE_CELLS - 1 - np.int64(best & np.uint32(TABLE_CELLS - 1))
 
 
 @part
@@ -1066,12 +1153,12 @@ def _cells_of_half(x2, y2, counted, start):
 def _sizes(width, height, widths):
     n = len(width)
     heights = _count(height)
-    log_width, log_height = _logs(widths), _logs(heights)
-    steps = np.empty(n, np.int32)
+    log_area, steps = np.empty(n), np.empty(n, np.int32)
+    for i in range(n):
+        log_area[i] = _log(width[i]) + _log(height[i])
     large = 0
     for i in range(n):
-        log_area = log_width[width[i] - widths.low] + log_height[height[i] - heights.low]
-        steps[i] = math.floor(log_area / AREA_STEP)
+        steps[i] = np.int32(np.floor(log_area[i] / AREA_STEP))
         large += width[i] > LARGE_PX
     areas = _count(steps)
     spread = (_middle_quantile(areas, 0.75) - _middle_quantile(areas, 0.25)) * AREA_STEP / IQR_SIGMA
@@ -1086,14 +1173,9 @@ def _sizes(width, height, widths):
     )
 
 
-@part
-def _logs(counted):
-    """The logarithms of the counted numbers, at their places."""
-    logs = np.zeros(len(counted.counts))
-    for i in range(len(logs)):
-        if counted.counts[i]:
-            logs[i] = math.log(counted.low + i)
-    return logs
+@inlined
+def _log(size):
+    return LOGARITHMS[np.uint32(size)] if size < len(LOGARITHMS) else math.log(size)
 
 
 @part
@@ -1122,17 +1204,18 @@ def _drift(values, sigma, room):
 
 @part
 def _flight(flight_us):
-    counts = np.zeros(MAX_FLIGHT_STEPS + 1, np.int64)
-    n = 0
-    for value in flight_us:
-        if value > 0:
-            steps = np.rint(np.float64(value) / FLIGHT_STEP_US)
-            if 1 <= steps <= MAX_FLIGHT_STEPS:
-                counts[int(steps)] += 1
-                n += 1
-    if n == 0:
+    steps = np.empty(len(flight_us), np.int32)
+    for i in range(len(flight_us)):
+        rounded = np.rint(np.float64(flight_us[i]) / FLIGHT_STEP_US)
+        steps[i] = np.int32(rounded if (flight_us[i] > 0) & (rounded <= MAX_FLIGHT_STEPS) else 0.0)
+    counts = np.zeros(MAX_FLIGHT_STEPS + 1, np.int32)
+    for i in range(len(steps)):
+        counts[np.uint32(steps[i])] += 1
+    # None, or too few or too many to be one.
+    counts[0] = 0
+    counted = _counted(0, counts)
+    if counted.n == 0:
         return NAN, NAN
-    counted = _Counted(0, counts, n)
     median = _middle_quantile(counted, 0.5)
     spread = (_middle_quantile(counted, 0.75) - _middle_quantile(counted, 0.25)) / IQR_SIGMA / median
     return median * FLIGHT_STEP_US, spread
@@ -1140,14 +1223,10 @@ def _flight(flight_us):
 
 @part
 def _peak_slope(peak, y2, y2s, frame_height, room):
-    first, last = _counted_quantile(y2s, 1 / 3), _counted_quantile(y2s, 2 / 3)
-    n, n_upper, n_lower = len(peak), 0, 0
-    upper, lower = np.empty(n + 1), np.empty(n + 1)
-    for i in range(n):
-        upper[n_upper] = lower[n_lower] = peak[i]
-        n_upper += y2[i] <= first
-        n_lower += y2[i] >= last
-    upper, lower = upper[:n_upper], lower[:n_lower]
+    n = len(peak)
+    upper = _chosen(peak, y2 <= math.floor(_counted_quantile(y2s, 1 / 3)))
+    lower = _chosen(peak, y2 >= math.ceil(_counted_quantile(y2s, 2 / 3)))
+    n_upper, n_lower = len(upper), len(lower)
     # In order of y, the upper third are the first numbers and the lower third the last.
     top = _counted_rank(y2s, (n_upper - 1) // 2) + _counted_rank(y2s, n_upper // 2)
     bottom = _counted_rank(y2s, n - n_lower + (n_lower - 1) // 2) + _counted_rank(y2s, n - n_lower + n_lower // 2)
@@ -1161,5 +1240,6 @@ def _peak_slope(peak, y2, y2s, frame_height, room):
 def _log_median(peak, room):
     """The median of the logarithms."""
     n = len(peak)
-    lower, upper = _neighbours(np.maximum(peak, SMALLEST_V), (n - 1) // 2, room)
+    lower, upper = _neighbours(peak, (n - 1) // 2, room)
+    lower, upper = max(lower, SMALLEST_V), max(upper, SMALLEST_V)
     return math.log(lower) if n % 2 else (math.log(lower) + math.log(upper)) / 2

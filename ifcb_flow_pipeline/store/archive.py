@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from ifcb_flow_pipeline.bins.adc import Adc, parse_adc
 from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED, EXTENSIONS, FoundFile, Listing, list_bins, may_hold
-from ifcb_flow_pipeline.bins.hdr import parse_hdr
+from ifcb_flow_pipeline.bins.hdr import header_values
 from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
 from ifcb_flow_pipeline.bins.roi import Images, RoiError, RoiTable, read_image
 from ifcb_flow_pipeline.bins.text import Text
@@ -130,7 +130,8 @@ class Archive:
         And what went wrong, empty where nothing did.
         """
         try:
-            return parse_hdr((self.root / hdr_path).read_bytes()).to_dict(), ""
+            with open(self._path(hdr_path), "rb", buffering=0) as file:  # noqa: PTH123 (see _path)
+                return header_values(file.read()), ""
         except OSError as error:
             return {}, f"cannot read {hdr_path}: {error.strerror or error}"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, Header, HeaderField, parse_hdr
+from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, Header, HeaderField, header_values, parse_hdr
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "ifcb-samples"
 
@@ -261,6 +261,7 @@ def test_no_bytes_raise_and_the_result_is_fit_for_json(data):
     header = parse_hdr(data)
     assert json.loads(json.dumps(header.to_dict(), allow_nan=False)) == header.to_dict()
     assert all(isinstance(key, str) and key for key, _ in header.raw)
+    assert list(header_values(data).items()) == list(header.to_dict().items())
 
 
 @given(st.lists(LINES | FRAGMENTS), st.integers(0, 400))

@@ -23,6 +23,8 @@ V2_LINE = (
     b"54.347824,8.2736304,8.31716,940,439,72,42,123456,0,0,0,0,8.296356336805555,0.050884900000000004\n"
 )
 WIDE_LINE = V2_LINE.replace(b"\n", b",20.5,-1.5e6\n")
+#: Without an exponent, there is nothing to look at twice.
+PLAIN_LINE = V2_LINE.replace(b"6.854534E-05", b"0.00006854534").replace(b"8.296356336805555", b"8.29635634")
 LINES = {"v1": [V1_LINE], "v2": [V2_LINE, WIDE_LINE]}
 NAMES = [column.name for column in ADC_COLUMNS]
 DTYPES = {column.name: column.dtype for column in ADC_COLUMNS}
@@ -219,6 +221,33 @@ def test_a_decimal_number_is_the_float_that_python_makes_of_it(text):
         is_fast(with_field(position, text), "v2", (name,))
 
 
+@pytest.mark.parametrize(("name", "position"), [("t_s", 1), ("peak_b", 7)])
+def test_decimal_numbers_of_every_length_with_a_point_anywhere_are_read_together_as_they_are_alone(name, position):
+    digits = "98765432109876543"
+    texts = [
+        f"{sign}{digits[-n:][:at]}{point}{digits[-n:][at:]}"
+        for n in range(1, 18)
+        for at in range(n)
+        for point, sign in (("", ""), (".", ""), (".", "-"), ("", "-"))
+    ]
+    random.Random(3).shuffle(texts)
+    # Short ones alone, and with long ones among them, for more than one piece of the text.
+    for chosen in ([text for text in texts if len(text) < 13], texts):
+        data = b"".join(with_field(position, text.encode(), PLAIN_LINE) for text in chosen)
+        assert is_fast(data, "v2", (name,))
+        expected = np.array([float(text) for text in chosen]).astype(DTYPES[name])
+        assert parse_adc(data, "v2", (name,)).columns[name].tobytes() == expected.tobytes()
+
+
+def test_a_number_with_an_exponent_is_read_wherever_its_line_crosses_from_one_piece_of_the_text_to_the_next():
+    odd, piece = with_field(7, b"4.14827E-1", PLAIN_LINE), 8192
+    size = len(PLAIN_LINE)
+    assert len(odd) == size
+    # So many lines that they cross at every place of a line that there is.
+    lines = [odd if i * size // piece != (i + 1) * size // piece else PLAIN_LINE for i in range(piece)]
+    assert is_fast(b"".join(lines), "v2", ("peak_b",))
+
+
 @settings(max_examples=300)
 @given(value=st.floats(1e-30, 1e30), negative=st.booleans())
 def test_every_ordinary_float_as_software_writes_it_is_read_fast(value, negative):
@@ -240,9 +269,12 @@ def test_a_float32_column_is_the_float64_rounded_once_more(value):
 # Anything at all
 
 
-def random_number(random_: random.Random) -> str:
+PLAIN_FORMS = ["{:.6f}", "{:.5f}", "{:.0f}", "{:.9f}"]
+ALL_FORMS = [*PLAIN_FORMS, "{!r}", "{:.8g}", "{:.7E}", "{:.17g}", "{:.16G}"]
+
+
+def random_number(random_: random.Random, forms: list[str]) -> str:
     value = random_.choice([random_.uniform(0, 1), random_.uniform(-10, 1200), random_.lognormvariate(0, 9)])
-    forms = ["{!r}", "{:.6f}", "{:.5f}", "{:.8g}", "{:.7E}", "{:.17g}", "{:.0f}", "{:.16G}"]
     text = random_.choice(forms).format(value)
     return text[1:] if text.startswith("0.") and random_.random() < 0.3 else text
 
@@ -251,11 +283,13 @@ def random_file(random_: random.Random, schema: str) -> bytes:
     """A clean file as some software might have written it."""
     width = 15 if schema == "v1" else random_.choice([24, 24, 26])
     whole = {column.index(schema) for column in ADC_COLUMNS if issubclass(column.dtype, np.integer)}
-    end = random_.choice(["\n", "\r\n", ",\n", ",\r\n"])
+    end, forms = random_.choice(["\n", "\r\n", ",\n", ",\r\n"]), random_.choice([PLAIN_FORMS, ALL_FORMS])
     rows = []
     for row in range(random_.choice([0, 1, 2, 5, 30])):
         cells = [
-            str(random_.choice([0, row, random_.randrange(-11, 32767)])) if i in whole else random_number(random_)
+            str(random_.choice([0, row, random_.randrange(-11, 32767)]))
+            if i in whole
+            else random_number(random_, forms)
             for i in range(width)
         ]
         rows.append(",".join(cells) + end)
