@@ -114,8 +114,8 @@ def explained(
 ) -> Explained:
     """What counts of surprises at deviations ``z`` of shape (n, d).
 
-    ``after_gap`` (n,): see ``after_gaps``; ``of_means`` (n,): the row is the mean of some bins, and deviates from that of
-    the bins around; no row where None.
+    ``after_gap`` (n,): see ``after_gaps``; ``of_means`` (n,): the row is the mean of some bins and deviates from that
+    of the bins around; no row where None.
     """
     place = {trait.name: column for column, trait in enumerate(traits)}
     usual = np.zeros(len(z), dtype=z.dtype)
