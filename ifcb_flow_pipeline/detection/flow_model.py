@@ -58,6 +58,9 @@ _TOLD = 1.44
 #: from there on its surprise nears the next of these, so that worse ones still come first.
 _LOOKED_AT, _HARMLESS_FROM, _HARMLESS_TO, _HARMLESS_HALF_WAY = 1.4, 1.75, 1.95, 5.0
 
+#: How much of the surprise of a bin alone is added to that of its stretch.
+_OF_ALONE = 0.01
+
 #: Where what the water does not explain is that surprising by itself, it is no affair of the water's.
 _SURE = 3.0
 
@@ -162,7 +165,9 @@ class FlowModel:
         broken = broken_rules(features, self._with_header() | series.with_header)
         stretches = seen.stretches.of(seen.where[which])
         alone = seen.alone[which]
-        by_looks = np.maximum(alone, stretches.surprise)
+        in_stretch = stretches.surprise > alone
+        # Of the bins of a stretch, that which is odder alone is the worse one.
+        by_looks = np.where(in_stretch, stretches.surprise + _OF_ALONE * alone, alone)
         otherwise = surprises_of(broken.severity.max(axis=1, initial=0.0))
         # New settings are told once, but are no fault.
         otherwise = np.where(changed, np.maximum(otherwise, _TOLD), otherwise)
@@ -172,7 +177,7 @@ class FlowModel:
         # Whatever it looks like, a bin that is worth a look stays so.
         is_told = severities(np.maximum(by_looks, otherwise)) >= np.minimum(WATCH_FROM, threshold)
         told = np.flatnonzero(judged & is_told)
-        looks = self._told(series, which[told], stretches.of(told), (stretches.surprise > alone)[told])
+        looks = self._told(series, which[told], stretches.of(told), in_stretch[told])
         causes = self._causes_of(looks, series)
         rare = by_looks[told] >= _LOOKED_AT
         by_looks[told] = _held(by_looks[told], rare, causes)

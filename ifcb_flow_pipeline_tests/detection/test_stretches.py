@@ -50,6 +50,8 @@ def test_what_no_bin_shows_alone_is_told_of_all_of_them(model: FlowModel, health
     assert len(told) >= 6
     assert {(row["verdict"], row["cause"]) for row in told} == {("bad", "focus")}
     assert all(" by the bins around" in row["reasons"] for row in told)
+    # No two of them are equally bad.
+    assert len({row["severity"] for row in told}) == len({row["anomaly_score"] for row in told}) == len(told)
 
 
 def test_the_bins_around_a_stretch_are_none_of_its_affair(model: FlowModel, healthy: Columns):
