@@ -49,7 +49,8 @@ _UNEVEN_Z, _OF_A_FEW = 3.0, 0.1
 #: lost, as they are out of focus: else it is the water.
 _DETRITUS_Z, _USUAL_Z = 2.0, 3.0
 
-#: From how many spreads on images are lost where sizes are no more varied than usual: detritus loses some, too.
+#: From how many spreads on images are lost where sizes are no more varied than usual: detritus loses some, too. Means of
+#: bins must show it as plainly as bins with detritus do: else their sizes are the water's.
 _SOME_LOST_Z = 1.5
 
 #: What detritus does to triggers: it is large, or transparent, and some of it gives no image.
@@ -131,7 +132,7 @@ def explained(
     variety, smallest = seen("size_spread"), seen("area_p10_px2")
     small_ones_grow = smallest > np.maximum(variety, _USUAL_Z)
     lost = seen("no_image_fraction")
-    images_lost = lost > np.where(variety > _DETRITUS_Z, _USUAL_Z, _SOME_LOST_Z)
+    images_lost = lost > np.where((variety > _DETRITUS_Z) | between, _USUAL_Z, _SOME_LOST_Z)
     larger = (seen("area_median_px2") > _DETRITUS_Z) & ~images_lost
     bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise
     detritus = (variety > _DETRITUS_Z) & ~small_ones_grow & ~noise

@@ -260,3 +260,12 @@ def test_bins_between_two_slight_blooms_are_not_odd_for_being_few_and_small(mode
     }
     found = said_of(model, changed(healthy, larger, **water), np.arange(48, 56))
     assert not any("in a row" in row["reasons"] for row in found)
+
+
+def test_sizes_of_a_stretch_are_the_waters_unless_images_are_plainly_lost(model: FlowModel, healthy: Columns):
+    rows = np.arange(50, 58)
+    lost = ("no_image_fraction", "images_per_trigger")
+    sizes = {name: value for name, value in SLIGHT.items() if name not in lost}
+    assert all(row["severity"] < 50 for row in said_of(model, changed(healthy, rows, **sizes), rows))
+    some = sizes | {"no_image_fraction": plus(0.005)}
+    assert all(row["severity"] < 50 for row in said_of(model, changed(healthy, rows, **some), rows))
