@@ -49,8 +49,8 @@ _UNEVEN_Z, _OF_A_FEW = 3.0, 0.1
 #: lost, as they are out of focus: else it is the water.
 _DETRITUS_Z, _USUAL_Z = 2.0, 3.0
 
-#: From how many spreads on images are lost where sizes are no more varied than usual: detritus loses some, too. Means of
-#: bins must show it as plainly as bins with detritus do: else their sizes are the water's.
+#: From how many spreads on images are lost where sizes are no more varied than usual: detritus loses some, too. Means
+#: of bins must show it as plainly as bins with detritus do: else their sizes are the water's.
 _SOME_LOST_Z = 1.5
 
 #: What detritus does to triggers: it is large, or transparent, and some of it gives no image.
