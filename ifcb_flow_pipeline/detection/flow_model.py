@@ -177,8 +177,8 @@ class FlowModel:
         # Whatever it looks like, a bin that is worth a look stays so.
         is_told = severities(np.maximum(by_looks, otherwise)) >= np.minimum(WATCH_FROM, threshold)
         told = np.flatnonzero(judged & is_told)
-        looks = self._told(series, which[told], stretches.of(told), in_stretch[told])
-        causes = self._causes_of(looks, series)
+        closely = self._told(series, which[told], stretches.of(told), in_stretch[told])
+        causes = self._causes_of(closely, series)
         rare = by_looks[told] >= _LOOKED_AT
         by_looks[told] = _held(by_looks[told], rare, causes)
         surprise = np.where(judged, np.maximum(by_looks, otherwise), np.nan)
@@ -199,11 +199,11 @@ class FlowModel:
             ["config_change"] if is_new and not is_rare else found
             for found, is_new, is_rare in zip(causes, changed[told], rare, strict=True)
         ]
-        said = self._words(looks, causes, changed[told], broken.at(told))
+        said = self._words(closely, causes, changed[told], broken.at(told))
         return verdict_table(features, columns | said.columns(told, features.num_rows))
 
     def _seen(self, series: _Series) -> _Seen:
-        """What all rows look like. Only here threads gain: words are made under Python's lock."""
+        """What all rows look like; some thousands at a time, in threads where there are more."""
         order = np.lexsort((series.rows.time_s, series.usual.deployment))
         firsts = range(0, max(len(order), 1), _ROWS_TOGETHER)
         if len(firsts) == 1:

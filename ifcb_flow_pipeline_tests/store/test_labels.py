@@ -139,7 +139,7 @@ def test_a_reader_is_not_held_up_by_a_writer(store):
 def test_a_program_killed_while_it_writes_leaves_what_was_kept_before(store):
     store.add([BAD])
     program = (
-        "import sqlite3, sys, time\n"
+        "import sqlite3, sys\n"
         "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
         "connection.execute('PRAGMA cache_size = 1')\n"
         "connection.execute('BEGIN IMMEDIATE')\n"
@@ -147,9 +147,10 @@ def test_a_program_killed_while_it_writes_leaves_what_was_kept_before(store):
         '    connection.execute("INSERT INTO label (pid, decision, tags, note, reviewer, at, source) "\n'
         "        \"VALUES ('x', 'good', '', ?, 'y', '', 'triage')\", ('z' * 500,))\n"
         "print('now', flush=True)\n"
-        "time.sleep(60)\n"
+        "sys.stdin.read()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program, str(store.path)], stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", program, str(store.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"now\n"
         os.kill(process.pid, signal.SIGKILL)
