@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.columns import Names, numbers, times
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, scaled_values
-from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES, lag_values
+from ifcb_flow_pipeline.detection.lag_features import DRY_PCT, LAG_FEATURES, lag_values
 from ifcb_flow_pipeline.detection.verdict.rules import READ
-
-_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,8 @@ class BinTable:
         recent = lag_values(table) if any(feature in LAG_FEATURES for feature in metadata) else {}
         for column, feature in enumerate(metadata):
             found = recent[feature.name] if feature.name in recent else numbers(table, feature.name)
+            if feature.name == "humidity_pct":
+                found = np.maximum(found, DRY_PCT)
             values[:, column] = scaled_values(found, feature.scale)
         status = Names.of(table, "status")
         return cls(
@@ -50,10 +50,19 @@ class BinTable:
             values=values,
         )
 
-    @property
-    def day(self) -> NDArray[np.int64]:
-        """The number of each bin's UTC day."""
-        return np.floor_divide(self.time_s, _DAY_S).astype(np.int64)
+    def of_instrument(self, name: str) -> tuple["BinTable", NDArray[np.int64]]:
+        """The bins of one instrument in the order of time, and their rows in this table."""
+        rows = np.flatnonzero(self.instrument.equal(name))
+        rows = rows[np.argsort(self.time_s[rows], kind="stable")]
+        return self.take(rows), rows
+
+    def take(self, rows: NDArray[np.int64]) -> "BinTable":
+        """Some of the bins, in this order."""
+        return BinTable(
+            Names(self.instrument.names, self.instrument.codes[rows]),
+            Names(self.configuration.names, self.configuration.codes[rows]),
+            *(getattr(self, name)[rows] for name in ("time_s", "judged", "full", "n_points", "values")),
+        )
 
     def __len__(self) -> int:
         return len(self.time_s)

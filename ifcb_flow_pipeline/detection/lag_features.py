@@ -18,6 +18,10 @@ _BOX_BINS, _AIR_BINS = 5, 8
 #: Two boxes this near to each other in all sides are the same: the lattice that cameras report has steps of 8 px.
 _SAME_BOX_PX = 8.0
 
+#: Below so many per cent the air in the housing is dry, whatever the sensor says: no water evaporates there. Sensors
+#: read down to -8 % (field measurements, November 2026).
+DRY_PCT = 20.0
+
 _BOX = ("stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px")
 
 #: The features of this module with what they mean.
@@ -42,7 +46,7 @@ def lag_values(table: pa.Table) -> dict[str, NDArray[np.float64]]:
     boxes = np.stack([optional_numbers(table, name)[order] for name in _BOX])
     found = {
         "stuck_persistence": _persistence(boxes, before),
-        "humidity_rise_pct": _rise(optional_numbers(table, "humidity_pct")[order], before),
+        "humidity_rise_pct": _rise(np.maximum(optional_numbers(table, "humidity_pct")[order], DRY_PCT), before),
         "temperature_rise_c": _rise(optional_numbers(table, "temperature_c")[order], before),
     }
     back = np.argsort(order)

@@ -1,108 +1,171 @@
-"""Deployments: times of an instrument without long gaps or lasting jumps of the core, in one configuration."""
+"""Deployments of one instrument: the times between which its core may have been put elsewhere.
 
-from collections.abc import Mapping
+A deployment begins after a long gap, with settings that the instrument did not have lately, or where the core jumps
+and stays. The first two explain a new place; a jump without either is a fault until it has lasted, and then an open
+question until somebody confirms a service.
+"""
+
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.bin_table import BinTable
 from ifcb_flow_pipeline.detection.flow.spreads import MAD_SD
 
 #: After a gap this long an instrument may have been taken out and put back: its core may lie elsewhere.
 LONG_GAP_S = 6 * 3600.0
 
-#: Without a gap or new settings a deployment ends where the core jumps by so many spreads and so many bins stay there.
-_STEP_Z, _STEP_BINS, _STEP_ENDS = 6.0, 15, 5
+#: Without a gap or new settings a deployment begins where the core jumps by so many spreads and so many bins stay.
+_STEP_Z, STEP_BINS, _STEP_ENDS = 6.0, 15, 5
 
-#: A core that moved this many spreads between two deployments is worth a word.
-_MOVED_Z = 4.0
+#: Bins at the start of a deployment that tell its place; this many weigh as much as the place before, fewer hardly
+#: anything: they may be just those that are faulty.
+_START_BINS, _START_PRIOR_BINS = 20, 3.0
+
+#: How far the core may lie from where it was after a gap or new settings, px: services in domain notes move it by
+#: 10 to 100 px.
+_SERVICE_PX = 60.0
+
+#: A core that moved this many spreads is somewhere else; one that comes back within as many is back.
+MOVED_Z = 4.0
+
+#: Settings come back where they were among so many bins before: alternating runs are no change.
+_LAST_BINS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Deployments:
-    """The deployments among n rows: ``codes`` (n,) of the rows, and their ``place`` (n,) in these; the rest of each.
+class Places:
+    """Where the core of an instrument was put: k deployments in the order of time.
 
-    ``first``: its first row; ``start``, ``end``: of its first and last bin, s since 1970; ``is_first``: nothing before
-    it is known of its instrument, it may have started earlier.
+    ``start_s`` (k,): first bin, s since 1970; ``core`` (k,): the place, less the centre of its settings, px;
+    ``sd`` (k,): how well it is known; ``is_open`` (k,): it moved without a gap or a word, and nobody confirmed it.
     """
 
-    codes: NDArray[np.int64]
-    place: NDArray[np.int64]
-    instrument: NDArray[np.int64]
-    configuration: list[str]
-    first: NDArray[np.int64]
-    start: NDArray[np.float64]
-    end: NDArray[np.float64]
-    is_first: NDArray[np.bool_]
+    start_s: NDArray[np.float64]
+    core: NDArray[np.float32]
+    sd: NDArray[np.float32]
+    is_open: NDArray[np.bool_]
 
-    @classmethod
-    def of(cls, rows: BinTable, columns: NDArray[np.int64], known: Mapping[str, NDArray[np.float64]]) -> "Deployments":
-        """Those among the rows; ``columns``: where the place of the core is among their values.
-
-        ``known``: starts of deployments of an instrument, s since 1970, that are starts whatever comes after them.
-        """
-        part = _parts(rows, columns, known)
-        joined = (rows.instrument.codes * (part.max(initial=0) + 1) + part) * len(rows.configuration.names)
-        _, codes = np.unique(joined + rows.configuration.codes, return_inverse=True)
-        order = np.lexsort((rows.time_s, codes))
-        bounds = np.searchsorted(codes[order], np.arange(codes.max(initial=-1) + 2))
-        first, last = order[bounds[:-1]], order[bounds[1:] - 1]
-        names = [rows.configuration.names[code] for code in rows.configuration.codes[first]]
-        instrument = rows.instrument.codes[first]
-        place = np.empty(len(codes), dtype=np.int64)
-        place[order] = np.arange(len(codes)) - np.repeat(bounds[:-1], np.diff(bounds))
-        return cls(codes, place, instrument, names, first, rows.time_s[first], rows.time_s[last], part[first] == 0)
+    def at(self, time_s: float) -> int:
+        """The number of the deployment at a time, -1 before the first."""
+        return int(np.searchsorted(self.start_s, time_s, side="right")) - 1
 
 
-def _parts(rows: BinTable, columns: NDArray[np.int64], known: Mapping[str, NDArray[np.float64]]) -> NDArray[np.int64]:
-    """How many long gaps and lasting jumps of the core come before each row in its instrument, shape (n,)."""
-    order = np.lexsort((rows.time_s, rows.instrument.codes))
-    codes, time_s = rows.instrument.codes[order], rows.time_s[order]
-    starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    begins = np.diff(time_s, prepend=-np.inf) > LONG_GAP_S
-    for first, last in pairwise([*starts.tolist(), len(order)]):
-        name = rows.instrument.names[codes[first]]
-        begins[first:last] |= np.isin(np.round(time_s[first:last]), np.round(known.get(name, ())))
-        full = first + np.flatnonzero(rows.full[order[first:last]])
-        after_gaps = np.searchsorted(full, first + np.flatnonzero(begins[first:last]))
-        for column in columns:
-            values = rows.values[order[full], column]
-            begins[full[[*_lasting_jumps(values), *_early_jumps(values, after_gaps)]]] = True
-    begins[starts] = False
-    many = np.cumsum(begins)
-    parts = np.empty(len(rows), dtype=np.int64)
-    parts[order] = many - np.repeat(many[starts], np.diff([*starts.tolist(), len(order)]))
-    return parts
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Which of n bins begin a deployment, and what is known of it there; arrays of shape (n,).
+
+    ``begins``: the new place holds from this bin on, ``core`` within ``sd``; ``is_jump``: at that bin a jump is
+    accepted that began STEP_BINS before; ``deployment``: its number among those of the bins, from 0.
+    """
+
+    begins: NDArray[np.bool_]
+    core: NDArray[np.float32]
+    sd: NDArray[np.float32]
+    is_jump: NDArray[np.bool_]
+    deployment: NDArray[np.int64]
+
+
+def find_starts(
+    core: NDArray[np.float32],
+    time_s: NDArray[np.float64],
+    settings_changed: NDArray[np.bool_],
+    known: Places,
+    scatter: float,
+    continues: bool,
+) -> Starts:
+    """The deployments among n bins of one instrument in the order of time.
+
+    ``core`` (n,): the core's place less the centre of its settings, px, NaN where unknown; ``scatter``: of a bin
+    around it, px. ``known``: deployments that training knew; their places are taken as they are. ``continues``: nothing
+    lies between the first bin and these; else a service may.
+    """
+    n = len(time_s)
+    full = np.flatnonzero(np.isfinite(core))
+    explained = (np.diff(time_s, prepend=time_s[:1]) > LONG_GAP_S) | settings_changed
+    explained[:1] |= not continues
+    starts = np.flatnonzero(explained)
+    jumps = full[_jumps(core[full], np.searchsorted(full, starts))] if len(full) else full
+    is_known = np.isin(np.round(time_s), np.round(known.start_s[1:]))
+    begins, is_jump = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    place, sd = np.zeros(n, dtype=np.float32), np.zeros(n, dtype=np.float32)
+    first = np.unique(np.concatenate([starts, jumps, np.flatnonzero(is_known)]))
+    first = first[(first > 0) | (not continues)]
+    held: list[float] = [float(known.core[known.at(time_s[0])]) if n and known.at(time_s[0]) >= 0 else 0.0]
+    for at, end in zip(first.tolist(), np.append(first[1:], n).tolist()[: len(first)], strict=True):
+        if is_known[at]:
+            number = known.at(time_s[at] + 1.0)
+            begins[at], place[at], sd[at] = True, known.core[number], known.sd[number]
+            is_jump[at] = bool(known.is_open[number])
+            held.append(float(place[at]))
+            continue
+        own = core[at:end][np.isfinite(core[at:end])][:_START_BINS]
+        if not len(own):
+            continue
+        middle = float(np.median(own))
+        weight = len(own) ** 2 / (len(own) ** 2 + _START_PRIOR_BINS**2)
+        back = min(abs(middle - other) for other in held[:-1]) <= MOVED_Z * scatter if held[:-1] else False
+        if explained[at] or back:
+            row, is_jump[at] = at, False
+        else:
+            # A jump counts when it has lasted; until then its bins are where they should not be.
+            row = min(at + STEP_BINS, n - 1)
+            is_jump[row] = True
+        begins[row] = True
+        place[row] = weight * middle + (1.0 - weight) * held[-1]
+        sd[row] = np.hypot(scatter / np.sqrt(len(own)), (1.0 - weight) * _SERVICE_PX)
+        held.append(float(place[row]))
+    return Starts(begins, place, sd, is_jump, np.cumsum(begins))
+
+
+def settings_new(configuration: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which bins state settings that are new for the instrument, shape (n,), in the order of time.
+
+    ``configuration`` (n,): a number for each settings, -1 where a bin states none; ``known``: shape (number of
+    settings,), those that training saw. Settings are new where neither training nor the last _LAST_BINS bins had them.
+    """
+    found = np.zeros(len(configuration), dtype=bool)
+    last = np.where(known, 0, -(10**9))
+    seen_any = bool(known.any())
+    for i, code in enumerate(configuration.tolist()):
+        if code < 0:
+            continue
+        found[i] = seen_any and not known[code] and i - last[code] > _LAST_BINS
+        last[code] = i
+        seen_any = True
+    return found
+
+
+def _jumps(values: NDArray, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.unique(np.concatenate([_lasting_jumps(values), _early_jumps(values, starts)])).astype(np.int64)
 
 
 def _lasting_jumps(values: NDArray) -> NDArray[np.int64]:
     """Where a series, shape (n,), jumps and stays: the first places after the jumps. A slope is no jump."""
-    windows = len(values) - _STEP_BINS + 1
-    if windows <= _STEP_BINS:
+    windows = len(values) - STEP_BINS + 1
+    if windows <= STEP_BINS:
         return np.zeros(0, dtype=np.int64)
     view = np.lib.stride_tricks.sliding_window_view
-    middle, end = np.median(view(values, _STEP_BINS), axis=1), np.median(view(values, _STEP_ENDS), axis=1)
+    middle, end = np.median(view(values, STEP_BINS), axis=1), np.median(view(values, _STEP_ENDS), axis=1)
     noise = _step_noise(values)
-    place = np.arange(_STEP_BINS, windows)
-    jump = np.abs(middle[place] - middle[place - _STEP_BINS])
+    place = np.arange(STEP_BINS, windows)
+    jump = np.abs(middle[place] - middle[place - STEP_BINS])
     # Both levels hold from end to end of their windows: neither a slope does that, nor a fault that goes by.
     ends = np.stack([
-        end[place - _STEP_BINS] - middle[place - _STEP_BINS],
-        end[place - _STEP_ENDS] - middle[place - _STEP_BINS],
+        end[place - STEP_BINS] - middle[place - STEP_BINS],
+        end[place - _STEP_ENDS] - middle[place - STEP_BINS],
         end[place] - middle[place],
-        end[place + _STEP_BINS - _STEP_ENDS] - middle[place],
+        end[place + STEP_BINS - _STEP_ENDS] - middle[place],
     ])  # fmt: skip
     jumps = (jump > _STEP_Z * noise) & (np.abs(ends).max(axis=0) < jump / 3.0)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], jumps, [False])).astype(np.int8)))
     found = []
     for first, last in zip(place[edges[::2]], place[edges[1::2] - 1], strict=True):
-        near = values[first - _STEP_BINS : last + _STEP_BINS]
-        low, high = middle[first - _STEP_BINS], middle[last]
+        near = values[first - STEP_BINS : last + STEP_BINS]
+        low, high = middle[first - STEP_BINS], middle[last]
         # The place that leaves the least between each bin and the level of its side.
         nearer = np.cumsum(np.abs(near - low) - np.abs(near - high))
-        found.append(first - _STEP_BINS + 1 + int(np.nanargmin(nearer)))
+        found.append(first - STEP_BINS + 1 + int(np.nanargmin(nearer)))
     return np.array(found, dtype=np.int64)
 
 
@@ -114,12 +177,12 @@ def _early_jumps(values: NDArray, starts: NDArray[np.int64]) -> NDArray[np.int64
     if not (len(starts) and len(values)):
         return np.zeros(0, dtype=np.int64)
     noise = _step_noise(values)
-    length = np.minimum(np.diff([*starts.tolist(), len(values)]), 2 * _STEP_BINS)
-    near = values[np.minimum(starts[:, None] + np.arange(2 * _STEP_BINS), len(values) - 1)]
-    jumps = np.zeros((len(starts), _STEP_BINS), dtype=values.dtype)
-    for place in range(_STEP_ENDS, _STEP_BINS):
-        long_enough = length >= place + _STEP_BINS
-        jumps[long_enough, place] = _jumps_at(near[long_enough, : place + _STEP_BINS], place, noise)
+    length = np.minimum(np.diff([*starts.tolist(), len(values)]), 2 * STEP_BINS)
+    near = values[np.minimum(starts[:, None] + np.arange(2 * STEP_BINS), len(values) - 1)]
+    jumps = np.zeros((len(starts), STEP_BINS), dtype=values.dtype)
+    for place in range(_STEP_ENDS, STEP_BINS):
+        long_enough = length >= place + STEP_BINS
+        jumps[long_enough, place] = _jumps_at(near[long_enough, : place + STEP_BINS], place, noise)
     best = jumps.argmax(axis=1)
     return (starts + best)[jumps.max(axis=1) > 0.0]
 
@@ -141,24 +204,3 @@ def _jumps_at(values: NDArray, place: int, noise: float) -> NDArray:
 
 def _step_noise(values: NDArray) -> float:
     return float(np.nanmedian(np.abs(np.diff(values)))) / (MAD_SD * np.sqrt(2.0)) if len(values) > 1 else np.inf
-
-
-def core_moves(
-    deployments: "Deployments", centre: NDArray[np.float32], spread: NDArray[np.float32], columns: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Which rows are the first of a deployment whose core lies elsewhere than in the one before it, shape (n,)."""
-    owner, start = deployments.instrument, deployments.start
-    order = np.lexsort((start, owner))
-    found = np.zeros(len(deployments.codes), dtype=bool)
-    for before, after in pairwise(order.tolist()):
-        step = np.abs(centre[after, columns] - centre[before, columns]) / spread[after, columns]
-        if owner[after] == owner[before] and np.nanmax(step, initial=0.0) > _MOVED_Z:
-            found[deployments.first[after]] = True
-    return found
-
-
-def rows_by_code(codes: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
-    """The rows of each code from 0 to n - 1; rows of other codes are in none."""
-    order = np.argsort(codes, kind="stable")
-    bounds = np.searchsorted(codes[order], np.arange(n + 1))
-    return [order[first:last] for first, last in pairwise(bounds)]

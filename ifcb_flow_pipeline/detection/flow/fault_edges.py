@@ -32,7 +32,7 @@ _OF_FAULT = 8
 def fault_edges(
     series: Series, in_order: NDArray[np.bool_], is_fault: NDArray[np.bool_], way: NDArray[np.float32]
 ) -> NeighbourEvidence:
-    """For each bin next to a fault and of its kind, both as one stretch.
+    """For each bin next to a fault and of its kind, both as one window.
 
     ``in_order`` (n,): bins that may belong to a fault; ``is_fault`` (n,): those that are plainly faulty, of which there
     is one at least; ``way`` (n, d): which way these are odd.

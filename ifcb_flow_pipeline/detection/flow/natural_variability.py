@@ -4,13 +4,12 @@ They change how many particles come and how large these are, not where the instr
 that only say "many" or "large" count for less, and for hardly anything where they say it together.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.bin_table import BinTable
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 
 #: Up (1) or down (-1) in water with many particles: rates, and what follows from the instrument being busy.
@@ -38,6 +37,9 @@ SMALL = {
     "size_spread": -1,
 }  # fmt: skip
 
+#: What particles of another kind do: dimmer or brighter ones, unlike from the top of the frame to its bottom.
+_OTHER_KINDS = ("peak_median_v", "peak_y_slope")
+
 #: What wavers by itself, either way: it supports other signs.
 _WAVERING = ("drift_y_px", "stray_spread")
 
@@ -48,10 +50,12 @@ _UNEVEN_Z, _OF_A_FEW = 3.0, 0.1
 #: From how many spreads on sizes are larger or more varied, and from how many on the small ones grow, or images are
 #: lost, as they are out of focus: else it is the water.
 _DETRITUS_Z, _USUAL_Z = 2.0, 3.0
+LOST_Z = 3.0
 
-#: From how many spreads on images are lost where sizes are no more varied than usual: detritus loses some, too. Means
-#: of bins must show it as plainly as bins with detritus do: else their sizes are the water's.
-_SOME_LOST_Z = 1.5
+#: Images are lost where so many more of the triggers than usual are without one, as a share of all, and that is rare
+#: for the instrument. Where sizes vary more than usual it takes more: detritus, large or transparent, loses some of
+#: its own. Nothing excuses a bin that has lost so many as to be wrecked.
+_LOST, _DETRITUS_LOST, _WRECKED = 0.03, 0.08, 0.35
 
 #: What detritus does to triggers: it is large, or transparent, and some of it gives no image.
 _SHAPELESS = {"no_image_fraction": 1, "images_per_trigger": -1}
@@ -82,9 +86,6 @@ HARMLESS = {
 #: How much of a rarity counts that one of these explains: always, and where its other signs are there too.
 _ALONE, _TOGETHER = 0.5, 0.35
 
-#: How much it counts that particles are few or small where bins around have more and larger ones: these may bloom.
-_BETWEEN = 0.2
-
 #: From how many spreads on a rate is that of a bloom, and of one whose particles are larger than usual, too.
 _BLOOM_RATE_Z, _LARGER_BLOOM_RATE_Z = 2.0, 0.75
 
@@ -95,29 +96,50 @@ _LONGER_S, _LONGER_SPREADS = 400.0, 8.0
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How much of the rarity of each of d features, below and above its centre, counts in n rows.
+    """What the water and the day's work explain of n bins.
 
-    ``bloom``, ``rinsed``: shape (n,), where the signs of these are there; ``blurred``: where they may be those of an
-    objective out of focus, as images are lost and not by detritus.
+    ``factor`` (n, d): how much of each feature's rarity counts; ``fault_factor`` (n, d): the same without what follows
+    the water wherever it goes: sizes, counts and signals, unless images are lost as well. ``water``, ``rinsed`` (n,):
+    the signs of a bloom, another community or detritus, and of a run after a cleaning, are there; ``images_lost``
+    (n,): more triggers than usual are without an image.
     """
 
-    bloom: NDArray[np.bool_]
-    rinsed: NDArray[np.bool_]
-    blurred: NDArray[np.bool_]
     factor: NDArray[np.float32]
+    fault_factor: NDArray[np.float32]
+    water: NDArray[np.bool_]
+    rinsed: NDArray[np.bool_]
+    images_lost: NDArray[np.bool_]
+
+
+@lru_cache(maxsize=8)
+def water_sides(metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.bool_]:
+    """Which features follow the water below (row 0) and above (row 1) their centre, shape (2, d)."""
+    found = np.zeros((2, len(metadata)), dtype=bool)
+    place = {feature.name: column for column, feature in enumerate(metadata)}
+    for signs in (LARGE, SMALL, MANY, FEW, dict.fromkeys(_OTHER_KINDS, 1), dict.fromkeys(_OTHER_KINDS, -1)):
+        for name, sign in signs.items():
+            if name in place:
+                found[int(sign > 0), place[name]] = True
+    return found
+
+
+@lru_cache(maxsize=8)
+def harmless_sides(metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.bool_]:
+    """Which features are harmless below (row 0) and above (row 1) their centre, shape (2, d)."""
+    found = np.zeros((2, len(metadata)), dtype=bool)
+    for column, feature in enumerate(metadata):
+        if feature.name in HARMLESS:
+            found[int(HARMLESS[feature.name] > 0), column] = True
+    return found
 
 
 def explain(
     z: NDArray[np.float32],
+    lost_share: NDArray[np.float32],
     after_gap: NDArray[np.bool_],
-    metadata: Sequence[FeatureMetadata],
-    of_means: NDArray[np.bool_] | None = None,
+    metadata: tuple[FeatureMetadata, ...],
 ) -> Explanation:
-    """What counts of rarities at deviations ``z`` of shape (n, d).
-
-    ``after_gap`` (n,): see ``after_gaps``; ``of_means`` (n,): the row is the mean of some bins and deviates from that
-    of the bins around; no row where None.
-    """
+    """What counts of n bins with deviations ``z`` (n, d); ``lost_share``, ``after_gap`` (n,): see these functions."""
     place = {feature.name: column for column, feature in enumerate(metadata)}
     usual = np.zeros(len(z), dtype=z.dtype)
 
@@ -126,16 +148,16 @@ def explain(
         return np.nan_to_num(z[:, place[name]]) if name in place else usual
 
     always = np.ones(len(z), dtype=bool)
-    between = np.zeros(len(z), dtype=bool) if of_means is None else of_means
     noise = seen("peak_floor_fraction") > _NOISE_Z
-    rate = seen("trigger_rate_hz")
-    variety, smallest = seen("size_spread"), seen("area_p10_px2")
-    small_ones_grow = smallest > np.maximum(variety, _USUAL_Z)
+    rate, variety = seen("trigger_rate_hz"), seen("size_spread")
+    small_ones_grow = seen("area_p10_px2") > np.maximum(variety, _USUAL_Z)
     lost = seen("no_image_fraction")
-    images_lost = lost > np.where((variety > _DETRITUS_Z) | between, _USUAL_Z, _SOME_LOST_Z)
+    is_varied = (variety > _DETRITUS_Z) & ~small_ones_grow & ~noise
+    images_lost = (lost > LOST_Z) & (lost_share > np.where(is_varied, _DETRITUS_LOST, _LOST))
     larger = (seen("area_median_px2") > _DETRITUS_Z) & ~images_lost
-    bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise
-    detritus = (variety > _DETRITUS_Z) & ~small_ones_grow & ~noise
+    bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise & ~images_lost
+    detritus = is_varied & ~images_lost
+    rinsed = after_gap & (lost_share < _WRECKED)
     factor = np.ones(z.shape[::-1], dtype=np.float32)
     # Of the bins of a column 1 where it is on a side, else 0: to choose by numbers is faster than by truths.
     above, below = (z.T > 0).astype(np.float32), (z.T < 0).astype(np.float32)
@@ -144,14 +166,12 @@ def explain(
         (MANY, always, _ALONE),
         (FEW, always, _ALONE),
         (SMALL, always, _ALONE),
-        (FEW, between, _BETWEEN),
-        (SMALL, between, _BETWEEN),
         (_SOME_LARGE, always, _ALONE),
         (LARGE, ~images_lost, _ALONE),
         (LARGE, bloom | detritus | larger, _TOGETHER),
         (MANY, bloom, _TOGETHER),
-        (_SHAPELESS, detritus, _TOGETHER),
-        (RINSED, after_gap, _TOGETHER),
+        (_SHAPELESS, bloom | detritus | larger, _OF_A_FEW),
+        (RINSED, rinsed, _TOGETHER),
         (dict.fromkeys(_WAVERING, 1), always, _ALONE),
         (dict.fromkeys(_WAVERING, -1), always, _ALONE),
         ({"rate_change": 1}, seen("time_uniformity") < _UNEVEN_Z, _OF_A_FEW),
@@ -163,42 +183,38 @@ def explain(
                 column = place[name]
                 fits = where * (above if sign > 0 else below)[column]
                 np.minimum(factor[column], np.maximum(1.0 - fits, share), out=factor[column])
-    return Explanation(bloom | detritus | larger, after_gap, images_lost & ~detritus, factor.T)
+    fault_factor = factor.copy()
+    follows_water = water_sides(metadata)
+    for column in np.flatnonzero(follows_water.any(axis=0)):
+        water = follows_water[0, column] * below[column] + follows_water[1, column] * above[column]
+        fault_factor[column] *= 1.0 - water * ~images_lost
+    return Explanation(factor.T, fault_factor.T, bloom | detritus | larger, rinsed, images_lost)
 
 
-def after_gaps(rows: BinTable) -> NDArray[np.bool_]:
-    """Which rows start later after the one before them than is usual for their instrument, shape (n,)."""
-    order = np.lexsort((rows.time_s, rows.instrument.codes))
-    codes, times = rows.instrument.codes[order], rows.time_s[order]
-    follows = np.zeros(len(rows), dtype=bool)
-    for code in np.unique(codes):
-        at = np.flatnonzero(codes == code)
-        gaps = np.diff(times[at])
-        if len(gaps):
-            longer = gaps - np.median(gaps)
-            follows[at[1:]] = longer > max(_LONGER_S, _LONGER_SPREADS * np.median(np.abs(longer)))
-    found = np.zeros(len(rows), dtype=bool)
-    found[order] = follows
+def lost_share(
+    z: NDArray[np.float32],
+    centre: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    metadata: tuple[FeatureMetadata, ...],
+) -> NDArray[np.float32]:
+    """How many more of the triggers than usual are without an image, as a share of all of them, shape (n,).
+
+    ``z``: deviations (n, d) from ``centre`` in units of ``spread``, both on the features' scales. 0 where unknown.
+    """
+    for column, feature in enumerate(metadata):
+        if feature.name == "no_image_fraction":
+            usual = centre[:, column]
+            seen = usual + z[:, column] * spread[:, column]
+            shares = (np.sin(np.clip(value, 0.0, np.pi) / 2.0) ** 2 for value in (seen, usual))
+            return np.nan_to_num(next(shares) - next(shares)).astype(np.float32)
+    return np.zeros(len(z), dtype=np.float32)
+
+
+def after_gaps(time_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which bins of one instrument, in the order of time, start later after the one before than usual; shape (n,)."""
+    found = np.zeros(len(time_s), dtype=bool)
+    gaps = np.diff(time_s)
+    if len(gaps):
+        longer = gaps - np.median(gaps)
+        found[1:] = longer > max(_LONGER_S, _LONGER_SPREADS * float(np.median(np.abs(longer))))
     return found
-
-
-def config_changes(rows: BinTable) -> NDArray[np.bool_]:
-    """Which rows state other settings than the row before them that states any, of the same instrument; shape (n,)."""
-    stated = np.array([bool(name) for name in rows.configuration.names], dtype=bool)
-    found = np.zeros(len(rows), dtype=bool)
-    if not len(rows):
-        return found
-    order = np.lexsort((rows.time_s, rows.instrument.codes))
-    order = order[stated[rows.configuration.codes[order]]]
-    instrument, configuration = rows.instrument.codes[order], rows.configuration.codes[order]
-    found[order[1:]] = (instrument[1:] == instrument[:-1]) & (configuration[1:] != configuration[:-1])
-    return found
-
-
-def mostly_with_header(rows: BinTable) -> frozenset[str]:
-    """The instruments most of whose rows, and three at least, state settings."""
-    stated = np.array([bool(name) for name in rows.configuration.names], dtype=bool)[rows.configuration.codes]
-    n = np.bincount(rows.instrument.codes, minlength=len(rows.instrument.names))
-    n_stated = np.bincount(rows.instrument.codes, stated, minlength=len(rows.instrument.names))
-    mostly = (n_stated >= 3) & (2 * n_stated > n)
-    return frozenset(name for name, yes in zip(rows.instrument.names, mostly, strict=True) if yes)

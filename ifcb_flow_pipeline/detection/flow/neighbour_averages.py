@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow.calibration import RarityScale
-from ifcb_flow_pipeline.detection.flow.natural_variability import explain
+from ifcb_flow_pipeline.detection.flow.natural_variability import LOST_Z, explain
 from ifcb_flow_pipeline.detection.flow.tails import TailDetector
 
 #: Bins in a window, and those before and those after it that it is set against.
 LENGTHS, _AROUND = (4, 8), 8
 
 #: A bin that is as surprising alone as a bad one, as -log10, is told by itself: it is in no window, and beside none.
-TOLD_ALONE = 2.0
+ODD_ALONE = 2.0
 
 #: A bin says no more than so many spreads; and no spread of means is smaller than this, in spreads of single bins.
 _MOST_Z, _LEAST_SPREAD = 4.0, 0.4
@@ -37,12 +37,8 @@ _PART = 0.6
 #: Two quantiles of distances from zero that tell a spread, and what they are for a normal distribution.
 _QUANTILES, _QUANTILES_SD = (0.683, 0.9), (1.0, 1.645)
 
-#: So many windows of healthy bins are needed to know how they scatter, and so many of an instrument's own weigh as
-#: much as the fleet's.
-_MIN_WINDOWS, _PRIOR_WINDOWS = 50, 100.0
-
-#: How much wider windows of an unknown instrument may scatter than those of the fleet.
-_UNKNOWN_WIDENING = 1.5
+#: So many windows of healthy bins are needed to know how they scatter.
+_MIN_WINDOWS = 50
 
 #: Rarer windows than this may be those of faults that no bin shows alone, in training too.
 _RAREST = 0.05
@@ -71,6 +67,12 @@ class NeighbourEvidence:
     level: NDArray[np.float32]
     spread: NDArray[np.float32]
 
+    @classmethod
+    def nothing(cls, n: int, d: int) -> "NeighbourEvidence":
+        """That of n bins none of which is part of anything."""
+        none = np.zeros((0, d), dtype=np.float32)
+        return cls(np.zeros(n), np.full(n, -1), np.zeros(0, dtype=np.int64), none, none, none)
+
     def of(self, rows: NDArray[np.int64]) -> "NeighbourEvidence":
         """Those of some of the bins, in this order."""
         place = self.place[rows]
@@ -98,24 +100,23 @@ class NeighbourEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """n bins in the order of their deployments, and of time in each: what windows are looked for in.
+    """n bins of one instrument in the order of time: what windows are looked for in.
 
-    ``z`` (n, d): deviations from what is usual, no larger than one bin may say, 0 where unknown; ``deployment``,
-    ``instrument`` (n,): their numbers, the latter -1 where training did not know it.
+    ``z`` (n, d): deviations from the local baseline, no larger than one bin may say, 0 where unknown; ``deployment``
+    (n,): their numbers, ascending.
     """
 
     z: NDArray[np.float32]
     deployment: NDArray[np.int64]
-    instrument: NDArray[np.int64]
 
     @classmethod
-    def of(cls, z: NDArray[np.float32], deployment: NDArray[np.int64], instrument: NDArray[np.int64]) -> "Series":
+    def of(cls, z: NDArray[np.float32], deployment: NDArray[np.int64]) -> "Series":
         """Those of deviations as they are, NaN where unknown."""
-        return cls(np.clip(np.where(np.isnan(z), np.float32(0.0), z), -_MOST_Z, _MOST_Z), deployment, instrument)
+        return cls(np.clip(np.where(np.isnan(z), np.float32(0.0), z), -_MOST_Z, _MOST_Z), deployment)
 
     def only(self, which: NDArray[np.bool_]) -> "Series":
         """Those of the bins that are wanted."""
-        return Series(self.z[which], self.deployment[which], self.instrument[which])
+        return Series(self.z[which], self.deployment[which])
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +164,12 @@ class _Found:
 class NeighbourDetector:
     """How odd windows of bins are that are in order alone.
 
-    ``metadata``: of the d features. Learned from healthy bins: ``spread_`` (lengths, m + 1, d), how far the means of
-    windows of each of m instruments, and of unknown ones, lie from the bins around, in spreads of single bins;
-    ``tails`` and ``scale``: of these means, and of the worst one that each bin is part of.
+    ``metadata``: of the d features. Learned from healthy bins of one instrument: ``spread_`` (lengths, d), how far the
+    means of windows lie from the bins around, in spreads of single bins; ``tails`` and ``scale``: of these means, and
+    of the worst one that each bin is part of.
     """
 
-    metadata: Sequence[FeatureMetadata] = ()
+    metadata: tuple[FeatureMetadata, ...] = ()
     spread_: NDArray[np.float32] = field(init=False)
     tails: TailDetector = field(init=False)
     scale: RarityScale = field(init=False)
@@ -176,16 +177,11 @@ class NeighbourDetector:
     def __post_init__(self) -> None:
         self.tails, self.scale = TailDetector(self.metadata), RarityScale(_RAREST)
 
-    def fit(self, series: Series, n_instruments: int) -> Self:
+    def fit(self, series: Series) -> Self:
         """Learn from bins all of which are healthy."""
         found = _windows(series)
-        owners = [series.instrument[windows.first] for windows in found]
-        self.spread_ = np.array(
-            [_spreads(windows.contrast, own, n_instruments) for windows, own in zip(found, owners, strict=True)]
-        )
-        z = np.concatenate(
-            [windows.contrast / spread[own] for windows, own, spread in zip(found, owners, self.spread_, strict=True)]
-        )
+        self.spread_ = np.array([_spreads(windows.contrast) for windows in found], dtype=np.float32)
+        z = np.concatenate([windows.contrast / spread for windows, spread in zip(found, self.spread_, strict=True)])
         if len(z) < _MIN_WINDOWS:
             # How windows scatter is not known: none is odd.
             self.spread_[:], z = np.inf, np.zeros((1, len(self.metadata)), dtype=np.float32)
@@ -222,7 +218,7 @@ class NeighbourDetector:
 
     def _found(self, number: int, windows: _Windows, sequence: Series) -> _Found:
         """The windows of one length that tell anything, and the bins that are part of them."""
-        spread = self.spread_[number][sequence.instrument[windows.first]]
+        spread = np.repeat(self.spread_[number][None], len(windows.first), axis=0)
         z = windows.contrast / spread
         odd = np.flatnonzero(np.abs(z).max(axis=1, initial=0.0) >= _LEAST_Z)
         z, spread, level, first = z[odd], spread[odd], windows.level[odd], windows.first[odd]
@@ -239,7 +235,17 @@ class NeighbourDetector:
         return _Found(raw_score, n_bins, z, level, spread, bins, np.concatenate(parts))
 
     def _factor(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        return explain(z, np.zeros(len(z), dtype=bool), self.metadata, np.ones(len(z), dtype=bool)).factor
+        """What counts of the means of windows: never what follows the water, which wanders for hours, too."""
+        never = np.zeros(len(z), dtype=bool)
+        return explain(z, self.lost_share(z), never, self.metadata).fault_factor
+
+    def lost_share(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        """1 where a window has plainly more triggers without an image than the bins around, else 0; shape (k,).
+
+        The mean of several bins tells that by itself; how many they are matters for single bins.
+        """
+        column = next((i for i, feature in enumerate(self.metadata) if feature.name == "no_image_fraction"), None)
+        return np.zeros(len(z), np.float32) if column is None else (z[:, column] > LOST_Z).astype(np.float32)
 
 
 def _windows(sequence: Series) -> list[_Windows]:
@@ -266,16 +272,9 @@ def _windows_of(deployment: NDArray[np.int64], length: int, means: Mapping[int, 
     return _Windows(length, first + _AROUND, contrast, inside - contrast)
 
 
-def _spreads(contrast: NDArray[np.float32], owner: NDArray[np.int64], n_instruments: int) -> NDArray[np.float32]:
-    """Robust standard deviations around zero for each instrument, and for an unknown one, shape (m + 1, d)."""
-    distance = np.abs(contrast)
-    own = np.full((n_instruments, contrast.shape[1]), np.nan)
-    n = np.bincount(owner[owner >= 0], minlength=n_instruments)
-    for one in np.flatnonzero(n):
-        inner, outer = np.quantile(distance[owner == one], _QUANTILES, axis=0)
-        own[one] = np.sqrt(inner * outer / np.prod(_QUANTILES_SD))
-    some = n > 0
-    fleet = np.median(own[some], axis=0) if some.any() else np.full(contrast.shape[1], np.inf)
-    weight = (n / (n + _PRIOR_WINDOWS))[:, None]
-    own = np.sqrt(np.where(weight > 0, weight * own**2, 0.0) + (1.0 - weight) * fleet**2)
-    return np.maximum(np.vstack([own, _UNKNOWN_WIDENING * fleet]), _LEAST_SPREAD).astype(np.float32)
+def _spreads(contrast: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Robust standard deviations of contrasts (w, d) around zero, shape (d,)."""
+    if not len(contrast):
+        return np.full(contrast.shape[1], np.inf, dtype=np.float32)
+    inner, outer = np.quantile(np.abs(contrast), _QUANTILES, axis=0)
+    return np.maximum(np.sqrt(inner * outer / np.prod(_QUANTILES_SD)), _LEAST_SPREAD).astype(np.float32)

@@ -17,11 +17,12 @@ _SIDES, _SIDES_SD = (0.15, 0.85), 2.0729
 MAD_SD = 0.6745
 
 #: Fewer bins have no spread worth naming; fewer of few or many points do not tell what sampling does.
-MIN_SPREAD_BINS, _MIN_SAMPLING_BINS = 5, 30
+_MIN_SPREAD_BINS, _MIN_SAMPLING_BINS = 5, 30
 
-#: A value that this share of the bins have is a step in which a feature is told.
+#: A value that this share of the bins have is a step in which a feature is reported.
 _STEP_SHARE = 0.02
 
+#: No spread is smaller than this, on the feature's scale: rounding, and a per cent of a positive number.
 _LEAST_SPREAD = {"plain": 1e-6, "log": 0.01, "logit": 1e-3}
 
 
@@ -37,43 +38,34 @@ def column_medians(values: NDArray) -> NDArray[np.float32]:
 
 
 def robust_spread(values: NDArray) -> NDArray[np.float32]:
-    """Robust standard deviations over the first axis: the larger of two, as steps make one of them nothing."""
-    if len(values) < MIN_SPREAD_BINS:
+    """Robust standard deviations over the first axis: the larger of two, as steps make one of them nothing.
+
+    NaN where there are fewer than _MIN_SPREAD_BINS bins, or none with a number.
+    """
+    if len(values) < _MIN_SPREAD_BINS:
         return np.full(values.shape[1:], np.nan, dtype=np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a column without a number has no spread
         low, high = np.nanquantile(values, _SIDES, axis=0)
-    return np.fmax((high - low) / _SIDES_SD, column_medians(np.abs(values - column_medians(values))) / MAD_SD)
+    by_sides = (high - low) / _SIDES_SD
+    return np.fmax(by_sides, column_medians(np.abs(values - column_medians(values))) / MAD_SD).astype(np.float32)
 
 
-def resolution(values: NDArray, metadata: Sequence[FeatureMetadata]) -> NDArray[np.float32]:
-    """The least spread of each feature: half the step in which it is told, where it comes in steps."""
+def least_spread(values: NDArray, metadata: Sequence[FeatureMetadata]) -> NDArray[np.float32]:
+    """The spread of each feature below which differences say nothing, shape (d,).
+
+    Half the step in which it is reported, where it comes in steps; and what ``rules.yaml`` states of it.
+    ``values`` (n, d): of healthy bins.
+    """
+    stated = least_spreads()
     least = np.array([_LEAST_SPREAD[feature.scale] for feature in metadata], dtype=np.float32)
-    for column in range(values.shape[1]):
+    for column, feature in enumerate(metadata):
         found, counts = np.unique(values[np.isfinite(values[:, column]), column], return_counts=True)
         # A value that hardly ever comes may be a fault's: it tells no step.
         found = found[counts >= max(3, _STEP_SHARE * len(values))]
-        if len(found) >= 2:
-            least[column] = max(least[column], 0.5 * float(np.median(np.diff(found))))
+        step = 0.5 * float(np.median(np.diff(found))) if len(found) >= 2 else 0.0
+        least[column] = max(least[column], step, stated.get(feature.name, 0.0))
     return least
-
-
-def stated_least(metadata: Sequence[FeatureMetadata]) -> NDArray[np.float32]:
-    """The spreads below which differences of a feature say nothing about an instrument, 0 where none is known."""
-    stated = least_spreads()
-    return np.array([stated.get(feature.name, 0.0) for feature in metadata], dtype=np.float32)
-
-
-def range_of_centres(medians: NDArray, fleet_spread: NDArray) -> NDArray[np.float32]:
-    """How far apart the instruments' centres lie; where they are too few to tell, far."""
-    far = 5.0 * fleet_spread
-    return (far if len(medians) < MIN_SPREAD_BINS else np.fmax(robust_spread(medians), far / 2)).astype(np.float32)
-
-
-def blend(own: NDArray, other: NDArray, weight: NDArray) -> NDArray:
-    """``own`` with this weight and ``other`` with the rest; the one that is known where one is not."""
-    mixed = weight * own + (1.0 - weight) * other
-    return np.where(np.isfinite(own), np.where(np.isfinite(other), mixed, own), other)
 
 
 def sampling_share(z: NDArray, thinner: NDArray, metadata: Sequence[FeatureMetadata]) -> NDArray[np.float32]:

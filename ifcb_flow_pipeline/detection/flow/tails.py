@@ -24,8 +24,9 @@ _SURELY_HEALTHY, _STRETCH = 3, 1.4
 #: The power of a tail: 1 is that of an exponential distribution, 1.4 nearly that of a normal one seen from here.
 _POWERS = (0.7, 1.4)
 
-#: Power and width, in standard deviations, of the tail of a normal distribution, and the bins on a side that tell more.
-_NORMAL, _FEW = (1.4, 0.87), 20
+#: Power and width, in standard deviations, of a tail of which few bins are known: between that of an exponential
+#: distribution and that of a normal one (1.4, 0.87). The bins on a side that tell more, and how many weigh as much.
+_PRIOR, _FEW, _PRIOR_BINS = (1.2, 0.87), 20, 40
 
 #: No tail is narrower than this, in spreads: a spread may be held up by what counts as a difference at all.
 _LEAST_WIDTH = 0.7
@@ -47,13 +48,12 @@ class TailDetector:
 
     ``fit(z)`` and ``score_samples(z)`` take deviations of shape (n, d), NaN where unknown; a score is 0 or
     lower, and lower is more anomalous. ``metadata`` say which group (role) each of the d features is in.
-    ``weights``: shape (2, d), how much a rarity below and above the centre counts; all 1 where None.
 
     Learned: ``power_``, ``width_`` (2, d), of the tails below and above; ``offset_`` (groups,), the
     rarity that the bulk of the training bins stays below, over that of one feature alone.
     """
 
-    metadata: Sequence[FeatureMetadata] = ()
+    metadata: tuple[FeatureMetadata, ...] = ()
     power_: NDArray[np.float32] = field(init=False)
     width_: NDArray[np.float32] = field(init=False)
     offset_: NDArray[np.float32] = field(init=False)
@@ -155,17 +155,20 @@ def _fit_tail(distance: NDArray) -> tuple[float, float]:
     at_centre = int((distance == 0).sum()) // 2
     side = np.concatenate((distance[distance > 0], np.zeros(at_centre)))
     if len(side) < _FEW:
-        return _NORMAL
+        return _PRIOR
     at, shares = np.quantile(side, _SHARES), np.array(_SHARES)
     n = int((at[:_SURELY_HEALTHY] > 0).sum())
     x, y = np.log(at[at > 0]), np.log(-np.log1p(-shares[at > 0]))
     # Where most bins have none of it, the few quantiles that are left tell how wide the tail is, not its power.
-    powers = _POWERS if n == _SURELY_HEALTHY else (_NORMAL[0], _NORMAL[0])
-    power, width = _line(x[:n], y[:n], powers) if n >= 2 else _NORMAL
+    powers = _POWERS if n == _SURELY_HEALTHY else (_PRIOR[0], _PRIOR[0])
+    power, width = _line(x[:n], y[:n], powers) if n >= 2 else _PRIOR
     # Farther quantiles count as far as they go on like the inner ones: a fault in some percent of the bins does not.
     while n < len(x) and x[n] <= np.log(width) + y[n] / power + np.log(_STRETCH):
         n += 1
         power, width = _line(x[:n], y[:n], powers)
+    known = len(side) / (len(side) + _PRIOR_BINS)
+    power = known * power + (1.0 - known) * _PRIOR[0]
+    width = width**known * _PRIOR[1] ** (1.0 - known)
     return power, max(width, _LEAST_WIDTH)
 
 

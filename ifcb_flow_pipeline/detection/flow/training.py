@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.detection.bin_table import BinTable
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, metadata_of
 from ifcb_flow_pipeline.detection.flow import label_learning
-from ifcb_flow_pipeline.detection.flow.baselines import Baselines
+from ifcb_flow_pipeline.detection.flow.baseline import Baseline
 from ifcb_flow_pipeline.detection.flow.calibration import RarityScale
+from ifcb_flow_pipeline.detection.flow.instrument import InstrumentModel
 from ifcb_flow_pipeline.detection.flow.model import FlowModel
-from ifcb_flow_pipeline.detection.flow.natural_variability import after_gaps, explain
-from ifcb_flow_pipeline.detection.flow.neighbour_averages import TOLD_ALONE, NeighbourDetector, Series
+from ifcb_flow_pipeline.detection.flow.natural_variability import explain, lost_share
+from ifcb_flow_pipeline.detection.flow.neighbour_averages import ODD_ALONE, NeighbourDetector, Series
 from ifcb_flow_pipeline.detection.flow.tails import TailDetector
 from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
 from ifcb_flow_pipeline.detection.model_card import MIN_TRAINING_BINS, ForestSettings, ModelCard, ModelError, model_id
@@ -42,9 +43,6 @@ _ROUNDS, _REJECTED_SHARE = 3, 0.0005
 #: So many of the bins are healthy even in a bad training set.
 _BULK = 0.8
 
-#: Parts of the training bins that are judged by what the others teach.
-_FOLDS = 4
-
 #: An instrument that loses more than this share of its bins, or has fewer than these, is named in the card's note.
 _ABNORMAL_SHARE, _FEW_BINS = 0.10, 50
 
@@ -62,23 +60,38 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fitted:
-    """Baseline and tails from some bins, and what they make of all n: group rarities (n, groups), raw scores (n,)."""
+    """The model of one instrument from some of its bins, and which those are, shape (n,) in the order of time.
 
-    baselines: Baselines
-    tails: TailDetector
-    groups: NDArray[np.float32]
+    ``raw_score`` (n,): of all its bins, HIGHER is worse.
+    """
+
+    model: InstrumentModel
+    keep: NDArray[np.bool_]
     raw_score: NDArray[np.float64]
 
     @classmethod
-    def to(
-        cls, rows: BinTable, gaps: NDArray[np.bool_], keep: NDArray[np.bool_], metadata: Sequence[FeatureMetadata]
-    ) -> "_Fitted":
-        baselines = Baselines.fit(rows, keep, metadata)
-        z = baselines.deviations(rows).z
-        factor = explain(z, gaps, metadata).factor
+    def to(cls, bins: BinTable, keep: NDArray[np.bool_], metadata: tuple[FeatureMetadata, ...]) -> "_Fitted":
+        baseline = Baseline.fit(bins, keep, metadata)
+        everything = np.full((2, len(metadata)), np.inf, dtype=np.float32)
+        deviations = baseline.deviations(replace(bins, full=keep), everything)
+        z = deviations.z
+        lost = lost_share(z, deviations.centre, deviations.spread, metadata)
+        factor = explain(z, lost, deviations.after_gap, metadata).factor
         tails = TailDetector(metadata).fit(z[keep], factor[keep])
-        groups = tails.groups_of(z, factor)
-        return cls(baselines, tails, groups, tails.raw_score(groups))
+        raw_score = tails.raw_score(tails.groups_of(z, factor))
+        scale = RarityScale().fit(raw_score[keep])
+        in_order = keep & (scale.rarity(raw_score) < ODD_ALONE)
+        neighbours = NeighbourDetector(metadata).fit(Series.of(z[in_order], deviations.deployment[in_order]))
+        return cls(InstrumentModel(baseline, tails, scale, neighbours), keep, raw_score)
+
+    @classmethod
+    def rejecting(cls, bins: BinTable, usable: NDArray[np.bool_], metadata: tuple[FeatureMetadata, ...]) -> "_Fitted":
+        """That of the usable bins that are like the rest."""
+        fitted = cls.to(bins, usable, metadata)
+        for _ in range(_ROUNDS - 1):
+            keep = usable & (fitted.raw_score <= _limit(fitted.raw_score[usable]))
+            fitted = cls.to(bins, keep, metadata)
+        return fitted
 
 
 def train_flow_model(
@@ -97,35 +110,34 @@ def train_flow_model(
     names = catalogue_names(settings.feature_set)
     _check_columns(features, names)
     features = features.sort_by("pid")
-    rows = BinTable.of(features, detector_metadata(names))
-    excluded = _without(features, rows, labels)
-    keep = rows.full & ~np.logical_or.reduce(list(excluded.values()))
-    if keep.sum() < MIN_TRAINING_BINS:
+    metadata = detector_metadata(names)
+    bins = BinTable.of(features, metadata)
+    excluded = _without(features, bins, labels)
+    usable = bins.full & ~np.logical_or.reduce(list(excluded.values()))
+    if usable.sum() < MIN_TRAINING_BINS:
         raise ModelError(
-            f"{int(keep.sum())} bins with features to train on, at least {MIN_TRAINING_BINS} are needed "
-            f"({int((~keep).sum())} excluded): widen the training window"
+            f"{int(usable.sum())} bins with features to train on, at least {MIN_TRAINING_BINS} are needed "
+            f"({int((~usable).sum())} excluded): widen the training window"
         )
-    gaps = after_gaps(rows)
-    fitted = _Fitted.to(rows, gaps, keep, detector_metadata(names))
-    usable = keep
-    for _ in range(_ROUNDS - 1):
-        keep = usable & (fitted.raw_score <= _limit(fitted.raw_score[usable]))
-        fitted = _Fitted.to(rows, gaps, keep, detector_metadata(names))
-    raw_score = _held_out(rows, gaps, keep, settings)
-    scale = RarityScale().fit(raw_score[keep])
+    fitted, keep = {}, np.zeros(len(bins), dtype=bool)
+    for name in sorted(set(np.array(bins.instrument.names, dtype=object)[bins.instrument.codes[usable]])):
+        own, rows = bins.of_instrument(name)
+        fitted[name] = _Fitted.rejecting(own, usable[rows], metadata)
+        keep[rows] = fitted[name].keep
+    instruments = {name: one.model for name, one in fitted.items()}
+    rarities = np.concatenate([one.model.scale.rarity(one.raw_score[one.keep]) for one in fitted.values()])
     kept = features.filter(pa.array(keep))
     card = replace(
         _card(kept, settings, created, versions),
         feature_names=names,
         excluded=_pids_excluded(features, excluded | {"rejected": usable & ~keep}),
         note=_note(features, usable, keep),
-        score_quantiles={f"{q:g}": float(np.quantile(-scale.rarity(raw_score[keep]), q)) for q in _QUANTILES},
+        score_quantiles={f"{q:g}": float(np.quantile(-rarities, q)) for q in _QUANTILES},
         metrics={"rejected_share": float((usable & ~keep).sum() / usable.sum())},
     )
-    ranker = label_learning.LabelRanker.untaught(len(fitted.tails.groups))
-    stretches = _stretches(rows, fitted, scale, keep)
-    untaught = FlowModel(card, fitted.baselines, fitted.tails, scale, stretches, ranker, {})
-    model = _taught(untaught, fitted, features, labels)
+    groups = len(TailDetector(metadata).groups)
+    model = FlowModel(card, metadata, instruments, label_learning.LabelRanker.untaught(groups), {})
+    model = _taught(model, features, labels)
     made_of = (settings, kept["pid"].to_pylist(), model.texts())
     return replace(model, card=replace(model.card, model_id=model_id("flow", created, model.arrays(), *made_of)))
 
@@ -154,50 +166,18 @@ def _limit(raw_score: NDArray[np.float64]) -> float:
     return float(high + decay * np.log((1.0 - _BULK) / _REJECTED_SHARE))
 
 
-def _held_out(
-    rows: BinTable, gaps: NDArray[np.bool_], keep: NDArray[np.bool_], settings: TrainingSettings
-) -> NDArray[np.float64]:
-    """The raw_score of the kept bins by what the other parts of them teach, shape (n,); 0 elsewhere."""
-    kept = np.flatnonzero(keep)
-    part = np.full(len(rows), -1)
-    part[kept] = np.random.default_rng(settings.random_seed).permutation(len(kept)) % _FOLDS
-    if len(kept) < _FOLDS * MIN_TRAINING_BINS:
-        part[kept] = -1  # too few to part
-    raw_score = np.zeros(len(rows))
-    for fold in np.unique(part[kept]):
-        held = keep & (part == fold)
-        others = keep if fold < 0 else keep & (part != fold)
-        raw_score[held] = _Fitted.to(
-            rows, gaps, others, detector_metadata(catalogue_names(settings.feature_set))
-        ).raw_score[held]
-    return raw_score
-
-
-def _stretches(rows: BinTable, fitted: _Fitted, scale: RarityScale, keep: NDArray[np.bool_]) -> NeighbourDetector:
-    """What stretches of kept bins tell of stretches, learnt of bins that are in order alone."""
-    usual = fitted.baselines.usual(rows)
-    order = np.lexsort((rows.time_s, usual.deployment))
-    order = order[(keep & (scale.rarity(fitted.raw_score) < TOLD_ALONE))[order]]
-    series = Series.of(
-        fitted.baselines.deviations(rows, order, usual).z,
-        usual.deployment[order],
-        rows.instrument.numbers_in(fitted.baselines.instruments)[order],
-    )
-    return NeighbourDetector(fitted.tails.metadata).fit(series, len(fitted.baselines.instruments))
-
-
-def _taught(model: FlowModel, fitted: _Fitted, features: pa.Table, labels: Mapping[str, Decision]) -> FlowModel:
+def _taught(model: FlowModel, features: pa.Table, labels: Mapping[str, Decision]) -> FlowModel:
     """The model with what people's decisions teach; as it is where there are none."""
     labelled, is_bad = label_learning.decisions_of(features["pid"].to_pylist(), labels)
+    severity = model.judge(features)["severity"].to_numpy() if labelled.any() else np.zeros(len(labelled))
+    labelled &= np.isfinite(severity)  # what is not judged teaches no threshold
     if not labelled.any():
         return model
-    chosen = is_bad[labelled]
-    verdicts = model.judge(features)
-    severity = verdicts["severity"].to_numpy()[labelled]
+    chosen, severity = is_bad[labelled], severity[labelled]
     instrument = np.array(features["instrument"].to_pylist(), dtype=object)[labelled]
     before = label_learning.label_metrics(severity >= BAD_FROM, chosen)
     if min(chosen.sum(), (~chosen).sum()) >= label_learning.MIN_FOR_RANKING:
-        groups, seed = fitted.groups[labelled], model.card.forest_settings.random_seed
+        groups, seed = _group_rarities(model, features)[labelled], model.card.forest_settings.random_seed
         shift = label_learning.held_out_shifts(groups, chosen, seed)
         moved = severities(np.maximum(rarities_of(severity) + shift, 0.0))
         if _auroc(moved, chosen) > _auroc(severity, chosen):
@@ -207,6 +187,16 @@ def _taught(model: FlowModel, fitted: _Fitted, features: pa.Table, labels: Mappi
     after = label_learning.label_metrics(severity >= limit, chosen)
     metrics = dict(model.card.metrics) | {"labels": after, "labels_without_learning": before}
     return replace(model, thresholds=thresholds, card=replace(model.card, metrics=metrics))
+
+
+def _group_rarities(model: FlowModel, features: pa.Table) -> NDArray[np.float32]:
+    """The rarities of the groups of features of all bins, shape (n, groups)."""
+    bins = BinTable.of(features, model.metadata)
+    found = np.zeros((len(bins), len(model.ranker.weights_)), dtype=np.float32)
+    for name, instrument in model.instruments.items():
+        own, rows = bins.of_instrument(name)
+        found[rows] = instrument.group_rarities(instrument.deviations(own))
+    return found
 
 
 def _auroc(severity: NDArray[np.float64], is_bad: NDArray[np.bool_]) -> float:

@@ -61,6 +61,8 @@ _TABLE = (
     Cause("corrupt", "damaged or incomplete files", "fetch the bin's files again; check the disk"),
     Cause("config_change", "new settings", "see whether someone changed the settings on purpose", is_fault=False),
     Cause("bloom", "many particles in the water, rather than a fault", "look at some images", is_fault=False),
+    Cause("community", "other particles in the water, rather than a fault", "look at some images", is_fault=False),
+    Cause("moved", "a core that moved", "was it serviced? Mark a bin good to confirm it", is_fault=False),
     Cause("post_clean", "remains of a cleaning, rather than a fault", "look at the next bins", is_fault=False),
     Cause("unknown", "something else", "look at the cloud and at some images"),
 )
@@ -173,10 +175,11 @@ SIGNATURES = (
     ),
     # All of them larger, as where one large species is most of what comes.
     Signature(
-        "bloom",
+        "community",
         up={"width_median_px": 1.5, "height_median_px": 1.5, "area_median_px2": 1.5, "area_p10_px2": 1,
             "width_p95_px": 0.7, "peak_median_v": 0.5, "trigger_rate_hz": 0.5},
     ),
+    Signature("moved", either={"core_x_px": 2, "core_asymmetry": 0.5}),
     Signature("config_change", either={"core_x_px": 2, "core_asymmetry": 0.5, "width_median_px": 0.5}),
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, plain_values
+from ifcb_flow_pipeline.detection.flow.instrument import Evidence
 from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES, SIGNATURES
 from ifcb_flow_pipeline.detection.verdict.rules import SURE, Broken
@@ -50,30 +51,28 @@ _CHANGED_TEXT = "The settings, or the place of the core after a pause, are not t
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that is known of n bins that are not in order, on the way to words.
+class Reported:
+    """All that is known of n bins of one instrument that are not in order.
 
-    ``z``, ``centre``, ``spread``: deviations and what is usual, on the features' scales; ``shares``: of the score that
-    each feature adds; each of shape (n, d). ``reach``: how far below and above the centre, in spreads, the normal range
-    goes, shape (2, n, d). ``n_bins`` (n,): 1, or of how many bins in a row all these are the mean. ``broken``: their
-    rules; ``causes``: what is suspected by the looks, best first; ``changed`` (n,): see ``config_changed`` of
-    ``bin_scores``.
+    ``broken``: the rules that they break; ``causes``: what is suspected by the looks, likeliest first; ``changed``
+    (n,): see ``config_changed`` of ``bin_scores``.
     """
 
     metadata: Sequence[FeatureMetadata]
-    z: NDArray[np.float32]
-    centre: NDArray[np.float32]
-    spread: NDArray[np.float32]
-    reach: NDArray[np.float32]
-    shares: NDArray[np.float32]
-    n_bins: NDArray[np.int64]
-    broken: Broken
+    evidence: Evidence
     causes: Sequence[Sequence[str]]
+    broken: Broken
     changed: NDArray[np.bool_]
+
+    @property
+    def shares(self) -> NDArray[np.float32]:
+        """The share of its score that each feature adds, shape (n, d)."""
+        added = self.evidence.added
+        return added / np.maximum(added.sum(axis=1, keepdims=True), 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Findings:
     """The texts of n bins, as ``bin_scores`` has them."""
 
     cause: list[str]
@@ -94,26 +93,26 @@ class Words:
         return {name: pa.array(column, pa.string()).take(pa.array(place)) for name, column in texts.items()}
 
 
-def words(evidence: Evidence) -> Words:
+def describe(reported: Reported) -> Findings:
     """What is said of each of the bins."""
-    broken = evidence.broken.worst_first()
-    causes = [_causes(evidence, row, numbers) for row, numbers in enumerate(broken)]
-    of_features = _feature_findings(evidence, causes)
+    broken = reported.broken.worst_first()
+    causes = [_causes(reported, row, numbers) for row, numbers in enumerate(broken)]
+    of_features = _feature_findings(reported, causes)
     reasons, texts = [], []
     for row, (numbers, features) in enumerate(zip(broken, of_features, strict=True)):
-        findings = _in_order(evidence, row, numbers, features) if numbers or evidence.changed[row] else features
+        findings = _in_order(reported, row, numbers, features) if numbers or reported.changed[row] else features
         reasons.append(_reasons(findings[:_MOST_REASONS]))
         texts.append("[" + ", ".join([finding.as_json for finding in findings[:_MOST_FINDINGS]]) + "]")
     seconds = [found[1] if len(found) > 1 else "" for found in causes]
-    return Words([found[0] for found in causes], seconds, reasons, texts)
+    return Findings([found[0] for found in causes], seconds, reasons, texts)
 
 
-def _in_order(evidence: Evidence, row: int, broken: Sequence[int], features: list[_Finding]) -> list[_Finding]:
+def _in_order(reported: Reported, row: int, broken: Sequence[int], features: list[_Finding]) -> list[_Finding]:
     """The findings of a bin, worst first; ``broken``: the rules that it breaks, worst first."""
-    rules = [_rule_finding(evidence, row, number) for number in broken]
-    is_sure = bool(rules) and evidence.broken.severity[row, broken[0]] >= SURE
+    rules = [_rule_finding(reported, row, number) for number in broken]
+    is_sure = bool(rules) and reported.broken.severity[row, broken[0]] >= SURE
     findings = [*rules, *features] if is_sure else [*features[:1], *rules, *features[1:]]
-    if evidence.changed[row]:
+    if reported.changed[row]:
         findings = [*findings[: int(is_sure)], _changed_finding(), *findings[int(is_sure) :]]
     return findings
 
@@ -130,22 +129,22 @@ def _reasons(findings: Sequence[_Finding]) -> str:
     return "; ".join(parts)
 
 
-def _causes(evidence: Evidence, row: int, broken: Sequence[int]) -> list[str]:
+def _causes(reported: Reported, row: int, broken: Sequence[int]) -> list[str]:
     """The causes, best first; ``broken``: the rules that the bin breaks, worst first."""
-    known = [cause for cause in evidence.causes[row] if cause != "unknown"]
+    known = [cause for cause in reported.causes[row] if cause != "unknown"]
     if not broken:
         return known or ["unknown"]
-    by_rules = [evidence.broken.rules[number].cause for number in broken]
-    n_sure = sum(evidence.broken.severity[row, number] >= SURE for number in broken)
+    by_rules = [reported.broken.rules[number].cause for number in broken]
+    n_sure = sum(reported.broken.severity[row, number] >= SURE for number in broken)
     if by_rules[0] == "empty" and n_sure:
         # Where hardly anything comes, what little comes tells nothing; the laser is the other thing to look at.
         known = ["laser", *known]
     return list(dict.fromkeys([*by_rules[:n_sure], *known, *by_rules]))
 
 
-def _rule_finding(evidence: Evidence, row: int, number: int) -> _Finding:
-    rule = evidence.broken.rules[number]
-    value = float(evidence.broken.values[row, number])
+def _rule_finding(reported: Reported, row: int, number: int) -> _Finding:
+    rule = reported.broken.rules[number]
+    value = float(reported.broken.values[row, number])
     said = rule.text.format(value=_number(value), percent=f"{_number(100 * value)} %")
     text = f"{said}{_SUSPICIONS[rule.cause]}"
     return _other_finding(rule.code, value, rule.cause, 1.0, text, rule.check)
@@ -163,22 +162,23 @@ def _other_finding(rule: str, value: float, cause: str, share: float, text: str,
     return _Finding(cause, text, _json(told))
 
 
-def _feature_findings(evidence: Evidence, causes: Sequence[Sequence[str]]) -> list[list[_Finding]]:
+def _feature_findings(reported: Reported, causes: Sequence[Sequence[str]]) -> list[list[_Finding]]:
     """What the features of each bin tell: those that add most to its score, and enough to be worth a word."""
-    order = np.argsort(-evidence.shares, axis=1, kind="stable")[:, :_MOST_FINDINGS]
-    rows, ranks = np.nonzero(np.take_along_axis(evidence.shares, order, axis=1) >= _LEAST_SHARE)
+    evidence, all_shares = reported.evidence, reported.shares
+    order = np.argsort(-all_shares, axis=1, kind="stable")[:, :_MOST_FINDINGS]
+    rows, ranks = np.nonzero(np.take_along_axis(all_shares, order, axis=1) >= _LEAST_SHARE)
     columns = order[rows, ranks]
     z, centre, spread = (array[rows, columns] for array in (evidence.z, evidence.centre, evidence.spread))
     low, high = (evidence.reach[side, rows, columns] * spread for side in (0, 1))
     measured = [
-        _plain(values, columns, evidence.metadata) for values in (centre + z * spread, centre - low, centre + high)
+        _plain(values, columns, reported.metadata) for values in (centre + z * spread, centre - low, centre + high)
     ]
-    shares = [repr(round(share, 4)) for share in evidence.shares[rows, columns].tolist()]
-    percents = np.array([100.0 if feature.unit == _FRACTION else 1.0 for feature in evidence.metadata])[columns]
+    shares = [repr(round(share, 4)) for share in all_shares[rows, columns].tolist()]
+    percents = np.array([100.0 if feature.unit == _FRACTION else 1.0 for feature in reported.metadata])[columns]
     texts = (_numbers(values * percents) for values in measured)
     numbers = zip(*texts, *map(_json_numbers, measured), shares, strict=True)
     places = zip(rows.tolist(), columns.tolist(), (z > 0).tolist(), strict=True)
-    said = {n: [_Said.of(feature, n) for feature in evidence.metadata] for n in np.unique(evidence.n_bins).tolist()}
+    said = {n: [_Said.of(feature, n) for feature in reported.metadata] for n in np.unique(evidence.n_bins).tolist()}
     n_bins = evidence.n_bins.tolist()
     found: list[list[_Finding]] = [[] for _ in causes]
     for (row, column, is_above), of_feature in zip(places, numbers, strict=True):

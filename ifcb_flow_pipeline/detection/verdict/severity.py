@@ -17,12 +17,16 @@ _LINEAR_TO, _HALF_WAY = 3.0, 2.0
 #: From which severity a bin is bad where nothing else was learnt, and from which one should look at it.
 BAD_FROM, WATCH_FROM = 50.0, 35.0
 
+#: What a bin can be called, worst first.
+VERDICTS = ("unreadable", "bad", "watch", "ok", "not_judged")
+
 _COPIED = ("pid", "instrument", "start_time", "status", "reason")
 
 #: The columns of a verdict in their order; those of ``bin_scores``.
 VERDICT_COLUMNS = (
     "pid", "instrument", "start_time", "severity", "verdict", "cause", "second_cause", "reasons", "findings", "rules",
-    "anomaly_score", "percentile", "threshold", "configuration", "config_changed", "model_id", "status", "reason",
+    "anomaly_score", "percentile", "threshold", "configuration", "config_changed", "baseline_bins", "baseline_days",
+    "affected_fraction", "model_id", "status", "reason",
 )  # fmt: skip
 
 
@@ -41,11 +45,19 @@ def rarities_of(severity: NDArray) -> NDArray[np.float64]:
     return np.minimum(severity / SEVERITY_PER_DECADE, _LINEAR_TO) + _HALF_WAY * beyond / (rest - beyond)
 
 
-def verdicts(severity: NDArray[np.float64], threshold: NDArray[np.float64], readable: NDArray[np.bool_]) -> list[str]:
-    """``unreadable``, ``bad`` (severity from the threshold on), ``watch`` or ``ok`` for each of n bins."""
+def verdicts(
+    severity: NDArray[np.float64],
+    threshold: NDArray[np.float64],
+    readable: NDArray[np.bool_],
+    judged: NDArray[np.bool_],
+) -> NDArray[np.object_]:
+    """One of VERDICTS for each of n bins: ``bad`` with a severity from the threshold on.
+
+    ``judged``: the instrument's history, or a rule, can judge the bin.
+    """
     watch = np.minimum(WATCH_FROM, threshold)
-    chosen = np.select([~readable, severity >= threshold, severity >= watch], ["unreadable", "bad", "watch"], "ok")
-    return chosen.tolist()
+    cases = [~readable, ~judged, severity >= threshold, severity >= watch]
+    return np.select(cases, ["unreadable", "not_judged", "bad", "watch"], "ok").astype(object)
 
 
 def verdict_table(features: pa.Table, columns: Mapping[str, NDArray | pa.Array | Sequence[Any]]) -> pa.Table:
@@ -53,5 +65,8 @@ def verdict_table(features: pa.Table, columns: Mapping[str, NDArray | pa.Array |
     n = features.num_rows
     blank: dict[str, Any] = {name: [""] * n for name in ("cause", "second_cause", "reasons", "rules", "configuration")}
     blank |= {"findings": ["[]"] * n, "config_changed": [False] * n}
+    blank |= {"baseline_bins": pa.nulls(n, pa.int64())} | {
+        name: pa.array(np.full(n, np.nan)) for name in ("baseline_days", "affected_fraction")
+    }
     given = blank | dict(columns) | {name: features.column(name) for name in _COPIED}
     return pa.table({name: given[name] for name in VERDICT_COLUMNS})
