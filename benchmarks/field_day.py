@@ -61,6 +61,9 @@ _MEASURED = (
 #: sensor reads below zero).
 _BEGINS = ((0.137, 0.02, 25.0, 3.4), (0.004, 0.006, 36.0, -4.2))
 
+#: The warmest housing of the two, degC.
+_WARMEST_C = 39.5
+
 _SHAPES: Mapping[str, Callable[[NDArray, float], NDArray]] = {
     "linear": lambda t, _: t,
     "diurnal": lambda t, phase: 0.5 * (np.sin(2 * np.pi * (t + phase)) - np.sin(2 * np.pi * phase)),
@@ -141,7 +144,8 @@ def _course(rng: np.random.Generator, base: Rig, which: int, size: DaySize) -> l
     strays = base.strays * np.exp(autoregressive(rng, n, 0.3, 0.45))
     triggers = size.triggers * np.exp(autoregressive(rng, n, 0.81, 0.12) + rng.normal(0, 0.15) * hours)
     double = base.double * np.exp(autoregressive(rng, n, 0.7, 0.2))
-    warm = _BEGINS[which][2] + drift("temperature") + rng.normal(0, 0.08, n)
+    # Warm as labs are; it stays below what operators call too hot.
+    warm = np.minimum(_BEGINS[which][2] + drift("temperature"), _WARMEST_C) + rng.normal(0, 0.08, n)
     damp = _BEGINS[which][3] + drift("humidity") + rng.normal(0, 0.1, n)
     return [
         (
