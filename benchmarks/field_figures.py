@@ -219,7 +219,7 @@ def of_days(seed: int, *, small: bool, folder: Path) -> list[Figure]:
     bad, lasting = said.is_bad, truths.is_fault
     figures = [
         _share("days: faulty bins found", bad[lasting], least=0.97),
-        _share("days: plain bins bad", bad[truths.kind == PLAIN], most=0.015),
+        _share("days: plain bins bad", bad[(truths.kind == PLAIN) & ~is_repaired], most=0.015),
         _share("days: bad within two days of a repair", bad[is_repaired], most=0.03),
         _share("days: second bin after a repair not ok", said.is_not_ok[is_repaired & (truths.place == 1)], most=0.0),
         _share("days: last day of a fault found", bad[lasting & _is_late(truths)]),

@@ -74,14 +74,17 @@ def with_detritus(rng: np.random.Generator, run: Run, strength: float) -> Run:
     """
     share = 0.95 if rng.random() < 0.5 else 0.15 + 0.3 * strength
     is_flake = (rng.random(run.n) < share) & (run.width > 0)
-    swell, shape = np.exp(rng.normal(0.15 + 0.4 * strength, 0.3, run.n)), np.exp(rng.normal(0, 0.2, run.n))
+    # Some are so pale that no blob is found, a few per cent at most.
+    lost = is_flake & (rng.random(run.n) < rng.uniform(0, 0.03) * strength)
+    density = float(rng.uniform(0, 0.4))
+    swell, shape = np.exp(rng.normal(0.15 + 0.5 * strength, 0.3, run.n)), np.exp(rng.normal(0, 0.2, run.n))
     return replace(
         run,
         width=np.where(is_flake, np.minimum(run.width * swell * shape, 900), run.width),
         height=np.where(is_flake, np.minimum(run.height * swell / shape * 1.3, 600), run.height),
         # Their long side hangs back along the flow.
         x=np.where(is_flake, (run.x - 0.15 * run.width * (swell - 1)).clip(20, FRAME[0] - 20), run.x),
-        # Large and pale: they take longer to pass, scatter more, and fluoresce less than cells of their size.
-        flight=run.flight * np.where(is_flake, swell**0.3, 1.0),
-        peak_a=np.where(is_flake, np.minimum(run.peak_a * swell, 3.5), run.peak_a),
-    )
+        # They take longer to pass, and scatter more, the denser they are.
+        flight=run.flight * np.where(is_flake, swell**density, 1.0),
+        peak_a=np.where(is_flake, np.minimum(run.peak_a * swell ** (2 * density), 3.5), run.peak_a),
+    ).blanked(lost)

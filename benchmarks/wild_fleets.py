@@ -104,7 +104,7 @@ def _series(
 ) -> list[Truth]:
     began = datetime(2022, 6, 1, tzinfo=UTC) + timedelta(minutes=float(rng.integers(24 * 60)))
     hours = float(rng.choice([0.4, 0.5, 1.0])) * np.arange(len(slots))
-    triggers, wander = float(rng.uniform(*size.triggers)), float(rng.uniform(0.1, 0.25))
+    triggers, wander = float(rng.uniform(*size.triggers)), float(rng.uniform(0.02, 0.25))
     course = field_water.waters(rng, rig, hours, triggers, Sensors.some(rng), wander)
     truths = []
     for i, (hour, slot, water) in enumerate(zip(hours.tolist(), slots, course, strict=True)):
@@ -118,7 +118,7 @@ def _series(
 
 
 def _run(rng: np.random.Generator, rig: Rig, water: Water, slot: Slot, lasting: np.random.Generator) -> Run:
-    many: Mapping[str, float] = {"detritus": 1.2 + 1.6 * slot.severity, "dilution": slot.severity}
+    many: Mapping[str, float] = {"detritus": float(lasting.uniform(1.05, 3)), "dilution": slot.severity}
     water = replace(water, triggers=water.triggers * many.get(slot.name, 1.0))
     if slot.name == "bloom":
         water = field_water.bloomed(rng, water, slot.severity)
