@@ -17,9 +17,9 @@ from ifcb_flow_pipeline.detection.verdict.severity import WATCH_FROM, rarities_o
 #: is normal for 85 features.
 MIN_BASELINE_BINS = 20
 
-#: Until the history spans so many days, only rules and gross deviations say bad: levels drift within a day by more than
-#: the morning shows (field measurements, November 2026). Gross: one in 10 to this power by the morning's scatter.
-_SHORT_DAYS, _GROSS = 2.0, 4.0
+#: While the history is short, only rules and gross deviations say bad. Gross: one in 10 to this power, by what does not
+#: wander within a day.
+_GROSS = 4.0
 
 #: The rarity with which the first bin of new settings, or a core that moved without a reason, is reported: a watch.
 _REPORTED = 1.44
@@ -72,8 +72,7 @@ class Case:
     def rarity(self) -> NDArray[np.float64]:
         """How rare the bins are by what they look like."""
         rarity = np.where(self.has_baseline, self.screening.rarity, 0.0)
-        is_gross = self.screening.fault >= _GROSS
-        short = (self.deviations.baseline_days < _SHORT_DAYS) & ~is_gross
+        short = self.deviations.is_short & (self.screening.gross < _GROSS)
         return np.where(short, np.minimum(held(rarity), HELD_TO), rarity)
 
     def by_rules(self) -> NDArray[np.float64]:
