@@ -1,8 +1,7 @@
 """From one bin to all of its features beyond the reference set, and to what describes it."""
 
-from collections.abc import Callable, Mapping
-from functools import cache
-from operator import attrgetter, itemgetter
+from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,6 @@ from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 
 #: Names of the columns that describe the most repeated box.
 STUCK_COLUMNS = ("stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px")
-
-#: What is computed for a bin: the features, and the most repeated box.
-COMPUTED = (*(feature.name for feature in FULL_ONLY), *STUCK_COLUMNS)
 
 #: Without an ADC file only the header tells anything.
 _OF_HEADER = (
@@ -35,10 +31,12 @@ _DTYPES = list(_TYPES.values())
 
 
 def full_features(stream: Stream) -> dict[str, float]:
-    """The features of the set ``full`` that are not in ``reference``, and the most repeated box: by name, COMPUTED.
+    """The features of the set ``full`` that are not in ``reference``, by name, in the order of the catalogue; then the
+    most repeated box (STUCK_COLUMNS).
 
     NaN where the bin does not tell. Columns as files are read go through compiled kernels, without Python's lock. Any
-    others go through the functions of the catalogue. The two are equal as the kernels' module says.
+    others, and features that have no kernel, go through the functions of the catalogue. The two are equal as the
+    kernels' module says.
     """
     columns = _for_kernels(stream)
     return _by_catalogue(stream) if columns is None else _by_kernels(stream, columns)
@@ -89,15 +87,11 @@ def _by_kernels(stream: Stream, columns: list[NDArray]) -> dict[str, float]:
         stream.schema, header, stream.n_rows, images.n_images, int(triggers.n_triggers), stream.bad_lines,
         triggers.adc_run_s, triggers.adc_inhibit_s, triggers.largest_run_s,
     )  # fmt: skip
-    pick = _picker(triggers._fields + images._fields + _OF_RUN)
-    return dict(zip(COMPUTED, pick(triggers + images + _values_of_run(run)), strict=True))
-
-
-@cache
-def _picker(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Takes what is computed, in its order, from a tuple of the values of these names; of a name's values the last."""
-    places = {name: place for place, name in enumerate(names)}
-    return itemgetter(*(places[name] for name in COMPUTED))
+    names = triggers._fields + images._fields + _OF_RUN
+    # Of two values of one name the last stays: that of the run.
+    known = dict(zip(names, triggers + images + _values_of_run(run), strict=True))
+    found = {one.name: known[one.name] if one.name in known else float(one.function(stream)) for one in FULL_ONLY}
+    return found | {name: known[name] for name in STUCK_COLUMNS}
 
 
 def _for_kernels(stream: Stream) -> list[NDArray] | None:

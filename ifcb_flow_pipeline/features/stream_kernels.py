@@ -8,14 +8,15 @@ Import this module only where a kernel is about to run: it loads numba.
 """
 
 import math
+from collections import namedtuple
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.compiled import inlined, kernel, part
-
-# The machine code in the cache knows the values of these: where one changes, this file has to be saved anew.
+from ifcb_flow_pipeline.features.catalogue import KERNEL_FEATURES
+from ifcb_flow_pipeline.features.full import STUCK_COLUMNS
 from ifcb_flow_pipeline.features.geometry import (
     BANDS,
     FEW_OUTSIDE,
@@ -60,69 +61,18 @@ LOGARITHMS = np.array([math.nan, *map(math.log, range(1, 2048))])
 TABLE_CELLS, TABLE_COUNT = 1 << 16, (1 << 16) - 1
 
 
-class TriggerFeatures(NamedTuple):
-    """The features of a bin's triggers, by the names that the catalogue has for them.
+#: The features of a bin's triggers, and the run as the ADC file has it: its length and how long the instrument was
+#: blind; NaN where it does not say. All are numbers.
+TriggerFeatures = namedtuple(
+    "TriggerFeatures",
+    ("n_triggers", *KERNEL_FEATURES["triggers"], "adc_run_s", "adc_inhibit_s", "largest_run_s"),
+)
 
-    And the run as the ADC file has it: its length and how long the instrument was blind; NaN where it does not say.
-    """
+#: The features of a bin's images, and the most repeated box. All are numbers.
+ImageFeatures = namedtuple("ImageFeatures", ("n_images", *KERNEL_FEATURES["images"], *STUCK_COLUMNS))
 
-    n_triggers: float
-    no_image_fraction: float
-    multi_image_fraction: float
-    images_per_trigger: float
-    no_image_burst: float
-    time_uniformity: float
-    longest_gap_fraction: float
-    rate_change: float
-    dead_time_s: float
-    time_backward_fraction: float
-    peak_floor_fraction: float
-    trigger_gap_fraction: float
-    adc_run_s: float
-    adc_inhibit_s: float
-    largest_run_s: float
-
-
-class ImageFeatures(NamedTuple):
-    """The features of a bin's images, by the names that the catalogue has for them, and the most repeated box."""
-
-    n_images: int
-    core_x_px: float
-    core_tilt: float
-    core_bend_px: float
-    core_width_px: float
-    core_asymmetry: float
-    cross_low_px: float
-    cross_high_px: float
-    cross_range_px: float
-    stray_fraction: float
-    stray_left_fraction: float
-    stray_right_fraction: float
-    stray_spread: float
-    edge_touch_fraction: float
-    full_width_fraction: float
-    out_of_frame_fraction: float
-    repeat_fraction: float
-    repeat_anchor_fraction: float
-    hot_cell_fraction: float
-    width_median_px: float
-    width_p95_px: float
-    height_median_px: float
-    area_p10_px2: float
-    area_median_px2: float
-    large_fraction: float
-    size_spread: float
-    drift_x_px: float
-    drift_y_px: float
-    flight_time_us: float
-    flight_spread: float
-    peak_median_v: float
-    peak_y_slope: float
-    lattice_fraction: float
-    stuck_x_px: float
-    stuck_y_px: float
-    stuck_width_px: float
-    stuck_height_px: float
+#: All of these but the first, of a bin with too few images.
+_UNKNOWN = (NAN,) * (len(ImageFeatures._fields) - 1)
 
 
 class _Counted(NamedTuple):
@@ -637,7 +587,7 @@ def image_features(
     left, top, width, height, peak, flight = _with_image(x_px, y_px, width_px, height_px, peak_v, flight_us)
     n = len(left)
     if n < MIN_IMAGES:
-        return _too_few(n)
+        return ImageFeatures(n, *_UNKNOWN)
     has_peaks = _is_stated(peak_v)
     for i in range(n):
         has_peaks &= not math.isnan(peak[i])
@@ -712,49 +662,6 @@ def image_features(
         stuck_y_px=float(place[1]),
         stuck_width_px=float(place[2]),
         stuck_height_px=float(place[3]),
-    )
-
-
-@part
-def _too_few(n):
-    return ImageFeatures(
-        n_images=n,
-        core_x_px=NAN,
-        core_tilt=NAN,
-        core_bend_px=NAN,
-        core_width_px=NAN,
-        core_asymmetry=NAN,
-        cross_low_px=NAN,
-        cross_high_px=NAN,
-        cross_range_px=NAN,
-        stray_fraction=NAN,
-        stray_left_fraction=NAN,
-        stray_right_fraction=NAN,
-        stray_spread=NAN,
-        edge_touch_fraction=NAN,
-        full_width_fraction=NAN,
-        out_of_frame_fraction=NAN,
-        repeat_fraction=NAN,
-        repeat_anchor_fraction=NAN,
-        hot_cell_fraction=NAN,
-        width_median_px=NAN,
-        width_p95_px=NAN,
-        height_median_px=NAN,
-        area_p10_px2=NAN,
-        area_median_px2=NAN,
-        large_fraction=NAN,
-        size_spread=NAN,
-        drift_x_px=NAN,
-        drift_y_px=NAN,
-        flight_time_us=NAN,
-        flight_spread=NAN,
-        peak_median_v=NAN,
-        peak_y_slope=NAN,
-        lattice_fraction=NAN,
-        stuck_x_px=NAN,
-        stuck_y_px=NAN,
-        stuck_width_px=NAN,
-        stuck_height_px=NAN,
     )
 
 

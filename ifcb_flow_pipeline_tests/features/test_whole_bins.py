@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
-from ifcb_flow_pipeline.features.full import COMPUTED, description, full_features, header_features
+from ifcb_flow_pipeline.features.full import description, full_features, header_features
 from ifcb_flow_pipeline.features.stream import MIN_IMAGES
 
-from .streams import HEADER, feature, rows_of, simulated, stream_of, with_columns
+from .streams import COMPUTED, HEADER, feature, rows_of, simulated, stream_of, with_columns
 
 RNG = np.random.default_rng(4)
 N = 300
