@@ -22,7 +22,7 @@ Noise = Literal["none", "mean"]
 Kernel = Literal["none", "cloud", "images", "triggers"]
 Role = Literal[
     "reference", "position", "spread", "stray", "stuck", "trigger", "size", "time", "velocity", "signal", "run",
-    "environment", "quality",
+    "environment", "quality", "bubbles",
 ]  # fmt: skip
 
 
@@ -164,6 +164,7 @@ _FAMILIES: dict[Role, str] = {
     "position": "core_position", "spread": "core_spread", "stray": "strays", "stuck": "stuck_boxes",
     "trigger": "triggers", "size": "sizes", "time": "time_structure", "velocity": "velocity", "signal": "signals",
     "run": "run", "environment": "environment", "quality": "data_quality",
+    "bubbles": "bubbles",
 }  # fmt: skip
 
 FULL_ONLY: tuple[Feature, ...] = (
@@ -263,6 +264,14 @@ FULL_ONLY: tuple[Feature, ...] = (
         wholebin.no_image_burst, "noise triggering in bursts, air passing", _OWN, "plain", "mean", "triggers",
     ),
     _full(
+        "trigger", "blind_fraction", "fraction", "part of the run in which triggers went on but no image came",
+        wholebin.blind_fraction, "camera, flash or laser fails for a while", _OWN, "logit", "mean", "triggers",
+    ),
+    _full(
+        "trigger", "longest_blind_s", "s", "longest time in which triggers went on but no image came",
+        wholebin.longest_blind, "camera, flash or laser fails for a while", _OWN, "plain", "none", "triggers",
+    ),
+    _full(
         "size", "width_median_px", "px", "median width of images",
         wholebin.width_median, "out of focus, beads", _IRFCB, "log", "mean", "images",
     ),
@@ -289,6 +298,10 @@ FULL_ONLY: tuple[Feature, ...] = (
     _full(
         "size", "size_spread", "", "robust standard deviation of the log of the area of boxes",
         wholebin.size_spread, "beads: all of one size", "kudelalab/PSD", "log", "mean", "images",
+    ),
+    _full(
+        "bubbles", "bubble_fraction", "fraction", "images at least 150 px wide and high, and nearly as wide as high",
+        wholebin.bubble_fraction, "bubbles", "kudelalab/PSD", "logit", "mean", "images",
     ),
     _full(
         "time", "time_uniformity", "", "distance of triggers from being even in time, less what chance gives",

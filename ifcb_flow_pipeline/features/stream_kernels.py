@@ -33,6 +33,9 @@ from ifcb_flow_pipeline.features.signals import FLIGHT_STEP_US, FLOOR_V, MAX_FLI
 from ifcb_flow_pipeline.features.stream import DAY_S, MIN_IMAGES, MIN_TRIGGERS
 from ifcb_flow_pipeline.features.timing import (
     BELIEVABLE_S,
+    BLIND_CHANCE,
+    BLIND_S,
+    BLIND_TRIGGERS,
     CHANGE_EVIDENCE,
     CHANGE_MARGIN_STEPS,
     CHANGE_STEPS,
@@ -41,7 +44,7 @@ from ifcb_flow_pipeline.features.timing import (
     EULER,
     MEDIAN_ERROR,
 )
-from ifcb_flow_pipeline.features.wholebin import AREA_STEP, FULL_WIDTH, LARGE_PX
+from ifcb_flow_pipeline.features.wholebin import AREA_STEP, BUBBLE_ASPECT, BUBBLE_PX, FULL_WIDTH, LARGE_PX
 
 NAN = math.nan
 
@@ -102,6 +105,7 @@ class _Sizes(NamedTuple):
     area_p10: float
     area_median: float
     large: float
+    bubbles: float
     spread: float
 
 
@@ -336,6 +340,7 @@ def trigger_features(
     n = len(trigger)
     first_rows = np.empty(n, np.int32)
     n_triggers, n_images, without, several = 0, 0, 0, 0
+    in_a_row, longest, counted = 0, 0, 0
     i = 0
     blank = np.empty(n, np.bool_)
     while i < n:
@@ -348,14 +353,24 @@ def trigger_features(
         n_images += images
         without += images == 0
         several += images > 1
+        in_a_row = (in_a_row + 1) * (images == 0)
+        longest, counted = max(longest, in_a_row), counted + ((images == 0) & (in_a_row <= BLIND_TRIGGERS))
     first_rows, blank = first_rows[:n_triggers], blank[:n_triggers]
     adc_run, adc_inhibit, largest = _believable_run(t_s, run_time_s, inhibit_time_s)
-    time, backward = _times(t_s, first_rows)
+    time, steps_back = _times(t_s, first_rows)
     if math.isnan(adc_run):
         adc_run = _next_due(time)
     share = _events(time, adc_run if math.isnan(run_s) else run_s)
     first, last = _low_high(time)
-    still = n_triggers < 2 or first == last
+    # Choices within the call would be too many for numba.
+    backward = NAN if n_triggers < 2 or first == last else steps_back / (n_triggers - 1)
+    burst = _persistence(blank, without) if n_triggers >= MIN_TRIGGERS else NAN
+    blind, longest_blind = NAN, NAN
+    if n_triggers >= MIN_TRIGGERS and n_images and last > first:
+        blind, longest_blind = 0.0, 0.0
+        if longest >= BLIND_TRIGGERS:
+            blind, longest_blind = _blind(blank, time, counted / (counted + n_triggers - without))
+            blind = min(blind / (last - first), 1.0)
     uniformity, gap, change = NAN, NAN, NAN
     if n_triggers >= MIN_TRIGGERS and len(share):
         uniformity, gap, change = _unevenness(share), _longest_gap(share), _rate_change(share)
@@ -364,12 +379,14 @@ def trigger_features(
         no_image_fraction=without / n_triggers,
         multi_image_fraction=several / n_triggers,
         images_per_trigger=n_images / n_triggers,
-        no_image_burst=_persistence(blank, without) if n_triggers >= MIN_TRIGGERS else NAN,
+        no_image_burst=burst,
+        blind_fraction=blind,
+        longest_blind_s=longest_blind,
         time_uniformity=uniformity,
         longest_gap_fraction=gap,
         rate_change=change,
         dead_time_s=_dead_time(inhibit_time_s, first_rows),
-        time_backward_fraction=NAN if still else backward / (n_triggers - 1),
+        time_backward_fraction=backward,
         peak_floor_fraction=_floor_fraction(peak_v, first_rows),
         trigger_gap_fraction=_gap_fraction(trigger, first_rows),
         adc_run_s=adc_run,
@@ -531,6 +548,21 @@ def _persistence(flags, count):
 
 
 @part
+def _blind(blank, time, share):
+    """How long all the blind stretches are together, and the longest; ``share``: of triggers without an image."""
+    total, longest, first, n = 0.0, 0.0, 0, len(blank)
+    for i in range(n + 1):
+        if i < n and blank[i]:
+            continue
+        # Triggers from the first on, up to this one, have no image.
+        seconds = time[min(i, n - 1)] - time[first] if first < i else 0.0
+        if i - first >= BLIND_TRIGGERS and seconds >= BLIND_S and share ** (i - first) < BLIND_CHANCE:
+            total, longest = total + seconds, max(longest, seconds)
+        first = i + 1
+    return total, longest
+
+
+@part
 def _dead_time(inhibit_time_s, first_rows):
     if len(first_rows) < 2 or not _is_stated(inhibit_time_s):
         return NAN
@@ -651,6 +683,7 @@ def image_features(
         area_median_px2=sizes.area_median,
         large_fraction=sizes.large,
         size_spread=sizes.spread,
+        bubble_fraction=sizes.bubbles,
         drift_x_px=_drift(_chosen(off, small), sigma, room),
         drift_y_px=_drift(y2_small / 2, y_sigma, room),
         flight_time_us=flight_time,
@@ -1063,10 +1096,12 @@ def _sizes(width, height, widths):
     log_area, steps = np.empty(n), np.empty(n, np.int32)
     for i in range(n):
         log_area[i] = _log(width[i]) + _log(height[i])
-    large = 0
+    large, bubbles = 0, 0
     for i in range(n):
         steps[i] = np.int32(np.floor(log_area[i] / AREA_STEP))
         large += width[i] > LARGE_PX
+        shorter, longer = min(width[i], height[i]), max(width[i], height[i])
+        bubbles += (shorter >= BUBBLE_PX) & (longer <= BUBBLE_ASPECT * shorter)
     areas = _count(steps)
     spread = (_middle_quantile(areas, 0.75) - _middle_quantile(areas, 0.25)) * AREA_STEP / IQR_SIGMA
     return _Sizes(
@@ -1076,6 +1111,7 @@ def _sizes(width, height, widths):
         math.exp((_middle_quantile(areas, 0.1) + 0.5) * AREA_STEP),
         math.exp((_middle_quantile(areas, 0.5) + 0.5) * AREA_STEP),
         large / n,
+        bubbles / n,
         spread,
     )
 

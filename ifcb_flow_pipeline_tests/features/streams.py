@@ -100,6 +100,8 @@ def streams(draw: st.DrawFn) -> Stream:
     schema = draw(st.sampled_from(["v2", "v2", "v1"]))
     columns = _boxes(rng, n, kind)
     blank = rng.random(n) < draw(st.sampled_from([0.0, 0.1, 0.9]))
+    first, last = draw(st.sampled_from([(0, 0), (0.2, 0.5), (0.9, 1), (0, 1)]))
+    blank[int(first * n) : int(last * n)] = True
     for name in ("width_px", "height_px"):
         columns[name] = np.where(blank, 0, columns[name])
     columns["trigger"] = np.cumsum(rng.choice([0, 1, 2], n, p=draw(st.sampled_from(_TRIGGERS))))
