@@ -1,7 +1,8 @@
 """From one bin to all of its features beyond the reference set, and to what describes it."""
 
-from collections.abc import Mapping
-from operator import attrgetter
+from collections.abc import Callable, Mapping
+from functools import cache
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,18 @@ _OF_HEADER = (
 _OF_RUN = tuple(feature.name for feature in FULL_ONLY if hasattr(Run, feature.name))
 _values_of_run = attrgetter(*_OF_RUN)
 
+#: Features that go through their own functions even where the others come from kernels, and all that does not.
+_NOT_COMPILED = tuple(feature for feature in FULL_ONLY if feature.kernel == "none" and feature.name not in _OF_RUN)
+_COMPILED = (*(feature.name for feature in FULL_ONLY if feature not in _NOT_COMPILED), *STUCK_COLUMNS)
+
 #: STREAM_COLUMNS and the types that files are read as.
 _TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
 _DTYPES = list(_TYPES.values())
 
 
 def full_features(stream: Stream) -> dict[str, float]:
-    """The features of the set ``full`` that are not in ``reference``, by name, in the order of the catalogue; then the
-    most repeated box (STUCK_COLUMNS).
+    """The features of the set ``full`` that are not in ``reference``, and the most repeated box (STUCK_COLUMNS):
+    by name.
 
     NaN where the bin does not tell. Columns as files are read go through compiled kernels, without Python's lock. Any
     others, and features that have no kernel, go through the functions of the catalogue. The two are equal as the
@@ -87,11 +92,21 @@ def _by_kernels(stream: Stream, columns: list[NDArray]) -> dict[str, float]:
         stream.schema, header, stream.n_rows, images.n_images, int(triggers.n_triggers), stream.bad_lines,
         triggers.adc_run_s, triggers.adc_inhibit_s, triggers.largest_run_s,
     )  # fmt: skip
-    names = triggers._fields + images._fields + _OF_RUN
-    # Of two values of one name the last stays: that of the run.
-    known = dict(zip(names, triggers + images + _values_of_run(run), strict=True))
-    found = {one.name: known[one.name] if one.name in known else float(one.function(stream)) for one in FULL_ONLY}
-    return found | {name: known[name] for name in STUCK_COLUMNS}
+    pick = _picker(triggers._fields + images._fields + _OF_RUN)
+    found = dict(zip(_COMPILED, pick(triggers + images + _values_of_run(run)), strict=True))
+    for feature in _NOT_COMPILED:
+        found[feature.name] = float(feature.function(stream))
+    return found
+
+
+@cache
+def _picker(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Takes those of _COMPILED, in their order, from a tuple of the values of these names.
+
+    Of two values of one name, such as counts that the run tells too, the last.
+    """
+    places = {name: place for place, name in enumerate(names)}
+    return itemgetter(*(places[name] for name in _COMPILED))
 
 
 def _for_kernels(stream: Stream) -> list[NDArray] | None:

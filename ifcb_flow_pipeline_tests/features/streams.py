@@ -22,7 +22,7 @@ TYPES = {
     "inhibit_time_s": np.float64,
 }  # fmt: skip
 
-#: What is computed for a bin, in this order.
+#: What is computed for a bin.
 COMPUTED = (*(feature.name for feature in FULL_ONLY), *STUCK_COLUMNS)
 
 HEADER = {"run_time_s": 1200.0, "sample_volume_ml": 5.0, "skip_volume_ml": 0.0, "blob_grow_y_px": 1}
