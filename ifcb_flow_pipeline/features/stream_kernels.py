@@ -340,7 +340,7 @@ def trigger_features(
     n = len(trigger)
     first_rows = np.empty(n, np.int32)
     n_triggers, n_images, without, several = 0, 0, 0, 0
-    in_a_row, longest, counted = 0, 0, 0
+    in_a_row, longest, counted_without, counted_with = 0, 0, 0, 0
     i = 0
     blank = np.empty(n, np.bool_)
     while i < n:
@@ -353,8 +353,12 @@ def trigger_features(
         n_images += images
         without += images == 0
         several += images > 1
+        # Of those in a row without an image the first tell how usual that is, as in ``blind_stretches``.
+        tells = in_a_row < BLIND_TRIGGERS
+        counted_without += tells & (images == 0)
+        counted_with += tells & (images > 0)
         in_a_row = (in_a_row + 1) * (images == 0)
-        longest, counted = max(longest, in_a_row), counted + ((images == 0) & (in_a_row <= BLIND_TRIGGERS))
+        longest = max(longest, in_a_row)
     first_rows, blank = first_rows[:n_triggers], blank[:n_triggers]
     adc_run, adc_inhibit, largest = _believable_run(t_s, run_time_s, inhibit_time_s)
     time, steps_back = _times(t_s, first_rows)
@@ -369,7 +373,7 @@ def trigger_features(
     if n_triggers >= MIN_TRIGGERS and n_images and last > first:
         blind, longest_blind = 0.0, 0.0
         if longest >= BLIND_TRIGGERS:
-            blind, longest_blind = _blind(blank, time, counted / (counted + n_triggers - without))
+            blind, longest_blind = _blind(blank, time, counted_without / (counted_without + counted_with))
             blind = min(blind / (last - first), 1.0)
     uniformity, gap, change = NAN, NAN, NAN
     if n_triggers >= MIN_TRIGGERS and len(share):

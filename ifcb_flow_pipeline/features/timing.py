@@ -150,14 +150,16 @@ def blind_stretches(blank: NDArray[np.bool_], time_s: NDArray[np.float64]) -> ND
 
     From the first trigger without an image to the next one with an image, else to the last trigger. ``blank``: which
     triggers have no image, in file order, and ``time_s`` their times; both of shape (triggers,), >= 1. How probable
-    triggers without an image are is told by all triggers, but of each row of such triggers by its first
-    BLIND_TRIGGERS alone: a blind stretch, however long, hardly makes itself look probable.
+    triggers without an image are is told by all triggers, but of such triggers in a row by the first BLIND_TRIGGERS
+    alone, and not by the image after these: a blind stretch, however long, hardly makes itself look probable, and
+    where chance makes long rows, the share comes out right.
     """
     steps = np.diff(blank.astype(np.int64), prepend=0, append=0)
     first, end = np.flatnonzero(steps > 0), np.flatnonzero(steps < 0)
     length = end - first
-    counted = int(np.minimum(length, BLIND_TRIGGERS).sum())
-    share = counted / max(counted + np.count_nonzero(~blank), 1)
+    without = int(np.minimum(length, BLIND_TRIGGERS).sum())
+    with_image = np.count_nonzero(~blank) - np.count_nonzero((length >= BLIND_TRIGGERS) & (end < len(blank)))
+    share = without / max(without + with_image, 1)
     seconds = time_s[np.minimum(end, len(blank) - 1)] - time_s[first]
     is_blind = (length >= BLIND_TRIGGERS) & (seconds >= BLIND_S) & (share**length < BLIND_CHANCE)
     return seconds[is_blind]
