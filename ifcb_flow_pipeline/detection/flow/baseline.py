@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.detection.bin_table import BinTable
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow.deployments import LONG_GAP_S, MOVED_Z, Places, Starts, find_starts, settings_new
-from ifcb_flow_pipeline.detection.flow.natural_variability import after_gaps
+from ifcb_flow_pipeline.detection.flow.natural_variability import after_gaps, water_sides
 from ifcb_flow_pipeline.detection.flow.spreads import column_medians, least_spread, robust_spread, sampling_share
 
 #: What moves when an instrument is serviced, and is learnt for each deployment. A tilt or a wide core never is.
@@ -232,7 +232,7 @@ class Baseline:
         self, bins: BinTable, usable: NDArray[np.bool_], starts: Starts, reach: NDArray[np.float32] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
         """Levels and spreads (n, d), bins in order and bins at a place that was jumped to (n,): see ``follow``."""
-        from ifcb_flow_pipeline.detection.flow.level_filter import follow
+        from ifcb_flow_pipeline.detection.flow.level_filter import FLOW, HOUSING, WATER, follow
 
         d = len(self.metadata)
         if reach is None:
@@ -254,6 +254,9 @@ class Baseline:
             starts.sd,
             starts.is_jump,
             core,
+            np.where(
+                _is_housing(self.metadata), HOUSING, np.where(water_sides(self.metadata).all(axis=0), WATER, FLOW)
+            ),
             self._first_level(bins),
             reach,
             self.is_short(bins.time_s),
@@ -353,6 +356,10 @@ class Baseline:
 def wandering(metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.bool_]:
     """Which features wander with water, weather and wear, shape (d,)."""
     return np.array([f.role in _WANDERING or f.name in _WANDERING_TOO for f in metadata], dtype=bool)
+
+
+def _is_housing(metadata: Sequence[FeatureMetadata]) -> NDArray[np.bool_]:
+    return np.array([feature.role == "environment" for feature in metadata], dtype=bool)
 
 
 def _step_scatter(values: NDArray[np.float32]) -> NDArray[np.float32]:

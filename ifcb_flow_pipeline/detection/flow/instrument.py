@@ -156,10 +156,12 @@ class InstrumentModel:
     def _with_neighbours(self, bins: BinTable, deviations: Deviations, seen: tuple) -> NeighbourEvidence:
         """What each bin is part of: bins in order alone whose mean is not, or the edge of a fault."""
         alone, fault, rinsed, way = seen
-        in_order = bins.full & (alone < ODD_ALONE)
+        # Within hours all bins drift together: a short history does not tell which mean is odd.
+        known = bins.full & ~deviations.is_short
+        in_order = known & (alone < ODD_ALONE)
         series = Series.of(deviations.z, deviations.deployment)
         evidence = self.neighbours.look(series, in_order)
-        is_fault = bins.full & (fault >= ODD_ALONE) & ~rinsed
+        is_fault = known & (fault >= ODD_ALONE) & ~rinsed
         if is_fault.any():
             evidence = evidence.or_worse(fault_edges(series, in_order, is_fault, way))
         return evidence

@@ -4,7 +4,6 @@ A forest asks how easily a bin is set apart by all features together; a fault th
 diluted by forty normal ones. Here every feature has a tail of its own, and the plainest one counts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -29,7 +28,7 @@ _POWERS = (0.7, 1.4)
 _PRIOR, _FEW, _PRIOR_BINS = (1.2, 0.87), 20, 40
 
 #: No tail is narrower than this, in spreads: a spread may be held up by what counts as a difference at all.
-_LEAST_WIDTH = 0.7
+_LEAST_WIDTH = 0.87
 
 #: Beyond one in 10 to this power a feature's rarity grows with its logarithm only: no single one outweighs all.
 MOST = 12.0

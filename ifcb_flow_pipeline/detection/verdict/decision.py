@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, plain_values
 from ifcb_flow_pipeline.detection.flow.baseline import Deviations
-from ifcb_flow_pipeline.detection.flow.instrument import HELD_TO, Evidence, Screening, held
+from ifcb_flow_pipeline.detection.flow.instrument import Evidence, Screening, held
 from ifcb_flow_pipeline.detection.verdict.affected import affected
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES, likeness, suspected
 from ifcb_flow_pipeline.detection.verdict.rules import SURE, Broken
@@ -74,9 +74,9 @@ class Case:
 
     def rarity(self) -> NDArray[np.float64]:
         """How rare the bins are by what they look like."""
-        rarity = np.where(self.has_baseline, self.screening.rarity, 0.0)
-        short = self.deviations.is_short & (self.screening.gross < _GROSS)
-        return np.where(short, np.minimum(held(rarity), HELD_TO), rarity)
+        is_held = self.deviations.is_short & (self.screening.gross < _GROSS)
+        rarity = np.where(is_held, held(self.screening.rarity), self.screening.rarity)
+        return np.where(self.has_baseline, rarity, 0.0)
 
     def by_rules(self) -> NDArray[np.float64]:
         """The rarity that stands for the rules that the bins break, and for what is reported of them anyway."""
@@ -124,7 +124,7 @@ def _causes(
     creeps = np.abs(_value(evidence, metadata, "drift_x_px")) > _CREEPS_PX
     possible = {
         "config_change": (case.deviations.changed | case.deviations.settling)[which],
-        "moved": case.deviations.moved[which],
+        "moved": np.zeros(len(which), dtype=bool),  # its place is known: it explains nothing else
         # Nothing excuses lost images: blind triggers rearm sooner, so that more of them come.
         "post_clean": explanation.rinsed & ~evidence.sure,
         "bloom": by_water & (evidence.n_bins == 1),
