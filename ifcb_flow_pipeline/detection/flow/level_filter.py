@@ -31,37 +31,36 @@ _GROUPS = 3
 @part
 def _pass_time(level, variance, range_, memory_s, passed, core, group, held):
     """What is known of levels loses its worth with time; those of a group that is held stay as they are."""
+    keep = np.float32(np.exp(-passed / memory_s))
     for j in range(len(level)):
         if range_[j] > 0.0 and not (held[group[j]] and group[j] != WATER):
-            keep = np.float32(np.exp(-passed / memory_s[j]))
             if j != core:
                 level[j] *= keep
             variance[j] = variance[j] * keep * keep + range_[j] * range_[j] * (np.float32(1.0) - keep * keep)
 
 
 @part
-def _judge(values, level, variance, scatter, reach, group, levels, spreads, fits):
-    """Level and spread before a bin, and which groups of its features are in order."""
+def _judge(values, level, variance, scatter, reach, group, fits):
+    """Turn a bin's values into deviations and its scatters into spreads; which groups of its features are in order."""
     fits[:] = True
     for j in range(len(level)):
-        levels[j] = level[j]
-        spreads[j] = np.sqrt(variance[j] + scatter[j] * scatter[j])
-        z = (values[j] - level[j]) / spreads[j]
-        if z < -reach[0, j] or z > reach[1, j]:
+        scatter[j] = np.sqrt(variance[j] + scatter[j] * scatter[j])
+        values[j] = (values[j] - level[j]) / scatter[j]
+        if values[j] < -reach[0, j] or values[j] > reach[1, j]:
             fits[group[j]] = False
     # What follows the water is measured by the images of the run: where the flow is not in order, nothing is.
     fits[WATER] = fits[FLOW] and fits[WATER]
 
 
 @part
-def _learn(values, level, variance, spreads, range_, limit, group, fits):
+def _learn(residual, level, variance, spread, range_, limit, group, fits):
     """Move the levels of the groups that are in order towards a bin."""
     for j in range(len(level)):
-        if range_[j] > 0.0 and fits[group[j]] and np.isfinite(values[j]):
-            z = (values[j] - level[j]) / spreads[j]
-            z = min(max(z, -np.float32(_MOST_Z)), np.float32(_MOST_Z))
-            gain = variance[j] / (spreads[j] * spreads[j])
-            level[j] = min(max(level[j] + gain * z * spreads[j], -limit[j]), limit[j])
+        if range_[j] > 0.0 and fits[group[j]] and np.isfinite(residual[j]):
+            most = np.float32(_MOST_Z) * spread[j]
+            gain = variance[j] / (spread[j] * spread[j])
+            level[j] += gain * min(max(residual[j], -most), most)
+            level[j] = min(max(level[j], -limit[j]), limit[j])
             variance[j] *= np.float32(1.0) - gain
 
 
@@ -72,7 +71,7 @@ def follow(
     time_s: NDArray[np.float64],
     usable: NDArray[np.bool_],
     range_: NDArray[np.float32],
-    memory_s: NDArray[np.float32],
+    memory_s: float,
     limit: NDArray[np.float32],
     anchored: NDArray[np.bool_],
     anchor: NDArray[np.float32],
@@ -84,11 +83,12 @@ def follow(
     reach: NDArray[np.float32],
     is_short: NDArray[np.bool_],
 ):
-    """Deviations of n bins in the order of time from the level before each of them.
+    """Turn n bins, in the order of time, into deviations from the level before each of them, in place.
 
-    ``values`` (n, d): less their centre, NaN where unknown; ``scatter`` (n, d): of a bin around the level;
-    ``time_s`` (n,); ``usable`` (n,): bins that may teach the level. ``range_`` (d,): how far the level wanders,
-    as a standard deviation; ``memory_s`` (d,): in which time it forgets where it was; ``limit`` (d,): how far it goes at most.
+    ``values`` (n, d): less their centre, NaN where unknown, become deviations in spreads; ``scatter`` (n, d): of a bin
+    around the level, become the spreads that they are judged by; both are C-contiguous.
+    ``time_s`` (n,). ``usable`` (n,): bins that may teach the level. ``range_`` (d,): how far the level wanders,
+    as a standard deviation; ``memory_s``: in which time it forgets where it was; ``limit`` (d,): how far it goes at most.
     ``anchored`` (n,): a new place of the core begins, its level is ``anchor`` (n,) within ``anchor_sd`` (n,);
     ``is_jump`` (n,): it moved there without a reason, so that a bin at the place before is as much in order;
     ``core``: the column of that level, -1 where there is none. ``group`` (d,): FLOW, WATER or HOUSING. ``first``: level
@@ -96,14 +96,13 @@ def follow(
     ``reach`` (2, 2, d): how far below and above the level, in standard deviations, a bin may lie to be in order: in a
     history of days, and where it ``is_short`` (n,).
 
-    Returns the levels and the standard deviations to judge by, both (n, d), which bins are in order, and which lie at a
-    place to which the core jumped, both (n,).
+    Returns which bins are in order, and which lie at a place to which the core jumped, both (n,).
     """
     n, d = values.shape
     level = first[0].copy()
     variance = first[1] * first[1]
     before, before_variance, has_before = np.float32(0.0), np.float32(0.0), False
-    levels, spreads = np.empty((n, d), np.float32), np.empty((n, d), np.float32)
+    residual = np.empty(d, np.float32)
     in_order, jumped = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     at_jump = False
     fits, held = np.ones(_GROUPS, np.bool_), np.zeros(_GROUPS, np.bool_)
@@ -124,11 +123,13 @@ def follow(
                 variance[core], before_variance = before_variance, variance[core]
                 at_jump = not at_jump
         jumped[i] = at_jump
-        _judge(values[i], level, variance, scatter[i], reach[int(is_short[i])], group, levels[i], spreads[i], fits)
+        for j in range(d):
+            residual[j] = values[i, j] - level[j]
+        _judge(values[i], level, variance, scatter[i], reach[int(is_short[i])], group, fits)
         in_order[i] = usable[i] and fits[0]
         # While a fault lasts its level is held: neither the bins nor their time change what was usual before.
         for g in range(len(held)):
             held[g] = usable[i] and not fits[g]
         if usable[i]:
-            _learn(values[i], level, variance, spreads[i], range_, limit, group, fits)
-    return levels, spreads, in_order, jumped
+            _learn(residual, level, variance, scatter[i], range_, limit, group, fits)
+    return in_order, jumped

@@ -194,18 +194,18 @@ def explain(
 
 def lost_share(
     z: NDArray[np.float32],
-    centre: NDArray[np.float32],
+    values: NDArray[np.float32],
     spread: NDArray[np.float32],
     metadata: tuple[FeatureMetadata, ...],
 ) -> NDArray[np.float32]:
     """How many more of the triggers than usual are without an image, as a share of all of them, shape (n,).
 
-    ``z``: deviations (n, d) from ``centre`` in units of ``spread``, both on the features' scales. 0 where unknown.
+    ``z``: deviations (n, d) of ``values`` in units of ``spread``, both on the features' scales. 0 where unknown.
     """
     for column, feature in enumerate(metadata):
         if feature.name == "no_image_fraction":
-            usual = centre[:, column]
-            seen = usual + z[:, column] * spread[:, column]
+            seen = values[:, column]
+            usual = seen - z[:, column] * spread[:, column]
             shares = (np.sin(np.clip(value, 0.0, np.pi) / 2.0) ** 2 for value in (seen, usual))
             return np.nan_to_num(next(shares) - next(shares)).astype(np.float32)
     return np.zeros(len(z), dtype=np.float32)

@@ -116,12 +116,12 @@ class TailDetector:
         """Which way rows are odd, shape (n, d): what each feature adds to the score, negative below its centre."""
         return np.copysign(self.contributions(self.rarities(z) * factor), np.nan_to_num(z))
 
-    def groups_of(self, z: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
+    def groups_of(self, rarities: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
         """The rarities of the groups, shape (n, groups), where only ``factor`` (n, d) of each feature's counts."""
-        rarities = self.rarities(z) * factor
-        largest = np.empty((len(z), len(self.groups)), dtype=np.float32)
+        counted = rarities * factor
+        largest = np.empty((len(counted), len(self.groups)), dtype=np.float32)
         for number, columns in enumerate(self._members()):
-            largest[:, number] = np.maximum.reduce([rarities[:, column] for column in columns])
+            largest[:, number] = np.maximum.reduce([counted[:, column] for column in columns])
         return np.maximum(largest - self.offset_, 0.0)
 
     def raw_score(self, groups: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -85,10 +85,10 @@ class _Fitted:
         everything = np.full((2, len(metadata)), np.inf, dtype=np.float32)
         deviations = baseline.deviations(replace(bins, full=keep if teach is None else teach), everything)
         z = deviations.z
-        lost = lost_share(z, deviations.centre, deviations.spread, metadata)
+        lost = lost_share(z, deviations.values, deviations.spread, metadata)
         factor = explain(z, lost, deviations.after_gap, metadata).factor
         tails = TailDetector(metadata).fit(z[keep], factor[keep])
-        raw_score = tails.raw_score(tails.groups_of(z, factor))
+        raw_score = tails.raw_score(tails.groups_of(tails.rarities(z), factor))
         scale = RarityScale().fit(raw_score[keep])
         in_order = keep & (scale.rarity(raw_score) < ODD_ALONE)
         neighbours = NeighbourDetector(metadata).fit(Series.of(z[in_order], deviations.deployment[in_order]))
