@@ -141,9 +141,9 @@ def parse_adc(data: bytes | Text, schema: Schema, columns: Sequence[str] | None 
     Never raises on content: what is unusable is counted and described in the result. An empty file gives
     no rows. Lines of white space alone do not count.
 
-    A line is usable if it has the right number of columns (see WIDTHS and MOST_COLUMNS) and all of ADC_COLUMNS hold good
-    values, whichever are wanted: all who read a file mean the same lines. A signal that is written as NaN or as infinite
-    is NaN, and its line usable. Raises ValueError for a name that no column has, and for no name.
+    A line is usable if it has the right number of columns (see WIDTHS and MOST_COLUMNS) and all of ADC_COLUMNS hold
+    good values, whichever are wanted: all who read a file mean the same lines. A signal that is written as NaN or as
+    infinite is NaN, and its line usable. Raises ValueError for a name that no column has, and for no name.
     """
     wanted = _wanted(columns)
     text = data if isinstance(data, Text) else Text(data)

@@ -392,7 +392,7 @@ LINES = {
         V2_LINE.replace(b"\n", b",\r\n"),
         b"\n",
         V2_LINE.replace(b"\n", b",20.5,1.5e6,1\n"),
-    ],  # fmt: skip
+    ],
 }
 FRAGMENTS = st.one_of(
     st.binary(max_size=8),

@@ -213,7 +213,7 @@ def test_steps_back_in_time_are_counted():
 
 def test_time_and_volume_are_those_that_the_settings_promise():
     header = {"run_time_s": 1198.0, "inhibit_time_s": 238.0, "sample_volume_ml": 5.0, "roi_count": 400}
-    values = full_features(off(np.full(N, 940), header=header))
+    values = full_features(off(np.full(N, 940), header=header, inhibit_time_s=np.linspace(0.1, 238, N)))
     assert values["run_time_ratio"] == 1
     assert values["volume_ml"] == pytest.approx(4)
     assert values["volume_ratio"] == pytest.approx(0.8)
@@ -223,7 +223,9 @@ def test_time_and_volume_are_those_that_the_settings_promise():
 
 def test_a_fast_run_is_as_long_as_its_factor_says():
     header = {"run_time_s": 598.0 / 2, "run_fast": True, "run_fast_factor": 2.0, "sample_volume_ml": 2.5}
-    assert feature(off(np.full(N, 940), header=header), "run_time_ratio") == 1
+    t = np.linspace(1, 298, N)
+    stream = off(np.full(N, 940), header=header, t_s=t, run_time_s=t + 0.045, inhibit_time_s=0.1 * t)
+    assert feature(stream, "run_time_ratio") == 1
 
 
 def test_without_a_header_the_adc_file_tells_time_and_volume_and_nothing_promises_any():
@@ -255,7 +257,7 @@ OF_TRIGGERS = {
 def test_of_few_images_only_counts_times_and_the_run_are_known(n, instrument):
     values = full_features(rows_of(simulated(200, instrument=instrument), slice(0, n)))
     known = {feature.name for feature in FULL_ONLY if feature.role in ("run", "environment")} | OF_TRIGGERS
-    known |= {"bad_line_fraction"}
+    known |= {"bad_line_fraction", "header_adc_mismatch"}
     assert {name for name in COMPUTED if not math.isnan(values[name])} <= known
     assert values["n_triggers"] <= n
 
