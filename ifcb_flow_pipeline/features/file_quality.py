@@ -3,8 +3,10 @@
 All columns are needed for that, so it is found once, as the file is read, and goes with the bin from there on.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +51,14 @@ class FileQuality:
             _time_still_fraction(columns) if {"trigger", "t_s"} <= columns.keys() else _NAN,
             _start_byte_gap_fraction(columns) if "start_byte" in columns else _NAN,
         )
+
+    def known(self) -> dict[str, Any]:
+        """The fields that say something, by name; fit for JSON."""
+        return {name: value for name, value in asdict(self).items() if value != "" and not _is_nan(value)}
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _is_dead(values: NDArray) -> bool:
