@@ -352,7 +352,8 @@ FULL_ONLY: tuple[Feature, ...] = (
         attrgetter("run.inhibit_fraction"), "noise triggering, too slow a computer; also blooms", _OWN, "logit", "none",
     ),
     _full(
-        "run", "image_count_mismatch", "", "images in the ADC file over those that the header counts, less 1",
+        "run", "image_count_mismatch", "",
+        "images in the ADC file over those that the header counts, less 1; 0 where damaged lines may be the rest",
         attrgetter("run.image_count_mismatch"), "damaged or cut file", _IRFCB, "plain", "none",
     ),
     _full(
@@ -393,7 +394,7 @@ FULL_ONLY: tuple[Feature, ...] = (
     ),
     _full(
         "quality", "dead_signal_fraction", "fraction",
-        "signals (pmt_a to peak_d, as recorded) that have the same number in all rows",
+        "recorded signals (pmt_a to peak_d) that have the same number in all rows",
         attrgetter("quality.dead_signal_fraction"), "photomultiplier or its board is off", _OWN, "plain", "none",
     ),
     _full(

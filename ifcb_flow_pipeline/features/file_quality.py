@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS, has_image
-from ifcb_flow_pipeline.bins.pid import Schema
+from ifcb_flow_pipeline.bins.adc import has_image
 
 #: The channels of the photomultipliers.
 SIGNALS = ("pmt_a", "pmt_b", "pmt_c", "pmt_d", "peak_a", "peak_b", "peak_c", "peak_d")
@@ -27,8 +26,8 @@ _NAN = float("nan")
 class FileQuality:
     """What was found; the fields named as features are these features, NaN where the file does not tell.
 
-    ``dead_signals``: names of the channels that have one and the same number, or none, in all rows, separated by
-    spaces; of those that the instrument records.
+    ``dead_signals``: names of the channels that have one and the same number in all rows, separated by spaces. A channel
+    without any number is not recorded, and so not dead.
     """
 
     dead_signals: str = ""
@@ -37,17 +36,14 @@ class FileQuality:
     start_byte_gap_fraction: float = _NAN
 
     @classmethod
-    def of(cls, columns: Mapping[str, NDArray], schema: Schema) -> "FileQuality":
+    def of(cls, columns: Mapping[str, NDArray]) -> "FileQuality":
         """From the columns of an ADC file (see ``bins.adc``); what needs one that is not among them stays unknown."""
-        recorded = [
-            column.name for column in ADC_COLUMNS if column.name in SIGNALS and column.index(schema) is not None
-        ]
-        signals = [columns[name] for name in recorded if name in columns]
-        dead = [name for name in recorded if name in columns and _is_dead(columns[name])]
-        enough = signals and len(signals[0]) >= MIN_ROWS
+        known = {name: columns[name][~np.isnan(columns[name])] for name in SIGNALS if name in columns}
+        recorded = {name: values for name, values in known.items() if len(values) >= MIN_ROWS}
+        dead = [name for name, values in recorded.items() if (values == values[0]).all()]
         return cls(
             " ".join(dead),
-            len(dead) / len(signals) if enough else _NAN,
+            len(dead) / len(recorded) if recorded else _NAN,
             _time_still_fraction(columns) if {"trigger", "t_s"} <= columns.keys() else _NAN,
             _start_byte_gap_fraction(columns) if "start_byte" in columns else _NAN,
         )
@@ -59,13 +55,6 @@ class FileQuality:
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
-
-
-def _is_dead(values: NDArray) -> bool:
-    if len(values) < MIN_ROWS:
-        return False
-    known = values[~np.isnan(values)]
-    return bool((known == known[:1]).all())
 
 
 def _time_still_fraction(columns: Mapping[str, NDArray]) -> float:

@@ -153,7 +153,7 @@ class Run:
 
     @property
     def _is_cut(self) -> bool:
-        return self.n_images < _CUT_SHARE * self.header.get("roi_count", 0)
+        return self.n_images + self.bad_lines < _CUT_SHARE * self.header.get("roi_count", 0)
 
     @property
     def speed_factor(self) -> float:
@@ -203,8 +203,10 @@ class Run:
 
     @property
     def image_count_mismatch(self) -> float:
-        """Images in the ADC file over those that the header counts, less 1."""
+        """Images in the ADC file over those that the header counts, less 1; 0 where damaged lines may be the rest."""
         counted = self.header.get("roi_count", _NAN)
+        if self.n_images < counted <= self.n_images + self.bad_lines:
+            return 0.0
         return (self.n_images - counted) / max(counted, 1)
 
     @property

@@ -91,7 +91,7 @@ class CloudEntry:
             header_state=read.header_state,
             header_problem=read.header_problem,
             adc_source=read.adc_source,
-            quality=FileQuality.of(read.adc.columns, read.adc.schema).known(),
+            quality=FileQuality.of(read.adc.columns).known(),
         )
 
     def to_dict(self) -> dict[str, Any]:

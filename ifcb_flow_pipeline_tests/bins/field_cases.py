@@ -84,6 +84,7 @@ def field_cases() -> dict[str, FieldCase]:
         with_lines("NaN in a signal that no feature needs", [with_cell(line, 4, b"NaN") for line in lines]),
         with_lines("one infinite signal", [with_cell(lines[0], 7, b"inf"), *lines[1:]]),
         with_lines("all signals zero", [_without_signals(line) for line in lines]),
+        with_lines("one dead signal", [with_cell(line, 4, b"0.5") for line in lines]),
         with_lines("time stands still", [with_cell(line, 1, b"12.5") for line in lines]),
         with_lines("places in the .roi file lost", [with_cell(line, 17, b"0") for line in lines]),
         with_lines("counters that were not set back", [_ahead(line, 500.0, 40.0) for line in lines]),
