@@ -26,8 +26,8 @@ _NAN = float("nan")
 class FileQuality:
     """What was found; the fields named as features are these features, NaN where the file does not tell.
 
-    ``dead_signals``: names of the channels that have one and the same number in all rows, separated by spaces. A channel
-    without any number is not recorded, and so not dead.
+    ``dead_signals``: names of the channels that have one and the same number in all rows, separated by spaces. A
+    channel without any number is not recorded, and so not dead.
     """
 
     dead_signals: str = ""
