@@ -27,10 +27,10 @@ from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiTable
 from ifcb_flow_pipeline.days import RecentDays
-from ifcb_flow_pipeline.detection.episodes import Episode, episodes_of
-from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
-from ifcb_flow_pipeline.detection.prefixes import PrefixScore
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.features.run import SETTINGS, blind_s_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
@@ -310,7 +310,7 @@ def distances(features: NDArray[np.float64], own: NDArray[np.float64]) -> NDArra
         return np.sqrt(np.nanmean(np.clip((features - own) / spread, -10, 10) ** 2, axis=1))
 
 
-def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PrefixScore] | None:
+def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PartialScore] | None:
     """What the model in use says of a bin after each part of its run, shortest first; None where there is no model or
     no cloud. Raises ModelError where the model cannot be used, else as ``read_bin``.
     """
@@ -465,7 +465,7 @@ def _accumulated(
     _stores: Stores,
     _entry: CloudEntry,
     _cloud: Mapping[str, NDArray],
-) -> Sequence[PrefixScore]:
+) -> Sequence[PartialScore]:
     model = read_model(home, model_id)
     model.check_usable(_stores.settings.features)
     history = RecentDays(_stores.tables, BIN_FEATURES).before(parse_pid(pid).day)

@@ -27,17 +27,10 @@ from ifcb_flow_pipeline.days import (
     reference_row,
     training_set,
 )
-from ifcb_flow_pipeline.detection.flow import Decision, TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.model import (
-    ForestSettings,
-    Model,
-    ModelCard,
-    ModelError,
-    TrainingSet,
-    parse_amount,
-    train_model,
-)
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.flow.training import Decision, TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FeatureSet
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
 from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Triggers

@@ -19,9 +19,10 @@ from joblib import Parallel, delayed
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
-from ifcb_flow_pipeline.detection.flow import Decision, FlowModel, TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelError, TrainingSet, train_model
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.flow.training import Decision, FlowModel, TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
 from ifcb_flow_pipeline.features.full import (

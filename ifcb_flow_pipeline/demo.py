@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ifcb_flow_pipeline.detection.episodes import episodes_of
+from ifcb_flow_pipeline.detection.verdict.episodes import episodes_of
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.simulate import demo_plan, write_archive, write_labels
 from ifcb_flow_pipeline.store.daily import DailyTables

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row
-from ifcb_flow_pipeline.detection.comparison import Comparison, compare_models, healthy_rows
-from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
-from ifcb_flow_pipeline.detection.planting import PLANTED, plant
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.trial.comparison import Comparison, compare_models, healthy_rows
+from ifcb_flow_pipeline.detection.trial.fault_injection import INJECTED, inject
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.clouds import CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
@@ -132,7 +132,7 @@ def planted_rows(tables: DailyTables, healthy: pa.Table, settings: FeatureSettin
     Bins whose clouds have been deleted are left out.
     """
     clouds = CloudTables(tables)
-    rows: dict[str, list[dict]] = {fault: [] for fault in PLANTED}
+    rows: dict[str, list[dict]] = {fault: [] for fault in INJECTED}
     for row in healthy.select([*IDENTITY, "has_roi"]).to_pylist():
         bin_id = parse_pid(row["pid"])
         try:
@@ -141,7 +141,7 @@ def planted_rows(tables: DailyTables, healthy: pa.Table, settings: FeatureSettin
             continue
         # The header's counts and its blind time are of the bin as it was.
         header = {name: value for name, value in entry.header.items() if name not in _OF_THE_BIN_AS_IT_WAS}
-        for fault in PLANTED if columns is not None else ():
-            planted = plant(fault, columns or {}, bin_id.schema, seed=zlib.crc32(row["pid"].encode()))
+        for fault in INJECTED if columns is not None else ():
+            planted = inject(fault, columns or {}, bin_id.schema, seed=zlib.crc32(row["pid"].encode()))
             rows[fault].append(feature_row(replace(entry, header=header), planted, settings) | row)
     return {fault: pa.Table.from_pylist(found, schema=healthy.schema) for fault, found in rows.items()}

@@ -49,7 +49,14 @@ def test_every_case_is_measured_and_its_damaged_lines_are_counted(case):
         "header cut in the middle": {"run_time_ratio", "volume_ratio"},
         "header without its first lines": OF_THE_HEADER - {"run_time_ratio", "volume_ratio"},
         "all signals zero": {"peak_median_v", "peak_floor_fraction", "peak_y_slope"},
-        "time stands still": {"time_uniformity", "longest_gap_fraction", "rate_change", "time_backward_fraction"},
+        "time stands still": {
+            "time_uniformity",
+            "longest_gap_fraction",
+            "rate_change",
+            "time_backward_fraction",
+            "blind_fraction",
+            "longest_blind_s",
+        },
     }
     assert lost == expected.get(case.name, set())
 

@@ -11,15 +11,11 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
 from ifcb_flow_pipeline.features import geometry, repeats
 from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
-from ifcb_flow_pipeline.features.file_quality import FileQuality
 from ifcb_flow_pipeline.features.run import Run, configuration_of, settings_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 
 #: Names of the columns that describe the most repeated box.
 STUCK_COLUMNS = ("stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px")
-
-#: What is computed for a bin: the features, and the most repeated box.
-COMPUTED = (*(feature.name for feature in FULL_ONLY), *STUCK_COLUMNS)
 
 #: Without an ADC file only the header tells anything.
 _OF_HEADER = (
@@ -30,9 +26,9 @@ _OF_HEADER = (
 _OF_RUN = tuple(feature.name for feature in FULL_ONLY if hasattr(Run, feature.name))
 _values_of_run = attrgetter(*_OF_RUN)
 
-#: Features that were found as the file was read.
-_OF_QUALITY = tuple(feature.name for feature in FULL_ONLY if feature.name in FileQuality.__dataclass_fields__)
-_values_of_quality = attrgetter(*_OF_QUALITY)
+#: Features that go through their own functions even where the others come from kernels, and all that does not.
+_NOT_COMPILED = tuple(feature for feature in FULL_ONLY if feature.kernel == "none" and feature.name not in _OF_RUN)
+_COMPILED = (*(feature.name for feature in FULL_ONLY if feature not in _NOT_COMPILED), *STUCK_COLUMNS)
 
 #: STREAM_COLUMNS and the types that files are read as.
 _TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
@@ -40,10 +36,12 @@ _DTYPES = list(_TYPES.values())
 
 
 def full_features(stream: Stream) -> dict[str, float]:
-    """The features of the set ``full`` that are not in ``reference``, and the most repeated box: by name, COMPUTED.
+    """The features of the set ``full`` that are not in ``reference``, and the most repeated box (STUCK_COLUMNS):
+    by name.
 
     NaN where the bin does not tell. Columns as files are read go through compiled kernels, without Python's lock. Any
-    others go through the functions of the catalogue. The two are equal as the kernels' module says.
+    others, and features that have no kernel, go through the functions of the catalogue. The two are equal as the
+    kernels' module says.
     """
     return features_and_run(stream)[0]
 
@@ -105,16 +103,21 @@ def _by_kernels(stream: Stream, columns: list[NDArray]) -> tuple[dict[str, float
         x_px, y_px, width_px, height_px, peak_v, flight_us, stream.frame_px, int(header.get("blob_grow_y_px", -1)),
         geometry.is_titled_bottom(header), stream.schema != "v1",
     )  # fmt: skip
-    pick = _picker(triggers._fields + images._fields + _OF_RUN + _OF_QUALITY)
-    values = triggers + images + _values_of_run(run) + _values_of_quality(stream.quality)
-    return dict(zip(COMPUTED, pick(values), strict=True)), run
+    pick = _picker(triggers._fields + images._fields + _OF_RUN)
+    found = dict(zip(_COMPILED, pick(triggers + images + _values_of_run(run)), strict=True))
+    for feature in _NOT_COMPILED:
+        found[feature.name] = float(feature.function(stream))
+    return found, run
 
 
 @cache
 def _picker(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Takes what is computed, in its order, from a tuple of the values of these names; of a name's values the last."""
+    """Takes those of _COMPILED, in their order, from a tuple of the values of these names.
+
+    Of two values of one name, such as counts that the run tells too, the last.
+    """
     places = {name: place for place, name in enumerate(names)}
-    return itemgetter(*(places[name] for name in COMPUTED))
+    return itemgetter(*(places[name] for name in _COMPILED))
 
 
 def _for_kernels(stream: Stream) -> list[NDArray] | None:

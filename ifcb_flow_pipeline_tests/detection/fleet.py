@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.traits import plain_values, scaled_values
+from ifcb_flow_pipeline.detection.feature_metadata import plain_values, scaled_values
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FULL_FEATURE_NAMES
 
 CREATED = datetime(2024, 6, 1, tzinfo=UTC)
