@@ -4,8 +4,7 @@ It reads only what it can read exactly, and gives up on a file at the first thin
 careful reader of ``adc`` then says what it is. So there is nothing here that repairs or describes.
 
 Bytes are taken eight at a time, as one 64-bit word whose lowest byte is the first in the file, or 64 at a time.
-Only ``adc`` imports this module, when it first reads a file, because numba takes long to load. All kernels of
-the reader are in this file: the cache of machine code notices changes of no other.
+Only ``adc`` imports this module, when it first reads a file, because numba takes long to load.
 """
 
 import math

@@ -17,9 +17,6 @@ from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 #: Names of the columns that describe the most repeated box.
 STUCK_COLUMNS = ("stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px")
 
-#: What is computed for a bin: the features, and the most repeated box.
-COMPUTED = (*(feature.name for feature in FULL_ONLY), *STUCK_COLUMNS)
-
 #: Without an ADC file only the header tells anything.
 _OF_HEADER = (
     "run_time_s", "run_time_ratio", "volume_ml", "volume_ratio", "inhibit_fraction", "temperature_c", "humidity_pct",
@@ -29,16 +26,22 @@ _OF_HEADER = (
 _OF_RUN = tuple(feature.name for feature in FULL_ONLY if hasattr(Run, feature.name))
 _values_of_run = attrgetter(*_OF_RUN)
 
+#: Features that go through their own functions even where the others come from kernels, and all that does not.
+_NOT_COMPILED = tuple(feature for feature in FULL_ONLY if feature.kernel == "none" and feature.name not in _OF_RUN)
+_COMPILED = (*(feature.name for feature in FULL_ONLY if feature not in _NOT_COMPILED), *STUCK_COLUMNS)
+
 #: STREAM_COLUMNS and the types that files are read as.
 _TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
 _DTYPES = list(_TYPES.values())
 
 
 def full_features(stream: Stream) -> dict[str, float]:
-    """The features of the set ``full`` that are not in ``reference``, and the most repeated box: by name, COMPUTED.
+    """The features of the set ``full`` that are not in ``reference``, and the most repeated box (STUCK_COLUMNS):
+    by name.
 
     NaN where the bin does not tell. Columns as files are read go through compiled kernels, without Python's lock. Any
-    others go through the functions of the catalogue. The two are equal as the kernels' module says.
+    others, and features that have no kernel, go through the functions of the catalogue. The two are equal as the
+    kernels' module says.
     """
     columns = _for_kernels(stream)
     return _by_catalogue(stream) if columns is None else _by_kernels(stream, columns)
@@ -90,14 +93,20 @@ def _by_kernels(stream: Stream, columns: list[NDArray]) -> dict[str, float]:
         triggers.adc_run_s, triggers.adc_inhibit_s, triggers.largest_run_s,
     )  # fmt: skip
     pick = _picker(triggers._fields + images._fields + _OF_RUN)
-    return dict(zip(COMPUTED, pick(triggers + images + _values_of_run(run)), strict=True))
+    found = dict(zip(_COMPILED, pick(triggers + images + _values_of_run(run)), strict=True))
+    for feature in _NOT_COMPILED:
+        found[feature.name] = float(feature.function(stream))
+    return found
 
 
 @cache
 def _picker(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Takes what is computed, in its order, from a tuple of the values of these names; of a name's values the last."""
+    """Takes those of _COMPILED, in their order, from a tuple of the values of these names.
+
+    Of two values of one name, such as counts that the run tells too, the last.
+    """
     places = {name: place for place, name in enumerate(names)}
-    return itemgetter(*(places[name] for name in COMPUTED))
+    return itemgetter(*(places[name] for name in _COMPILED))
 
 
 def _for_kernels(stream: Stream) -> list[NDArray] | None:

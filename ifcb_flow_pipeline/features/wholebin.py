@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import wraps
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.features import geometry, repeats, signals, timing
 from ifcb_flow_pipeline.features.quantiles import IQR_SIGMA, middle_quantiles
@@ -19,6 +20,14 @@ from ifcb_flow_pipeline.features.stream import DAY_S, MIN_TRIGGERS, Stream
 #: Images wider than this are large, and those that fill so much of the frame's width are as wide as it.
 LARGE_PX = 300
 FULL_WIDTH = 0.9
+
+#: Bubbles are large and round: at least so wide and so high, and the longer side at most so many times the shorter. Of
+#: ten bins that their owners filed under bubbles (IFCB160 in kudelalab/PSD) 2.7 to 11.0 % of the boxes are, at most
+#: 0.52 % in six other public bins; without the second condition it is 2.7 to 11.7 % and 0.85 %, for chains and colonies
+#: are as large, but long. Not even a disc has a square box: margins along x and y differ (the large boxes of the ten
+#: bins are 1.2 times as wide as high in the middle), and so may what is cut off at the frame.
+BUBBLE_PX = 150
+BUBBLE_ASPECT = 1.5
 
 #: Step in which the logarithm of an area is counted.
 AREA_STEP = 0.01
@@ -178,6 +187,23 @@ def no_image_burst(stream: Stream) -> float:
     return timing.persistence(stream.images_of_trigger == 0)
 
 
+def blind_fraction(stream: Stream) -> float:
+    stretches = _blind_stretches(stream)
+    return _NAN if stretches is None else min(float(stretches.sum() / np.ptp(stream.time_s)), 1.0)
+
+
+def longest_blind(stream: Stream) -> float:
+    stretches = _blind_stretches(stream)
+    return _NAN if stretches is None else float(stretches.max(initial=0.0))
+
+
+def _blind_stretches(stream: Stream) -> NDArray[np.float64] | None:
+    """The blind stretches in s; None where there are too few triggers, no images at all or no times."""
+    if stream.n_triggers < MIN_TRIGGERS or not stream.n_images or not np.ptp(stream.time_s) > 0:
+        return None
+    return timing.blind_stretches(stream.images_of_trigger == 0, stream.time_s)
+
+
 # Sizes
 
 
@@ -221,6 +247,15 @@ def _log_areas(stream: Stream, *shares: float) -> tuple[float, ...]:
     """Quantiles of the log of the area of boxes, which is rounded to AREA_STEP."""
     steps = np.floor((np.log(stream.width_px) + np.log(stream.height_px)) / AREA_STEP)
     return tuple((step + 0.5) * AREA_STEP for step in middle_quantiles(steps, shares))
+
+
+# Bubbles
+
+
+@_of_images
+def bubble_fraction(stream: Stream) -> float:
+    shorter, longer = np.minimum(stream.width_px, stream.height_px), np.maximum(stream.width_px, stream.height_px)
+    return float(np.mean((shorter >= BUBBLE_PX) & (longer <= BUBBLE_ASPECT * shorter)))
 
 
 # Time

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
-from ifcb_flow_pipeline.features.full import COMPUTED, description, full_features, header_features
+from ifcb_flow_pipeline.features.full import description, full_features, header_features
 from ifcb_flow_pipeline.features.stream import MIN_IMAGES
 
-from .streams import HEADER, feature, rows_of, simulated, stream_of, with_columns
+from .streams import COMPUTED, HEADER, feature, rows_of, simulated, stream_of, with_columns
 
 RNG = np.random.default_rng(4)
 N = 300
@@ -263,7 +263,8 @@ def test_of_few_images_only_counts_times_and_the_run_are_known(n, instrument):
 def test_thirty_images_are_enough_for_their_shape():
     stream = stream_of(x_px=940 + 8 * (np.arange(MIN_IMAGES) % 3))
     values = full_features(stream)
-    shape = [one.name for one in FULL_ONLY if one.role in ("position", "spread", "stuck", "size", "signal", "velocity")]
+    roles = ("position", "spread", "stuck", "size", "bubbles", "signal", "velocity")
+    shape = [one.name for one in FULL_ONLY if one.role in roles]
     assert [name for name in shape if math.isnan(values[name])] == []
 
 
@@ -294,7 +295,17 @@ def test_where_neither_header_nor_column_has_the_run_time_it_is_when_the_next_tr
         ("time_of_flight_us", {"flight_time_us", "flight_spread"}),
         ("inhibit_time_s", {"dead_time_s", "volume_ml", "volume_ratio", "inhibit_fraction"}),
         ("run_time_s", {"run_time_mismatch", "volume_ml", "volume_ratio", "inhibit_fraction"}),
-        ("t_s", {"time_uniformity", "longest_gap_fraction", "rate_change", "time_backward_fraction"}),
+        (
+            "t_s",
+            {
+                "time_uniformity",
+                "longest_gap_fraction",
+                "rate_change",
+                "time_backward_fraction",
+                "blind_fraction",
+                "longest_blind_s",
+            },
+        ),
     ],
 )
 def test_a_column_that_is_the_same_in_every_row_was_not_measured(column, names, number):

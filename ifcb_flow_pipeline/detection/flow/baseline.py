@@ -6,6 +6,7 @@ its optics, and nothing of its water.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,13 @@ _CORE = "core_x_px"
 
 #: Roles of what wanders slowly with water, weather and wear: their level is followed.
 _WANDERING = ("position", "trigger", "size", "signal", "environment", "velocity")
+
+#: So does the height of the frame that the core takes up: its lower end fell by 48 px in 20 h on a healthy instrument
+#: (field measurements, November 2026).
+_WANDERING_TOO = ("cross_low_px", "cross_high_px", "cross_range_px")
+
+#: A history is short until it spans so many days: levels drift within a day by more than the morning shows.
+SHORT_S = 2.0 * 86_400.0
 
 #: In which time a level forgets where it was: water and weather change within days (OOI IFCB206, domain notes).
 _MEMORY_S = 2.0 * 86_400.0
@@ -60,7 +68,8 @@ class Deviations:
     feature's scale. ``scatter``: of healthy bins around it. ``in_order`` (n,): bins that taught the baseline.
     ``changed`` (n,): the first bin of new settings, or of a new place of the core that a gap explains; ``moved`` (n,):
     the core jumped here without a reason, and nobody confirmed it yet; ``settling`` (n,): among the first few of such
-    a new place or new settings; ``after_gap`` (n,): the run began later than usual. ``deployment`` (n,): its number.
+    a new place or new settings; ``after_gap`` (n,): the run began later than usual;
+    ``is_short`` (n,): the history spans less than SHORT_S. ``deployment`` (n,): its number.
     ``baseline_bins``, ``baseline_days`` (n,): on how many healthy bins, over how many days, the baseline rests.
     """
 
@@ -72,6 +81,7 @@ class Deviations:
     settling: NDArray[np.bool_]
     moved: NDArray[np.bool_]
     after_gap: NDArray[np.bool_]
+    is_short: NDArray[np.bool_]
     deployment: NDArray[np.int64]
     baseline_bins: NDArray[np.int64]
     baseline_days: NDArray[np.float64]
@@ -80,7 +90,7 @@ class Deviations:
     def unknown(cls, n: int, d: int) -> "Deviations":
         """Those of n bins of an instrument of which nothing is known."""
         nan, no = np.full((n, d), np.nan, dtype=np.float32), np.zeros(n, dtype=bool)
-        return cls(nan, nan, nan, no, no, no, no, no, np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n))
+        return cls(nan, nan, nan, no, no, no, no, no, no, np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n))
 
     def of(self, which: NDArray[np.int64]) -> "Deviations":
         """Those of some of the bins."""
@@ -176,10 +186,14 @@ class Baseline:
     def _ranges(self, total: NDArray[np.float32]) -> NDArray[np.float32]:
         """How far each level wanders, shape (d,): as seen, and as short histories cannot show."""
         young = 1.0 - min(float(self.last_s - self.first_s) / _LONG_HISTORY_S, 1.0)
-        wanders = np.array([feature.role in _WANDERING for feature in self.metadata], dtype=bool)
+        wanders = wandering(self.metadata)
         seen = np.where(wanders, np.sqrt(np.maximum(total**2 - self.scatter**2, 0.0)), 0.0)
         unseen = np.where(wanders, _WANDERS, _WANDERS_LITTLE) * young * self.scatter
         return np.maximum(seen, unseen).astype(np.float32)
+
+    def is_short(self, time_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether the history of bins that start then spans less than SHORT_S, shape (n,)."""
+        return np.maximum(time_s, self.last_s) - self.first_s < SHORT_S
 
     @property
     def mostly_with_header(self) -> bool:
@@ -190,10 +204,12 @@ class Baseline:
     def deviations(self, bins: BinTable, reach: NDArray[np.float32]) -> Deviations:
         """How far bins of the instrument, in the order of time, lie from the local baseline before each of them.
 
-        ``reach`` (2, d): how far below and above, in spreads, a bin lies that still teaches.
+        ``reach`` (2, d): how far below and above, in spreads, a bin lies that still teaches. Until the history spans
+        days, whatever wanders teaches wherever it lies: nobody knows yet how far it goes.
         """
         starts = self._starts(bins, self.places)
-        levels, spreads, in_order, jumped = self._follow(bins, bins.full, starts, reach)
+        at_first = np.where(wandering(self.metadata), np.float32(np.inf), reach)
+        levels, spreads, in_order, jumped = self._follow(bins, bins.full, starts, np.stack([reach, at_first]))
         values = self._centred(bins) - levels
         known = np.array([name in self.configurations for name in bins.configuration.names], dtype=bool)
         new = settings_new(self._stated(bins), known)
@@ -206,6 +222,7 @@ class Baseline:
             settling=_settling(starts, new, self._core_scatter()),
             moved=jumped & ~self._settled(bins, starts),
             after_gap=after_gaps(bins.time_s),
+            is_short=self.is_short(bins.time_s),
             deployment=starts.deployment,
             baseline_bins=self._baseline_bins(bins, in_order),
             baseline_days=self._baseline_days(bins, in_order),
@@ -219,7 +236,7 @@ class Baseline:
 
         d = len(self.metadata)
         if reach is None:
-            reach = np.full((2, d), np.inf, dtype=np.float32)
+            reach = np.full((2, 2, d), np.inf, dtype=np.float32)
         limit = np.maximum(_MOST_SCATTERS * self.scatter, _MOST_RANGES * self.range_)
         core = self._core_column()
         if core >= 0:
@@ -239,7 +256,7 @@ class Baseline:
             core,
             self._first_level(bins),
             reach,
-            True,
+            self.is_short(bins.time_s),
         )
 
     def _first_level(self, bins: BinTable) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -330,6 +347,12 @@ class Baseline:
         later = np.where(in_order & (bins.time_s > self.last_s), bins.time_s, float(self.last_s))
         latest = np.maximum.accumulate(np.concatenate(([float(self.last_s)], later)))[:-1]
         return (latest - float(self.first_s)) / 86_400.0
+
+
+@lru_cache(maxsize=8)
+def wandering(metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.bool_]:
+    """Which features wander with water, weather and wear, shape (d,)."""
+    return np.array([f.role in _WANDERING or f.name in _WANDERING_TOO for f in metadata], dtype=bool)
 
 
 def _step_scatter(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.bin_table import BinTable
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
-from ifcb_flow_pipeline.detection.flow.baseline import Baseline, Deviations
+from ifcb_flow_pipeline.detection.flow.baseline import Baseline, Deviations, wandering
 from ifcb_flow_pipeline.detection.flow.calibration import RarityScale
 from ifcb_flow_pipeline.detection.flow.fault_edges import fault_edges
 from ifcb_flow_pipeline.detection.flow.label_learning import LabelRanker
@@ -53,21 +53,23 @@ class Screening:
     """How rare n bins of one instrument are, as -log10 of the share of healthy bins that are as odd; shape (n,) each.
 
     ``alone``: by the bin itself, what follows the water held at HELD_TO; ``fault``: without what follows the water;
-    ``neighbours``: together with the bins around.
+    ``gross``: without whatever wanders, where the history is
+    short; ``neighbours``: together with the bins around.
     """
 
     alone: NDArray[np.float64]
     fault: NDArray[np.float64]
+    gross: NDArray[np.float64]
     neighbours: NeighbourEvidence
 
     @classmethod
     def nothing(cls, n: int, d: int) -> "Screening":
         """That of n bins of an instrument without a model."""
-        return cls(np.zeros(n), np.zeros(n), NeighbourEvidence.nothing(n, d))
+        return cls(np.zeros(n), np.zeros(n), np.zeros(n), NeighbourEvidence.nothing(n, d))
 
     def of(self, which: NDArray[np.int64]) -> "Screening":
         """Those of some of the bins."""
-        return Screening(self.alone[which], self.fault[which], self.neighbours.of(which))
+        return Screening(self.alone[which], self.fault[which], self.gross[which], self.neighbours.of(which))
 
     @property
     def by_neighbours(self) -> NDArray[np.bool_]:
@@ -129,7 +131,8 @@ class InstrumentModel:
 
     def screen(self, bins: BinTable, deviations: Deviations, ranker: LabelRanker) -> Screening:
         """How rare each bin is."""
-        alone, fault = np.empty(len(bins)), np.empty(len(bins))
+        alone, fault, gross = np.empty(len(bins)), np.empty(len(bins)), np.zeros(len(bins))
+        steady = (~wandering(self.metadata)).astype(np.float32)
         water = np.zeros(len(bins), dtype=bool)
         way = np.zeros_like(deviations.z)
         for first in range(0, len(bins), _BINS_TOGETHER):
@@ -142,10 +145,13 @@ class InstrumentModel:
             whole = np.maximum(self.scale.rarity(self.tails.raw_score(groups)) + shift, 0.0)
             fault[some] = np.maximum(self.scale.rarity(self.tails.raw_score(fault_groups)) + shift, 0.0)
             alone[some] = np.maximum(fault[some], held(whole))
+            if deviations.is_short[some].any():
+                gross_groups = self.tails.groups_of(z, explanation.fault_factor * steady)
+                gross[some] = self.scale.rarity(self.tails.raw_score(gross_groups))
             water[some] = explanation.rinsed
             odd = np.flatnonzero(fault[some] >= ODD_ALONE)
             way[first + odd] = self.tails.ways(z[odd], explanation.fault_factor[odd])
-        return Screening(alone, fault, self._with_neighbours(bins, deviations, (alone, fault, water, way)))
+        return Screening(alone, fault, gross, self._with_neighbours(bins, deviations, (alone, fault, water, way)))
 
     def _with_neighbours(self, bins: BinTable, deviations: Deviations, seen: tuple) -> NeighbourEvidence:
         """What each bin is part of: bins in order alone whose mean is not, or the edge of a fault."""

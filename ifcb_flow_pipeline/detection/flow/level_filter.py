@@ -38,7 +38,7 @@ def follow(
     core: int,
     first: tuple,
     reach: NDArray[np.float32],
-    learns: bool,
+    is_short: NDArray[np.bool_],
 ):
     """Deviations of n bins in the order of time from the level before each of them.
 
@@ -49,8 +49,8 @@ def follow(
     ``is_jump`` (n,): it moved there without a reason, so that a bin at the place before is as much in order;
     ``core``: the column of that level, -1 where there is none. ``first``: level (d,) and standard deviation (d,) before
     the first bin.
-    ``reach`` (2, d): how far below and above the level, in standard deviations, a bin may lie to be in order;
-    ``learns``: the level follows the bins; else it stays at the centre and only widens.
+    ``reach`` (2, 2, d): how far below and above the level, in standard deviations, a bin may lie to be in order: in a
+    history of days, and where it ``is_short`` (n,).
 
     Returns the levels and the standard deviations to judge by, both (n, d), which bins are in order, and which lie at a
     place to which the core jumped, both (n,).
@@ -86,17 +86,17 @@ def follow(
                 variance[core], before_variance = before_variance, variance[core]
                 at_jump = not at_jump
         jumped[i] = at_jump
-        fits = usable[i]
+        fits, short = usable[i], int(is_short[i])
         for j in range(d):
             levels[i, j] = level[j]
             spreads[i, j] = np.sqrt(variance[j] + scatter[i, j] * scatter[i, j])
             z = (values[i, j] - level[j]) / spreads[i, j]
-            if z < -reach[0, j] or z > reach[1, j]:
+            if z < -reach[short, 0, j] or z > reach[short, 1, j]:
                 fits = False
         in_order[i] = fits
         # While a fault lasts the level is held: neither the bins nor their time change what was usual before.
         followed = fits or not usable[i]
-        if fits and learns:
+        if fits:
             for j in range(d):
                 if range_[j] > 0.0 and np.isfinite(values[i, j]):
                     z = (values[i, j] - level[j]) / spreads[i, j]

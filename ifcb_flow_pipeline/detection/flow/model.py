@@ -89,7 +89,7 @@ class FlowModel:
             deviations = instrument.deviations(bins)
             screening = instrument.screen(bins, deviations, self.ranker)
             look = instrument.evidence
-        case = Case(bins.judged[asked], deviations.of(asked), screening.of(asked), broken, self._threshold(name))
+        case = Case(table, bins.judged[asked], deviations.of(asked), screening.of(asked), broken, self._threshold(name))
         which = case.worth_a_look()
         evidence = look(case.deviations, case.screening, which)
         decision = decide(case, which, evidence, self.metadata)
@@ -116,7 +116,7 @@ class FlowModel:
                 "affected_fraction": decision.affected_fraction,
                 "model_id": pa.array([self.card.model_id] * n, pa.string()),
             }
-            | findings.columns(decision.which, n)
+            | findings.columns(decision.which, decision.verdict)
         )
 
     def _threshold(self, name: str) -> float:

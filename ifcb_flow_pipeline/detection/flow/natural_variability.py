@@ -22,7 +22,7 @@ MANY = {
 LARGE = {
     "width_median_px": 1, "width_p95_px": 1, "height_median_px": 1, "area_p10_px2": 1, "area_median_px2": 1,
     "large_fraction": 1, "size_spread": 1, "flight_time_us": 1, "flight_spread": 1, "peak_median_v": 1,
-    "full_width_fraction": 1,
+    "full_width_fraction": 1, "bubble_fraction": 1,
 }  # fmt: skip
 
 #: Some large particles among the others are the water's affair, whether many come or few.
@@ -74,7 +74,7 @@ RINSED = {
 HARMLESS = {
     "core_width_px": -1, "stray_fraction": -1, "stray_left_fraction": -1, "stray_right_fraction": -1,
     "stray_spread": -1, "edge_touch_fraction": -1, "full_width_fraction": -1, "out_of_frame_fraction": -1,
-    "repeat_fraction": -1, "repeat_anchor_fraction": -1, "hot_cell_fraction": -1, "no_image_fraction": -1,
+    "blind_fraction": -1, "longest_blind_s": -1, "bubble_fraction": -1, "repeat_fraction": -1, "repeat_anchor_fraction": -1, "hot_cell_fraction": -1, "no_image_fraction": -1,
     "multi_image_fraction": -1, "images_per_trigger": 1, "no_image_burst": -1, "large_fraction": -1,
     "time_uniformity": -1, "longest_gap_fraction": -1, "time_backward_fraction": -1, "flight_spread": -1,
     "peak_floor_fraction": -1,

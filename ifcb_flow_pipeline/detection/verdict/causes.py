@@ -74,7 +74,7 @@ SIGNATURES = (
         "air",
         up={"stray_fraction": 2, "stray_spread": 1.5, "stray_left_fraction": 1, "stray_right_fraction": 1,
             "edge_touch_fraction": 1.2, "out_of_frame_fraction": 0.5, "width_p95_px": 1, "large_fraction": 1,
-            "size_spread": 1, "core_width_px": 0.5, "no_image_fraction": 0.5, "cross_range_px": 0.5,
+            "size_spread": 1, "bubble_fraction": 1.5, "core_width_px": 0.5, "no_image_fraction": 0.5, "cross_range_px": 0.5,
             "full_width_fraction": -1.5},
         down={"images_per_trigger": 0.5, "cross_low_px": 0.5},
     ),
@@ -120,7 +120,8 @@ SIGNATURES = (
     Signature(
         "electronics",
         up={"no_image_fraction": 1.5, "trigger_rate_hz": 1, "n_triggers": 1, "peak_floor_fraction": 2,
-            "inhibit_fraction": 0.7, "no_image_burst": 0.7},
+            "inhibit_fraction": 0.7, "no_image_burst": 0.7, "blind_fraction": 2,
+            "longest_blind_s": 1},
         down={"images_per_trigger": 1.5, "peak_median_v": 0.3, "volume_ml": 0.4, "volume_ratio": 0.4,
               "trigger_rate_hz": -1, "n_triggers": -1},
     ),

@@ -4,22 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, plain_values
 from ifcb_flow_pipeline.detection.flow.baseline import Deviations
 from ifcb_flow_pipeline.detection.flow.instrument import HELD_TO, Evidence, Screening, held
+from ifcb_flow_pipeline.detection.verdict.affected import affected
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES, likeness, suspected
-from ifcb_flow_pipeline.detection.verdict.rules import Broken
+from ifcb_flow_pipeline.detection.verdict.rules import SURE, Broken
 from ifcb_flow_pipeline.detection.verdict.severity import WATCH_FROM, rarities_of, severities, verdicts
 
 #: With fewer healthy bins of its own an instrument is not judged, but by hard rules: half a morning does not show what
 #: is normal for 85 features.
 MIN_BASELINE_BINS = 20
 
-#: Until the history spans so many days, only rules and gross deviations say bad: levels drift within a day by more than
-#: the morning shows (field measurements, November 2026). Gross: one in 10 to this power by the morning's scatter.
-_SHORT_DAYS, _GROSS = 2.0, 4.0
+#: While the history is short, only rules and gross deviations say bad. Gross: one in 10 to this power, by what does not
+#: wander within a day.
+_GROSS = 4.0
 
 #: The rarity with which the first bin of new settings, or a core that moved without a reason, is reported: a watch.
 _REPORTED = 1.44
@@ -55,9 +57,10 @@ class Decision:
 class Case:
     """All that is known of n bins of one instrument before it is decided; arrays of shape (n,).
 
-    ``readable``: something was read of the bin; ``threshold``: the severity from which a bin of it is bad.
+    ``features``: rows of ``bin_features``; ``readable``: something was read of the bin; ``threshold``: the severity from which a bin of it is bad.
     """
 
+    features: pa.Table
     readable: NDArray[np.bool_]
     deviations: Deviations
     screening: Screening
@@ -72,8 +75,7 @@ class Case:
     def rarity(self) -> NDArray[np.float64]:
         """How rare the bins are by what they look like."""
         rarity = np.where(self.has_baseline, self.screening.rarity, 0.0)
-        is_gross = self.screening.fault >= _GROSS
-        short = (self.deviations.baseline_days < _SHORT_DAYS) & ~is_gross
+        short = self.deviations.is_short & (self.screening.gross < _GROSS)
         return np.where(short, np.minimum(held(rarity), HELD_TO), rarity)
 
     def by_rules(self) -> NDArray[np.float64]:
@@ -83,9 +85,10 @@ class Case:
         return np.where(reported, np.maximum(by_rules, _REPORTED), by_rules)
 
     def worth_a_look(self) -> NDArray[np.int64]:
-        """The bins of which something is reported: all that may not be in order."""
+        """The bins of which something is reported: all that may not be in order, or break a rule."""
         severity = severities(np.maximum(self.rarity(), self.by_rules()))
-        return np.flatnonzero(self.readable & (severity >= min(WATCH_FROM, self.threshold)))
+        is_odd = severity >= min(WATCH_FROM, self.threshold)
+        return np.flatnonzero(self.readable & (is_odd | self.broken.severity.any(axis=1)))
 
 
 def decide(case: Case, which: NDArray[np.int64], evidence: Evidence, metadata: Sequence[FeatureMetadata]) -> Decision:
@@ -99,6 +102,8 @@ def decide(case: Case, which: NDArray[np.int64], evidence: Evidence, metadata: S
     judged = case.readable & (case.has_baseline | (case.broken.severity.max(axis=1, initial=0.0) >= WATCH_FROM))
     either = np.where(judged, either, np.nan)
     severity = severities(either)
+    for row in np.flatnonzero(case.broken.breaks("bubbles")[which] & (case.screening.fault[which] < _LOOKED_AT)):
+        causes[row] = ["air", *(cause for cause in causes[row] if cause not in ("air", "unknown"))]
     # What is reported anyway speaks for itself where the bin looks as usual.
     for row, (at, rare) in enumerate(zip(which.tolist(), is_rare.tolist(), strict=True)):
         if not rare and case.deviations.moved[at]:
@@ -107,8 +112,7 @@ def decide(case: Case, which: NDArray[np.int64], evidence: Evidence, metadata: S
             causes[row] = ["config_change"]
     verdict = verdicts(severity, np.full(len(severity), case.threshold), case.readable, judged)
     severity = np.where(case.readable & ~judged, np.nan, severity)
-    affected = np.where(verdict == "ok", 0.0, np.nan)
-    return Decision(either, severity, verdict, affected, which, causes)
+    return Decision(either, severity, verdict, _affected(case, verdict, which, causes), which, causes)
 
 
 def _causes(
@@ -134,6 +138,24 @@ def _causes(
     # Beside a fault, what the water does as well does not tell which one it is.
     counted = np.where(by_water[:, None], np.float32(1.0), explanation.fault_factor)
     return suspected(likeness(evidence.rarities, counted, evidence.z, metadata), possible)
+
+
+def _affected(
+    case: Case, verdict: NDArray[np.object_], which: NDArray[np.int64], causes: list[list[str]]
+) -> NDArray[np.float64]:
+    """The share of each bin that is not to be used, shape (n,); NaN where that is not judged."""
+    found = np.where(np.isin(verdict, ("not_judged", "unreadable")), np.nan, 0.0)
+    odd = np.flatnonzero(np.isin(verdict[which], ("bad", "watch")))
+    # What breaks a rule is told by the rule's cause.
+    rules = case.broken.at(which[odd]).worst_first()
+    named = [
+        [case.broken.rules[numbers[0]].cause]
+        if numbers and case.broken.severity[row, numbers[0]] >= SURE
+        else causes[at]
+        for at, row, numbers in zip(odd.tolist(), which[odd].tolist(), rules, strict=True)
+    ]
+    found[which[odd]] = affected(case.features.take(pa.array(which[odd])), named)
+    return found
 
 
 def _at_edges(evidence: Evidence, metadata: Sequence[FeatureMetadata]) -> NDArray[np.bool_]:

@@ -80,17 +80,19 @@ class Findings:
     reasons: list[str]
     findings: list[str]
 
-    def columns(self, rows: NDArray[np.int64], n: int) -> dict[str, pa.Array]:
-        """Columns of n bins of which these are in ``rows``; of the others nothing is said."""
-        place = np.full(n, len(rows))
+    def columns(self, rows: NDArray[np.int64], verdict: NDArray[np.object_]) -> dict[str, pa.Array]:
+        """Columns of n bins with these verdicts (n,), of which these are in ``rows``; of the others nothing is said."""
+        place = np.full(len(verdict), len(rows))
         place[rows] = np.arange(len(rows))
+        # A bin that is in order has no cause, whatever note there is of it.
+        suspect = np.where(verdict == "ok", len(rows), place)
         texts = {
-            "cause": [*self.cause, ""],
-            "second_cause": [*self.second_cause, ""],
-            "reasons": [*self.reasons, ""],
-            "findings": [*self.findings, "[]"],
+            "cause": ([*self.cause, ""], suspect),
+            "second_cause": ([*self.second_cause, ""], suspect),
+            "reasons": ([*self.reasons, ""], place),
+            "findings": ([*self.findings, "[]"], place),
         }
-        return {name: pa.array(column, pa.string()).take(pa.array(place)) for name, column in texts.items()}
+        return {name: pa.array(column, pa.string()).take(pa.array(at)) for name, (column, at) in texts.items()}
 
 
 def describe(reported: Reported) -> Findings:

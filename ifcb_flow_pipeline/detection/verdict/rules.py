@@ -78,6 +78,11 @@ class Broken:
     severity: NDArray[np.float32]
     values: NDArray[np.float64]
 
+    def breaks(self, code: str) -> NDArray[np.bool_]:
+        """Which rows break the rule of this code, shape (n,)."""
+        numbers = [number for number, rule in enumerate(self.rules) if rule.code == code]
+        return self.severity[:, numbers].any(axis=1)
+
     def codes(self) -> list[str]:
         """The codes of the broken rules of each row, separated by spaces, worst first."""
         texts = [""] * len(self.severity)
@@ -162,6 +167,8 @@ def _facts(features: pa.Table, with_header: Collection[str]) -> dict[str, NDArra
         "is_sparse": status.equal("too_few_points").astype(float),
         "is_beads": sample.equal(*beads).astype(float),
         "image_count_off": np.abs(optional_numbers(features, "image_count_mismatch")),
+        "core_shift_px": np.abs(optional_numbers(features, "drift_x_px")),
+        "bubble_count": optional_numbers(features, "bubble_fraction") * optional_numbers(features, "n_images"),
         "roi_cut": np.array([complete is False for complete in cut.to_pylist()], dtype=float),
         "header_lost": (usual & read & without).astype(float),
     }
