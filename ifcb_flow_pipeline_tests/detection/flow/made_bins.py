@@ -55,6 +55,10 @@ def wandering(n: int, seed: int, scatter: float, range_: float, memory_s: float)
     return (level + scatter * rng.standard_normal(n)).astype(np.float32)
 
 
-def noise(n: int, seed: int = 0, d: int = len(METADATA)) -> NDArray[np.float32]:
-    """Healthy bins that scatter by 1 around 0, shape (n, d)."""
-    return np.random.default_rng([seed, 5]).standard_normal((n, d)).astype(np.float32)
+#: How bins scatter around 0: the core by more than what counts as a difference at all.
+SCATTER = np.array([5.0, 1.0, 1.0], np.float32)
+
+
+def noise(n: int, seed: int = 0) -> NDArray[np.float32]:
+    """Healthy bins that scatter around 0, shape (n, d)."""
+    return SCATTER * np.random.default_rng([seed, 5]).standard_normal((n, len(METADATA))).astype(np.float32)

@@ -33,7 +33,7 @@ class Run:
     core: int
     first: tuple[NDArray, NDArray]
     reach: NDArray
-    learns: bool = True
+    is_short: NDArray
 
     @classmethod
     def of(cls, values: NDArray, every_s: float = HOUR, **changes: object) -> "Run":
@@ -55,14 +55,15 @@ class Run:
             "is_jump": np.zeros(n, bool),
             "core": -1,
             "first": (np.zeros(d, np.float32), np.full(d, 0.1, np.float32)),
-            "reach": np.full((2, d), np.inf, np.float32),
+            "reach": np.full((2, 2, d), np.inf, np.float32),
+            "is_short": np.zeros(n, bool),
         }
         return cls(**(given | changes))
 
     def follow(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """What the kernel says: levels, spreads, which bins are in order, and which are where the core jumped to."""
         names = ("values", "scatter", "time_s", "usable", "range_", "memory_s", "limit", "anchored", "anchor",
-                 "anchor_sd", "is_jump", "core", "first", "reach", "learns")  # fmt: skip
+                 "anchor_sd", "is_jump", "core", "first", "reach", "is_short")  # fmt: skip
         return follow(*(getattr(self, name) for name in names))
 
 
@@ -113,14 +114,15 @@ def slow_follow(run: Run) -> tuple[NDArray, NDArray, NDArray, NDArray]:
                 known[run.core], other, at_jump = other, known[run.core], not at_jump
         spread = [sqrt(known[j].variance + float(run.scatter[i, j]) ** 2) for j in range(d)]
         z = [(float(run.values[i, j]) - known[j].at) / spread[j] for j in range(d)]
-        within = all(isnan(z[j]) or -run.reach[0, j] <= z[j] <= run.reach[1, j] for j in range(d))
+        below, above = run.reach[int(run.is_short[i])]
+        within = all(isnan(z[j]) or -below[j] <= z[j] <= above[j] for j in range(d))
         fits = bool(run.usable[i]) and within
         levels.append([place.at for place in known])
         spreads.append(spread)
         fits_all.append(fits)
         jumped.append(at_jump)
         holds = bool(run.usable[i]) and not within
-        if fits and run.learns:
+        if fits:
             for j in range(d):
                 if run.range_[j] > 0 and isfinite(run.values[i, j]):
                     known[j].learn(float(run.values[i, j]), float(run.scatter[i, j]), float(run.limit[j]))
@@ -159,8 +161,8 @@ def any_run(seed: int, n: int, d: int, core: int) -> Run:
         is_jump=anchored & (rng.random(n) < 0.6),
         core=core,
         first=(rng.normal(0, 1, d).astype(np.float32), rng.uniform(0, 2, d).astype(np.float32)),
-        reach=rng.choice([2.0, 4.0, np.inf], (2, d)).astype(np.float32),
-        learns=bool(rng.random() < 0.8),
+        reach=rng.choice([2.0, 4.0, np.inf], (2, 2, d)).astype(np.float32),
+        is_short=np.arange(n) < rng.integers(0, 20),
     )
 
 
@@ -221,7 +223,7 @@ def test_after_a_long_time_the_level_is_at_its_centre_again_but_a_core_stays_whe
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_while_a_fault_lasts_the_baseline_is_held(sign: float) -> None:
     values = np.r_[np.zeros(20), np.full(200, sign * 9.0), np.zeros(5)]
-    reach = np.array([[4.0], [4.0]], np.float32)
+    reach = np.full((2, 2, 1), 4.0, np.float32)
     levels, spreads, in_order, _ = Run.of(values, reach=reach).follow()
     assert in_order.tolist() == [True] * 20 + [False] * 200 + [True] * 5
     # From the first bin of the fault to the first one after it.
@@ -230,8 +232,8 @@ def test_while_a_fault_lasts_the_baseline_is_held(sign: float) -> None:
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_each_side_has_its_own_reach(side: int) -> None:
-    reach = np.array([[2.0], [2.0]], np.float32)
-    reach[side] = 20.0
+    reach = np.full((2, 2, 1), 2.0, np.float32)
+    reach[0, side] = 20.0
     _, _, in_order, _ = Run.of([-9.0, 0.0, 9.0], reach=reach, range_=np.zeros(1, np.float32)).follow()
     assert in_order.tolist() == ([True, True, False] if side == 0 else [False, True, True])
 
@@ -239,14 +241,22 @@ def test_each_side_has_its_own_reach(side: int) -> None:
 def test_a_bin_beyond_reach_in_one_feature_teaches_no_feature() -> None:
     values = np.zeros((10, 2))
     values[5] = [1.0, 50.0]
-    reach = np.full((2, 2), 4.0, np.float32)
+    reach = np.full((2, 2, 2), 4.0, np.float32)
     levels, _, in_order, _ = Run.of(values, reach=reach).follow()
     assert not in_order[5]
     assert not levels.any()
 
 
+def test_a_short_history_has_a_reach_of_its_own() -> None:
+    reach = np.full((2, 2, 1), 2.0, np.float32)
+    reach[1] = 20.0
+    is_short = np.array([True, True, False, False])
+    run = Run.of([-9.0, 9.0, -9.0, 9.0], reach=reach, is_short=is_short, range_=np.zeros(1, np.float32))
+    assert run.follow()[2].tolist() == is_short.tolist()
+
+
 def test_how_far_out_a_faulty_bin_lies_makes_no_difference_later() -> None:
-    reach = np.full((2, 1), 4.0, np.float32)
+    reach = np.full((2, 2, 1), 4.0, np.float32)
     near, far = (Run.of(np.r_[np.zeros(9), value, np.ones(9)], reach=reach).follow() for value in (20.0, 20_000.0))
     assert all(np.array_equal(one, other) for one, other in zip(near, far, strict=True))
 
