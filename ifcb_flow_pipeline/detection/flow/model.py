@@ -65,11 +65,11 @@ class FlowModel:
         """
         bins, own = self._bins(features, history)
         asked = Names.of(features, "instrument")
-        names = [name for code, name in enumerate(asked.names) if (asked.codes == code).any()]
+        # No bins have the columns that those of an unknown instrument have.
+        names = [name for code, name in enumerate(asked.names) if (asked.codes == code).any()] or [""]
         parts = _each(lambda name: self._judge_instrument(name, features, bins, own), names, features.num_rows)
-        columns = pa.concat_tables([part for part, _ in parts]) if parts else pa.table({})
-        order = np.argsort(np.concatenate([rows for _, rows in parts])) if parts else np.zeros(0, dtype=np.int64)
-        columns = columns.take(pa.array(order))
+        order = np.argsort(np.concatenate([rows for _, rows in parts]))
+        columns = pa.concat_tables([part for part, _ in parts]).take(pa.array(order))
         return verdict_table(features, {name: columns.column(name) for name in columns.column_names})
 
     def _judge_instrument(
