@@ -22,7 +22,7 @@ from ifcb_flow_pipeline.detection.flow.baseline import (
 )
 from ifcb_flow_pipeline.detection.flow.deployments import LONG_GAP_S, STEP_BINS
 
-from .made_bins import CADENCE_S, CORE, DAY_S, METADATA, SCATTER, SIZE, START_S, TILT, bins_of, noise, wandering
+from .made_bins import CADENCE_S, CORE, DAY_S, METADATA, SIZE, START_S, TILT, bins_of, noise, wandering
 
 #: So far a service moves the core, px.
 FAR = 80.0
@@ -315,7 +315,8 @@ def test_what_was_known_at_the_end_of_training_is_known_at_first_and_less_with_t
     values[:, SIZE] += np.linspace(-4, 4, 600)
     baseline = fitted(bins_of(values))
     soon, late = (
-        baseline.deviations(bins_of(noise(1), time_s=[float(baseline.last_s) + after]), REACH) for after in (1200.0, 30 * DAY_S)
+        baseline.deviations(bins_of(noise(1), time_s=[float(baseline.last_s) + after]), REACH)
+        for after in (1200.0, 30 * DAY_S)
     )
     assert soon.centre[0, SIZE] > baseline.centre[0, SIZE] + 2.0
     assert late.centre[0, SIZE] == pytest.approx(baseline.centre[0, SIZE], abs=0.1)

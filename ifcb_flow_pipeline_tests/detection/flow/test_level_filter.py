@@ -81,7 +81,7 @@ class Level:
         self.variance = self.variance * keep**2 + range_**2 * (1 - keep**2)
 
     def learn(self, value: float, scatter: float, limit: float) -> None:
-        """A bin is seen: Kalman's gain times how far it lies from the level, which counts as _MOST_Z spreads at most."""
+        """A bin is seen: Kalman's gain times how far it lies from the level, _MOST_Z spreads at most."""
         spread = sqrt(self.variance + scatter**2)
         gain = self.variance / spread**2
         step = np.clip((value - self.at) / spread, -_MOST_Z, _MOST_Z) * spread
@@ -89,7 +89,7 @@ class Level:
         self.variance *= 1 - gain
 
 
-def slow_follow(run: Run) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+def slow_follow(run: Run) -> tuple[NDArray, NDArray, NDArray, NDArray]:  # noqa: C901 - the formulas as they follow
     """The same as the kernel, one bin and one feature after the other."""
     n, d = run.values.shape
     known = [Level(float(level), float(sd) ** 2) for level, sd in zip(*run.first, strict=True)]

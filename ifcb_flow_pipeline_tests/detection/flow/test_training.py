@@ -4,17 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ifcb_flow_pipeline.detection.flow.label_learning import (
-    MIN_FOR_RANKING,
-    LabelRanker,
-    decisions_of,
-    held_out_shifts,
-    label_metrics,
-    learnt_thresholds,
-)
 from ifcb_flow_pipeline.detection.flow.model import FlowModel
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.lag_features import lag_values
 from ifcb_flow_pipeline.detection.model_card import ModelError
 
 from ..fleet import CREATED, FAULTS, FLEET, START, Columns, changed, columns, plus, table, times
@@ -118,15 +109,6 @@ def test_a_window_in_which_much_is_unlike_the_rest_is_warned_of():
     assert "of the bins of IFCB134 are unlike the rest" in trained(bins).card.note
 
 
-def test_decisions_teach_each_instrument_its_threshold():
-    severity = np.concatenate([np.linspace(0, 62, 40), np.linspace(66, 90, 40), np.linspace(0, 90, 12)])
-    is_bad = np.concatenate([np.zeros(40, bool), np.ones(40, bool), np.zeros(12, bool)])
-    instrument = np.array(["one"] * 80 + ["few"] * 12, dtype=object)
-    thresholds = learnt_thresholds(severity, is_bad, instrument)
-    assert set(thresholds) == {"one"}
-    assert 62 < thresholds["one"] < 66
-
-
 def test_learnt_thresholds_decide_what_is_bad():
     bins, faulty = with_faults(columns(150))
     plain = np.setdiff1d(np.arange(300), faulty)[::3]
@@ -136,55 +118,3 @@ def test_learnt_thresholds_decide_what_is_bad():
     found = model.judge(table(bins))
     assert set(found["threshold"].to_pylist()) <= set(model.thresholds.values())
     assert model.card.metrics["labels"]["recall"] >= model.card.metrics["labels_without_learning"]["recall"]
-
-
-def test_what_people_keep_calling_bad_moves_up_and_what_they_call_good_moves_down():
-    rng = np.random.default_rng(0)
-    n = 2 * MIN_FOR_RANKING
-    groups = np.abs(rng.standard_normal((2 * n, 3))) + 1.0
-    is_bad = np.arange(2 * n) < n
-    groups[is_bad, 0] += 2.0
-    groups[~is_bad, 2] += 2.0
-    shift = LabelRanker().fit(groups, is_bad).shift(groups)
-    assert shift[is_bad].mean() > 0.3
-    assert shift[~is_bad].mean() < -0.3
-    assert np.abs(shift).max() <= 0.6
-    assert LabelRanker.untaught(3).shift(groups).tolist() == [0.0] * (2 * n)
-    assert LabelRanker().fit(groups, is_bad).shift(np.zeros((1, 3))).tolist() == [0.0]
-    held_out = held_out_shifts(groups, is_bad, 42)
-    assert held_out[is_bad].mean() > held_out[~is_bad].mean() + 0.5
-
-
-def test_precision_and_recall_are_of_decisions_and_none_where_there_is_nothing_to_count():
-    called, is_bad = np.array([True, True, False, False]), np.array([True, False, True, False])
-    assert label_metrics(called, is_bad) == {"n_good": 2, "n_bad": 2, "precision": 0.5, "recall": 0.5}
-    nothing = label_metrics(np.zeros(2, bool), np.zeros(2, bool))
-    assert nothing["precision"] is None
-    assert nothing["recall"] is None
-
-
-def test_unsure_decisions_count_as_none():
-    labelled, is_bad = decisions_of(["a", "b", "c", "d"], {"a": "bad", "b": "good", "c": "unsure"})
-    assert labelled.tolist() == [True, True, False, False]
-    assert is_bad.tolist() == [True, False, False, False]
-
-
-def test_a_box_that_stays_at_its_place_is_seen_over_the_bins_before():
-    bins = changed(columns(20, (FLEET[0],)), slice(8, 20), stuck_x_px=400.0, stuck_y_px=300.0, stuck_width_px=80.0)
-    bins = changed(bins, slice(8, 20), stuck_height_px=40.0)
-    found = lag_values(table(bins))["stuck_persistence"]
-    assert np.isnan(found[:3]).all()
-    assert found[3:9].tolist() == [0.0] * 6
-    assert found[9:14] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    order = np.random.default_rng(0).permutation(20)
-    shuffled = lag_values(table(bins).take(pa.array(order)))["stuck_persistence"]
-    assert shuffled == pytest.approx(found[order], nan_ok=True)
-
-
-def test_the_rise_of_humidity_is_that_above_the_bins_before_of_the_same_instrument():
-    bins = columns(20)
-    bins = changed(bins, slice(None), humidity_pct=np.concatenate([np.full(20, 20.0), np.full(20, 60.0)]))
-    bins = changed(bins, slice(10, 20), humidity_pct=np.arange(10) + 21.0)
-    found = lag_values(table(bins))["humidity_rise_pct"]
-    assert found[[10, 11, 12]].tolist() == [1.0, 2.0, 3.0]
-    assert found[23:].tolist() == [0.0] * 17
