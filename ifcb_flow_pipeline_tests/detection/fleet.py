@@ -79,6 +79,15 @@ def changed(columns: Columns, rows: NDArray | slice | Sequence[int] | int, **val
     return found
 
 
+def same(one: pa.Table, other: pa.Table) -> bool:
+    """Whether two tables hold the same, number by number; an unknown one is as another unknown one."""
+    return one.schema.equals(other.schema) and all(
+        a == b or (a != a and b != b)
+        for name in one.column_names
+        for a, b in zip(one[name].to_pylist(), other[name].to_pylist(), strict=True)
+    )
+
+
 def times(factor: float) -> Any:
     """Values so many times as large."""
     return lambda values: values * factor

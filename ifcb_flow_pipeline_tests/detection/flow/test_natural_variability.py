@@ -151,7 +151,7 @@ def test_bursts_without_images_count_where_images_are_lost() -> None:
 
 def test_a_run_after_a_cleaning_has_more_triggers_and_fewer_images() -> None:
     for name, sign in RINSED.items():
-        if name in COLUMN and not (HARMLESS.get(name) == sign):
+        if name in COLUMN and HARMLESS.get(name) != sign:
             assert factor(name, after_gap=True, **{name: sign * 5.0}) <= nature._TOGETHER + 1e-6
             if name not in {*MANY, "rate_change"}:
                 assert factor(name, **{name: sign * 5.0}) == 1.0
