@@ -8,7 +8,20 @@ from ifcb_flow_pipeline.detection.flow.model import FlowModel
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.detection.model_card import ModelError
 
-from ..fleet import CREATED, FAULTS, FLEET, START, Columns, changed, columns, plus, table, times
+from ..fleet import (
+    CADENCE,
+    CREATED,
+    FAULTS,
+    FLEET,
+    START,
+    Columns,
+    Instrument,
+    changed,
+    columns,
+    plus,
+    table,
+    times,
+)
 
 
 def trained(bins: Columns, labels: dict | None = None, settings: TrainingSettings | None = None) -> FlowModel:
@@ -118,3 +131,58 @@ def test_learnt_thresholds_decide_what_is_bad():
     found = model.judge(table(bins))
     assert set(found["threshold"].to_pylist()) <= set(model.thresholds.values())
     assert model.card.metrics["labels"]["recall"] >= model.card.metrics["labels_without_learning"]["recall"]
+
+
+def test_other_instruments_bins_make_no_other_model_of_an_instrument():
+    own, strange = columns(100, (FLEET[0],)), changed(columns(100, (FLEET[1],)), slice(0, 50), core_tilt=0.5)
+    alone = trained(own)
+    together = trained({name: np.concatenate([own[name], strange[name]]) for name in own})
+    arrays, others = alone.arrays(), together.arrays()
+    assert {name for name in arrays if name.startswith("0.")} <= set(others)
+    assert all(np.array_equal(arrays[name], others[name]) for name in arrays if name.startswith("0."))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1])
+def test_a_share_of_faulty_bins_changes_hardly_what_is_usual(share: float):
+    rng = np.random.default_rng(3)
+    odd = rng.choice(300, int(300 * share), replace=False)
+    clean = columns(300, (FLEET[0],))
+    dirty = changed(clean, odd, core_tilt=plus(0.2), stray_fraction=0.3, repeat_anchor_fraction=0.3)
+    one, other = (trained(bins).instruments["IFCB134"].baseline for bins in (clean, dirty))
+    assert np.abs((one.centre - other.centre) / one.scatter).max() < 0.6
+    assert (other.scatter / one.scatter).max() < 1.5
+    assert set(trained(dirty).card.excluded["rejected"]) >= set(clean["pid"][odd].tolist())
+
+
+def test_the_same_rows_labels_and_versions_make_the_same_model_and_others_another():
+    bins = columns(60)
+    one, same_, other = trained(bins), trained(bins), trained(bins, {bins["pid"][3]: "bad"})
+    assert one.to_bytes() == same_.to_bytes()
+    assert one.card.model_id != other.card.model_id
+
+
+def test_the_card_tells_scores_shares_and_days():
+    card = trained(columns(150)).card
+    quantiles = [card.score_quantiles[f"{q:g}"] for q in (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)]
+    assert quantiles == sorted(quantiles)
+    assert quantiles[-1] <= 0.0
+    assert -3.5 < quantiles[1] < -1.5  # one healthy bin in a hundred is as rare as that
+    assert 0.0 <= card.metrics["rejected_share"] < 0.02
+    assert (card.first_day, card.last_day) == (START.date().isoformat(), (START + 149 * CADENCE).date().isoformat())
+    assert card.n_bins_by_instrument.keys() == {"IFCB134", "IFCB9"}
+
+
+def test_bins_that_cannot_be_used_are_named_by_their_status():
+    bins = changed(columns(60), [3, 4], status="no_adc")
+    model = trained(changed(bins, 7, status="too_few_points"))
+    assert model.card.excluded["no_adc"] == sorted(bins["pid"][[3, 4]].tolist())
+    assert model.card.excluded["too_few_points"] == [bins["pid"][7]]
+
+
+def test_what_is_not_judged_teaches_no_threshold():
+    bins = {name: np.concatenate([columns(60)[name], columns(12, (Instrument("IFCB3"),), seed=2)[name]])
+            for name in columns(1)}  # fmt: skip
+    labels = {pid: "bad" if i % 2 else "good" for i, pid in enumerate(bins["pid"][120:].tolist())}
+    model = trained(bins, labels)
+    assert "IFCB3" not in model.thresholds
+    assert "labels" not in model.card.metrics
