@@ -32,7 +32,7 @@ from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
-from ifcb_flow_pipeline.features.run import SETTINGS
+from ifcb_flow_pipeline.features.run import SETTINGS, blind_s_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.store.archive import Archive
@@ -253,7 +253,7 @@ def stream_of(stores: Stores, pid: str, entry: CloudEntry, cloud: Mapping[str, N
     """A bin's cloud as the features see it: in the frame of its instrument, with its header."""
     bin_id = parse_pid(pid)
     frame_px = stores.settings.features.frame_px(bin_id.instrument, bin_id.schema)
-    return Stream(cloud, bin_id.schema, entry.header, frame_px, entry.bad_lines)
+    return Stream(cloud, bin_id.schema, entry.header, frame_px, entry.bad_lines, blind_s_of(bin_id), entry.file_quality)
 
 
 def neighbours(scored: Scored, pid: str) -> tuple[str | None, str | None]:

@@ -5,7 +5,7 @@ are there. Features are kept between runs; verdicts are made anew.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +26,7 @@ def of_seed(task: tuple[str, int, bool, Path]) -> list[Figure]:
     return figures
 
 
-def as_table(by_seed: dict[int, Sequence[Figure]]) -> str:
+def as_table(by_seed: Mapping[int, Sequence[Figure]]) -> str:
     """The figures of one part as Markdown: the total, the bar, then seed by seed; what misses its bar is marked."""
     names = list(dict.fromkeys(figure.name for figures in by_seed.values() for figure in figures))
     header = ["", "bar", "total", "n", *(f"seed {seed}" for seed in by_seed)]

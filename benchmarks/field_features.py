@@ -49,7 +49,8 @@ def samples(folder: Path) -> Measured | None:
         instrument = pid.split("_")[0] if pid.startswith("IFCB") else pid.split("_")[1]
         is_bubbly = instrument == "IFCB160"
         truths.append(Truth(pid, instrument, Slot("bubbles", 0.1, FAULT) if is_bubbly else Slot("sample", 0.0, ASIDE)))
-    kept_in = Path(tempfile.gettempdir()) / "ifcb-flow-fleets" / "samples"
+    digest = hashlib.sha256(repr((str(folder.resolve()), found)).encode()).hexdigest()[:12]
+    kept_in = Path(tempfile.gettempdir()) / "ifcb-flow-fleets" / f"samples-{digest}"
     kept_in.mkdir(parents=True, exist_ok=True)
     return Measured(_features(folder, found, kept_in), Truths.of(truths))
 

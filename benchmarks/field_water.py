@@ -28,7 +28,7 @@ class Sensors:
 
 
 def waters(
-    rng: np.random.Generator, rig: Rig, hours: NDArray[np.float64], triggers: float, sensors: Sensors, wander: float
+    rng: np.random.Generator, rig: Rig, hours: NDArray[np.floating], triggers: float, sensors: Sensors, wander: float
 ) -> list[Water]:
     """The water of runs at ``hours`` (n,); ``wander`` is the standard deviation of the log of sizes over days."""
     n = len(hours)

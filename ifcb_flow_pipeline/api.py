@@ -17,7 +17,6 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.days import (
-    CLOUD_COLUMNS,
     HISTORY_DAYS,
     IDENTITY,
     TrainingWindow,
@@ -315,7 +314,7 @@ def _feature_rows(
 ) -> list[dict[str, Any]]:
     rows = []
     for row in inventory:
-        read = read_bin(archive, row, CLOUD_COLUMNS)
+        read = read_bin(archive, row)
         entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
         columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
         rows.append(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
-from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row, inventory_row, read_bin
+from ifcb_flow_pipeline.days import IDENTITY, feature_row, inventory_row, read_bin
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.partial_bins import (
     PARTIAL_SHARES,
@@ -159,7 +159,7 @@ def scores_of_parts(
     history: pa.Table | None = None,
     shares: Sequence[float] = PARTIAL_SHARES,
 ) -> list[PartialScore]:
-    """As ``prefix_scores``, of a bin that has been read. ``columns``: CLOUD_COLUMNS of all its lines."""
+    """As ``prefix_scores``, of a bin that has been read. ``columns``: of all its lines, at least STREAM_COLUMNS."""
     numbers = trigger_numbers(columns["trigger"]) if columns else np.zeros(0)
     lengths = partial_lengths(int(numbers[-1]) if len(numbers) else 0, shares)
     if not lengths or entry.status != "ok":
@@ -184,7 +184,7 @@ def whole_features(archive: Archive, raw: RawBin, settings: FeatureSettings) -> 
 
 def _read(archive: Archive, raw: RawBin) -> BinRead | CloudEntry:
     at_once = replace(archive, settle=timedelta())
-    return read_bin(at_once, inventory_row(raw, at_once, archive.now()), CLOUD_COLUMNS)
+    return read_bin(at_once, inventory_row(raw, at_once, archive.now()))
 
 
 def _row(

@@ -29,6 +29,9 @@ COMPARED_DAYS = 28
 #: Faults are planted into so many bins: a change of one in twenty then shows, and it takes seconds.
 PLANTED_BINS = 40
 
+#: What a header says of a run, which a fault planted into its rows does not change.
+_OF_THE_BIN_AS_IT_WAS = ("trigger_count", "roi_count", "inhibit_time_s")
+
 
 class WorseModelError(ModelError):
     """A model that is not put to use; the message says in what it is worse."""
@@ -130,15 +133,15 @@ def planted_rows(tables: DailyTables, healthy: pa.Table, settings: FeatureSettin
     """
     clouds = CloudTables(tables)
     rows: dict[str, list[dict]] = {fault: [] for fault in INJECTED}
-    for row in healthy.select(list(IDENTITY)).to_pylist():
+    for row in healthy.select([*IDENTITY, "has_roi"]).to_pylist():
         bin_id = parse_pid(row["pid"])
         try:
             entry, columns = clouds.read_one(bin_id.day, row["pid"], CLOUD_COLUMNS)
         except (FileNotFoundError, KeyError):
             continue
-        # The header's counts are of the bin as it was.
-        header = {name: value for name, value in entry.header.items() if name not in ("trigger_count", "roi_count")}
+        # The header's counts and its blind time are of the bin as it was.
+        header = {name: value for name, value in entry.header.items() if name not in _OF_THE_BIN_AS_IT_WAS}
         for fault in INJECTED if columns is not None else ():
             planted = inject(fault, columns or {}, bin_id.schema, seed=zlib.crc32(row["pid"].encode()))
-            rows[fault].append(row | feature_row(replace(entry, header=header), planted, settings))
+            rows[fault].append(feature_row(replace(entry, header=header), planted, settings) | row)
     return {fault: pa.Table.from_pylist(found, schema=healthy.schema) for fault, found in rows.items()}

@@ -21,6 +21,11 @@ from ifcb_flow_pipeline.bins.pid import BinId, InvalidPidError, parse_pid
 Extension = Literal["adc", "hdr", "roi"]
 EXTENSIONS: tuple[Extension, ...] = ("adc", "hdr", "roi")
 
+#: Where corrected ADC files lie: ``<archive>/../adcmod/<directory of the bin>/<pid>.adc.mod`` (WHOIGit/ifcbkit,
+#: ``fileset.py``). They are used instead of the raw .adc files, which stay untouched.
+CORRECTIONS = "../adcmod"
+CORRECTED_SUFFIX = ".adc.mod"
+
 #: Directories whose bins are not samples, by the habit of instrument and dashboard software.
 DEFAULT_EXCLUDED = frozenset({"beads", "skip", "bad", "temp", "data_temp"})
 
@@ -60,17 +65,18 @@ class BinState:
 
 @dataclass(frozen=True, slots=True)
 class RawBin:
-    """One bin of an archive: the files of its best copy, and where other copies lie."""
+    """One bin of an archive: the files of its best copy, and where other copies lie; the corrected ADC file, if any."""
 
     bin_id: BinId
     directory: str
     files: Mapping[Extension, FoundFile]
     copies: tuple[str, ...] = ()
+    correction: FoundFile | None = None
 
     @property
     def modified(self) -> datetime:
         """When the newest of its files was last written (UTC)."""
-        newest = max(found.mtime_ns for found in self.files.values())
+        newest = max(found.mtime_ns for found in self.all_files)
         return datetime.fromtimestamp(newest // 1_000_000_000, tz=UTC)
 
     @property
@@ -78,14 +84,24 @@ class RawBin:
         """Whether a directory on its path states a date more than a day from its own."""
         return not all(_may_hold(span, self.bin_id.day) for span in _spans(self.directory))
 
+    @property
+    def all_files(self) -> list[FoundFile]:
+        """Its files in the order of EXTENSIONS, and behind them the corrected ADC file, if any."""
+        found = [self.files[extension] for extension in EXTENSIONS if extension in self.files]
+        return found if self.correction is None else [*found, self.correction]
+
+    def file(self, extension: Extension) -> FoundFile | None:
+        """The file to read, which of the ADC file is the corrected one, if any; None where it is absent."""
+        return self.correction if extension == "adc" and self.correction else self.files.get(extension)
+
     def path(self, extension: Extension) -> str | None:
-        """The file's path relative to the archive; None where it is absent."""
-        found = self.files.get(extension)
+        """The path of the file to read, relative to the archive; None where it is absent."""
+        found = self.file(extension)
         return posixpath.join(found.directory, found.name) if found else None
 
     def size(self, extension: Extension) -> int | None:
-        """The file's size in bytes; None where it is absent."""
-        found = self.files.get(extension)
+        """The size in bytes of the file to read; None where it is absent."""
+        found = self.file(extension)
         return found.size if found else None
 
     def state(self, now: datetime, settle: timedelta) -> BinState:
@@ -133,15 +149,21 @@ class Listing:
 
 def list_bins(found: Iterable[FoundFile]) -> Listing:
     """Make bins of files. Files with other extensions are ignored; .adc, .hdr and .roi files that are not
-    named as a bin are reported as strays.
+    named as a bin are reported as strays. A corrected ADC file (see CORRECTIONS) is that of the bin in a directory of
+    the same name as its own, if this has a raw .adc file.
 
     Several copies of one bin: those in directories that fit its date come first; of them the largest .adc wins
     (a partial copy never beats a whole one), then a copy with .hdr, then the more dated directories, then
     the first by name.
     """
     copies: dict[str, dict[str, dict[Extension, FoundFile]]] = {}
+    corrections: dict[tuple[str, str], FoundFile] = {}
     strays = []
     for entry in found:
+        if entry.name.endswith(CORRECTED_SUFFIX):
+            place = posixpath.basename(entry.directory), entry.name.removesuffix(CORRECTED_SUFFIX)
+            corrections[place] = entry
+            continue
         stem, _, extension = entry.name.rpartition(".")
         extension = extension.lower()
         if extension in EXTENSIONS:
@@ -156,7 +178,8 @@ def list_bins(found: Iterable[FoundFile]) -> Listing:
         candidates = [RawBin(bin_id, directory, files) for directory, files in by_directory.items()]
         best = candidates[0] if len(candidates) == 1 else min(candidates, key=_preference)
         others = tuple(sorted(raw.directory for raw in candidates if raw is not best))
-        bins.append(RawBin(bin_id, best.directory, best.files, others))
+        correction = corrections.get((posixpath.basename(best.directory), stem)) if "adc" in best.files else None
+        bins.append(RawBin(bin_id, best.directory, best.files, others, correction))
     bins.sort(key=lambda raw: (raw.bin_id.start_time, raw.bin_id.pid))
     return Listing(tuple(bins), tuple(sorted(strays)))
 
@@ -172,11 +195,10 @@ def signature(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> str:
         if raw.state(now, settle).status in ("unsettled", "misplaced"):
             continue
         count += 1
-        for extension in EXTENSIONS:
-            if found := raw.files.get(extension):
-                line = f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n"
-                # Names that are no UTF-8 come from the disk as surrogates.
-                digest.update(line.encode(errors="surrogateescape"))
+        for found in raw.all_files:
+            line = f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n"
+            # Names that are no UTF-8 come from the disk as surrogates.
+            digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()[:16] if count else ""
 
 

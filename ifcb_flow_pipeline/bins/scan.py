@@ -20,7 +20,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.bins.text import MARGIN, Text
+from ifcb_flow_pipeline.bins.text import Text
 from ifcb_flow_pipeline.compiled import inlined, kernel, part
 from ifcb_flow_pipeline.kept import Kept
 
@@ -122,7 +122,7 @@ def scan(
     stop = text.end_last_line()
     # No line is shorter than its separators.
     with _arrays(len(text) // min(widths) + 1) as arrays:
-        n_rows = _scan(text.memory, MARGIN, stop, np.array(widths), *plan, *arrays)
+        n_rows = _scan(text.memory, text.start, stop, np.array(widths), *plan, *arrays)
         if n_rows < 0:
             return None
         kept = [array[:n, :n_rows].copy() if n else array for array, n in zip(arrays, n_arrays, strict=True)]

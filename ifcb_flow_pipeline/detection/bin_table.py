@@ -61,7 +61,8 @@ class BinTable:
         return BinTable(
             Names(self.instrument.names, self.instrument.codes[rows]),
             Names(self.configuration.names, self.configuration.codes[rows]),
-            *(getattr(self, name)[rows] for name in ("time_s", "judged", "full", "n_points", "values")),
+            *(getattr(self, name)[rows] for name in ("time_s", "judged", "full", "n_points")),
+            np.ascontiguousarray(self.values[rows]),  # bin by bin, as they are followed
         )
 
     def __len__(self) -> int:

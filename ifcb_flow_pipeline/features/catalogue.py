@@ -372,11 +372,13 @@ FULL_ONLY: tuple[Feature, ...] = (
         attrgetter("run.inhibit_fraction"), "noise triggering, too slow a computer; also blooms", _OWN, "logit", "none",
     ),
     _full(
-        "run", "image_count_mismatch", "", "images in the ADC file over those that the header counts, less 1",
+        "run", "image_count_mismatch", "",
+        "images in the ADC file over those that the header counts, less 1; 0 where damaged lines may be the rest",
         attrgetter("run.image_count_mismatch"), "damaged or cut file", _IRFCB, "plain", "none",
     ),
     _full(
-        "run", "run_time_mismatch", "", "largest run time in the ADC file over that of the header, less 1",
+        "run", "run_time_mismatch", "",
+        "by which part the run is longer (negative: shorter) in the ADC file than in the header, of the longer one",
         attrgetter("run.run_time_mismatch"), "damaged or cut file", _IRFCB, "plain", "none",
     ),
     _full(
@@ -402,6 +404,28 @@ FULL_ONLY: tuple[Feature, ...] = (
     _full(
         "quality", "trigger_gap_fraction", "fraction", "trigger numbers that are missing",
         wholebin.trigger_gaps, "lines lost while writing", _ACQ, "plain", "none", "triggers",
+    ),
+    # What header and files show of themselves
+    _full(
+        "quality", "header_adc_mismatch", "fraction",
+        "part of the run by which the header is off, in run or blind time, where the ADC file contradicts it",
+        attrgetter("run.header_adc_mismatch"), "header with wrong times: none, or some times too long", "pyifcb",
+        "plain", "none",
+    ),
+    _full(
+        "quality", "dead_signal_fraction", "fraction",
+        "recorded signals (pmt_a to peak_d) that have the same number in all rows",
+        attrgetter("quality.dead_signal_fraction"), "photomultiplier or its board is off", _OWN, "plain", "none",
+    ),
+    _full(
+        "quality", "time_still_fraction", "fraction", "triggers at the very time of the trigger before",
+        attrgetter("quality.time_still_fraction"), "clock that stands still, repeated rows", _OWN, "plain", "none",
+    ),
+    _full(
+        "quality", "start_byte_gap_fraction", "fraction",
+        "images that do not start in the .roi file where the image before ends",
+        attrgetter("quality.start_byte_gap_fraction"), "lost or repeated rows, images of another run", _OWN,
+        "plain", "none",
     ),
 )  # fmt: skip
 

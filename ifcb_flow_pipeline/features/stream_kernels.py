@@ -32,9 +32,14 @@ from ifcb_flow_pipeline.features.repeats import CELL_PX, SAME_PX
 from ifcb_flow_pipeline.features.signals import FLIGHT_STEP_US, FLOOR_V, MAX_FLIGHT_STEPS, SMALLEST_V
 from ifcb_flow_pipeline.features.stream import DAY_S, MIN_IMAGES, MIN_TRIGGERS
 from ifcb_flow_pipeline.features.timing import (
+    AHEAD_ROWS,
+    AHEAD_S,
+    AHEAD_SPREAD_S,
     BELIEVABLE_S,
     BLIND_CHANCE,
+    BLIND_KNOWN_SHARE,
     BLIND_S,
+    BLIND_SLACK_S,
     BLIND_TRIGGERS,
     CHANGE_EVIDENCE,
     CHANGE_MARGIN_STEPS,
@@ -64,12 +69,19 @@ LOGARITHMS = np.array([math.nan, *map(math.log, range(1, 2048))])
 TABLE_CELLS, TABLE_COUNT = 1 << 16, (1 << 16) - 1
 
 
-#: The features of a bin's triggers, and the run as the ADC file has it: its length and how long the instrument was
-#: blind; NaN where it does not say. All are numbers.
-TriggerFeatures = namedtuple(
-    "TriggerFeatures",
-    ("n_triggers", *KERNEL_FEATURES["triggers"], "adc_run_s", "adc_inhibit_s", "largest_run_s"),
-)
+class RunTimes(NamedTuple):
+    """The run as the rows have it, by the names that ``Run`` has for it; NaN where they do not say."""
+
+    n_triggers: int
+    n_images: int
+    adc_run_s: float
+    adc_inhibit_s: float
+    last_s: float
+    due_s: float
+
+
+#: The features of a bin's triggers. All are numbers.
+TriggerFeatures = namedtuple("TriggerFeatures", ("n_triggers", *KERNEL_FEATURES["triggers"]))
 
 #: The features of a bin's images, and the most repeated box. All are numbers.
 ImageFeatures = namedtuple("ImageFeatures", ("n_images", *KERNEL_FEATURES["images"], *STUCK_COLUMNS))
@@ -326,17 +338,41 @@ def _n_between(counted, first, last):
 
 
 @kernel
+def run_times(
+    trigger: NDArray[np.int32],
+    t_s: NDArray[np.float64],
+    width_px: NDArray[np.int16],
+    height_px: NDArray[np.int16],
+    run_time_s: NDArray[np.float64],
+    inhibit_time_s: NDArray[np.float64],
+) -> RunTimes:
+    """What the rows of a bin, n >= 1, tell of its run."""
+    n = len(trigger)
+    first_rows = np.empty(n, np.int32)
+    n_triggers, n_images = 0, 0
+    for i in range(n):
+        if i == 0 or trigger[i] != trigger[i - 1]:
+            first_rows[n_triggers] = i
+            n_triggers += 1
+        n_images += (width_px[i] > 0) & (height_px[i] > 0)
+    run, blind = _counted_times(t_s, run_time_s, inhibit_time_s)
+    time, _ = _times(t_s, first_rows[:n_triggers])
+    first, last = _low_high(time)
+    due = last + (last - first) / max(n_triggers - 1, 1)
+    return RunTimes(n_triggers, n_images, run, blind, last, due)
+
+
+@kernel
 def trigger_features(
     trigger: NDArray[np.int32],
     t_s: NDArray[np.float64],
     width_px: NDArray[np.int16],
     height_px: NDArray[np.int16],
     peak_v: NDArray[np.float32],
-    run_time_s: NDArray[np.float64],
     inhibit_time_s: NDArray[np.float64],
     run_s: float,
 ) -> TriggerFeatures:
-    """The features of the triggers of a bin, from its rows, n >= 1; ``run_s`` as the header has it, NaN without."""
+    """The features of the triggers of a bin, from its rows, n >= 1; ``run_s``: length of the run, NaN if unknown."""
     n = len(trigger)
     first_rows = np.empty(n, np.int32)
     n_triggers, n_images, without, several = 0, 0, 0, 0
@@ -360,11 +396,8 @@ def trigger_features(
         in_a_row = (in_a_row + 1) * (images == 0)
         longest = max(longest, in_a_row)
     first_rows, blank = first_rows[:n_triggers], blank[:n_triggers]
-    adc_run, adc_inhibit, largest = _believable_run(t_s, run_time_s, inhibit_time_s)
     time, steps_back = _times(t_s, first_rows)
-    if math.isnan(adc_run):
-        adc_run = _next_due(time)
-    share = _events(time, adc_run if math.isnan(run_s) else run_s)
+    share = _events(time, run_s)
     first, last = _low_high(time)
     # Choices within the call would be too many for numba.
     backward = NAN if n_triggers < 2 or first == last else steps_back / (n_triggers - 1)
@@ -393,41 +426,69 @@ def trigger_features(
         time_backward_fraction=backward,
         peak_floor_fraction=_floor_fraction(peak_v, first_rows),
         trigger_gap_fraction=_gap_fraction(trigger, first_rows),
-        adc_run_s=adc_run,
-        adc_inhibit_s=adc_inhibit,
-        largest_run_s=largest,
     )
 
 
 @part
 def _is_stated(column):
     """Whether a column holds anything, as ``Stream.stated`` has it."""
+    known = NAN
     for value in column:
-        if value != column[0]:
+        if math.isnan(value):
+            continue
+        if not math.isnan(known) and value != known:
             return True
+        known = value
     return len(column) == 1
 
 
 @part
-def _believable_run(t_s, run_time_s, inhibit_time_s):
-    """The largest believable run and blind time (NaN if none), and the largest run time there is (NaN: not stated)."""
-    run, inhibit, largest = NAN, NAN, NAN
+def _counted_times(t_s, run_time_s, inhibit_time_s):  # noqa: C901 - calls cost more than branches
+    """Run and blind time as ``timing.counted_times`` has them."""
+    run, blind, blind_at = NAN, NAN, NAN
     if not _is_stated(run_time_s):
-        return run, inhibit, largest
-    knows_blind = _is_stated(inhibit_time_s)
+        return run, blind
+    knows_blind, knows_time = _is_stated(inhibit_time_s), _is_stated(t_s)
+    offset, start = _ahead(t_s, run_time_s) if knows_time else 0.0, 0.0
+    if offset != 0.0 and knows_blind:
+        start = _first_known(inhibit_time_s)
     for i in range(len(t_s)):
-        at = run_time_s[i]
-        if math.isnan(at):
+        counted = run_time_s[i] - offset
+        if math.isnan(counted) or (knows_time and abs(counted - t_s[i]) > BELIEVABLE_S):
             continue
-        if not at <= largest:
-            largest = at
-        if abs(at - t_s[i]) <= BELIEVABLE_S:
-            if not at <= run:
-                run = at
-            blind = inhibit_time_s[i]
-            if knows_blind and 0 <= blind <= at and not blind <= inhibit:
-                inhibit = blind
-    return run, inhibit, largest
+        if not counted <= run:
+            run = counted
+        inhibit = inhibit_time_s[i] - start
+        if not knows_blind or not 0 <= inhibit <= counted or inhibit < blind:
+            continue
+        if not inhibit - blind > counted - blind_at + BLIND_SLACK_S:
+            blind, blind_at = inhibit, counted
+    if blind_at < BLIND_KNOWN_SHARE * run:
+        blind *= run / blind_at if blind_at > 0 else NAN
+    return run, blind
+
+
+@part
+def _ahead(t_s, run_time_s):
+    """By how much the counter is ahead; 0 where it is as it should be."""
+    ahead = np.empty(AHEAD_ROWS)
+    n = 0
+    for i in range(len(t_s)):
+        if n < AHEAD_ROWS and not math.isnan(run_time_s[i] - t_s[i]):
+            ahead[n] = run_time_s[i] - t_s[i]
+            n += 1
+    first = np.sort(ahead[:n])
+    if n == 0 or first[n // 2] <= AHEAD_S or not first[3 * n // 4] - first[n // 4] <= AHEAD_SPREAD_S:
+        return 0.0
+    return first[n // 2]
+
+
+@part
+def _first_known(column):
+    for value in column:
+        if not math.isnan(value):
+            return value
+    return 0.0
 
 
 @part
@@ -448,12 +509,6 @@ def _times(t_s, first_rows):
     for i in range(1, n):
         backward += time[i] < time[i - 1]
     return time, backward
-
-
-@part
-def _next_due(time):
-    first, last = _low_high(time)
-    return last + (last - first) / max(len(time) - 1, 1)
 
 
 @part
@@ -586,7 +641,7 @@ def _floor_fraction(peak_v, first_rows):
     for row in first_rows:
         stated += not math.isnan(peak_v[row])
         at_floor += peak_v[row] <= FLOOR_V
-    return at_floor / len(first_rows) if stated else NAN
+    return at_floor / stated if stated else NAN
 
 
 @part
@@ -625,8 +680,6 @@ def image_features(
     if n < MIN_IMAGES:
         return ImageFeatures(n, *_UNKNOWN)
     has_peaks = _is_stated(peak_v)
-    for i in range(n):
-        has_peaks &= not math.isnan(peak[i])
     lattice = _lattice_fraction(left, top, width, height) if on_lattice else NAN
     if on_lattice and _y_is_bottom(top, height, frame_px[1], margin_px, titled_bottom):
         for i in range(n):
@@ -658,7 +711,14 @@ def image_features(
     flight_time, flight_spread = _flight(flight) if _is_stated(flight_us) else (NAN, NAN)
     peak_median, peak_slope = NAN, NAN
     if has_peaks:
-        peak_median, peak_slope = _median(peak, room), _peak_slope(peak, y2, y2s, frame_px[1], room)
+        known = ~np.isnan(peak)
+        n_known = np.count_nonzero(known)
+        if n_known == n:
+            peak_median, peak_slope = _median(peak, room), _peak_slope(peak, y2, y2s, frame_px[1], room)
+        elif n_known >= MIN_IMAGES:
+            peak, y2_known = _chosen(peak, known), _chosen(y2, known)
+            peak_median = _median(peak, room)
+            peak_slope = _peak_slope(peak, y2_known, _count(y2_known), frame_px[1], room)
     y_sigma = (_counted_quantile(y2s_small, 0.75) - _counted_quantile(y2s_small, 0.25)) / 2 / IQR_SIGMA
     return ImageFeatures(
         n_images=n,

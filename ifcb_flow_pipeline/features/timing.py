@@ -12,6 +12,17 @@ from numpy.typing import NDArray
 #: A run time is believed if it is within so many seconds of the time of its row: they differ by up to 1.3 s.
 BELIEVABLE_S = 60.0
 
+#: Where run times are ahead of the times of their rows by more than so much, the counter was not set back before the
+#: run: its blind times are too much, too. From the median of so many rows (pyifcb, ``metrics/ml_analyzed.py``), half of
+#: which are this near to each other.
+AHEAD_S, AHEAD_ROWS, AHEAD_SPREAD_S = 10.0, 50, 1.0
+
+#: Blind time grows no faster than time goes by, but for this.
+BLIND_SLACK_S = 1.0
+
+#: Where the last good blind time is from before this share of the run, the rest of the run was as blind as that.
+BLIND_KNOWN_SHARE = 0.98
+
 #: Moments between which a change of rate is sought, and how many at either end are left out: too few triggers tell.
 CHANGE_STEPS, CHANGE_MARGIN_STEPS = 200, 10
 
@@ -58,9 +69,36 @@ class Events:
         return cls((ordered[1:] - start) / duration, duration)
 
 
-def is_believable(run_time_s: NDArray[np.float64], row_time_s: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which run times fit the time of their row; arrays of shape (rows,)."""
-    return np.abs(run_time_s - row_time_s) <= BELIEVABLE_S
+def counted_times(
+    run_time_s: NDArray[np.float64], inhibit_time_s: NDArray[np.float64], row_time_s: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Run and blind time that the counters of the ADC file give; NaN for what they do not. Arrays of shape (rows,).
+
+    The run time is the largest that fits the time of its row, where that is known. Blind times grow from row to row,
+    and no faster than run times: what is out of line, such as garbage in the last row or a lost digit, does not count.
+    """
+    offset = _ahead(run_time_s - row_time_s)
+    known = inhibit_time_s[~np.isnan(inhibit_time_s)]
+    counted, blind_times = run_time_s - offset, inhibit_time_s - (known[0] if offset and len(known) else 0.0)
+    fits = ~np.isnan(counted) & ~(np.abs(counted - row_time_s) > BELIEVABLE_S)
+    run = float(counted[fits].max()) if fits.any() else float("nan")
+    blind = blind_at = float("nan")
+    fits &= (blind_times >= 0) & (blind_times <= counted)
+    for at, time in zip(counted[fits].tolist(), blind_times[fits].tolist(), strict=True):
+        if not time < blind and not time - blind > at - blind_at + BLIND_SLACK_S:
+            blind, blind_at = time, at
+    if blind_at < BLIND_KNOWN_SHARE * run:
+        blind *= run / blind_at if blind_at > 0 else float("nan")
+    return run, blind
+
+
+def _ahead(ahead_s: NDArray[np.float64]) -> float:
+    """By how much the counter is ahead, of how much it is in each row; 0 where it is as it should be."""
+    first = np.sort(ahead_s[~np.isnan(ahead_s)][:AHEAD_ROWS])
+    n = len(first)
+    if not n or first[n // 2] <= AHEAD_S or not first[3 * n // 4] - first[n // 4] <= AHEAD_SPREAD_S:
+        return 0.0
+    return float(first[n // 2])
 
 
 def next_due(time_s: NDArray[np.float64]) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.features import geometry, repeats, signals, timing
 from ifcb_flow_pipeline.features.quantiles import IQR_SIGMA, middle_quantiles
-from ifcb_flow_pipeline.features.stream import DAY_S, MIN_TRIGGERS, Stream
+from ifcb_flow_pipeline.features.stream import DAY_S, MIN_IMAGES, MIN_TRIGGERS, Stream
 
 #: Images wider than this are large, and those that fill so much of the frame's width are as wide as it.
 LARGE_PX = 300
@@ -321,18 +321,29 @@ def flight_spread(stream: Stream) -> float:
 
 @_of_images
 def peak_median(stream: Stream) -> float:
-    return float(np.median(stream.stated("peak_b")[stream.has_image]))
+    peak = _peaks_of_images(stream)
+    known = ~np.isnan(peak)
+    return float(np.median(peak[known])) if known.sum() >= MIN_IMAGES else _NAN
 
 
 @_of_triggers(1)
 def peak_floor(stream: Stream) -> float:
     peak = stream.stated("peak_b")[stream.first_rows]
-    return _NAN if np.isnan(peak).all() else float(np.mean(peak <= signals.FLOOR_V))
+    known = peak[~np.isnan(peak)]
+    return float(np.mean(known <= signals.FLOOR_V)) if len(known) else _NAN
 
 
 @_of_images
 def peak_y_slope(stream: Stream) -> float:
-    return signals.slope_over_y(stream.stated("peak_b")[stream.has_image], stream.y, stream.frame_px[1])
+    peak = _peaks_of_images(stream)
+    known = ~np.isnan(peak)
+    if known.sum() < MIN_IMAGES:
+        return _NAN
+    return signals.slope_over_y(peak[known], stream.y[known], stream.frame_px[1])
+
+
+def _peaks_of_images(stream: Stream) -> np.ndarray:
+    return stream.stated("peak_b")[stream.has_image]
 
 
 # Quality

@@ -162,5 +162,8 @@ def _times(rng: np.random.Generator, n: int, kind: str) -> dict[str, np.ndarray]
         t = np.zeros(n)
     # Single run times are damaged, and single blind times lack a digit.
     run = t + 0.045 + 1e6 * (rng.random(n) < 0.02)
-    inhibit = 0.083 * np.arange(n) / rng.choice([1, 10], n, p=[0.95, 0.05])
+    inhibit = 0.083 * np.arange(n) / rng.choice([1, 10, 0.2], n, p=[0.94, 0.05, 0.01])
+    if rng.random() < 0.2:
+        # Counters that were not set back before the run.
+        run, inhibit = run + 700, inhibit + 90
     return {"t_s": t, "run_time_s": run, "inhibit_time_s": inhibit}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.detection.bin_table import BinTable
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow.deployments import LONG_GAP_S, MOVED_Z, Places, Starts, find_starts, settings_new
-from ifcb_flow_pipeline.detection.flow.natural_variability import after_gaps
+from ifcb_flow_pipeline.detection.flow.natural_variability import after_gaps, water_sides
 from ifcb_flow_pipeline.detection.flow.spreads import column_medians, least_spread, robust_spread, sampling_share
 
 #: What moves when an instrument is serviced, and is learnt for each deployment. A tilt or a wide core never is.
@@ -64,8 +64,8 @@ _ROUNDS = 3
 class Deviations:
     """How far n bins of one instrument lie from their local baseline; arrays of shape (n, d) unless said.
 
-    ``z``: in spreads, positive above, NaN where unknown. ``centre``, ``spread``: of the local baseline, on the
-    feature's scale. ``scatter``: of healthy bins around it. ``in_order`` (n,): bins that taught the baseline.
+    ``z``: in spreads, positive above, NaN where unknown. ``spread``: of the local baseline, ``values``: of the bins,
+    both on the features' scales. ``in_order`` (n,): bins that taught the baseline.
     ``changed`` (n,): the first bin of new settings, or of a new place of the core that a gap explains; ``moved`` (n,):
     the core jumped here without a reason, and nobody confirmed it yet; ``settling`` (n,): among the first few of such
     a new place or new settings; ``after_gap`` (n,): the run began later than usual;
@@ -74,8 +74,8 @@ class Deviations:
     """
 
     z: NDArray[np.float32]
-    centre: NDArray[np.float32]
     spread: NDArray[np.float32]
+    values: NDArray[np.float32]
     in_order: NDArray[np.bool_]
     changed: NDArray[np.bool_]
     settling: NDArray[np.bool_]
@@ -85,6 +85,10 @@ class Deviations:
     deployment: NDArray[np.int64]
     baseline_bins: NDArray[np.int64]
     baseline_days: NDArray[np.float64]
+
+    def centre(self, which: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float32]:
+        """The centre of the local baseline of some of the bins, on the features' scales."""
+        return self.values[which] - self.z[which] * self.spread[which]
 
     @classmethod
     def unknown(cls, n: int, d: int) -> "Deviations":
@@ -167,18 +171,17 @@ class Baseline:
         """The same centres; scatter, range, sampling, level and places as the bins' deviations show them."""
         fitted = replace(self, range_=self._ranges(total))
         starts = fitted._starts(bins, known=None)
-        levels, spreads, _, _ = fitted._follow(bins, keep, starts, reach=None)
-        residual = fitted._centred(bins) - levels
+        z, spreads, _, _ = fitted._follow(bins, keep, starts, reach=None)
         # What is left beside the uncertainty of the level is the scatter of bins.
-        ratio = robust_spread((residual / spreads)[keep])
+        ratio = robust_spread(z[keep])
         scatter = np.fmax(fitted.scatter * np.nan_to_num(ratio, nan=1.0), fitted.least).astype(np.float32)
         thinner = float(fitted.points) / np.maximum(bins.n_points[keep], 1.0)
         last = np.flatnonzero(keep)[-1]
         return replace(
             fitted,
             scatter=scatter,
-            sampling=sampling_share((residual / spreads)[keep], thinner, self.metadata),
-            level=levels[last],
+            sampling=sampling_share(z[keep], thinner, self.metadata),
+            level=(fitted._centred(bins.take(np.array([last])))[0] - z[last] * spreads[last]).astype(np.float32),
             level_sd=np.sqrt(np.maximum(spreads[last] ** 2 - fitted.scatter**2, 0.0)).astype(np.float32),
             places=_places(bins, starts),
         )
@@ -209,14 +212,13 @@ class Baseline:
         """
         starts = self._starts(bins, self.places)
         at_first = np.where(wandering(self.metadata), np.float32(np.inf), reach)
-        levels, spreads, in_order, jumped = self._follow(bins, bins.full, starts, np.stack([reach, at_first]))
-        values = self._centred(bins) - levels
+        z, spread, in_order, jumped = self._follow(bins, bins.full, starts, np.stack([reach, at_first]))
         known = np.array([name in self.configurations for name in bins.configuration.names], dtype=bool)
         new = settings_new(self._stated(bins), known)
         return Deviations(
-            z=np.divide(values, spreads, dtype=np.float32),
-            centre=bins.values - values,
-            spread=spreads,
+            z=z,
+            spread=spread,
+            values=bins.values,
             in_order=in_order,
             changed=new | _first_elsewhere(starts, self._core_scatter()),
             settling=_settling(starts, new, self._core_scatter()),
@@ -231,8 +233,8 @@ class Baseline:
     def _follow(
         self, bins: BinTable, usable: NDArray[np.bool_], starts: Starts, reach: NDArray[np.float32] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Levels and spreads (n, d), bins in order and bins at a place that was jumped to (n,): see ``follow``."""
-        from ifcb_flow_pipeline.detection.flow.level_filter import follow
+        """Deviations and spreads (n, d), bins in order and bins at a place that was jumped to (n,): see ``follow``."""
+        from ifcb_flow_pipeline.detection.flow.level_filter import FLOW, HOUSING, WATER, follow
 
         d = len(self.metadata)
         if reach is None:
@@ -241,23 +243,28 @@ class Baseline:
         core = self._core_column()
         if core >= 0:
             limit[core] = np.inf  # a service may move the core as far as it likes
-        return follow(
-            self._centred(bins),
-            self._scatters(bins),
+        z, spread = self._centred(bins), self._scatters(bins)
+        in_order, jumped = follow(
+            z,
+            spread,
             bins.time_s,
             usable,
             self.range_,
-            np.full(d, _MEMORY_S, dtype=np.float32),
+            _MEMORY_S,
             limit.astype(np.float32),
             starts.begins,
             starts.core,
             starts.sd,
             starts.is_jump,
             core,
+            np.where(
+                _is_housing(self.metadata), HOUSING, np.where(water_sides(self.metadata).all(axis=0), WATER, FLOW)
+            ),
             self._first_level(bins),
             reach,
             self.is_short(bins.time_s),
         )
+        return z, spread, in_order, jumped
 
     def _first_level(self, bins: BinTable) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The level before the first of some bins and its standard deviation, shape (d,) each."""
@@ -353,6 +360,10 @@ class Baseline:
 def wandering(metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.bool_]:
     """Which features wander with water, weather and wear, shape (d,)."""
     return np.array([f.role in _WANDERING or f.name in _WANDERING_TOO for f in metadata], dtype=bool)
+
+
+def _is_housing(metadata: Sequence[FeatureMetadata]) -> NDArray[np.bool_]:
+    return np.array([feature.role == "environment" for feature in metadata], dtype=bool)
 
 
 def _step_scatter(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -44,8 +44,9 @@ _MOST_MOVED = 4.5
 #: How much of the rarity of a bin alone is added to that of its neighbours: of them, the odder one is the worse.
 _OF_ALONE = 0.01
 
-#: Bins whose features are looked at together: they stay in the processor's cache.
-_BINS_TOGETHER = 4096
+#: Bins whose features are looked at together: they stay in the processor's cache; and how many before and after them
+#: are looked at too, for neighbours.
+_BINS_TOGETHER, _BINS_AROUND = 4096, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,45 +135,62 @@ class InstrumentModel:
         alone, fault, gross = np.empty(len(bins)), np.empty(len(bins)), np.zeros(len(bins))
         steady = (~wandering(self.metadata)).astype(np.float32)
         water = np.zeros(len(bins), dtype=bool)
-        way = np.zeros_like(deviations.z)
+        way = {}
         for first in range(0, len(bins), _BINS_TOGETHER):
             some = slice(first, first + _BINS_TOGETHER)
             z = deviations.z[some]
             explanation = self._explain(deviations, some)
-            groups = self.tails.groups_of(z, explanation.factor)
-            fault_groups = self._without_moved_core(z, explanation.fault_factor)
+            rarities = self.tails.rarities(z)
+            groups = self.tails.groups_of(rarities, explanation.factor)
+            if self._core_column is not None:
+                rarities[:, self._core_column] = np.minimum(rarities[:, self._core_column], _MOST_MOVED)
+            fault_groups = self.tails.groups_of(rarities, explanation.fault_factor)
             shift = ranker.shift(groups)
             whole = np.maximum(self.scale.rarity(self.tails.raw_score(groups)) + shift, 0.0)
             fault[some] = np.maximum(self.scale.rarity(self.tails.raw_score(fault_groups)) + shift, 0.0)
             alone[some] = np.maximum(fault[some], held(whole))
             if deviations.is_short[some].any():
-                gross_groups = self.tails.groups_of(z, explanation.fault_factor * steady)
+                gross_groups = self.tails.groups_of(rarities, explanation.fault_factor * steady)
                 gross[some] = self.scale.rarity(self.tails.raw_score(gross_groups))
             water[some] = explanation.rinsed
-            odd = np.flatnonzero(fault[some] >= ODD_ALONE)
-            way[first + odd] = self.tails.ways(z[odd], explanation.fault_factor[odd])
+            (odd,) = np.nonzero(fault[some] >= ODD_ALONE)
+            way |= zip((first + odd).tolist(), self.tails.ways(z[odd], explanation.fault_factor[odd]), strict=True)
         return Screening(alone, fault, gross, self._with_neighbours(bins, deviations, (alone, fault, water, way)))
 
     def _with_neighbours(self, bins: BinTable, deviations: Deviations, seen: tuple) -> NeighbourEvidence:
         """What each bin is part of: bins in order alone whose mean is not, or the edge of a fault."""
-        alone, fault, rinsed, way = seen
-        in_order = bins.full & (alone < ODD_ALONE)
-        series = Series.of(deviations.z, deviations.deployment)
+        # Within hours all bins drift together: a short history does not tell which mean is odd.
+        known = bins.full & ~deviations.is_short
+        firsts = range(0, max(len(bins), 1), _BINS_TOGETHER)
+        return NeighbourEvidence.joined([self._neighbours_of(first, known, deviations, seen) for first in firsts])
+
+    def _neighbours_of(
+        self, first: int, known: NDArray[np.bool_], deviations: Deviations, seen: tuple
+    ) -> NeighbourEvidence:
+        """That of the bins from ``first`` on, some of which lie beside bins before and after them."""
+        begin, end = max(first - _BINS_AROUND, 0), first + _BINS_TOGETHER + _BINS_AROUND
+        alone, fault, rinsed = (each[begin:end] for each in seen[:3])
+        known = known[begin:end]
+        in_order = known & (alone < ODD_ALONE)
+        series = Series.of(deviations.z[begin:end], deviations.deployment[begin:end])
         evidence = self.neighbours.look(series, in_order)
-        is_fault = bins.full & (fault >= ODD_ALONE) & ~rinsed
+        is_fault = known & (fault >= ODD_ALONE) & ~rinsed
         if is_fault.any():
+            way = np.zeros_like(series.z)
+            for row in np.flatnonzero(is_fault).tolist():
+                way[row] = seen[3][begin + row]
             evidence = evidence.or_worse(fault_edges(series, in_order, is_fault, way))
-        return evidence
+        return evidence.of(np.arange(first, min(first + _BINS_TOGETHER, len(deviations.z))) - begin)
 
     def evidence(self, deviations: Deviations, screening: Screening, which: NDArray[np.int64]) -> Evidence:
         """What speaks against some of the bins: alone, or with their neighbours where that is rarer."""
-        z, centre, spread = (np.array(x[which]) for x in (deviations.z, deviations.centre, deviations.spread))
+        z, centre, spread = deviations.z[which], deviations.centre(which), deviations.spread[which]
         neighbours = screening.neighbours.of(which)
         together = screening.by_neighbours[which]
         (rows,) = np.nonzero(together)
         its = neighbours.place[rows]
         gaps = deviations.after_gap[which] & ~together
-        lost = lost_share(z, centre, spread, self.metadata)
+        lost = lost_share(z, deviations.values[which], spread, self.metadata)
         lost[rows] = self.neighbours.lost_share(neighbours.z[its])
         centre[rows] += neighbours.level[its] * spread[rows]
         spread[rows] *= neighbours.spread[its]
@@ -190,28 +208,23 @@ class InstrumentModel:
             added[some] = tails.contributions(rarities[some] * explanation.factor[some])
             reach[:, some] = tails.usual_reach(_RANGE_SHARE)[:, None]
             unexplained = tails.raw_score(
-                tails.groups_of(z[some], (explanation.factor[some] >= 1.0).astype(np.float32))
+                tails.groups_of(rarities[some], (explanation.factor[some] >= 1.0).astype(np.float32))
             )
             sure[some] = scale.rarity(unexplained) - cost >= _SURE
         return Evidence(z, centre, spread, n_bins, rarities, added, reach, explanation, sure)
 
-    def _without_moved_core(self, z: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The rarities of groups, where a core that lies elsewhere counts as _MOST_MOVED at most, shape (n, groups)."""
-        column = next((i for i, feature in enumerate(self.metadata) if feature.name == "core_x_px"), None)
-        if column is None:
-            return self.tails.groups_of(z, factor)
-        most = self.tails.usual_reach(10.0**-_MOST_MOVED)[:, column]
-        limited = np.array(z)
-        limited[:, column] = np.clip(z[:, column], -most[0], most[1])
-        return self.tails.groups_of(limited, factor)
+    @property
+    def _core_column(self) -> int | None:
+        return next((i for i, feature in enumerate(self.metadata) if feature.name == "core_x_px"), None)
 
     def group_rarities(self, deviations: Deviations) -> NDArray[np.float32]:
         """The rarities of the groups of features of n bins, shape (n, groups)."""
-        return self.tails.groups_of(deviations.z, self._explain(deviations, slice(None)).factor)
+        rarities = self.tails.rarities(deviations.z)
+        return self.tails.groups_of(rarities, self._explain(deviations, slice(None)).factor)
 
     def _explain(self, deviations: Deviations, some: slice) -> Explanation:
         z = deviations.z[some]
-        lost = lost_share(z, deviations.centre[some], deviations.spread[some], self.metadata)
+        lost = lost_share(z, deviations.values[some], deviations.spread[some], self.metadata)
         return explain(z, lost, deviations.after_gap[some], self.metadata)
 
     def _teaching_reach(self) -> NDArray[np.float32]:

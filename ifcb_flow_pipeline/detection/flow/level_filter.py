@@ -12,7 +12,7 @@ Import this module only where the kernel is about to run: it loads numba.
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.compiled import kernel
+from ifcb_flow_pipeline.compiled import kernel, part
 
 #: Deviations beyond this many standard deviations move the level no further: one odd bin is not a trend.
 _MOST_Z = 3.0
@@ -22,6 +22,48 @@ _MOST_Z = 3.0
 _BACK_Z = 4.0
 
 
+#: Groups of features: those that a fault of the flow or the optics holds; those that follow the water, which go on with
+#: time meanwhile; and those of the housing, which say nothing of the others.
+FLOW, WATER, HOUSING = 0, 1, 2
+_GROUPS = 3
+
+
+@part
+def _pass_time(level, variance, range_, memory_s, passed, core, group, held):
+    """What is known of levels loses its worth with time; those of a group that is held stay as they are."""
+    keep = np.float32(np.exp(-passed / memory_s))
+    for j in range(len(level)):
+        if range_[j] > 0.0 and not (held[group[j]] and group[j] != WATER):
+            if j != core:
+                level[j] *= keep
+            variance[j] = variance[j] * keep * keep + range_[j] * range_[j] * (np.float32(1.0) - keep * keep)
+
+
+@part
+def _judge(values, level, variance, scatter, reach, group, fits):
+    """Turn a bin's values into deviations and its scatters into spreads; which groups of its features are in order."""
+    fits[:] = True
+    for j in range(len(level)):
+        scatter[j] = np.sqrt(variance[j] + scatter[j] * scatter[j])
+        values[j] = (values[j] - level[j]) / scatter[j]
+        if values[j] < -reach[0, j] or values[j] > reach[1, j]:
+            fits[group[j]] = False
+    # What follows the water is measured by the images of the run: where the flow is not in order, nothing is.
+    fits[WATER] = fits[FLOW] and fits[WATER]
+
+
+@part
+def _learn(residual, level, variance, spread, range_, limit, group, fits):
+    """Move the levels of the groups that are in order towards a bin."""
+    for j in range(len(level)):
+        if range_[j] > 0.0 and fits[group[j]] and np.isfinite(residual[j]):
+            most = np.float32(_MOST_Z) * spread[j]
+            gain = variance[j] / (spread[j] * spread[j])
+            level[j] += gain * min(max(residual[j], -most), most)
+            level[j] = min(max(level[j], -limit[j]), limit[j])
+            variance[j] *= np.float32(1.0) - gain
+
+
 @kernel
 def follow(
     values: NDArray[np.float32],
@@ -29,54 +71,49 @@ def follow(
     time_s: NDArray[np.float64],
     usable: NDArray[np.bool_],
     range_: NDArray[np.float32],
-    memory_s: NDArray[np.float32],
+    memory_s: float,
     limit: NDArray[np.float32],
     anchored: NDArray[np.bool_],
     anchor: NDArray[np.float32],
     anchor_sd: NDArray[np.float32],
     is_jump: NDArray[np.bool_],
     core: int,
+    group: NDArray[np.int64],
     first: tuple,
     reach: NDArray[np.float32],
     is_short: NDArray[np.bool_],
 ):
-    """Deviations of n bins in the order of time from the level before each of them.
+    """Turn n bins, in the order of time, into deviations from the level before each of them, in place.
 
-    ``values`` (n, d): less their centre, NaN where unknown; ``scatter`` (n, d): of a bin around the level;
-    ``time_s`` (n,); ``usable`` (n,): bins that may teach the level. ``range_`` (d,): how far the level wanders,
-    as a standard deviation; ``memory_s`` (d,): in which time it forgets where it was; ``limit`` (d,): how far it goes at most.
+    ``values`` (n, d): less their centre, NaN where unknown, become deviations in spreads; ``scatter`` (n, d): of a bin
+    around the level, become the spreads that they are judged by; both are C-contiguous.
+    ``time_s`` (n,). ``usable`` (n,): bins that may teach the level. ``range_`` (d,): how far the level wanders,
+    as a standard deviation; ``memory_s``: in which time it forgets where it was; ``limit`` (d,): how far it goes at most.
     ``anchored`` (n,): a new place of the core begins, its level is ``anchor`` (n,) within ``anchor_sd`` (n,);
     ``is_jump`` (n,): it moved there without a reason, so that a bin at the place before is as much in order;
-    ``core``: the column of that level, -1 where there is none. ``first``: level (d,) and standard deviation (d,) before
-    the first bin.
+    ``core``: the column of that level, -1 where there is none. ``group`` (d,): FLOW, WATER or HOUSING. ``first``: level
+    and standard deviation before the first bin, (d,) each.
     ``reach`` (2, 2, d): how far below and above the level, in standard deviations, a bin may lie to be in order: in a
     history of days, and where it ``is_short`` (n,).
 
-    Returns the levels and the standard deviations to judge by, both (n, d), which bins are in order, and which lie at a
-    place to which the core jumped, both (n,).
+    Returns which bins are in order, and which lie at a place to which the core jumped, both (n,).
     """
     n, d = values.shape
     level = first[0].copy()
     variance = first[1] * first[1]
     before, before_variance, has_before = np.float32(0.0), np.float32(0.0), False
-    levels, spreads = np.empty((n, d), np.float32), np.empty((n, d), np.float32)
+    residual = np.empty(d, np.float32)
     in_order, jumped = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     at_jump = False
-    followed = True
+    fits, held = np.ones(_GROUPS, np.bool_), np.zeros(_GROUPS, np.bool_)
     for i in range(n):
         if core >= 0 and anchored[i]:
             before, before_variance, has_before = level[core], variance[core], is_jump[i]
             at_jump = is_jump[i]
             level[core] = anchor[i]
             variance[core] = anchor_sd[i] * anchor_sd[i]
-        if i > 0 and followed:
-            passed = np.float32(max(time_s[i] - time_s[i - 1], 0.0))
-            for j in range(d):
-                if range_[j] > 0.0:
-                    keep = np.exp(-passed / memory_s[j])
-                    if j != core:
-                        level[j] *= keep
-                    variance[j] = variance[j] * keep * keep + range_[j] * range_[j] * (np.float32(1.0) - keep * keep)
+        if i > 0:
+            _pass_time(level, variance, range_, memory_s, max(time_s[i] - time_s[i - 1], 0.0), core, group, held)
         if has_before and np.isfinite(values[i, core]):
             here = abs(values[i, core] - level[core])
             if abs(values[i, core] - before) < here and here > _BACK_Z * np.sqrt(
@@ -86,23 +123,13 @@ def follow(
                 variance[core], before_variance = before_variance, variance[core]
                 at_jump = not at_jump
         jumped[i] = at_jump
-        fits, short = usable[i], int(is_short[i])
         for j in range(d):
-            levels[i, j] = level[j]
-            spreads[i, j] = np.sqrt(variance[j] + scatter[i, j] * scatter[i, j])
-            z = (values[i, j] - level[j]) / spreads[i, j]
-            if z < -reach[short, 0, j] or z > reach[short, 1, j]:
-                fits = False
-        in_order[i] = fits
-        # While a fault lasts the level is held: neither the bins nor their time change what was usual before.
-        followed = fits or not usable[i]
-        if fits:
-            for j in range(d):
-                if range_[j] > 0.0 and np.isfinite(values[i, j]):
-                    z = (values[i, j] - level[j]) / spreads[i, j]
-                    z = min(max(z, -np.float32(_MOST_Z)), np.float32(_MOST_Z))
-                    gain = variance[j] / (spreads[i, j] * spreads[i, j])
-                    level[j] += gain * z * spreads[i, j]
-                    level[j] = min(max(level[j], -limit[j]), limit[j])
-                    variance[j] *= np.float32(1.0) - gain
-    return levels, spreads, in_order, jumped
+            residual[j] = values[i, j] - level[j]
+        _judge(values[i], level, variance, scatter[i], reach[int(is_short[i])], group, fits)
+        in_order[i] = usable[i] and fits[0]
+        # While a fault lasts its level is held: neither the bins nor their time change what was usual before.
+        for g in range(len(held)):
+            held[g] = usable[i] and not fits[g]
+        if usable[i]:
+            _learn(residual, level, variance, scatter[i], range_, limit, group, fits)
+    return in_order, jumped

@@ -22,9 +22,10 @@ from ifcb_flow_pipeline.detection.flow.instrument import Evidence, InstrumentMod
 from ifcb_flow_pipeline.detection.flow.label_learning import LabelRanker
 from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError, read_arrays
+from ifcb_flow_pipeline.detection.verdict.affected import Losses
 from ifcb_flow_pipeline.detection.verdict.decision import Case, Decision, decide
 from ifcb_flow_pipeline.detection.verdict.findings import Findings, Reported, describe
-from ifcb_flow_pipeline.detection.verdict.rules import broken_rules
+from ifcb_flow_pipeline.detection.verdict.rules import Broken, broken_rules
 from ifcb_flow_pipeline.detection.verdict.severity import verdict_table
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
@@ -67,20 +68,24 @@ class FlowModel:
         asked = Names.of(features, "instrument")
         # No bins have the columns that those of an unknown instrument have.
         names = [name for code, name in enumerate(asked.names) if (asked.codes == code).any()] or [""]
-        parts = _each(lambda name: self._judge_instrument(name, features, bins, own), names, features.num_rows)
+        broken = broken_rules(features, frozenset(name for name in names if self._with_header(name, bins)))
+        losses = Losses.of(features)
+        parts = _each(lambda name: self._judge_instrument(name, bins, own, broken, losses), names, features.num_rows)
         order = np.argsort(np.concatenate([rows for _, rows in parts]))
         columns = pa.concat_tables([part for part, _ in parts]).take(pa.array(order))
-        return verdict_table(features, {name: columns.column(name) for name in columns.column_names})
+        decided = {name: columns.column(name) for name in columns.column_names}
+        copied = {"configuration": features.column("configuration")} if "configuration" in features.column_names else {}
+        model_id = pa.repeat(pa.scalar(self.card.model_id), features.num_rows)
+        return verdict_table(features, decided | copied | {"model_id": model_id})
 
     def _judge_instrument(
-        self, name: str, features: pa.Table, everything: BinTable, own: slice
+        self, name: str, everything: BinTable, own: slice, broken: Broken, losses: Losses
     ) -> tuple[pa.Table, NDArray[np.int64]]:
         """What is decided and found of the bins of one instrument, and their rows in ``features``."""
         bins, rows = everything.of_instrument(name)
         asked = np.flatnonzero(rows >= own.start)
         rows = rows[asked] - own.start
-        table = features.take(pa.array(rows))
-        broken = broken_rules(table, self._with_header(name, bins))
+        broken = broken.at(rows)
         instrument = self.instruments.get(name)
         if instrument is None:
             deviations = Deviations.unknown(len(bins), len(self.metadata))
@@ -89,46 +94,32 @@ class FlowModel:
             deviations = instrument.deviations(bins)
             screening = instrument.screen(bins, deviations, self.ranker)
             look = instrument.evidence
-        case = Case(table, bins.judged[asked], deviations.of(asked), screening.of(asked), broken, self._threshold(name))
+        case = Case(
+            bins.judged[asked],
+            deviations.of(asked),
+            screening.of(asked),
+            broken,
+            losses.at(rows),
+            self._threshold(name),
+        )
         which = case.worth_a_look()
         evidence = look(case.deviations, case.screening, which)
         decision = decide(case, which, evidence, self.metadata)
         findings = describe(
             Reported(self.metadata, evidence, decision.causes, broken.at(which), case.deviations.changed[which])
         )
-        return self._columns(table, case, decision, findings), rows
-
-    def _columns(self, table: pa.Table, case: Case, decision: Decision, findings: Findings) -> pa.Table:
-        """The columns of verdicts that are decided and found, of the bins of one instrument."""
-        n = table.num_rows
-        return pa.table(
-            {
-                "severity": decision.severity,
-                "verdict": pa.array(decision.verdict.tolist(), pa.string()),
-                "anomaly_score": -decision.rarity,
-                "percentile": 100.0 * (1.0 - 10.0**-decision.rarity),
-                "threshold": np.full(n, case.threshold),
-                "rules": pa.array(case.broken.codes(), pa.string()),
-                "configuration": pa.array(Names.of(table, "configuration").to_list(), pa.string()),
-                "config_changed": case.deviations.changed,
-                "baseline_bins": case.deviations.baseline_bins,
-                "baseline_days": case.deviations.baseline_days,
-                "affected_fraction": decision.affected_fraction,
-                "model_id": pa.array([self.card.model_id] * n, pa.string()),
-            }
-            | findings.columns(decision.which, decision.verdict)
-        )
+        return _columns(case, decision, findings), rows
 
     def _threshold(self, name: str) -> float:
         return self.thresholds.get(name, self.card.threshold)
 
-    def _with_header(self, name: str, bins: BinTable) -> frozenset[str]:
-        """The instrument, where most of its bins, and three at least, have a header: in training, or among these."""
-        stated = np.array([bool(each) for each in bins.configuration.names], dtype=bool)[bins.configuration.codes]
+    def _with_header(self, name: str, bins: BinTable) -> bool:
+        """Whether most bins of an instrument, and three at least, have a header: in training, or among these."""
         known = self.instruments.get(name)
+        own = bins.configuration.codes[bins.instrument.equal(name)]
+        stated = np.array([bool(each) for each in bins.configuration.names], dtype=bool)[own]
         in_training = known is not None and known.baseline.mostly_with_header
-        mostly = in_training or (stated.sum() >= 3 and 2 * stated.sum() > len(bins))
-        return frozenset([name] if mostly else [])
+        return in_training or bool(stated.sum() >= 3 and 2 * stated.sum() > len(own))
 
     def _bins(self, features: pa.Table, history: pa.Table | None) -> tuple[BinTable, slice]:
         """The bins to judge, behind those of the history, and where they are."""
@@ -173,6 +164,25 @@ class FlowModel:
     def arrays(self) -> dict[str, NDArray]:
         """The model's numbers as named arrays, for storage."""
         return model_file.arrays_of(list(self.instruments.values()), self.ranker)
+
+
+def _columns(case: Case, decision: Decision, findings: Findings) -> pa.Table:
+    """What is decided and found of the bins of one instrument, as columns of verdicts."""
+    return pa.table(
+        {
+            "severity": decision.severity,
+            "verdict": pa.array(decision.verdict, pa.string()),
+            "anomaly_score": -decision.rarity,
+            "percentile": 100.0 * (1.0 - 10.0**-decision.rarity),
+            "threshold": np.full(len(decision.severity), case.threshold),
+            "rules": pa.array(case.broken.codes(), pa.string()),
+            "config_changed": case.deviations.changed,
+            "baseline_bins": case.deviations.baseline_bins,
+            "baseline_days": case.deviations.baseline_days,
+            "affected_fraction": decision.affected_fraction,
+        }
+        | findings.columns(decision.which, decision.verdict)
+    )
 
 
 _Part = TypeVar("_Part")

@@ -74,7 +74,8 @@ RINSED = {
 HARMLESS = {
     "core_width_px": -1, "stray_fraction": -1, "stray_left_fraction": -1, "stray_right_fraction": -1,
     "stray_spread": -1, "edge_touch_fraction": -1, "full_width_fraction": -1, "out_of_frame_fraction": -1,
-    "blind_fraction": -1, "longest_blind_s": -1, "bubble_fraction": -1, "repeat_fraction": -1, "repeat_anchor_fraction": -1, "hot_cell_fraction": -1, "no_image_fraction": -1,
+    "blind_fraction": -1, "longest_blind_s": -1, "bubble_fraction": -1,
+    "repeat_fraction": -1, "repeat_anchor_fraction": -1, "hot_cell_fraction": -1, "no_image_fraction": -1,
     "multi_image_fraction": -1, "images_per_trigger": 1, "no_image_burst": -1, "large_fraction": -1,
     "time_uniformity": -1, "longest_gap_fraction": -1, "time_backward_fraction": -1, "flight_spread": -1,
     "peak_floor_fraction": -1,
@@ -193,18 +194,18 @@ def explain(
 
 def lost_share(
     z: NDArray[np.float32],
-    centre: NDArray[np.float32],
+    values: NDArray[np.float32],
     spread: NDArray[np.float32],
     metadata: tuple[FeatureMetadata, ...],
 ) -> NDArray[np.float32]:
     """How many more of the triggers than usual are without an image, as a share of all of them, shape (n,).
 
-    ``z``: deviations (n, d) from ``centre`` in units of ``spread``, both on the features' scales. 0 where unknown.
+    ``z``: deviations (n, d) of ``values`` in units of ``spread``, both on the features' scales. 0 where unknown.
     """
     for column, feature in enumerate(metadata):
         if feature.name == "no_image_fraction":
-            usual = centre[:, column]
-            seen = usual + z[:, column] * spread[:, column]
+            seen = values[:, column]
+            usual = seen - z[:, column] * spread[:, column]
             shares = (np.sin(np.clip(value, 0.0, np.pi) / 2.0) ** 2 for value in (seen, usual))
             return np.nan_to_num(next(shares) - next(shares)).astype(np.float32)
     return np.zeros(len(z), dtype=np.float32)

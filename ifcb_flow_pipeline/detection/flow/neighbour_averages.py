@@ -223,7 +223,7 @@ class NeighbourDetector:
         odd = np.flatnonzero(np.abs(z).max(axis=1, initial=0.0) >= _LEAST_Z)
         z, spread, level, first = z[odd], spread[odd], windows.level[odd], windows.first[odd]
         factor = self._factor(z)
-        raw_score = self.tails.raw_score(self.tails.groups_of(z, factor))
+        raw_score = self.tails.raw_score(self.tails.groups_of(self.tails.rarities(z), factor))
         way = self.tails.ways(z, factor)
         enough = _PART * (windows.contrast[odd] * way).sum(axis=1)
         parts = [

@@ -4,7 +4,6 @@ A forest asks how easily a bin is set apart by all features together; a fault th
 diluted by forty normal ones. Here every feature has a tail of its own, and the plainest one counts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -29,7 +28,7 @@ _POWERS = (0.7, 1.4)
 _PRIOR, _FEW, _PRIOR_BINS = (1.2, 0.87), 20, 40
 
 #: No tail is narrower than this, in spreads: a spread may be held up by what counts as a difference at all.
-_LEAST_WIDTH = 0.7
+_LEAST_WIDTH = 0.87
 
 #: Beyond one in 10 to this power a feature's rarity grows with its logarithm only: no single one outweighs all.
 MOST = 12.0
@@ -117,12 +116,12 @@ class TailDetector:
         """Which way rows are odd, shape (n, d): what each feature adds to the score, negative below its centre."""
         return np.copysign(self.contributions(self.rarities(z) * factor), np.nan_to_num(z))
 
-    def groups_of(self, z: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
+    def groups_of(self, rarities: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
         """The rarities of the groups, shape (n, groups), where only ``factor`` (n, d) of each feature's counts."""
-        rarities = self.rarities(z) * factor
-        largest = np.empty((len(z), len(self.groups)), dtype=np.float32)
+        counted = rarities * factor
+        largest = np.empty((len(counted), len(self.groups)), dtype=np.float32)
         for number, columns in enumerate(self._members()):
-            largest[:, number] = np.maximum.reduce([rarities[:, column] for column in columns])
+            largest[:, number] = np.maximum.reduce([counted[:, column] for column in columns])
         return np.maximum(largest - self.offset_, 0.0)
 
     def raw_score(self, groups: NDArray[np.float32]) -> NDArray[np.float64]:

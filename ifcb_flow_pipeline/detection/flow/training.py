@@ -43,6 +43,9 @@ _ROUNDS, _REJECTED_SHARE = 3, 0.0005
 #: So many of the bins are healthy even in a bad training set.
 _BULK = 0.8
 
+#: Parts of an instrument's bins, in the order of time, that are judged by what the others teach.
+_FOLDS = 3
+
 #: An instrument that loses more than this share of its bins, or has fewer than these, is named in the card's note.
 _ABNORMAL_SHARE, _FEW_BINS = 0.10, 50
 
@@ -70,15 +73,22 @@ class _Fitted:
     raw_score: NDArray[np.float64]
 
     @classmethod
-    def to(cls, bins: BinTable, keep: NDArray[np.bool_], metadata: tuple[FeatureMetadata, ...]) -> "_Fitted":
+    def to(
+        cls,
+        bins: BinTable,
+        keep: NDArray[np.bool_],
+        metadata: tuple[FeatureMetadata, ...],
+        teach: NDArray[np.bool_] | None = None,
+    ) -> "_Fitted":
+        """``keep``: bins that the model is fitted to; ``teach``: those that the local baseline follows, or the same."""
         baseline = Baseline.fit(bins, keep, metadata)
         everything = np.full((2, len(metadata)), np.inf, dtype=np.float32)
-        deviations = baseline.deviations(replace(bins, full=keep), everything)
+        deviations = baseline.deviations(replace(bins, full=keep if teach is None else teach), everything)
         z = deviations.z
-        lost = lost_share(z, deviations.centre, deviations.spread, metadata)
+        lost = lost_share(z, deviations.values, deviations.spread, metadata)
         factor = explain(z, lost, deviations.after_gap, metadata).factor
         tails = TailDetector(metadata).fit(z[keep], factor[keep])
-        raw_score = tails.raw_score(tails.groups_of(z, factor))
+        raw_score = tails.raw_score(tails.groups_of(tails.rarities(z), factor))
         scale = RarityScale().fit(raw_score[keep])
         in_order = keep & (scale.rarity(raw_score) < ODD_ALONE)
         neighbours = NeighbourDetector(metadata).fit(Series.of(z[in_order], deviations.deployment[in_order]))
@@ -91,7 +101,9 @@ class _Fitted:
         for _ in range(_ROUNDS - 1):
             keep = usable & (fitted.raw_score <= _limit(fitted.raw_score[usable]))
             fitted = cls.to(bins, keep, metadata)
-        return fitted
+        held_out = _held_out(bins, fitted.keep, metadata)
+        scale = RarityScale().fit(held_out)
+        return cls(replace(fitted.model, scale=scale), fitted.keep, fitted.raw_score)
 
 
 def train_flow_model(
@@ -164,6 +176,18 @@ def _limit(raw_score: NDArray[np.float64]) -> float:
     low, high = np.quantile(raw_score, (0.5, _BULK))
     decay = (high - low) / np.log(0.5 / (1.0 - _BULK))
     return float(high + decay * np.log((1.0 - _BULK) / _REJECTED_SHARE))
+
+
+def _held_out(bins: BinTable, keep: NDArray[np.bool_], metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.float64]:
+    """Raw scores of the kept bins by what the bins of other times teach, shape (kept bins,)."""
+    kept = np.flatnonzero(keep)
+    part = np.arange(len(kept)) * _FOLDS // max(len(kept), 1)
+    raw_score = np.zeros(len(bins))
+    for fold in range(_FOLDS if len(kept) >= _FOLDS * _FEW_BINS else 0):
+        others = keep.copy()
+        others[kept[part == fold]] = False
+        raw_score[kept[part == fold]] = _Fitted.to(bins, others, metadata, keep).raw_score[kept[part == fold]]
+    return raw_score[kept] if len(kept) >= _FOLDS * _FEW_BINS else _Fitted.to(bins, keep, metadata).raw_score[kept]
 
 
 def _taught(model: FlowModel, features: pa.Table, labels: Mapping[str, Decision]) -> FlowModel:

@@ -23,7 +23,7 @@ MIN_RUNNING_POINTS = 60
 #: file that is being written may be half a line.
 _ONLY_AT_THE_END = (
     "run_time_s", "run_time_ratio", "volume_ml", "volume_ratio", "image_count_mismatch", "run_time_mismatch",
-    "n_triggers", "n_images", "bad_lines", "bad_line_fraction", "roi_complete",
+    "header_adc_mismatch", "n_triggers", "n_images", "bad_lines", "bad_line_fraction", "roi_complete", "has_roi",
 )  # fmt: skip
 
 #: Stands for settings that are not known yet: most instruments write the header when the run has ended.
@@ -69,7 +69,7 @@ def first_triggers(columns: Mapping[str, NDArray], n_triggers: int) -> dict[str,
 def as_running(features: pa.Table) -> pa.Table:
     """BinTable of ``bin_features`` of bins that are still running, without what only the end of a run shows."""
     n = features.num_rows
-    for name in _ONLY_AT_THE_END:
+    for name in set(_ONLY_AT_THE_END) & set(features.column_names):
         kind = features.schema.field(name).type
         missing = pa.array([float("nan")] * n, kind) if pa.types.is_floating(kind) else pa.nulls(n, kind)
         features = features.set_column(features.schema.get_field_index(name), name, missing)

@@ -1,6 +1,7 @@
 """How much of a bin is not to be used: severity says how rare a bin is, this says how much of it is lost."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ _TOLD_BY: Mapping[str, tuple[str, ...]] = {
     "electronics": ("blind_fraction", "no_image_fraction", "edge_touch_fraction"),
     "laser": ("no_image_fraction",),
     "corrupt": ("bad_line_fraction",),
+    "incomplete_run": ("run_time_shortfall",),
 }
 
 #: Causes that take nothing from the images: they concern the instrument, the water or its settings.
@@ -27,27 +29,33 @@ _HARMLESS = ("leak", "overheating", "config_change", "moved", "bloom", "communit
 _USUAL: Mapping[str, float] = {"no_image_fraction": 0.1, "stray_fraction": 0.05, "edge_touch_fraction": 0.01}
 
 
-def affected(features: pa.Table, causes: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """The share of each bin, 0 to 1, that its likeliest cause takes away, shape (n,); 1 where that cannot be told.
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What tells how much of n bins is lost: a feature's value less what is usual, shape (n,), by its name."""
 
-    ``features``: rows of ``bin_features``; ``causes``: of each of them, likeliest first.
-    """
-    found = np.ones(len(causes))
-    first = np.array([each[0] if each else "" for each in causes], dtype=object)
-    for cause in set(first.tolist()):
-        rows = first == cause
+    values: Mapping[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, features: pa.Table) -> "Losses":
+        """Those of rows of ``bin_features``; NaN where unknown."""
+        names = dict.fromkeys(name for told_by in _TOLD_BY.values() for name in told_by)
+        values = {name: optional_numbers(features, name) - _USUAL.get(name, 0.0) for name in names}
+        return cls(values | {"run_time_shortfall": 1.0 - optional_numbers(features, "run_time_ratio")})
+
+    def at(self, rows: NDArray[np.int64]) -> "Losses":
+        """Those of some of the bins."""
+        return Losses({name: values[rows] for name, values in self.values.items()})
+
+
+def affected(losses: Losses, causes: Sequence[str]) -> NDArray[np.float64]:
+    """The share of each bin, 0 to 1, that its likeliest cause takes away, shape (n,); 1 where that cannot be told."""
+    found, each = np.ones(len(causes)), np.array(causes, dtype=object)
+    for cause in set(causes):
+        rows = each == cause
         if cause in _HARMLESS:
             found[rows] = 0.0
-        elif cause == "incomplete_run":
-            found[rows] = np.nan_to_num(1.0 - optional_numbers(features, "run_time_ratio")[rows], nan=1.0)
         elif cause in _TOLD_BY:
-            values = [_lost(features, name)[rows] for name in _TOLD_BY[cause]]
-            lost = np.nanmax(np.stack([np.where(np.isnan(each), -1.0, each) for each in values]), axis=0)
-            found[rows] = np.where(lost < 0.0, 1.0, lost)
+            lost = np.stack([losses.values[name][rows] for name in _TOLD_BY[cause]])
+            known = np.isfinite(lost).any(axis=0)
+            found[rows] = np.where(known, np.nan_to_num(lost, nan=0.0).max(axis=0), 1.0)
     return np.clip(found, 0.0, 1.0)
-
-
-def _lost(features: pa.Table, name: str) -> NDArray[np.float64]:
-    return np.where(
-        np.isnan(values := optional_numbers(features, name)), np.nan, np.maximum(values - _USUAL.get(name, 0.0), 0.0)
-    )

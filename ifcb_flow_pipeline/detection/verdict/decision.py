@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, plain_values
 from ifcb_flow_pipeline.detection.flow.baseline import Deviations
-from ifcb_flow_pipeline.detection.flow.instrument import HELD_TO, Evidence, Screening, held
-from ifcb_flow_pipeline.detection.verdict.affected import affected
+from ifcb_flow_pipeline.detection.flow.instrument import Evidence, Screening, held
+from ifcb_flow_pipeline.detection.verdict.affected import Losses, affected
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES, likeness, suspected
 from ifcb_flow_pipeline.detection.verdict.rules import SURE, Broken
 from ifcb_flow_pipeline.detection.verdict.severity import WATCH_FROM, rarities_of, severities, verdicts
@@ -57,14 +56,14 @@ class Decision:
 class Case:
     """All that is known of n bins of one instrument before it is decided; arrays of shape (n,).
 
-    ``features``: rows of ``bin_features``; ``readable``: something was read of the bin; ``threshold``: the severity from which a bin of it is bad.
+    ``readable``: something was read of the bin; ``losses``: what tells how much of it is lost; ``threshold``: the severity from which a bin of it is bad.
     """
 
-    features: pa.Table
     readable: NDArray[np.bool_]
     deviations: Deviations
     screening: Screening
     broken: Broken
+    losses: Losses
     threshold: float
 
     @property
@@ -74,9 +73,9 @@ class Case:
 
     def rarity(self) -> NDArray[np.float64]:
         """How rare the bins are by what they look like."""
-        rarity = np.where(self.has_baseline, self.screening.rarity, 0.0)
-        short = self.deviations.is_short & (self.screening.gross < _GROSS)
-        return np.where(short, np.minimum(held(rarity), HELD_TO), rarity)
+        is_held = self.deviations.is_short & (self.screening.gross < _GROSS)
+        rarity = np.where(is_held, held(self.screening.rarity), self.screening.rarity)
+        return np.where(self.has_baseline, rarity, 0.0)
 
     def by_rules(self) -> NDArray[np.float64]:
         """The rarity that stands for the rules that the bins break, and for what is reported of them anyway."""
@@ -124,7 +123,7 @@ def _causes(
     creeps = np.abs(_value(evidence, metadata, "drift_x_px")) > _CREEPS_PX
     possible = {
         "config_change": (case.deviations.changed | case.deviations.settling)[which],
-        "moved": case.deviations.moved[which],
+        "moved": np.zeros(len(which), dtype=bool),  # its place is known: it explains nothing else
         # Nothing excuses lost images: blind triggers rearm sooner, so that more of them come.
         "post_clean": explanation.rinsed & ~evidence.sure,
         "bloom": by_water & (evidence.n_bins == 1),
@@ -149,12 +148,12 @@ def _affected(
     # What breaks a rule is told by the rule's cause.
     rules = case.broken.at(which[odd]).worst_first()
     named = [
-        [case.broken.rules[numbers[0]].cause]
+        case.broken.rules[numbers[0]].cause
         if numbers and case.broken.severity[row, numbers[0]] >= SURE
-        else causes[at]
+        else causes[at][0]
         for at, row, numbers in zip(odd.tolist(), which[odd].tolist(), rules, strict=True)
     ]
-    found[which[odd]] = affected(case.features.take(pa.array(which[odd])), named)
+    found[which[odd]] = affected(case.losses.at(which[odd]), named)
     return found
 
 

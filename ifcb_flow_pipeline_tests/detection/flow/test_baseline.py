@@ -108,7 +108,7 @@ def test_what_is_far_after_a_long_history_is_usual_after_a_short_one() -> None:
 def test_z_is_the_distance_from_the_centre_in_spreads() -> None:
     bins = later(50)
     found = KNOWN.deviations(bins, REACH)
-    assert found.centre + found.z * found.spread == pytest.approx(bins.values, abs=1e-4)
+    assert found.centre() + found.z * found.spread == pytest.approx(bins.values, abs=1e-4)
     assert (found.spread >= KNOWN.scatter * 0.99).all()
 
 
@@ -117,7 +117,7 @@ def test_no_bin_is_part_of_its_own_baseline() -> None:
     found = KNOWN.deviations(bins, REACH)
     for at in (0, 20, 39):
         other = KNOWN.deviations(with_values(bins, at, SIZE, 3.0), REACH)
-        assert other.centre[: at + 1] == pytest.approx(found.centre[: at + 1], abs=1e-4)
+        assert other.centre()[: at + 1] == pytest.approx(found.centre()[: at + 1], abs=1e-4)
         assert np.array_equal(found.spread[: at + 1], other.spread[: at + 1])
         assert np.array_equal(found.z[:at], other.z[:at])
 
@@ -142,15 +142,15 @@ def test_a_level_wanders_no_farther_than_its_limit() -> None:
     everything = np.full((2, 3), np.inf, np.float32)
     found = KNOWN.deviations(replace(bins, values=values), everything)
     limit = max(4.0 * KNOWN.scatter[SIZE], 3.0 * KNOWN.range_[SIZE])
-    assert found.centre[:, SIZE].max() <= KNOWN.centre[0, SIZE] + limit * 1.3
+    assert found.centre()[:, SIZE].max() <= KNOWN.centre[0, SIZE] + limit * 1.3
 
 
 def test_until_the_history_spans_days_whatever_wanders_teaches_wherever_it_lies() -> None:
     n = int(SHORT_S / 2 / CADENCE_S)
     baseline = fitted(bins_of(noise(n)))
-    bins = with_values(with_values(later(30, after=n), [10, 11], SIZE, 60.0), [20, 21], TILT, 60.0)
+    bins = with_values(with_values(later(30, after=n), [10, 11], CORE, FAR), [20, 21], TILT, 60.0)
     assert np.flatnonzero(~baseline.deviations(bins, REACH).in_order).tolist() == [20, 21]
-    long_ = KNOWN.deviations(with_values(later(30), [10, 11], SIZE, 60.0), REACH)
+    long_ = KNOWN.deviations(with_values(later(30), [10, 11], CORE, FAR), REACH)
     assert np.flatnonzero(~long_.in_order).tolist() == [10, 11]
 
 
@@ -318,8 +318,8 @@ def test_what_was_known_at_the_end_of_training_is_known_at_first_and_less_with_t
         baseline.deviations(bins_of(noise(1), time_s=[float(baseline.last_s) + after]), REACH)
         for after in (1200.0, 30 * DAY_S)
     )
-    assert soon.centre[0, SIZE] > baseline.centre[0, SIZE] + 2.0
-    assert late.centre[0, SIZE] == pytest.approx(baseline.centre[0, SIZE], abs=0.1)
+    assert soon.centre()[0, SIZE] > baseline.centre[0, SIZE] + 2.0
+    assert late.centre()[0, SIZE] == pytest.approx(baseline.centre[0, SIZE], abs=0.1)
     assert late.spread[0, SIZE] > 1.3 * soon.spread[0, SIZE]
     assert late.spread[0, SIZE] == pytest.approx(np.hypot(baseline.scatter, baseline.range_)[SIZE], rel=0.05)
 

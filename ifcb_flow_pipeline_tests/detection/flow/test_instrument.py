@@ -130,7 +130,7 @@ def test_the_evidence_of_a_bin_is_what_was_seen_and_what_is_usual(model: FlowMod
     assert found.rarities[0].argmax() == core
     assert found.added[0].argmax() == core
     assert found.added[0].sum() == pytest.approx(
-        one.tails.raw_score(one.tails.groups_of(found.z[:1], found.explanation.factor[:1]))[0], rel=1e-3
+        one.tails.raw_score(one.tails.groups_of(found.rarities[:1], found.explanation.factor[:1]))[0], rel=1e-3
     )
     low, high = found.centre - found.reach[0] * found.spread, found.centre + found.reach[1] * found.spread
     within = (bins.values > low[0]) & (bins.values < high[0])

@@ -214,7 +214,7 @@ def lost_of(usual: float, seen: float) -> float:
     centre = np.array([[900.0, on_scale(usual)]], np.float32)
     spread = np.array([[3.0, 0.05]], np.float32)
     z = np.array([[9.0, (on_scale(seen) - on_scale(usual)) / 0.05]], np.float32)
-    return float(lost_share(z, centre, spread, FRACTION)[0])
+    return float(lost_share(z, centre + z * spread, spread, FRACTION)[0])
 
 
 def test_the_lost_share_is_that_of_all_triggers_beyond_the_usual() -> None:

@@ -91,7 +91,7 @@ def test_what_wanders_slowly_is_in_no_window():
 def test_a_step_that_stays_is_in_no_window():
     z = noise(200, seed=1)
     z[100:, 0] += 2.0
-    assert not DETECTOR.look(series(z), EVERY).rarity.any()
+    assert DETECTOR.look(series(z), EVERY).rarity.max() < 1.0
 
 
 def test_hardly_any_healthy_bin_is_in_a_window_that_is_bad():

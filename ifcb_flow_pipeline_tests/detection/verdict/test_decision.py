@@ -12,6 +12,7 @@ from ifcb_flow_pipeline.detection.flow.instrument import HELD_TO, Evidence, Scre
 from ifcb_flow_pipeline.detection.flow.natural_variability import explain, lost_share
 from ifcb_flow_pipeline.detection.flow.neighbour_averages import NeighbourEvidence
 from ifcb_flow_pipeline.detection.flow.training import detector_metadata
+from ifcb_flow_pipeline.detection.verdict.affected import Losses
 from ifcb_flow_pipeline.detection.verdict.decision import MIN_BASELINE_BINS, Case, Decision, decide
 from ifcb_flow_pipeline.detection.verdict.rules import Broken, broken_rules, hard_rules
 from ifcb_flow_pipeline.detection.verdict.severity import BAD_FROM, WATCH_FROM, rarities_of
@@ -34,7 +35,7 @@ def case_of(n: int = 1, rarity: float = 0.0, **changes: Any) -> Case:
     rare = np.full(n, float(rarity))
     features = table(columns(n, (FLEET[0],)))
     given: dict[str, Any] = {
-        "z": zeros, "centre": zeros, "spread": np.ones_like(zeros), "in_order": ~no, "changed": no, "settling": no,
+        "z": zeros, "values": zeros, "spread": np.ones_like(zeros), "in_order": ~no, "changed": no, "settling": no,
         "moved": no, "after_gap": no, "is_short": no, "deployment": np.zeros(n, np.int64),
         "baseline_bins": np.full(n, 1000), "baseline_days": np.full(n, 30.0), "alone": rare, "fault": rare,
         "gross": rare, "readable": ~no, "threshold": BAD_FROM, "broken": broken_rules(features),
@@ -42,11 +43,11 @@ def case_of(n: int = 1, rarity: float = 0.0, **changes: Any) -> Case:
     given |= {name: np.full(n, value) if np.isscalar(value) else value for name, value in changes.items()}
     names = Deviations.__slots__
     return Case(
-        features,
         given["readable"],
         Deviations(*(given[name] for name in names)),
         Screening(given["alone"], given["fault"], given["gross"], NeighbourEvidence.nothing(n, d)),
         given["broken"],
+        Losses.of(features),
         float(np.max(given["threshold"])),
     )
 
@@ -57,7 +58,7 @@ def evidence_of(k: int, z: Mapping[str, float]) -> Evidence:
     for name, value in z.items():
         values[:, COLUMN[name]] = value
     ones, zeros = np.ones_like(values), np.zeros_like(values)
-    explanation = explain(values, lost_share(values, zeros, 0.1 * ones, METADATA), np.zeros(k, bool), METADATA)
+    explanation = explain(values, lost_share(values, 0.1 * values, 0.1 * ones, METADATA), np.zeros(k, bool), METADATA)
     reach = np.stack([3 * ones, 3 * ones])
     rarities = np.abs(values)
     return Evidence(
@@ -184,7 +185,6 @@ def test_a_fault_at_a_new_place_is_told_by_its_looks():
 @pytest.mark.parametrize(
     ("cause", "looks", "allowed"),
     [
-        ("moved", {"core_x_px": 9.0}, {"moved": True}),
         ("config_change", {"core_x_px": 9.0, "core_asymmetry": 4.0}, {"settling": True}),
     ],
 )
@@ -254,7 +254,7 @@ def test_bins_that_are_odd_with_their_neighbours_are_as_rare_as_these():
 
 def test_a_fault_that_takes_some_of_the_images_affects_as_many():
     case = case_of(rarity=3.0)
-    lost = replace(case, features=table(changed(columns(1, (FLEET[0],)), 0, no_image_fraction=0.45)))
+    lost = replace(case, losses=Losses.of(table(changed(columns(1, (FLEET[0],)), 0, no_image_fraction=0.45))))
     looks = {"no_image_fraction": 9.0, "images_per_trigger": -9.0, "peak_median_v": -9.0, "trigger_rate_hz": -9.0}
     found = decided(lost, looks)
     assert found.causes[0][0] == "laser"
