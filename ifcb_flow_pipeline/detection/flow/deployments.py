@@ -107,10 +107,12 @@ def find_starts(
         back = min(abs(middle - other) for other in held[:-1]) <= MOVED_Z * scatter if held[:-1] else False
         if explained[at] or back:
             row, is_jump[at] = at, False
-        else:
+        elif at + STEP_BINS < end:
             # A jump counts when it has lasted; until then its bins are where they should not be.
-            row = min(at + STEP_BINS, n - 1)
+            row = at + STEP_BINS
             is_jump[row] = True
+        else:
+            continue
         begins[row] = True
         place[row] = weight * middle + (1.0 - weight) * held[-1]
         sd[row] = np.hypot(scatter / np.sqrt(len(own)), (1.0 - weight) * _SERVICE_PX)
@@ -150,14 +152,15 @@ def _lasting_jumps(values: NDArray) -> NDArray[np.int64]:
     noise = _step_noise(values)
     place = np.arange(STEP_BINS, windows)
     jump = np.abs(middle[place] - middle[place - STEP_BINS])
-    # Both levels hold from end to end of their windows: neither a slope does that, nor a fault that goes by.
+    # Both levels hold from end to end of their windows: neither a slope does that, whose ends stray by a third of the
+    # jump, nor a fault that goes by.
     ends = np.stack([
         end[place - STEP_BINS] - middle[place - STEP_BINS],
         end[place - _STEP_ENDS] - middle[place - STEP_BINS],
         end[place] - middle[place],
         end[place + STEP_BINS - _STEP_ENDS] - middle[place],
     ])  # fmt: skip
-    jumps = (jump > _STEP_Z * noise) & (np.abs(ends).max(axis=0) < jump / 3.0)
+    jumps = (jump > _STEP_Z * noise) & (np.abs(ends).max(axis=0) < jump / 4.0)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], jumps, [False])).astype(np.int8)))
     found = []
     for first, last in zip(place[edges[::2]], place[edges[1::2] - 1], strict=True):

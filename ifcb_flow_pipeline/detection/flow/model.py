@@ -66,7 +66,8 @@ class FlowModel:
         """
         bins, own = self._bins(features, history)
         asked = Names.of(features, "instrument")
-        names = [name for code, name in enumerate(asked.names) if (asked.codes == code).any()]
+        # No bins have the columns that those of an unknown instrument have.
+        names = [name for code, name in enumerate(asked.names) if (asked.codes == code).any()] or [""]
         broken = broken_rules(
             features,
             with_header=[name for name in names if self._with_header(name, bins)],
@@ -74,9 +75,8 @@ class FlowModel:
         )
         losses = Losses.of(features)
         parts = _each(lambda name: self._judge_instrument(name, bins, own, broken, losses), names, features.num_rows)
-        columns = pa.concat_tables([part for part, _ in parts]) if parts else pa.table({})
-        order = np.argsort(np.concatenate([rows for _, rows in parts])) if parts else np.zeros(0, dtype=np.int64)
-        columns = columns.take(pa.array(order))
+        order = np.argsort(np.concatenate([rows for _, rows in parts]))
+        columns = pa.concat_tables([part for part, _ in parts]).take(pa.array(order))
         decided = {name: columns.column(name) for name in columns.column_names}
         copied = {"configuration": features.column("configuration")} if "configuration" in features.column_names else {}
         model_id = pa.repeat(pa.scalar(self.card.model_id), features.num_rows)

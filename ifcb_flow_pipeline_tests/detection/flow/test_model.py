@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ifcb_flow_pipeline.detection.flow import instrument as instrument_model
 from ifcb_flow_pipeline.detection.flow import model as flow_model
+from ifcb_flow_pipeline.detection.flow.deployments import STEP_BINS
 from ifcb_flow_pipeline.detection.flow.model import FlowModel
 from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
@@ -16,7 +18,7 @@ from ifcb_flow_pipeline.detection.verdict.severity import VERDICT_COLUMNS
 from ifcb_flow_pipeline.features.catalogue import FULL_FEATURE_NAMES
 
 from .. import fleet
-from ..fleet import BLOOM, DETRITUS, FAULTS, Columns, changed, plus, table
+from ..fleet import BLOOM, DETRITUS, FAULTS, Columns, changed, plus, same, table
 
 
 def severities(verdicts: pa.Table) -> np.ndarray:
@@ -66,7 +68,7 @@ def test_larger_boxes_are_the_waters_unless_images_are_lost_too(model: FlowModel
     lost = ("no_image_fraction", "images_per_trigger")
     sizes = {name: value for name, value in values.items() if name not in lost}
     row = model.judge(table(changed(healthy, 50, **sizes))).slice(50, 1).to_pylist()[0]
-    assert (row["verdict"], row["cause"]) == ("watch", "bloom")
+    assert (row["verdict"], row["cause"]) == ("watch", "community")
 
 
 def test_noise_is_no_bloom_however_high_the_rate(model: FlowModel, healthy: Columns):
@@ -75,21 +77,33 @@ def test_noise_is_no_bloom_however_high_the_rate(model: FlowModel, healthy: Colu
     assert row["cause"] == "electronics"
 
 
-def test_a_worse_fault_is_always_more_severe_and_100_is_kept_for_what_cannot_be_read(
-    model: FlowModel, healthy: Columns
+def severity_of(model: FlowModel, columns: Columns, row: int = 50) -> float:
+    return float(model.judge(table(columns))["severity"][row].as_py())
+
+
+@pytest.mark.parametrize(
+    ("feature", "step"), [("core_tilt", 0.02), ("humidity_pct", 4.0), ("dead_time_s", 0.002), ("cross_low_px", 40.0)]
+)
+def test_a_worse_fault_is_always_more_severe_and_never_100(
+    feature: str, step: float, model: FlowModel, healthy: Columns
 ):
-    steps = [20.0, 40.0, 80.0, 160.0, 320.0, 640.0]
-    columns = healthy
-    for row, step in enumerate(steps, start=40):
-        columns = changed(columns, row, core_x_px=980.0 + step)
-    verdicts = model.judge(table(changed(columns, 50, status="no_adc")))
-    found = severities(verdicts)[40:46]
+    steps = step * 2.0 ** np.arange(8)
+    found = [severity_of(model, changed(healthy, 50, **{feature: plus(each)})) for each in steps]
     assert (np.diff(found) >= 0).all()
-    assert found[-1] < 100.0
-    assert (np.diff(verdicts["anomaly_score"].to_numpy()[40:46]) <= 0).all()
-    assert severities(verdicts)[50] == 100.0
-    assert verdicts["verdict"][50].as_py() == "unreadable"
-    assert verdicts["rules"][50].as_py() == ""
+    assert 50.0 < found[-1] < 100.0
+
+
+def test_a_core_that_lies_elsewhere_is_a_fault_but_no_worse_one_the_farther_it_lies(model: FlowModel, healthy: Columns):
+    found = [severity_of(model, changed(healthy, 50, core_x_px=plus(step))) for step in (40.0, 80.0, 160.0, 320.0)]
+    assert min(found) > 75.0
+    assert np.ptp(found) < 5.0
+    tilted = severity_of(model, changed(healthy, 50, core_x_px=plus(80.0), core_tilt=0.4))
+    assert tilted > max(found) + 2.0
+
+
+def test_100_is_kept_for_what_cannot_be_read(model: FlowModel, healthy: Columns):
+    row = model.judge(table(changed(healthy, 50, status="no_adc"))).slice(50, 1).to_pylist()[0]
+    assert (row["severity"], row["verdict"], row["rules"], row["cause"]) == (100.0, "unreadable", "", "")
 
 
 def test_each_instrument_is_judged_by_its_own_history(model: FlowModel, healthy: Columns):
@@ -103,10 +117,10 @@ def test_verdicts_are_in_the_order_of_the_rows(model: FlowModel, healthy: Column
     order = np.random.default_rng(0).permutation(rows.num_rows)
     straight, shuffled = model.judge(rows), model.judge(rows.take(pa.array(order)))
     assert straight.column_names == list(VERDICT_COLUMNS)
-    assert straight.take(pa.array(order)).equals(shuffled)
+    assert same(straight.take(pa.array(order)), shuffled)
 
 
-def test_rows_judged_in_parts_get_the_verdicts_and_the_words_of_the_whole_table(
+def test_bins_judged_in_parts_and_threads_get_the_verdicts_and_the_words_of_the_whole_table(
     model: FlowModel, healthy: Columns, monkeypatch: pytest.MonkeyPatch
 ):
     bins = healthy
@@ -114,9 +128,9 @@ def test_rows_judged_in_parts_get_the_verdicts_and_the_words_of_the_whole_table(
         bins = changed(bins, 9 * place + 5, **values)
     history = fleet.table(fleet.columns(20, seed=2, start=fleet.START + 100 * fleet.CADENCE))
     whole = model.judge(table(bins), history)
-    monkeypatch.setattr(flow_model, "_CHUNK_ROWS", 37)
-    monkeypatch.setattr(flow_model, "_ROWS_TOGETHER", 11)
-    assert model.judge(table(bins), history).equals(whole)
+    monkeypatch.setattr(flow_model, "_THREADS_FROM", 1)
+    monkeypatch.setattr(instrument_model, "_BINS_TOGETHER", 37)
+    assert same(model.judge(table(bins), history), whole)
     assert len(set(whole["reasons"].to_pylist())) > len(FAULTS) / 2
 
 
@@ -159,7 +173,9 @@ def test_findings_are_json_and_the_reasons_are_their_texts(model: FlowModel, hea
 
 
 def test_no_rows_have_no_verdicts(model: FlowModel, healthy: Columns):
-    assert model.judge(table(healthy).slice(0, 0)).num_rows == 0
+    nothing = model.judge(table(healthy).slice(0, 0))
+    assert nothing.num_rows == 0
+    assert nothing.schema.equals(model.judge(table(healthy)).schema)
 
 
 def test_bins_judged_day_by_day_get_the_verdicts_of_the_whole_archive(model: FlowModel):
@@ -183,7 +199,9 @@ def test_bins_judged_day_by_day_get_the_verdicts_of_the_whole_archive(model: Flo
 
 def test_history_that_has_the_judged_bins_too_changes_nothing(model: FlowModel, healthy: Columns):
     rows = table(healthy)
-    assert model.judge(rows.slice(60, 20), rows.slice(0, 60)).equals(model.judge(rows.slice(60, 20), rows.slice(0, 80)))
+    asked = rows.slice(60, 20)
+    assert same(model.judge(asked, rows.slice(0, 60)), model.judge(asked, rows.slice(0, 80)))
+    assert same(model.judge(asked, rows.slice(0, 0)), model.judge(asked))
 
 
 def moved_after(gap: timedelta, columns: Columns) -> Columns:
@@ -201,18 +219,34 @@ def test_a_core_that_moved_in_a_pause_is_told_once_and_then_followed(model: Flow
     assert share_bad(found) <= 0.06
 
 
-def test_a_core_that_jumps_and_stays_is_followed_but_not_one_that_jumps_back(model: FlowModel, healthy: Columns):
-    stays = model.judge(table(moved_after(timedelta(0), healthy)))
+def test_a_core_that_jumps_and_stays_is_bad_at_first_and_then_an_open_question(model: FlowModel, healthy: Columns):
+    found = model.judge(table(moved_after(timedelta(0), healthy))).slice(50, 50)
+    assert found["verdict"].to_pylist()[:STEP_BINS] == ["bad"] * STEP_BINS
+    later = found.slice(STEP_BINS)
+    assert share_bad(later) <= 0.06
+    moved = [row for row in later.to_pylist() if row["verdict"] == "watch" and row["cause"] == "moved"]
+    assert len(moved) >= 0.8 * later.num_rows
+    assert not any(found["config_changed"].to_pylist())
+
+
+def test_what_else_is_odd_at_an_open_place_is_found_there(model: FlowModel, healthy: Columns):
+    columns = changed(moved_after(timedelta(0), healthy), 80, **FAULTS["a turned camera"][1])
+    row = model.judge(table(columns)).slice(80, 1).to_pylist()[0]
+    assert (row["verdict"], row["cause"]) == ("bad", "alignment")
+
+
+def test_a_core_that_jumps_back_is_a_fault_while_it_is_away(model: FlowModel, healthy: Columns):
     back = model.judge(table(changed(healthy, np.arange(50, 58), core_x_px=plus(60))))
-    assert share_bad(stays.slice(50, 50)) <= 0.06
     assert share_bad(back.slice(50, 8)) == 1.0
     assert share_bad(back.slice(58, 42)) <= 0.06
 
 
-def test_a_core_that_moves_twice_within_hours_is_followed(model: FlowModel, healthy: Columns):
+def test_a_core_that_jumps_on_soon_after_a_service_is_an_open_question_in_the_end(model: FlowModel, healthy: Columns):
     twice = changed(moved_after(timedelta(hours=9), healthy), np.arange(57, 100), core_x_px=plus(-110))
     found = model.judge(table(twice))
-    assert share_bad(found.slice(50, 50)) <= 0.06
+    assert share_bad(found.slice(50, 7)) == 0.0
+    assert share_bad(found.slice(57, STEP_BINS)) == 1.0
+    assert share_bad(found.slice(57 + STEP_BINS, 43 - STEP_BINS)) <= 0.06
 
 
 def test_a_core_that_jumps_back_soon_after_a_pause_is_not_followed(model: FlowModel, healthy: Columns):
@@ -251,11 +285,15 @@ def test_a_missing_header_is_suspicious_only_where_the_instrument_has_some(model
     assert not any("no_header" in rules for rules in none["rules"].to_pylist())
 
 
-def test_an_unknown_instrument_is_judged_by_its_own_bins(model: FlowModel):
+def test_an_unknown_instrument_is_never_ok_and_hard_rules_still_speak(model: FlowModel):
     newcomer = fleet.columns(60, (fleet.Instrument("IFCB77", {"core_x_px": 700, "dead_time_s": 0.11}),), seed=5)
-    found = model.judge(table(changed(newcomer, 40, **FAULTS["a turned camera"][1])))
-    assert share_bad(found) <= 0.06
-    assert found["verdict"][40].as_py() == "bad"
+    newcomer = changed(newcomer, 30, **FAULTS["humid air"][1])
+    found = model.judge(table(changed(newcomer, 40, status="no_adc"))).to_pylist()
+    others = [row for at, row in enumerate(found) if at not in (30, 40)]
+    assert {(row["verdict"], row["baseline_bins"], row["cause"]) for row in others} == {("not_judged", 0, "")}
+    assert np.isnan([row["severity"] for row in others]).all()
+    assert (found[30]["verdict"], found[30]["cause"]) == ("bad", "leak")
+    assert found[40]["verdict"] == "unreadable"
 
 
 @pytest.mark.parametrize("spoil", [lambda v: np.full(len(v), np.nan), lambda v: np.zeros(len(v))], ids=["nan", "zero"])
@@ -295,39 +333,3 @@ def test_a_bin_without_any_trigger_is_not_said_to_have_a_billionth_of_one(model:
 def test_a_table_without_the_features_is_refused_with_the_remedy(model: FlowModel, healthy: Columns):
     with pytest.raises(ModelError, match=r"core_x_px.*compute the features again"):
         model.judge(table(healthy).drop_columns(["core_x_px"]))
-
-
-def test_a_model_travels_as_a_file_and_gives_the_same_verdicts(model: FlowModel, healthy: Columns):
-    from ifcb_flow_pipeline.detection.open_model import model_from_bytes
-
-    read = model_from_bytes(model.to_bytes())
-    assert isinstance(read, FlowModel)
-    assert read.card == model.card
-    rows = table(changed(healthy, 50, **FAULTS["air all over the frame"][1]))
-    assert read.judge(rows).equals(model.judge(rows))
-
-
-@pytest.mark.parametrize(
-    ("name", "spoiled"),
-    [
-        ("baselines.centre", lambda array: array[:, :-1]),
-        ("baselines.key_instrument", lambda array: array + 99),
-        ("tails.width_", lambda array: array.astype("U8")),
-        ("parts", lambda array: array[:-3]),
-    ],
-)
-def test_a_damaged_file_is_refused_with_the_remedy(name: str, spoiled: Callable, model: FlowModel):
-    from ifcb_flow_pipeline.detection.model_card import read_arrays
-
-    arrays = read_arrays(model.to_bytes())
-    with pytest.raises(ModelError, match=r"damaged.*train a new model"):
-        FlowModel.from_arrays(arrays | {name: spoiled(arrays[name])})
-
-
-def test_a_file_of_a_version_with_other_parts_says_so(model: FlowModel):
-    from ifcb_flow_pipeline.detection.model_card import read_arrays
-
-    arrays = read_arrays(model.to_bytes())
-    del arrays["tails.offset_"]
-    with pytest.raises(ModelError, match=r"another version of this program.*train a new model"):
-        FlowModel.from_arrays(arrays)

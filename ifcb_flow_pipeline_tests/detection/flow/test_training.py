@@ -4,20 +4,24 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ifcb_flow_pipeline.detection.flow.label_learning import (
-    MIN_FOR_RANKING,
-    LabelRanker,
-    decisions_of,
-    held_out_shifts,
-    label_metrics,
-    learnt_thresholds,
-)
 from ifcb_flow_pipeline.detection.flow.model import FlowModel
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.lag_features import lag_values
 from ifcb_flow_pipeline.detection.model_card import ModelError
 
-from ..fleet import CREATED, FAULTS, FLEET, START, Columns, changed, columns, plus, table, times
+from ..fleet import (
+    CADENCE,
+    CREATED,
+    FAULTS,
+    FLEET,
+    START,
+    Columns,
+    Instrument,
+    changed,
+    columns,
+    plus,
+    table,
+    times,
+)
 
 
 def trained(bins: Columns, labels: dict | None = None, settings: TrainingSettings | None = None) -> FlowModel:
@@ -118,15 +122,6 @@ def test_a_window_in_which_much_is_unlike_the_rest_is_warned_of():
     assert "of the bins of IFCB134 are unlike the rest" in trained(bins).card.note
 
 
-def test_decisions_teach_each_instrument_its_threshold():
-    severity = np.concatenate([np.linspace(0, 62, 40), np.linspace(66, 90, 40), np.linspace(0, 90, 12)])
-    is_bad = np.concatenate([np.zeros(40, bool), np.ones(40, bool), np.zeros(12, bool)])
-    instrument = np.array(["one"] * 80 + ["few"] * 12, dtype=object)
-    thresholds = learnt_thresholds(severity, is_bad, instrument)
-    assert set(thresholds) == {"one"}
-    assert 62 < thresholds["one"] < 66
-
-
 def test_learnt_thresholds_decide_what_is_bad():
     bins, faulty = with_faults(columns(150))
     plain = np.setdiff1d(np.arange(300), faulty)[::3]
@@ -138,53 +133,56 @@ def test_learnt_thresholds_decide_what_is_bad():
     assert model.card.metrics["labels"]["recall"] >= model.card.metrics["labels_without_learning"]["recall"]
 
 
-def test_what_people_keep_calling_bad_moves_up_and_what_they_call_good_moves_down():
-    rng = np.random.default_rng(0)
-    n = 2 * MIN_FOR_RANKING
-    groups = np.abs(rng.standard_normal((2 * n, 3))) + 1.0
-    is_bad = np.arange(2 * n) < n
-    groups[is_bad, 0] += 2.0
-    groups[~is_bad, 2] += 2.0
-    shift = LabelRanker().fit(groups, is_bad).shift(groups)
-    assert shift[is_bad].mean() > 0.3
-    assert shift[~is_bad].mean() < -0.3
-    assert np.abs(shift).max() <= 0.6
-    assert LabelRanker.untaught(3).shift(groups).tolist() == [0.0] * (2 * n)
-    assert LabelRanker().fit(groups, is_bad).shift(np.zeros((1, 3))).tolist() == [0.0]
-    held_out = held_out_shifts(groups, is_bad, 42)
-    assert held_out[is_bad].mean() > held_out[~is_bad].mean() + 0.5
+def test_other_instruments_bins_make_no_other_model_of_an_instrument():
+    own, strange = columns(100, (FLEET[0],)), changed(columns(100, (FLEET[1],)), slice(0, 50), core_tilt=0.5)
+    alone = trained(own)
+    together = trained({name: np.concatenate([own[name], strange[name]]) for name in own})
+    arrays, others = alone.arrays(), together.arrays()
+    assert {name for name in arrays if name.startswith("0.")} <= set(others)
+    assert all(np.array_equal(arrays[name], others[name]) for name in arrays if name.startswith("0."))
 
 
-def test_precision_and_recall_are_of_decisions_and_none_where_there_is_nothing_to_count():
-    called, is_bad = np.array([True, True, False, False]), np.array([True, False, True, False])
-    assert label_metrics(called, is_bad) == {"n_good": 2, "n_bad": 2, "precision": 0.5, "recall": 0.5}
-    nothing = label_metrics(np.zeros(2, bool), np.zeros(2, bool))
-    assert nothing["precision"] is None
-    assert nothing["recall"] is None
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1])
+def test_a_share_of_faulty_bins_changes_hardly_what_is_usual(share: float):
+    rng = np.random.default_rng(3)
+    odd = rng.choice(300, int(300 * share), replace=False)
+    clean = columns(300, (FLEET[0],))
+    dirty = changed(clean, odd, core_tilt=plus(0.2), stray_fraction=0.3, repeat_anchor_fraction=0.3)
+    one, other = (trained(bins).instruments["IFCB134"].baseline for bins in (clean, dirty))
+    assert np.abs((one.centre - other.centre) / one.scatter).max() < 0.6
+    assert (other.scatter / one.scatter).max() < 1.5
+    assert set(trained(dirty).card.excluded["rejected"]) >= set(clean["pid"][odd].tolist())
 
 
-def test_unsure_decisions_count_as_none():
-    labelled, is_bad = decisions_of(["a", "b", "c", "d"], {"a": "bad", "b": "good", "c": "unsure"})
-    assert labelled.tolist() == [True, True, False, False]
-    assert is_bad.tolist() == [True, False, False, False]
+def test_the_same_rows_labels_and_versions_make_the_same_model_and_others_another():
+    bins = columns(60)
+    one, same_, other = trained(bins), trained(bins), trained(bins, {bins["pid"][3]: "bad"})
+    assert one.to_bytes() == same_.to_bytes()
+    assert one.card.model_id != other.card.model_id
 
 
-def test_a_box_that_stays_at_its_place_is_seen_over_the_bins_before():
-    bins = changed(columns(20, (FLEET[0],)), slice(8, 20), stuck_x_px=400.0, stuck_y_px=300.0, stuck_width_px=80.0)
-    bins = changed(bins, slice(8, 20), stuck_height_px=40.0)
-    found = lag_values(table(bins))["stuck_persistence"]
-    assert np.isnan(found[:3]).all()
-    assert found[3:9].tolist() == [0.0] * 6
-    assert found[9:14] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    order = np.random.default_rng(0).permutation(20)
-    shuffled = lag_values(table(bins).take(pa.array(order)))["stuck_persistence"]
-    assert shuffled == pytest.approx(found[order], nan_ok=True)
+def test_the_card_tells_scores_shares_and_days():
+    card = trained(columns(150)).card
+    quantiles = [card.score_quantiles[f"{q:g}"] for q in (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)]
+    assert quantiles == sorted(quantiles)
+    assert quantiles[-1] <= 0.0
+    assert -3.5 < quantiles[1] < -1.5  # one healthy bin in a hundred is as rare as that
+    assert 0.0 <= card.metrics["rejected_share"] < 0.02
+    assert (card.first_day, card.last_day) == (START.date().isoformat(), (START + 149 * CADENCE).date().isoformat())
+    assert card.n_bins_by_instrument.keys() == {"IFCB134", "IFCB9"}
 
 
-def test_the_rise_of_humidity_is_that_above_the_bins_before_of_the_same_instrument():
-    bins = columns(20)
-    bins = changed(bins, slice(None), humidity_pct=np.concatenate([np.full(20, 20.0), np.full(20, 60.0)]))
-    bins = changed(bins, slice(10, 20), humidity_pct=np.arange(10) + 21.0)
-    found = lag_values(table(bins))["humidity_rise_pct"]
-    assert found[[10, 11, 12]].tolist() == [1.0, 2.0, 3.0]
-    assert found[23:].tolist() == [0.0] * 17
+def test_bins_that_cannot_be_used_are_named_by_their_status():
+    bins = changed(columns(60), [3, 4], status="no_adc")
+    model = trained(changed(bins, 7, status="too_few_points"))
+    assert model.card.excluded["no_adc"] == sorted(bins["pid"][[3, 4]].tolist())
+    assert model.card.excluded["too_few_points"] == [bins["pid"][7]]
+
+
+def test_what_is_not_judged_teaches_no_threshold():
+    bins = {name: np.concatenate([columns(60)[name], columns(12, (Instrument("IFCB3"),), seed=2)[name]])
+            for name in columns(1)}  # fmt: skip
+    labels = {pid: "bad" if i % 2 else "good" for i, pid in enumerate(bins["pid"][120:].tolist())}
+    model = trained(bins, labels)
+    assert "IFCB3" not in model.thresholds
+    assert "labels" not in model.card.metrics
