@@ -23,7 +23,8 @@ from ifcb_flow_pipeline.detection.flow.label_learning import LabelRanker
 from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError, read_arrays
 from ifcb_flow_pipeline.detection.verdict.decision import Case, Decision, decide
-from ifcb_flow_pipeline.detection.verdict.findings import Findings, Reported, describe
+from ifcb_flow_pipeline.detection.verdict.findings import Reported, describe
+from ifcb_flow_pipeline.detection.verdict.notes import notes
 from ifcb_flow_pipeline.detection.verdict.rules import broken_rules
 from ifcb_flow_pipeline.detection.verdict.severity import verdict_table
 from ifcb_flow_pipeline.features.extract import FeatureSettings
@@ -94,12 +95,20 @@ class FlowModel:
         evidence = look(case.deviations, case.screening, which)
         decision = decide(case, which, evidence, self.metadata)
         findings = describe(
-            Reported(self.metadata, evidence, decision.causes, broken.at(which), case.deviations.changed[which])
+            Reported(
+                self.metadata,
+                evidence,
+                decision.causes,
+                broken.at(which),
+                case.deviations.changed[which],
+                case.deviations.moved[which],
+            )
         )
-        return self._columns(table, case, decision, findings), rows
+        said = findings.columns(decision.which, len(rows), notes(name, instrument is not None, table, case, decision))
+        return self._columns(table, case, decision, said), rows
 
-    def _columns(self, table: pa.Table, case: Case, decision: Decision, findings: Findings) -> pa.Table:
-        """The columns of verdicts that are decided and found, of the bins of one instrument."""
+    def _columns(self, table: pa.Table, case: Case, decision: Decision, said: Mapping[str, pa.Array]) -> pa.Table:
+        """The columns of verdicts that are decided and said, of the bins of one instrument."""
         n = table.num_rows
         return pa.table(
             {
@@ -116,7 +125,7 @@ class FlowModel:
                 "affected_fraction": decision.affected_fraction,
                 "model_id": pa.array([self.card.model_id] * n, pa.string()),
             }
-            | findings.columns(decision.which, n)
+            | dict(said)
         )
 
     def _threshold(self, name: str) -> float:

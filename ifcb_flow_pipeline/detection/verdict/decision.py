@@ -69,11 +69,16 @@ class Case:
         """Which bins the instrument's own history can judge."""
         return self.deviations.baseline_bins >= MIN_BASELINE_BINS
 
+    @property
+    def has_short_history(self) -> NDArray[np.bool_]:
+        """Of which bins the history is so short that by it only gross deviations are bad."""
+        return self.deviations.baseline_days < _SHORT_DAYS
+
     def rarity(self) -> NDArray[np.float64]:
         """How rare the bins are by what they look like."""
         rarity = np.where(self.has_baseline, self.screening.rarity, 0.0)
         is_gross = self.screening.fault >= _GROSS
-        short = (self.deviations.baseline_days < _SHORT_DAYS) & ~is_gross
+        short = self.has_short_history & ~is_gross
         return np.where(short, np.minimum(held(rarity), HELD_TO), rarity)
 
     def by_rules(self) -> NDArray[np.float64]:
