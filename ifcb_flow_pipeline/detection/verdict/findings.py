@@ -196,8 +196,9 @@ def _feature_findings(reported: Reported, causes: Sequence[Sequence[str]]) -> li
             told[place] = words
     found: list[list[_Finding]] = [[] for _ in range(len(causes))]
     topics = [topic_of(feature.name) for feature in reported.metadata]
-    for place, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
-        words, topic = told[place], topics[column]
+    for place, row in enumerate(map(int, rows)):
+        column, words = columns[place], told[place]
+        topic = topics[column]
         if words is not None and all(other.topic != topic for other in found[row]):
             cause = _cause_of(reported.metadata[column].name, is_above[place], causes[row])
             found[row].append(_feature_finding(words, topic, cause, shares[place]))

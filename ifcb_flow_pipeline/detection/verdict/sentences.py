@@ -405,7 +405,7 @@ def rounded(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
     """Numbers of any shape to so many significant digits; those next to nothing are 0."""
     values = np.asarray(values, dtype=np.float64)
     size = np.abs(values)
-    place = np.floor(np.log10(np.where((size > 0) & np.isfinite(size), size, 1.0))) - (digits - 1)
+    place = np.floor(np.log10(np.where((size > _NOTHING) & np.isfinite(size), size, 1.0))) - (digits - 1)
     step = 10.0 ** np.abs(place)
     found = np.where(place < 0, np.round(values * step) / step, np.round(values / step) * step)
     return np.where(size < _NOTHING, 0.0, found) + 0.0
@@ -443,18 +443,20 @@ def measured(
     shown = np.clip(said.show(stated), -_MOST, _MOST)
     compared = _compared(said, shown if said.has_range else stated)
     coarse, fine = (rounded(compared, digits) for digits in (said.digits, _MOST_DIGITS))
-    is_told, is_told_finely = (_is_outside(some) for some in (coarse, fine))
-    numbers = np.where(is_told, coarse, _far_end_coarse(fine, coarse))
+    is_coarse, is_fine = _is_outside(coarse), _is_outside(fine)
+    numbers = np.where(is_coarse, coarse, _far_end_coarse(fine, coarse))
+    first = rounded(shown[0], said.digits)
+    is_told = is_coarse | is_fine if said.has_range else _is_outside(compared) & (first != 0)
     is_above = numbers[0] > numbers[2] if said.turn is None else stated[0] >= said.turn
     begins = np.where(is_above, said.above, said.below).tolist()
     behind = f" {said.unit}" if said.unit else ""
-    values = written(numbers[0] if said.has_range else rounded(shown[0], said.digits))
+    values = written(numbers[0] if said.has_range else first)
     texts = [begin.replace("{value}", f"{text}{behind}") for begin, text in zip(begins, values, strict=True)]
     if said.has_range:
         texts = [f"{text} ({range_}{behind})" for text, range_ in zip(texts, _normal(numbers[1:]), strict=True)]
     if n_bins is not None:
         texts = [on_average(text, n) for text, n in zip(texts, n_bins.tolist(), strict=True)]
-    return Measured(stated[0], stated[1], stated[2], is_told | is_told_finely, texts)
+    return Measured(stated[0], stated[1], stated[2], is_told, texts)
 
 
 def _compared(said: Sentence, shown: NDArray[np.float64]) -> NDArray[np.float64]:
