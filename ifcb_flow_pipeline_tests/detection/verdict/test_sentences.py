@@ -31,8 +31,7 @@ numbers = st.floats(-1e7, 1e7) | st.floats(-2.0, 2.0) | st.sampled_from([0.0, 1.
 
 def told(feature: str, value: float, low: float, high: float, n_bins: int = 1) -> tuple[str, bool]:
     """The sentence of one value, and whether it is to be said."""
-    arrays = (np.array([x], dtype=np.float64) for x in (value, low, high))
-    found = measured(feature, *arrays, np.array([n_bins]))
+    found = measured(feature, np.array([value]), np.array([low]), np.array([high]), np.array([n_bins]))
     return found.texts[0], bool(found.is_outside[0])
 
 
@@ -72,7 +71,7 @@ def test_no_sentence_has_its_value_in_its_range_or_a_range_beyond_what_can_be(
     found = RANGE.search(text)
     assert bool(found) == sentence_of(feature).has_range, text
     if found:
-        shown = number(re.search(NUMBER, template_value(feature, text, n_bins)).group())
+        shown = number(re.findall(NUMBER, template_value(feature, text, n_bins))[0])
         least = 0.0 if found["up"] else number(found["low"])
         most = number(found["up"] or found["high"] or found["low"])
         assert not least <= shown <= most, text
