@@ -144,7 +144,7 @@ class _Series:
 
     def pauses(self) -> NDArray[np.int64]:
         """How many times of more than MAX_PAUSE without a bin of its instrument came before each bin, shape (n,)."""
-        return np.cumsum(np.diff(self.time_us, prepend=0) > _us(MAX_PAUSE))
+        return np.cumsum(np.diff(self.time_us, prepend=0) > _us(MAX_PAUSE), dtype=np.int64)
 
     def silent(self, last: int, now: datetime | None) -> State:
         """The state of an episode that the bins up to the instrument's last, in row ``last``, have not ended."""
