@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from app.series import Track, Window, quantile_curve
-from app.theme import BLUE, GREEN, GREY, GROUP_COLOURS, LOOKS, ORANGE, PURPLE, VERMILION, cause_name
+from app.theme import BLUE, GREEN, GREY, GROUP_COLOURS, LOOKS, ORANGE, PURPLE, VERMILION, cause_name, verdict_name
 from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
@@ -279,9 +279,10 @@ class _Lanes:
             "at": self._of(points["instrument"], points["value"]),
             "value": [format(value, number) if math.isfinite(value) else "none" for value in points["value"]],
             "verdict": points["verdict"].astype(object),
+            "called": [verdict_name(verdict) for verdict in points["verdict"]],
             "suspected": [cause_name(cause) for cause in points["cause"]],
         })  # fmt: skip
-        titles = {"pid": "bin", "when": "start (UTC)", "verdict": "verdict", "suspected": "suspected cause",
+        titles = {"pid": "bin", "when": "start (UTC)", "called": "verdict", "suspected": "suspected cause",
                   "value": self.measure.title}  # fmt: skip
         layer = self._told(
             rows,

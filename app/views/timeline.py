@@ -212,7 +212,8 @@ def _what_is_drawn(track: Track, name: str) -> str:
     left_out = f" {count(track.n_left_out, 'more bin')} to look at appear when you zoom in." if track.n_left_out else ""
     return (
         f"{count(track.n_bins, 'bin')}: bands hold all of them (light) and nine of ten (dark), the line is the median. "
-        f"Marks are the {np.count_nonzero(with_value):,} worst, those of every stretch of time among them.{left_out} {hint}"
+        f"Marks are the {np.count_nonzero(with_value):,} worst, those of every stretch of time among them."
+        f"{left_out} {hint}"
     )
 
 

@@ -70,7 +70,8 @@ class Comparison:
     the bins with different verdicts, largest difference in severity first. ``planted``: by fault, the share called
     bad. ``not_judged``: the share that has no verdict. ``alarms``: the share called bad of the bins that the champion
     judges and does not call bad and no person did, so that the champion's is 0. ``labelled_bad`` and
-    ``labelled_good``: the shares called bad of the bins that people decided about. ``worse``: in words, why the challenger is worse; empty where it is not.
+    ``labelled_good``: the shares called bad of the bins that people decided about. ``worse``: in words, why the
+    challenger is worse; empty where it is not.
     """
 
     n_bins: int
