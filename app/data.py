@@ -199,7 +199,7 @@ def read_scored(stores: Stores) -> Scored:
 
 def read_episodes(stores: Stores) -> list[Episode]:
     """The episodes among all scored bins, by start, and whether they last."""
-    now = datetime.now(tz=UTC)
+    now = utc_now()
     # Whether an instrument has fallen silent changes within hours: they need not be found again at each click.
     now -= timedelta(minutes=now.minute % _FRESH_MINUTES, seconds=now.second, microseconds=now.microsecond)
     return _all_episodes(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()), now)
@@ -389,6 +389,11 @@ def trained(stores: Stores) -> Mapping[str, datetime]:
 def created(card: ModelCard) -> datetime:
     """When the model was trained."""
     return datetime.fromisoformat(card.created)
+
+
+def utc_now() -> datetime:
+    """The time now."""
+    return datetime.now(tz=UTC)
 
 
 def start_of(pid: str) -> datetime:

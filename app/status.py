@@ -5,7 +5,7 @@ Pure functions of what was read; the checks of the pipeline itself (``defs/check
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import numpy as np
@@ -194,11 +194,6 @@ def damage(problems: Sequence[str]) -> Check:
     """Whether all stored days can be read."""
     found = f"{count(len(problems), 'day')} cannot be read, the first: {problems[0]}" if problems else "all can be read"
     return Check("Stored days", not problems, found, "Materialize bin_scores of these days again.")
-
-
-def utc_now() -> datetime:
-    """The time now."""
-    return datetime.now(tz=UTC)
 
 
 def _tally(verdicts: NDArray) -> Tally:

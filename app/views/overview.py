@@ -61,7 +61,7 @@ def _cards(stores: Stores, statuses: Sequence[InstrumentStatus]) -> None:
 
 
 def _card(one: InstrumentStatus, trained: datetime | None) -> None:
-    look, now = LOOKS[one.state], status.utc_now()
+    look, now = LOOKS[one.state], data.utc_now()
     st.markdown(f"### {plain(one.instrument)} :{look.badge}-badge[{look.icon} {_STATES[one.state]}]")
     for episode in (*one.running, *one.unknown):
         _episode(episode)
@@ -96,7 +96,7 @@ def _bad(tally: Tally) -> str:
 
 
 def _checks(stores: Stores, scored: Scored, statuses: Sequence[InstrumentStatus]) -> None:
-    now, card = status.utc_now(), _model(stores)
+    now, card = data.utc_now(), _model(stores)
     found = [
         status.freshness(statuses, now),
         status.readability(statuses),

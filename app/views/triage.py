@@ -16,7 +16,6 @@ from app.data import Scored, Stores
 from app.decisions import KEYS, UNDO_KEY, Target, decide_all, decision_panel, label_store
 from app.pages import BIN, TRIAGE, link, scored_stores
 from app.reviewer import known_reviewer, signature
-from app.status import utc_now
 from app.theme import LOOKS, cause_name, verdict_name
 from app.words import count, plain, sentence
 from ifcb_flow_pipeline.bins.pid import parse_pid
@@ -60,7 +59,7 @@ def _page() -> None:
         st.error(sentence(str(error)))
         st.stop()
     rows = _chosen_rows(scored)
-    groups = waiting(rows, _settled(decided), _chosen_verdicts(), utc_now())
+    groups = waiting(rows, _settled(decided), _chosen_verdicts(), data.utc_now())
     with head:
         _summary(groups, rows, decided)
     if not groups:

@@ -47,11 +47,11 @@ FINDINGS = (
 )
 
 
-def write_review_store(home: Path, plan: Mapping[str, str] = PLAN) -> Path:
+def write_review_store(home: Path, plan: Mapping[str, str] | None = None) -> Path:
     """Inventory, clouds, features, scores and two models, the first of them in use."""
     by_day: dict[date, list[dict[str, Any]]] = {}
     models = [_model(seed) for seed in (1, 2)]
-    for instrument, letters in plan.items():
+    for instrument, letters in (plan or PLAN).items():
         for number, letter in enumerate(letters):
             row = _row(pid_of(instrument, number), letter, number, models[0].card.model_id)
             by_day.setdefault(row["start_time"].date(), []).append(row)
@@ -110,8 +110,8 @@ def _row(pid: str, letter: str, number: int, model_id: str) -> dict[str, Any]:
         "pid": pid, "instrument": bin_id.instrument, "start_time": bin_id.start_time, "schema": "v2", "copies": 0,
         "complete": True, "severity": severity, "verdict": verdict, "cause": "air" if bad else "", "second_cause": "",
         "reasons": "Images off the core" if bad else "", "findings": FINDINGS if bad else "[]", "rules": "",
-        "baseline_bins": 299 if judged else 3, "baseline_days": 21.3 if judged else math.nan,
-        "affected_fraction": 0.43 if bad else 0.0 if judged else math.nan,
+        "baseline_bins": 299 if judged else 3, "baseline_days": 21.3 if judged else None,
+        "affected_fraction": 0.43 if bad else 0.0 if judged else None,
         "anomaly_score": -severity, "percentile": severity, "threshold": 50.0, "configuration": "",
         "config_changed": False, "model_id": model_id, "status": "unreadable" if letter == "u" else "ok",
         "reason": HOSTILE if letter == "u" else "", "n_rows": 300, "n_images": 275, "n_points": 275, "bad_lines": 0,

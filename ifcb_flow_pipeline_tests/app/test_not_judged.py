@@ -35,6 +35,24 @@ def test_the_overview_counts_them_apart_and_says_what_to_do(site: Path):
     assert [metric.value for metric in app.metric if metric.label == "Bad in 24 hours"] == ["0 of 0", "0 of 5"]
 
 
+@pytest.mark.parametrize(
+    ("now", "said_of_it"),
+    [(datetime(2026, 3, 2, 20, tzinfo=UTC), "since 2026-03-02 12:00 UTC: 2 bad bins"),
+     (datetime(2026, 3, 5, 12, tzinfo=UTC), "last seen 2026-03-02 18:00, no bins since to tell: 2 bad bins"),
+     (datetime(2026, 4, 5, tzinfo=UTC), "")],
+)  # fmt: skip
+def test_a_fault_of_an_instrument_that_fell_silent_does_not_run_for_ever(home: Path, monkeypatch, now, said_of_it):
+    # Of bins every six hours, ten intervals are longer than the pause that ends an episode.
+    monkeypatch.setattr("ifcb_flow_pipeline.detection.verdict.episodes.MAX_PAUSE", timedelta(days=9))
+    write_review_store(home, {"IFCB102": "oooooobB"})
+    monkeypatch.setattr(data, "utc_now", lambda: now)
+    text = said(open_page("overview"))
+    assert said_of_it in text
+    assert ("a fault is running" in text) == (now.day == 2)
+    assert ("2 bad bins" in text) == bool(said_of_it)
+    assert ("still going on" in said(open_page("triage"))) == (now.day == 2)
+
+
 def test_the_timeline_draws_them_and_filters_by_them(site: Path):
     app = open_page("timeline", verdict="not_judged")
     text = said(app)

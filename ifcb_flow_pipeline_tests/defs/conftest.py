@@ -21,6 +21,7 @@ DAYS = [FIRST_DAY + timedelta(days=i) for i in range(3)]
 #: Of three days, as many bins as it takes to judge an instrument.
 HOURS = (0, 6, 7, 8, 12, 13, 14, 18)
 INSTRUMENTS = ("IFCB134", "IFCB124")
+N_A_DAY = len(HOURS) * len(INSTRUMENTS)
 
 
 @dataclass(frozen=True)
