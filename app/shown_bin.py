@@ -60,11 +60,14 @@ def stored_verdict(stores: Stores, pid: str) -> None:
 
 def verdict(score: Mapping[str, Any]) -> None:
     """What the model says of a bin: verdict, severity, causes and reasons. ``score``: its row of ``bin_scores``."""
-    look = LOOKS[score["verdict"]]
+    look, has_severity = LOOKS[score["verdict"]], score["verdict"] != "not_judged"
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.badge(f"{look.name}, severity {score['severity']:.0f}", icon=look.icon, color=look.badge)
+        severity = f", severity {score['severity']:.0f}" if has_severity else ""
+        st.badge(f"{look.name}{severity}", icon=look.icon, color=look.badge)
         for code in filter(None, (score["cause"], score["second_cause"])):
             st.badge(plain(cause_name(code)), color="gray")
+    if rests_on := words.rests_on(score):
+        st.caption(rests_on)
     reasons = words.reasons(score["reasons"])
     if score["reason"] and (not reasons or score["verdict"] != "unreadable"):  # whose reasons say it
         reasons.append(score["reason"])

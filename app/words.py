@@ -10,6 +10,7 @@ from typing import Any
 
 from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
 from ifcb_flow_pipeline.detection.verdict.sentences import sentence_of
+from ifcb_flow_pipeline.review.basis import affected, basis
 from ifcb_flow_pipeline.store.tables import Table
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
@@ -40,6 +41,11 @@ def count(number: int, one: str, many: str = "") -> str:
 def percent(value: float) -> str:
     """A share in per cent, to a tenth; ``unknown`` where it is NaN."""
     return "unknown" if math.isnan(value) else f"{value:.1f} %"
+
+
+def rests_on(score: Mapping[str, Any]) -> str:
+    """What the verdict of a row of ``bin_scores`` rests on, and how much of the bin is lost, as Markdown shows it."""
+    return " ".join(f"{sentence(part)}." for part in (basis(score), affected(score)) if part)
 
 
 def age(then: datetime, now: datetime) -> str:

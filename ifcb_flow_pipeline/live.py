@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
-from ifcb_flow_pipeline.days import IDENTITY, feature_row, inventory_row, read_bin
+from ifcb_flow_pipeline.days import IDENTITY, NO_HISTORY, feature_row, inventory_row, read_bin
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.partial_bins import (
     PARTIAL_SHARES,
@@ -35,7 +35,7 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 #: What a header says only of the whole run; the first part of a run is not to be measured against it.
 _OF_THE_WHOLE_RUN = ("run_time_s", "inhibit_time_s", "trigger_count", "roi_count")
 
-#: So many ended bins of an instrument tell what is usual at the time.
+#: So many ended bins of an instrument tell what is usual at the time, as far as they are in order.
 HISTORY_BINS = 30
 
 
@@ -56,8 +56,10 @@ class LiveScore:
         severity = "  -" if math.isnan(score.severity) else f"{score.severity:3.0f}"
         state = "ended" if self.ended else "running"
         certain = f" (certain after {self.certain_after} triggers)" if self.certain_after else ""
-        head = f"{self.pid} {state:7} {score.n_triggers:6} triggers  severity {severity}  {score.verdict}{certain}"
-        return f"{head}  {score.reasons}".rstrip()
+        verdict = score.verdict.replace("_", " ")
+        head = f"{self.pid} {state:7} {score.n_triggers:6} triggers  severity {severity}  {verdict}{certain}"
+        why = score.reasons or ("too little history of the instrument" if score.verdict == "not_judged" else "")
+        return f"{head}  {why}".rstrip()
 
 
 @dataclass(slots=True)
@@ -105,7 +107,8 @@ class Watch:
             return LiveScore(pid, False, found[-1])
         whole = self._features(raw)
         score = self.model.judge(whole, before).to_pylist()[0]
-        self._keep(instrument, whole)
+        if score["verdict"] not in NO_HISTORY:
+            self._keep(instrument, whole)
         (self._ended or set()).add(pid)
         values = (score[name] for name in ("verdict", "severity", "anomaly_score", "cause", "reasons"))
         n_triggers = found[-1].n_triggers if found else 0
@@ -122,8 +125,11 @@ class Watch:
                 past.setdefault(raw.bin_id.instrument, []).append(raw)
         for instrument, bins in past.items():
             self._ended = (self._ended or set()) | {raw.bin_id.pid for raw in bins}
-            for raw in bins[-HISTORY_BINS:]:
-                self._keep(instrument, self._features(raw))
+            past_bins = pa.concat_tables([self._features(raw) for raw in bins[-HISTORY_BINS:]])
+            verdicts = self.model.judge(past_bins)["verdict"].to_pylist()
+            for row, verdict in enumerate(verdicts):
+                if verdict not in NO_HISTORY:
+                    self._keep(instrument, past_bins.slice(row, 1))
 
     def _keep(self, instrument: str, features: pa.Table) -> None:
         kept = self._history.setdefault(instrument, [])

@@ -23,6 +23,7 @@ from ifcb_flow_pipeline.review.results import MODEL, StudyResult, left_for
 from ifcb_flow_pipeline.review.sampling import MIN_BINS, REPEAT_SHARE, draw
 from ifcb_flow_pipeline.store.labels import DECISIONS, MAX_NOTE, Decision, Label
 from ifcb_flow_pipeline.store.studies import MAX_NAME, Item, Rating, Study, StudyStore
+from ifcb_flow_pipeline.store.tables import JUDGED
 
 _DEFAULT_BINS, _MAX_BINS = 40, 500
 
@@ -109,9 +110,9 @@ def _new_study(stores: Stores, store: StudyStore, name: str) -> None:
 
 
 def _begin(store: StudyStore, scored: Scored, title: str, n_bins: int, name: str) -> None:
-    rows = scored.rows.loc[scored.rows["verdict"] != "unreadable"].dropna(subset=["severity", "threshold"])
+    rows = scored.rows.loc[scored.rows["verdict"].isin(JUDGED)].dropna(subset=["severity", "threshold"])
     if len(rows) < MIN_BINS:
-        st.error(f"A study needs at least {MIN_BINS} bins that can be judged; there are {len(rows)}.")
+        st.error(f"A study needs at least {MIN_BINS} bins that were judged; there are {len(rows)}.")
         return
     now = datetime.now(tz=UTC)
     seed = int(now.timestamp())

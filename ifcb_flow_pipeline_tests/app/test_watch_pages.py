@@ -1,5 +1,6 @@
 """The pages Overview, Timeline and Bin over stores that are empty, partial, damaged and whole."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,7 @@ def test_a_fault_that_runs_is_first_with_its_cause_and_its_worst_bin(home: Path,
     from ifcb_flow_pipeline_tests.app import reviewed
 
     monkeypatch.setattr(reviewed, "PLAN", {"IFCB101": "oooooooo", "IFCB102": "oooooobB"})
+    monkeypatch.setattr(data, "utc_now", lambda: datetime(2026, 3, 2, 20, tzinfo=UTC))
     write_review_store(home)
     app = open_page("overview")
     cards = [element.value for element in app.markdown if element.value.startswith("###")]
