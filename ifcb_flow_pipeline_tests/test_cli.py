@@ -26,6 +26,8 @@ from sklearn.ensemble import IsolationForest
 
 from ifcb_flow_pipeline import api, demo, promotion, serving
 from ifcb_flow_pipeline.cli import main
+from ifcb_flow_pipeline.detection.open_model import DETECTORS
+from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.simulate.archive import bin_directory
@@ -368,7 +370,51 @@ def test_each_option_of_the_forest_changes_the_scores_but_contamination_moves_no
 
 def test_options_of_the_reference_forest_are_said_to_do_nothing_elsewhere(archive):
     said = done("train", archive, "--contamination", 0.1, "--max-features", 0.5).stderr
-    assert "--contamination, --max-features: without effect but with --feature-set reference" in said
+    assert "--contamination, --max-features: without effect with the detector flow" in said
+
+
+def test_the_choices_of_detector_are_those_that_there_are():
+    [option] = [each for each in main.commands["train"].params if each.name == "detector"]
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == tuple(DETECTORS)
+
+
+def test_the_forest_may_be_asked_for_by_its_name(archive, forest):
+    done("train", archive, "--detector", "forest", "--model", "m.npz")
+    pd.testing.assert_series_equal(
+        scores_of(archive, Path("m.npz"))["anomaly_score"], scores_of(archive, forest)["anomaly_score"]
+    )
+
+
+@pytest.mark.parametrize("detector", ["mcif", "mcif-calibrated", "latent"])
+def test_a_forest_for_each_instrument_is_trained_and_scores(archive, detector, monkeypatch):
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 2)
+    result = done("train", archive, "--detector", detector, "--contamination", 0.25, "--model", "m.npz")
+    assert not re.search("without effect", result.stderr)
+    card = read_model(Path("m.npz")).card
+    assert (card.kind, card.feature_set, card.forest_settings.contamination) == (detector, "full", 0.25)
+    found = scores_of(archive, Path("m.npz"))
+    assert found.loc[HEADER_ONLY, "verdict"] == "unreadable"
+    assert set(found.loc[PIDS, "verdict"]) == {"ok", "bad"}
+
+
+def test_what_an_instrument_has_too_few_bins_for_is_said_and_its_bins_are_not_judged(archive, monkeypatch):
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 12)
+    result = done("train", archive, "--detector", "mcif", "--feature-set", "reference", "--model", "m.npz")
+    assert re.search("Warning: .* below 12: it is not judged", result.stderr)
+    card = read_model(Path("m.npz")).card
+    assert card.feature_names == FEATURE_NAMES
+    found = scores_of(archive, Path("m.npz")).loc[PIDS]
+    unknown = ~found["instrument"].isin(card.n_bins_by_instrument)
+    assert unknown.any()
+    assert set(found.loc[unknown, "verdict"]) == {"not_judged"}
+    assert found.loc[unknown, "severity"].isna().all()
+
+
+def test_a_detector_refuses_features_that_it_does_not_judge_by(archive):
+    assert "the detector forest judges by the feature set reference, not 'full'" in error_of(
+        "train", archive, "--detector", "forest", "--feature-set", "full"
+    )
 
 
 @pytest.mark.parametrize("way", ["--config", "--config-file"])
