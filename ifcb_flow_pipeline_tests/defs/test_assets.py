@@ -306,7 +306,6 @@ def test_a_day_without_bins_gives_empty_tables(made: Pipeline) -> None:
 _KILLED_MID_WRITE = """
 import os, signal, sys
 from datetime import date
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.defs.resources import Deployment
