@@ -194,11 +194,7 @@ def test_a_forest_for_each_instrument_is_chosen_in_the_launchpad_and_scores_the_
     made.run("retrain", anomaly_model={"config": {"detector": detector, "n_estimators": 5, "use": False}})
     model = newest(made)
     card = made.deployment.models.card(model)
-    assert (card.kind, card.feature_set, card.n_bins_by_instrument) == (
-        detector,
-        "full",
-        {"IFCB124": 12, "IFCB134": 12},
-    )
+    assert (card.kind, card.feature_set, set(card.n_bins_by_instrument)) == (detector, "full", {"IFCB124", "IFCB134"})
     assert made.metadata("anomaly_model")["detector"].value == detector
     assert "planted air" in str(made.metadata("anomaly_model")["called_bad"].value)
     made.deployment.models.promote(model, "tests")
