@@ -29,8 +29,15 @@ from ifcb_flow_pipeline.days import (
 )
 from ifcb_flow_pipeline.detection.flow.training import Decision, TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
-from ifcb_flow_pipeline.detection.open_model import AnyModel
-from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
+from ifcb_flow_pipeline.detection.open_model import (
+    AnyModel,
+    Detector,
+    ForestChoice,
+    detector_and_features,
+    train_forest,
+)
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet
+from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FeatureSet
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
 from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Triggers
@@ -120,18 +127,18 @@ def train_on(
     features: pa.Table,
     settings: FeatureSettings,
     labels: Mapping[str, Decision] | None = None,
-    reference: tuple[tuple[str, ...], ForestSettings] | None = None,
+    forest: ForestChoice | None = None,
 ) -> AnyModel:
     """Train a model on rows of ``bin_features`` made with these settings.
 
-    ``labels``: what people decided about bins, by pid. ``reference``: names of features and settings of the forest of
-    ifcb-flow-metric, where that is wanted. Raises ModelError, naming the remedy, where it cannot.
+    ``labels``: what people decided about bins, by pid. ``forest``: which forests to grow; None: the flow model. Raises
+    ModelError, naming the remedy, where it cannot.
     """
     created, versions = datetime.now(tz=UTC), library_versions()
-    if reference is None:
+    if forest is None:
         return train_flow_model(features, TrainingSettings(settings), labels or {}, created, versions)
-    names, forest = reference
-    return train_model(training_set(features, TrainingWindow(), names, settings, labels), forest, created, versions)
+    training = training_set(features, TrainingWindow(), forest.feature_names, settings, labels)
+    return train_forest(training, forest, created, versions)
 
 
 def read_decisions(path: Path) -> dict[str, Decision]:
@@ -202,7 +209,8 @@ class FeatureExtractor:
 class ModelTrainer:
     """Trains a model and writes it to ``filepath``.
 
-    ``contamination``, ``max_samples``, ``max_features``: see ForestSettings. ``n_jobs`` is accepted as in
+    ``detector``: ``forest``, as in ifcb-flow-metric, or ``mcif``, ``mcif-calibrated`` or ``latent``, a forest for each
+    instrument. ``contamination``, ``max_samples``, ``max_features``: see ForestSettings. ``n_jobs`` is accepted as in
     ifcb-flow-metric; growing a forest takes less than a second.
     """
 
@@ -213,15 +221,17 @@ class ModelTrainer:
         n_jobs: int = -1,
         max_samples: int | float | str = "auto",
         max_features: float = 1.0,
+        detector: Detector = "forest",
     ) -> None:
         self.filepath = Path(filepath)
+        self.detector: Detector = detector_and_features(detector, "")[0]
         self.n_jobs = n_jobs
         amount: int | float | Literal["auto"] = parse_amount(str(max_samples))
         self.forest_settings = ForestSettings(contamination, max_samples=amount, max_features=max_features)
 
     def train_classifier(
         self, features: Sequence[Mapping[str, Any]], feature_names: Sequence[str] | None = None
-    ) -> Model:
+    ) -> Model | InstrumentForests:
         """Train on the bins that have features, write the model to ``filepath``, and return it.
 
         ``features``: what ``load_extract_parallel`` gave, or part of it; a bin given twice is trained on once.
@@ -229,13 +239,14 @@ class ModelTrainer:
         than there are. Raises ModelError, naming the remedy, where it cannot.
         """
         training = _training_set(features, feature_names)
-        model = train_model(training, self.forest_settings, datetime.now(tz=UTC), library_versions())
+        choice = ForestChoice(self.detector, training.feature_names, self.forest_settings)
+        model = train_forest(training, choice, datetime.now(tz=UTC), library_versions())
         write_model(self.filepath, model)
         return model
 
-    def load_model(self) -> Model:
+    def load_model(self) -> Model | InstrumentForests:
         """The model in ``filepath``. Raises ModelError, naming the remedy, where there is none of these features."""
-        return _reference(read_model(self.filepath))
+        return _forest(read_model(self.filepath))
 
 
 class Inferencer:
@@ -244,7 +255,7 @@ class Inferencer:
     def __init__(self, model: AnyModel | None = None, model_path: str | Path | None = None) -> None:
         if (model is None) == (model_path is None):
             raise ModelError("give either a model or a model_path")
-        self.model = _reference(model if model is not None else read_model(Path(model_path or "")))
+        self.model = _forest(model if model is not None else read_model(Path(model_path or "")))
 
     @property
     def card(self) -> ModelCard:
@@ -255,7 +266,8 @@ class Inferencer:
         self, features: Sequence[Mapping[str, Any]], feature_names: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
         """One mapping per bin, in the order given: ``pid``, ``anomaly_score`` (lower is more anomalous),
-        ``percentile``, ``is_anomaly``, ``status``, ``reason``; NaN where a bin has no features.
+        ``percentile``, ``is_anomaly``, ``status``, ``reason``; NaN where a bin has no features, or its instrument no
+        forest in a model that has one for each.
 
         ``features``, ``feature_names``: see ``train_classifier``. Raises ModelError where the features are
         not those of the model.
@@ -269,7 +281,11 @@ class Inferencer:
         columns = [given.index(name) for name in names]
         blank = np.full(len(given), np.nan)
         rows = [blank if row["features"] is None else np.asarray(row["features"], float) for row in features]
-        scores = self.model.score(np.array(rows).reshape(len(rows), len(given))[:, columns])
+        matrix = np.array(rows).reshape(len(rows), len(given))[:, columns]
+        if isinstance(self.model, Model):
+            scores = self.model.score(matrix)
+        else:
+            scores = self.model.score(matrix, [_instrument(row) for row in features])
         return [
             {
                 "pid": row["pid"],
@@ -283,13 +299,18 @@ class Inferencer:
         ]
 
 
-def _reference(model: AnyModel) -> Model:
-    if isinstance(model, Model):
+def _forest(model: AnyModel) -> Model | InstrumentForests:
+    if isinstance(model, Model | InstrumentForests):
         return model
     raise ModelError(
         f"{model.card.model_id} judges by the feature set {model.card.feature_set}, which these classes do not make: "
         "score with 'ifcb-flow score', or train a model of the set reference"
     )
+
+
+def _instrument(row: Mapping[str, Any]) -> str:
+    # What is no identifier has no features either.
+    return "" if row["features"] is None else parse_pid(row["pid"]).instrument
 
 
 def _wanted(archive: Archive, pids: Sequence[str] | None) -> list[dict[str, Any]]:

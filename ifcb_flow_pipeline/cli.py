@@ -111,6 +111,7 @@ _frames = click.option("--frames", type=_Frames(), multiple=True,
                        help="Camera frame in px of an instrument that has another than its family; "
                             "may be repeated.")  # fmt: skip
 _feature_set = click.Choice(["full", "reference"])
+_detector = click.Choice(["flow", "forest", "mcif", "mcif-calibrated", "latent"])
 _who = click.option("--who", help="Who wants it; kept in the history.  [default: the user's name]")
 _note = click.option("--note", default="", help="Why; kept in the history.")
 
@@ -120,27 +121,33 @@ _FIRST = ["pid", "anomaly_score", "severity", "verdict", "cause", "reasons"]
 
 @main.command()
 @_reading
-@click.option("--feature-set", type=_feature_set, default="full",
-              help="full: all features, each instrument against its own history, with causes and reasons; "
-                   "reference: the features and the forest of ifcb-flow-metric.")  # fmt: skip
+@click.option("--detector", type=_detector,
+              help="flow: each instrument against its own history, with causes and reasons; forest: that of "
+                   "ifcb-flow-metric; mcif, mcif-calibrated: an isolation forest for each instrument, its scores as "
+                   "they are or on one scale; latent: these in the latent space of a classifier.  [default: flow; "
+                   "forest for --feature-set reference]")  # fmt: skip
+@click.option("--feature-set", type=_feature_set,
+              help="full: all features, not for forest; reference: those of ifcb-flow-metric, not for flow.  "
+                   "[default: reference for --detector forest, else full]")  # fmt: skip
 @click.option("--labels", type=_IN_FILE,
               help="People's decisions: the labels.sqlite of the review app, or a CSV file with the columns pid and "
                    "decision (good, bad or unsure).")  # fmt: skip
 @_selection
 @click.option("--contamination", type=click.FloatRange(0, 0.5, min_open=True), default=0.02,
-              help="Reference only: share of the training bins that are called bad; moves no score.")  # fmt: skip
+              help="Forests only: share of the training bins that are called bad; moves no score.")  # fmt: skip
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
 @_frames
 @click.option("--max-samples", type=_Amount(), default="auto",
-              help="Reference only: bins per tree, a count, a share such as 0.5, or auto.")  # fmt: skip
+              help="Forests only: bins per tree, a count, a share such as 0.5, or auto.")  # fmt: skip
 @click.option("--max-features", type=click.FloatRange(0, 1, min_open=True), default=1.0,
-              help="Reference only: share of the features per tree.")  # fmt: skip
+              help="Forests only: share of the features per tree.")  # fmt: skip
 @click.option("--model", type=_OUT_FILE, default="model.npz", help="File to write the model to.")
 @click.pass_context
 def train(
     ctx: click.Context,
-    feature_set: str,
+    detector: str | None,
+    feature_set: str | None,
     labels: Path | None,
     config: str | None,
     config_file: Path | None,
@@ -156,19 +163,22 @@ def train(
     """Train a model on the bins in DATA_DIR."""
     from ifcb_flow_pipeline.api import read_decisions, train_on
     from ifcb_flow_pipeline.detection.model_card import ForestSettings
+    from ifcb_flow_pipeline.detection.open_model import ForestChoice, detector_and_features
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.features.selection import select_features
     from ifcb_flow_pipeline.promotion import label_summary
     from ifcb_flow_pipeline.store.models import write_model
 
-    names = select_features(_selected(config, config_file))
+    chosen, chosen_set = detector_and_features(detector or "", feature_set or "")
+    names = select_features(_selected(config, config_file), chosen_set)
     forest = ForestSettings(contamination, max_samples=max_samples, max_features=max_features)
     settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio, " ".join(frames))
     decisions = {} if labels is None else read_decisions(labels)
-    if feature_set == "full":
+    if chosen == "flow":
         _say_ignored(ctx, "config", "config_file", "contamination", "max_samples", "max_features")
     features = _extract(settings, **reading)
-    trained = train_on(features, settings, decisions, (names, forest) if feature_set == "reference" else None)
+    choice = None if chosen == "flow" else ForestChoice(chosen, names, forest)
+    trained = train_on(features, settings, decisions, choice)
     with _writing(model):
         write_model(model, trained)
     card = trained.card
@@ -222,7 +232,7 @@ def score(
     if selection is not None and select_features(selection) != loaded.card.feature_names:
         raise ModelError(f"{model} was trained on other features than selected; leave the selection out to use its own")
     features = _extract(settings, **reading)
-    history = _days_before(settings, **reading) if loaded.card.feature_set == "full" else None
+    history = _days_before(settings, **reading) if loaded.card.kind == "flow" else None
     scores = score_table(features, loaded, history)
     _write(scores.select(_FIRST + [name for name in scores.column_names if name not in _FIRST]), output)
     _say_verdicts(scores)
@@ -330,7 +340,7 @@ def models() -> None:
     for model_id in store.ids():
         card = store.card(model_id)
         use = {current: "in use", previous: "before"}.get(model_id, "")
-        click.echo(f"{model_id:34} {use:7} {card.feature_set:10} {card.n_bins:7} bins, "
+        click.echo(f"{model_id:41} {use:7} {card.feature_set:10} {card.n_bins:7} bins, "
                    f"{card.first_day} to {card.last_day}  {label_summary(card)}".rstrip())  # fmt: skip
     for change in store.history():
         why = f": {change.note}" if change.note else ""
@@ -425,7 +435,7 @@ def _say_ignored(ctx: click.Context, *names: str) -> None:
     given = [name for name in names if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        click.echo(f"{options}: without effect but with --feature-set reference", err=True)
+        click.echo(f"{options}: without effect with the detector flow", err=True)
 
 
 def _say_verdicts(scores: "pa.Table") -> None:

@@ -20,9 +20,10 @@ from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
 from ifcb_flow_pipeline.detection.flow.training import Decision, FlowModel, TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError
-from ifcb_flow_pipeline.detection.open_model import AnyModel
-from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
+from ifcb_flow_pipeline.detection.model_card import ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel, ForestChoice, train_forest
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet
+from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
 from ifcb_flow_pipeline.features.full import (
@@ -300,23 +301,22 @@ def feature_matrix(features: pa.Table, names: tuple[str, ...]) -> np.ndarray:
     return np.column_stack([features.column(name).to_numpy() for name in names]).astype(np.float64)
 
 
-def train_reference(
+def train_forests(
     tables: DailyTables,
     window: TrainingWindow,
-    feature_names: tuple[str, ...],
+    choice: ForestChoice,
     settings: FeatureSettings,
-    forest: ForestSettings,
     labels: Mapping[str, Decision],
     created: datetime,
-) -> Model:
-    """Train the forest of ifcb-flow-metric on the stored features of a window, but for bins that people called bad.
+) -> Model | InstrumentForests:
+    """Grow the chosen forests on the stored features of a window, but for bins that people called bad.
 
     Raises ModelError, naming the remedy, where there is too little to train on, or where days of the window
     have features that were made with other settings.
     """
     features = window_features(tables, window, settings)
-    training = training_set(features, window, feature_names, settings, labels)
-    return train_model(training, forest, created, library_versions())
+    training = training_set(features, window, choice.feature_names, settings, labels)
+    return train_forest(training, choice, created, library_versions())
 
 
 def window_features(tables: DailyTables, window: TrainingWindow, settings: FeatureSettings) -> pa.Table:

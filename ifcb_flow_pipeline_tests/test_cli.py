@@ -7,6 +7,7 @@ import os
 import pickle
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from sklearn.ensemble import IsolationForest
 
 from ifcb_flow_pipeline import api, demo, promotion, serving
 from ifcb_flow_pipeline.cli import _say_verdicts, main
+from ifcb_flow_pipeline.detection.open_model import DETECTORS
+from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.simulate.archive import bin_directory
@@ -37,6 +40,7 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 from ifcb_flow_pipeline_tests.features.comparing import assert_same_features
 
 PIDS = [f"D202308{10 + i // 7}T{i:02}0000_IFCB134" for i in range(14)]
+OTHERS = [f"D20230810T{i:02}3000_IFCB124" for i in range(12)]
 HEADER_ONLY = "D20230811T200000_IFCB134"
 UNKNOWN = "D20230812T000000_IFCB134"
 THEIR_NAMES = FEATURE_NAMES[:26]
@@ -51,6 +55,16 @@ def archive(tmp_path_factory):
         write_bin(simulate_bin(pid, mean_triggers=80, seed=i), bin_directory(root, pid))
     write_bin(simulate_bin(HEADER_ONLY, mean_triggers=60), bin_directory(root, HEADER_ONLY))
     (bin_directory(root, HEADER_ONLY) / f"{HEADER_ONLY}.adc").unlink()
+    return root
+
+
+@pytest.fixture(scope="session")
+def two_instruments(archive, tmp_path_factory):
+    """The same, and twelve bins of another instrument."""
+    root = tmp_path_factory.mktemp("two") / "archive"
+    shutil.copytree(archive, root)
+    for i, pid in enumerate(OTHERS):
+        write_bin(simulate_bin(pid, mean_triggers=80, seed=100 + i), bin_directory(root, pid))
     return root
 
 
@@ -370,7 +384,52 @@ def test_each_option_of_the_forest_changes_the_scores_but_contamination_moves_no
 
 def test_options_of_the_reference_forest_are_said_to_do_nothing_elsewhere(archive):
     said = done("train", archive, "--contamination", 0.1, "--max-features", 0.5).stderr
-    assert "--contamination, --max-features: without effect but with --feature-set reference" in said
+    assert "--contamination, --max-features: without effect with the detector flow" in said
+
+
+def test_the_choices_of_detector_are_those_that_there_are():
+    [option] = [each for each in main.commands["train"].params if each.name == "detector"]
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == tuple(DETECTORS)
+
+
+def test_the_forest_may_be_asked_for_by_its_name(archive, forest):
+    done("train", archive, "--detector", "forest", "--model", "m.npz")
+    pd.testing.assert_series_equal(
+        scores_of(archive, Path("m.npz"))["anomaly_score"], scores_of(archive, forest)["anomaly_score"]
+    )
+
+
+@pytest.mark.parametrize("detector", ["mcif", "mcif-calibrated", "latent"])
+def test_a_forest_for_each_instrument_is_trained_and_scores(two_instruments, detector, monkeypatch):
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 12)
+    options = ("--detector", detector, "--contamination", 0.25, "--model", "m.npz")
+    assert "without effect" not in done("train", two_instruments, *options).stderr
+    card = read_model(Path("m.npz")).card
+    assert (card.kind, card.feature_set, card.forest_settings.contamination) == (detector, "full", 0.25)
+    assert card.n_bins_by_instrument == {"IFCB124": 12, "IFCB134": 14}
+    found = scores_of(two_instruments, Path("m.npz"))
+    assert found.loc[HEADER_ONLY, "verdict"] == "unreadable"
+    assert (found.loc[OTHERS, "verdict"] == "bad").sum() == 3
+    assert set(found.loc[PIDS, "verdict"]) == {"ok", "bad"}
+
+
+def test_what_an_instrument_has_too_few_bins_for_is_said_and_its_bins_are_not_judged(two_instruments, monkeypatch):
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 13)
+    options = ("--detector", "mcif", "--feature-set", "reference", "--model", "m.npz")
+    said = done("train", two_instruments, *options).stderr
+    assert "Warning: IFCB124 has only 12 bins, below 13: it is not judged" in said
+    assert read_model(Path("m.npz")).card.feature_names == FEATURE_NAMES
+    found = scores_of(two_instruments, Path("m.npz"))
+    assert set(found.loc[OTHERS, "verdict"]) == {"not_judged"}
+    assert found.loc[OTHERS, "severity"].isna().all()
+    assert "not_judged" not in set(found.loc[PIDS, "verdict"])
+
+
+def test_a_detector_refuses_features_that_it_does_not_judge_by(archive):
+    assert "the detector forest judges by the feature set reference, not 'full'" in error_of(
+        "train", archive, "--detector", "forest", "--feature-set", "full"
+    )
 
 
 @pytest.mark.parametrize("way", ["--config", "--config-file"])

@@ -13,6 +13,7 @@ import pytest
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.days import MissingInputError, TrainingWindow
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError
+from ifcb_flow_pipeline.detection.open_model import ForestChoice
 from ifcb_flow_pipeline.detection.reference.model import Model
 from ifcb_flow_pipeline.detection.verdict.severity import verdict_table
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
@@ -43,6 +44,15 @@ def adc_bytes(seed: int, n: int = 60) -> bytes:
         place = "0,0,0,0" if i % 6 == 0 else f"{x},{y},40,30"
         lines.append(f"{i},{i / 8},1,2,3,4,5,6,7,8,12.5,{i / 8},{i / 8},{place},{i * 1200},0,0,0,0,{i / 4},0.5\n")
     return "".join(lines).encode()
+
+
+def _trained(
+    tables: DailyTables, window: TrainingWindow, names: tuple[str, ...], settings: FeatureSettings = SETTINGS
+) -> Model:
+    """The forest of ifcb-flow-metric on these features of a window."""
+    model = days.train_forests(tables, window, ForestChoice("forest", names, SMALL), settings, {}, CREATED)
+    assert isinstance(model, Model)
+    return model
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ class Site:
         return found
 
     def train(self, window: TrainingWindow = EVERYTHING, settings: FeatureSettings = SETTINGS) -> Model:
-        return days.train_reference(self.tables, window, FEATURE_NAMES, settings, SMALL, {}, CREATED)
+        return _trained(self.tables, window, FEATURE_NAMES, settings)
 
     def files(self) -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in self.tables.root.rglob("*.parquet")}
@@ -438,7 +448,7 @@ def test_a_score_is_that_of_the_model_with_its_threshold_and_verdict(full):
 
 def test_a_model_of_some_features_in_another_order_takes_them_by_name(full):
     names = ("std_y", "mean_x")
-    model = days.train_reference(full.tables, EVERYTHING, names, SETTINGS, SMALL, {}, CREATED)
+    model = _trained(full.tables, EVERYTHING, names)
     full.make(DAY, model)
     rows = full.rows(BIN_FEATURES)
     score = model.score(np.array([[rows[pid(3)][name] for name in names]])).anomaly_score[0]

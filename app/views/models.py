@@ -38,6 +38,7 @@ _SHARES: Mapping[str, float] = {"1 %": 0.01, "25 %": 0.25, "median": 0.5, "75 %"
 #: In words, why bins taught a model nothing; others stand for themselves.
 _LEFT_OUT: Mapping[str, str] = {
     "rule": "with a plain fault", "rejected": "least like the others", "labelled_bad": "that people called bad",
+    "few_bins": "of instruments with too few bins",
     "too_few_points": "with too few points", "no_adc": "without .adc file", "unreadable": "not readable",
 }  # fmt: skip
 
@@ -107,8 +108,9 @@ def _card(card: ModelCard) -> None:
         f"{len(pids):,} {_LEFT_OUT.get(why, why.replace('_', ' '))}" for why, pids in card.excluded.items()
     )
     by_instrument = "; ".join(f"{name}: {count(n, 'bin')}" for name, n in sorted(card.n_bins_by_instrument.items()))
-    scale = "severity" if card.kind == "flow" else "anomaly score"
+    scale = "anomaly score" if card.kind == "forest" else "severity"
     lines = {
+        "Detector": card.kind,
         "Trained": f"{card.created[:16].replace('T', ' ')} UTC, on {count(card.n_bins, 'bin')} of {card.first_day} to "
         f"{card.last_day}",
         "Instruments": by_instrument,

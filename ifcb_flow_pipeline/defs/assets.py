@@ -39,7 +39,7 @@ from ifcb_flow_pipeline.defs.partitions import DAILY
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
-from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.open_model import AnyModel, ForestChoice, detector_and_features
 from ifcb_flow_pipeline.detection.verdict.episodes import EPISODE_COLUMNS, episodes_of
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.selection import select_features
@@ -126,26 +126,33 @@ class TrainConfig(dg.Config):
     instruments: list[str] = Field([], description="Instruments to train on, such as IFCB134. Empty: all.")
     pids: list[str] = Field([], description="Train on these bins only. Empty: all of the window.")
     pid_file: str = Field("", description="A text file with one bin identifier a line, used like pids.")
+    detector: str = Field(
+        "",
+        description="flow: every instrument against its own history, with causes and reasons. forest: that of "
+        "ifcb-flow-metric. mcif, mcif-calibrated: an isolation forest for each instrument, its scores as they are or "
+        "on one scale. latent: these in the latent space of a classifier. Empty: flow, or forest for the feature set "
+        "reference.",
+    )
     feature_set: str = Field(
-        "full",
-        description="full: all features, every instrument against its own history, with causes and reasons. "
-        "reference: the features and the forest of ifcb-flow-metric.",
+        "",
+        description="full: all features. reference: those of ifcb-flow-metric. Empty: full, or reference for the "
+        "detector forest. flow judges by the full set and forest by the reference; the others take either.",
     )
     features: str = Field(
         "",
-        description="Reference only. Feature selection as YAML, family: {feature: true or false}; "
-        "what is not named is used.",
+        description="Forests only. Feature selection as YAML, family: {feature: true or false}; "
+        "what is not named is used if it is in the feature set.",
     )
     contamination: float = Field(
         0.02,
-        description="Reference only. Share of the training bins, up to 0.5, that is called bad. Moves no score.",
+        description="Forests only. Share of the training bins, up to 0.5, that is called bad. Moves no score.",
     )
-    n_estimators: int = Field(100, description="Reference only. Number of trees.")
+    n_estimators: int = Field(100, description="Forests only. Number of trees of a forest.")
     max_samples: str = Field(
-        "auto", description="Reference only. Bins per tree: a count such as 256, a share such as 0.5, or auto."
+        "auto", description="Forests only. Bins per tree: a count such as 256, a share such as 0.5, or auto."
     )
     max_features: str = Field(
-        "1.0", description="Reference only. Features per tree: a count such as 10 or a share such as 1.0."
+        "1.0", description="Forests only. Features per tree: a count such as 10 or a share such as 1.0."
     )
     random_seed: int = Field(42, description="Seed; the same seed and bins give the same model.")
     use: bool = Field(
@@ -157,14 +164,15 @@ class TrainConfig(dg.Config):
         """Train as configured. Raises ModelError for a setting that makes no sense."""
         tables, settings, labels = deployment.tables, deployment.settings.features, deployment.labels.decisions()
         created = datetime.now(tz=UTC)
-        if self.feature_set != "reference":
-            flow = TrainingSettings(settings, self.feature_set, self.random_seed)
+        detector, feature_set = detector_and_features(self.detector, self.feature_set)
+        if detector == "flow":
+            flow = TrainingSettings(settings, feature_set, self.random_seed)
             return days.train_flow(tables, self.window(), flow, labels, created)
-        names = select_features(self.features)
-        return days.train_reference(tables, self.window(), names, settings, self.forest_settings(), labels, created)
+        choice = ForestChoice(detector, select_features(self.features or None, feature_set), self.forest_settings())
+        return days.train_forests(tables, self.window(), choice, settings, labels, created)
 
     def forest_settings(self) -> ForestSettings:
-        """The settings of the reference forest. Raises ModelError for one that makes no sense."""
+        """The settings of forests. Raises ModelError for one that makes no sense."""
         max_features = parse_amount(self.max_features)
         if max_features == "auto":
             raise ModelError("max_features must be a count or a share up to 1.0, not auto")
@@ -322,6 +330,7 @@ def _card_metadata(card: ModelCard) -> dict[str, Any]:
     excluded = {reason: len(pids) for reason, pids in card.excluded.items()}
     return {
         "model_id": card.model_id,
+        "detector": card.kind,
         "feature_set": card.feature_set,
         "training_window": f"{card.first_day} to {card.last_day}",
         "bins": card.n_bins,

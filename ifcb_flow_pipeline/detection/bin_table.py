@@ -61,7 +61,10 @@ class BinTable:
         return BinTable(
             Names(self.instrument.names, self.instrument.codes[rows]),
             Names(self.configuration.names, self.configuration.codes[rows]),
-            *(getattr(self, name)[rows] for name in ("time_s", "judged", "full", "n_points")),
+            self.time_s[rows],
+            self.judged[rows],
+            self.full[rows],
+            self.n_points[rows],
             np.ascontiguousarray(self.values[rows]),  # bin by bin, as they are followed
         )
 

@@ -84,8 +84,9 @@ def parse_amount(text: str) -> int | float | Literal["auto"]:
 class ModelCard:
     """What someone must know to use a model, or to make it again.
 
-    ``kind`` is ``forest`` (Model) or ``flow`` (FlowModel), ``threshold`` the anomaly score of a forest below
-    which a bin is an anomaly, and the severity from which a flow model calls one bad. ``metrics``: what was
+    ``kind`` is ``forest`` (Model), ``flow`` (FlowModel), or ``mcif``, ``mcif-calibrated`` or ``latent``
+    (InstrumentForests). ``threshold``: of ``forest`` the anomaly score below which a bin is an anomaly, of the others
+    the severity from which one is bad. ``metrics``: what was
     measured with people's labels, and how training went.
     """
 

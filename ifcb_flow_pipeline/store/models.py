@@ -165,7 +165,7 @@ class ModelStore:
 
 
 def read_model(path: Path) -> AnyModel:
-    """The model in a file, of either kind. Raises ModelError, naming file and remedy, where it is none."""
+    """The model in a file, of any kind. Raises ModelError, naming file and remedy, where it is none."""
     try:
         return model_from_bytes(path.read_bytes())
     except OSError as error:

@@ -125,9 +125,10 @@ def _table(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
     )
 
 
-def _model(seed: int) -> Model:
+def training_set(seed: int) -> TrainingSet:
+    """Forty healthy bins of IFCB101, of which two features are known."""
     rng = np.random.default_rng(seed)
-    training = TrainingSet(
+    return TrainingSet(
         pids=[f"bin{i}" for i in range(40)],
         instruments=["IFCB101"] * 40,
         days=[date(2026, 2, 1)] * 40,
@@ -135,4 +136,7 @@ def _model(seed: int) -> Model:
         feature_names=("mean_x", "mean_y"),
         feature_settings=FeatureSettings(),
     )
-    return train_model(training, ForestSettings(n_estimators=5), datetime(2026, 2, seed, tzinfo=UTC), {})
+
+
+def _model(seed: int) -> Model:
+    return train_model(training_set(seed), ForestSettings(n_estimators=5), datetime(2026, 2, seed, tzinfo=UTC), {})

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,6 +18,7 @@ from ifcb_flow_pipeline.bins.archive import EXTENSIONS
 from ifcb_flow_pipeline.definitions import defs
 from ifcb_flow_pipeline.defs import assets
 from ifcb_flow_pipeline.detection.flow.training import FlowModel
+from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, TABLES
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, HOURS, N_A_DAY, Pipeline, settle
 
@@ -207,6 +209,39 @@ def test_training_takes_window_instruments_ids_and_features_from_the_launchpad(m
     assert card.excluded == {"not_found": ["D20230810T999999_IFCB134"]}
 
 
+@pytest.mark.parametrize("detector", ["mcif", "mcif-calibrated", "latent"])
+def test_a_forest_for_each_instrument_is_chosen_in_the_launchpad_and_scores_the_next_days(
+    made: Pipeline, detector: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 12)
+    made.run("retrain", anomaly_model={"config": {"detector": detector, "n_estimators": 5, "use": False}})
+    model = newest(made)
+    card = made.deployment.models.card(model)
+    assert (card.kind, card.feature_set, set(card.n_bins_by_instrument)) == (detector, "full", {"IFCB124", "IFCB134"})
+    assert made.metadata("anomaly_model")["detector"].value == detector
+    assert "planted air" in str(made.metadata("anomaly_model")["called_bad"].value)
+    made.deployment.models.promote(model, "tests")
+    assert made.run("daily_flow", DAYS[0], DAYS[0], "bin_scores").success
+    rows = made.deployment.tables.read(BIN_SCORES, DAYS[0])
+    assert rows is not None
+    assert set(rows["model_id"].to_pylist()) == {model}
+    assert {"ok", "bad"} <= set(rows["verdict"].to_pylist())
+
+
+def test_bins_of_an_instrument_without_a_forest_are_stored_as_not_judged(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 12)
+    made.run("retrain", anomaly_model={"config": {"detector": "mcif", "instruments": ["IFCB124"], "use": False}})
+    made.deployment.models.promote(newest(made), "tests")
+    assert made.run("daily_flow", DAYS[0], DAYS[0], "bin_scores").success
+    rows = made.deployment.tables.read(BIN_SCORES, DAYS[0])
+    assert rows is not None
+    other = rows.filter(pc.field("instrument") == "IFCB134")
+    assert set(other["verdict"].to_pylist()) == {"not_judged"}
+    assert other["severity"].is_null(nan_is_null=True).to_pylist() == [True] * other.num_rows
+
+
 def newest(pipeline: Pipeline) -> str:
     """The id of the model last trained, in use or not."""
     return str(pipeline.metadata("anomaly_model")["model_id"].value)
@@ -224,6 +259,9 @@ def newest(pipeline: Pipeline) -> str:
         ({"instruments": ["IFCB999"]}, "widen the training window"),
         ({"instruments": ["IFCB999"], "feature_set": "full"}, "widen the training window"),
         ({"feature_set": "all"}, "there is no feature set 'all'"),
+        ({"detector": "svm"}, "there is no detector 'svm'"),
+        ({"detector": "flow"}, "the detector flow judges by the feature set full"),
+        ({"detector": "mcif"}, "no instrument has 50 bins"),
     ],
 )
 def test_a_wrong_training_setting_fails_at_once_and_is_named(pipeline: Pipeline, config, message) -> None:

@@ -88,7 +88,7 @@ class Deviations:
 
     def centre(self, which: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float32]:
         """The centre of the local baseline of some of the bins, on the features' scales."""
-        return self.values[which] - self.z[which] * self.spread[which]
+        return (self.values[which] - self.z[which] * self.spread[which]).astype(np.float32)
 
     @classmethod
     def unknown(cls, n: int, d: int) -> "Deviations":

@@ -91,10 +91,11 @@ def find_starts(
     place, sd = np.zeros(n, dtype=np.float32), np.zeros(n, dtype=np.float32)
     first = np.unique(np.concatenate([starts, jumps, np.flatnonzero(is_known)]))
     first = first[(first > 0) | (not continues)]
-    held: list[float] = [float(known.core[known.at(time_s[0])]) if n and known.at(time_s[0]) >= 0 else 0.0]
+    begun = known.at(float(time_s[0])) if n else -1
+    held = [float(known.core[begun]) if begun >= 0 else 0.0]
     for at, end in zip(first.tolist(), np.append(first[1:], n).tolist()[: len(first)], strict=True):
         if is_known[at]:
-            number = known.at(time_s[at] + 1.0)
+            number = known.at(float(time_s[at]) + 1.0)
             begins[at], place[at], sd[at] = True, known.core[number], known.sd[number]
             is_jump[at] = bool(known.is_open[number])
             held.append(float(place[at]))

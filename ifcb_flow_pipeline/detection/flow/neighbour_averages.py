@@ -228,7 +228,7 @@ class NeighbourDetector:
     def _found(self, number: int, windows: _Windows, sequence: Series) -> _Found:
         """The windows of one length that tell anything, and the bins that are part of them."""
         spread = np.repeat(self.spread_[number][None], len(windows.first), axis=0)
-        z = windows.contrast / spread
+        z = np.divide(windows.contrast, spread, dtype=np.float32)
         odd = np.flatnonzero(np.abs(z).max(axis=1, initial=0.0) >= _LEAST_Z)
         z, spread, level, first = z[odd], spread[odd], windows.level[odd], windows.first[odd]
         lost = windows.lost[odd]

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Literal
 
@@ -31,7 +31,8 @@ _QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """What a model is trained on: features of shape (bins, len(feature_names)), finite, one row per pid.
+    """What a forest is trained on: features of shape (bins, len(feature_names)), one row per pid; those of the
+    reference are finite, others NaN where a bin has none.
 
     ``excluded`` maps a reason to the pids that were asked for but could not be used.
     """
@@ -76,30 +77,7 @@ class Model:
 
         The reasons say why a bin has no features. Raises ModelError where features are missing.
         """
-        scores = self.score(feature_matrix(features, self.card))
-        scored = np.isfinite(scores.anomaly_score)
-        # A model that does not know its training scores cannot say how rare a score is, only on which side it lies.
-        rare = np.where(
-            np.isfinite(scores.percentile), 1.0 - scores.percentile / 100.0, np.where(scores.is_anomaly, 0.0, 1.0)
-        )
-        severity = np.where(scored, severities(-np.log10(np.maximum(rare, 1e-4))), 100.0)
-        threshold = -SEVERITY_PER_DECADE * np.log10(self.card.forest_settings.contamination)
-        # The forest's own threshold lies between two training bins; the verdict is its, and the severity agrees.
-        below = np.minimum(severity, np.nextafter(threshold, 0.0))
-        severity = np.where(scored, np.where(scores.is_anomaly, np.maximum(severity, threshold), below), severity)
-        why = unread(features, ~scored)
-        return verdict_table(
-            features,
-            {
-                "reasons": [join([why[row]]) if row in why else "" for row in range(len(scored))],
-                "severity": severity,
-                "verdict": np.select([~scored, scores.is_anomaly], ["unreadable", "bad"], "ok").tolist(),
-                "anomaly_score": scores.anomaly_score,
-                "percentile": scores.percentile,
-                "threshold": np.full(len(scored), threshold),
-                "model_id": [self.card.model_id] * len(scored),
-            },
-        )
+        return scored_verdicts(features, self.score(feature_matrix(features, self.card)), self.card)
 
     def score(self, matrix: NDArray[np.float64]) -> Scores:
         """Score features of shape (n, len(card.feature_names)), columns in that order; a row with NaN gets none."""
@@ -155,35 +133,20 @@ def train_model(
             f"{n_bins} bins with features to train on, at least {MIN_TRAINING_BINS} are needed "
             f"({sum(map(len, training.excluded.values()))} excluded): widen the training window"
         )
-    _check_amounts(settings, training)
+    check_amounts(settings, training)
     # Scoring does without scikit-learn, which takes long to load.
     from sklearn.ensemble import IsolationForest
 
     grower = IsolationForest(
         n_estimators=settings.n_estimators,
-        max_samples=_rows_per_tree(settings.max_samples, n_bins),
+        max_samples=rows_per_tree(settings.max_samples, n_bins),
         max_features=settings.max_features,
         random_state=settings.random_seed,
     )
     forest = Forest.from_sklearn(grower.fit(training.matrix))
     scores = np.sort(forest.score_samples(training.matrix))
-    digest = hashlib.sha256("\n".join(training.pids).encode()).hexdigest()
-    card = ModelCard(
-        model_id=model_id("iforest", created, forest.to_arrays(), settings, training.pids),
-        created=created.isoformat(timespec="seconds"),
-        feature_names=training.feature_names,
-        feature_settings=training.feature_settings,
-        forest_settings=settings,
-        threshold=float(np.percentile(scores, 100.0 * settings.contamination)),
-        n_bins=n_bins,
-        n_bins_by_instrument=_counts(training.instruments),
-        first_day=min(training.days).isoformat(),
-        last_day=max(training.days).isoformat(),
-        excluded={reason: list(pids) for reason, pids in training.excluded.items()},
-        training_pids_sha256=digest,
-        score_quantiles={f"{q:g}": float(np.quantile(scores, q)) for q in _QUANTILES},
-        versions=dict(versions),
-    )
+    card = card_of(training, settings, scores, created, versions)
+    card = replace(card, model_id=model_id("iforest", created, forest.to_arrays(), settings, training.pids))
     return Model(card, forest, scores)
 
 
@@ -202,7 +165,71 @@ def feature_matrix(features: pa.Table, card: ModelCard) -> NDArray[np.float64]:
     return np.column_stack(columns) if columns else np.zeros((features.num_rows, 0))
 
 
-def _check_amounts(settings: ForestSettings, training: TrainingSet) -> None:
+def scored_verdicts(
+    features: pa.Table, scores: Scores, card: ModelCard, judged: NDArray[np.bool_] | None = None
+) -> pa.Table:
+    """A table of VERDICT_COLUMNS, without causes, for the scores of a forest: severity by the share of the training
+    bins with a score as low or lower, ``bad`` below the forest's threshold.
+
+    ``judged``, shape (n,): whether a bin has a forest to judge it, None for all; of the others a bin with features is
+    ``not_judged``.
+    """
+    scored = np.isfinite(scores.anomaly_score)
+    # A model that does not know its training scores cannot say how rare a score is, only on which side it lies.
+    rare = np.where(
+        np.isfinite(scores.percentile), 1.0 - scores.percentile / 100.0, np.where(scores.is_anomaly, 0.0, 1.0)
+    )
+    severity = np.where(scored, severities(-np.log10(np.maximum(rare, 1e-4))), 100.0)
+    threshold = -SEVERITY_PER_DECADE * np.log10(card.forest_settings.contamination)
+    # The forest's own threshold lies between two training bins; the verdict is its, and the severity agrees.
+    below = np.minimum(severity, np.nextafter(threshold, 0.0))
+    severity = np.where(scored, np.where(scores.is_anomaly, np.maximum(severity, threshold), below), severity)
+    verdict = np.select([~scored, scores.is_anomaly], ["unreadable", "bad"], "ok").astype(object)
+    if judged is not None:
+        verdict[~judged], severity[~judged] = "not_judged", np.nan
+    why = unread(features, verdict == "unreadable")
+    return verdict_table(
+        features,
+        {
+            "reasons": [join([why[row]]) if row in why else "" for row in range(len(scored))],
+            "severity": severity,
+            "verdict": verdict.tolist(),
+            "anomaly_score": scores.anomaly_score,
+            "percentile": scores.percentile,
+            "threshold": np.full(len(scored), threshold),
+            "model_id": [card.model_id] * len(scored),
+        },
+    )
+
+
+def card_of(
+    training: TrainingSet,
+    settings: ForestSettings,
+    scores: NDArray[np.float64],
+    created: datetime,
+    versions: Mapping[str, str],
+) -> ModelCard:
+    """The card of a forest that was trained on all of these bins, which have these scores; its id is still empty."""
+    return ModelCard(
+        model_id="",
+        created=created.isoformat(timespec="seconds"),
+        feature_names=training.feature_names,
+        feature_settings=training.feature_settings,
+        forest_settings=settings,
+        threshold=float(np.percentile(scores, 100.0 * settings.contamination)),
+        n_bins=len(training.pids),
+        n_bins_by_instrument=_counts(training.instruments),
+        first_day=min(training.days).isoformat(),
+        last_day=max(training.days).isoformat(),
+        excluded={reason: list(pids) for reason, pids in training.excluded.items()},
+        training_pids_sha256=hashlib.sha256("\n".join(training.pids).encode()).hexdigest(),
+        score_quantiles={f"{q:g}": float(np.quantile(scores, q)) for q in _QUANTILES},
+        versions=dict(versions),
+    )
+
+
+def check_amounts(settings: ForestSettings, training: TrainingSet) -> None:
+    """Raise ModelError, naming the remedy, where there are fewer bins or features than a tree is to take."""
     n_bins, n_features = len(training.pids), len(training.feature_names)
     rows, columns = settings.max_samples, settings.max_features
     if isinstance(rows, float) and rows * n_bins < 1:
@@ -211,7 +238,8 @@ def _check_amounts(settings: ForestSettings, training: TrainingSet) -> None:
         raise ModelError(f"max_features is {columns}, there are only {n_features} features: lower it")
 
 
-def _rows_per_tree(max_samples: int | float | Literal["auto"], n_bins: int) -> Any:
+def rows_per_tree(max_samples: int | float | Literal["auto"], n_bins: int) -> Any:
+    """``max_samples`` as scikit-learn takes it, for so many rows."""
     # scikit-learn warns where a count exceeds the rows, and takes them all: that is what is meant here.
     return min(max_samples, n_bins) if isinstance(max_samples, int) else max_samples
 

@@ -7,13 +7,17 @@ known - a bin's instrument - that would hide a bin that looks like another instr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.flow.calibration import RarityScale
 from ifcb_flow_pipeline.detection.reference.forest import Forest
+from ifcb_flow_pipeline.detection.reference.model import rows_per_tree
+
+#: Rows per tree, as ForestSettings has them.
+Amount = int | float | Literal["auto"]
 
 #: Standard deviations beyond which a forest cannot tell two rows apart anyway.
 _FAR = 30.0
@@ -27,16 +31,21 @@ class IsolationForest:
     """
 
     n_estimators: int = 100
-    max_samples: int = 256
+    max_samples: Amount = 256
     random_state: int = 42
+    max_features: int | float = 1.0
     forest_: Forest = field(init=False)
 
     def fit(self, matrix: NDArray) -> Self:
         """Grow the trees on at least one row."""
         from sklearn.ensemble import IsolationForest as Grower
 
-        rows: Any = min(self.max_samples, len(matrix))  # scikit-learn's stubs know only "auto"
-        grower = Grower(n_estimators=self.n_estimators, max_samples=rows, random_state=self.random_state)
+        grower = Grower(
+            n_estimators=self.n_estimators,
+            max_samples=rows_per_tree(self.max_samples, len(matrix)),
+            max_features=self.max_features,
+            random_state=self.random_state,
+        )
         self.forest_ = Forest.from_sklearn(grower.fit(filled(matrix)))
         return self
 
@@ -63,8 +72,9 @@ class MultiClassIsolationForest:
     calibrate: Literal["ecdf"] | None = "ecdf"
     min_class_size: int = 100
     n_estimators: int = 100
-    max_samples: int = 256
+    max_samples: Amount = 256
     random_state: int = 42
+    max_features: int | float = 1.0
     classes_: tuple[str, ...] = field(init=False)
     small_classes_: tuple[str, ...] = field(init=False)
     forests_: list[IsolationForest] = field(init=False)
@@ -108,7 +118,7 @@ class MultiClassIsolationForest:
         return score
 
     def _grown(self, part: NDArray) -> IsolationForest:
-        return IsolationForest(self.n_estimators, self.max_samples, self.random_state).fit(part)
+        return IsolationForest(self.n_estimators, self.max_samples, self.random_state, self.max_features).fit(part)
 
     def _score(self, number: int, matrix: NDArray) -> NDArray[np.float64]:
         raw = self.forests_[number].score_samples(matrix)
@@ -116,5 +126,5 @@ class MultiClassIsolationForest:
 
 
 def filled(matrix: NDArray) -> NDArray[np.float64]:
-    """BinTable as a forest takes them: finite, NaN as 0."""
+    """Rows as a forest takes them: finite, NaN as 0."""
     return np.clip(np.nan_to_num(np.asarray(matrix, dtype=np.float64)), -_FAR, _FAR)

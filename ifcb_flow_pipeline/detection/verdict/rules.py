@@ -89,7 +89,7 @@ class Broken:
     def breaks(self, code: str) -> NDArray[np.bool_]:
         """Which rows break the rule of this code, shape (n,)."""
         numbers = [number for number, rule in enumerate(self.rules) if rule.code == code]
-        return self.severity[:, numbers].any(axis=1)
+        return np.asarray(self.severity[:, numbers].any(axis=1), dtype=bool)
 
     def codes(self) -> list[str]:
         """The codes of the broken rules of each row, separated by spaces, worst first."""
