@@ -39,7 +39,7 @@ def fault_edges(
     """
     n, d = series.z.shape
     rarity, place = np.zeros(n), np.full(n, -1)
-    n_bins, means = [], []
+    n_bins, means, means_lost = [], [], []
     first, last = _runs(series.deployment, is_fault)
     direction = np.array([way[begin:end].mean(axis=0) for begin, end in zip(first, last, strict=True)])
     for side, ends in ((-1, first), (1, last - 1)):
@@ -52,10 +52,12 @@ def fault_edges(
                 whole = np.concatenate([own, fault[-_OF_FAULT:] if side > 0 else fault[:_OF_FAULT]])
                 n_bins.append(len(whole))
                 means.append(series.z[whole].mean(axis=0))
+                means_lost.append(series.lost[whole].mean())
     counts = np.array(n_bins, dtype=np.int64)
     spread = np.repeat(1.0 / np.sqrt(counts)[:, None], d, axis=1).astype(np.float32)
     z = np.array(means, dtype=np.float32).reshape(-1, d) / spread
-    return NeighbourEvidence(rarity, place, counts, z, np.zeros_like(z), spread)
+    lost = np.array(means_lost, dtype=np.float32)
+    return NeighbourEvidence(rarity, place, counts, z, np.zeros_like(z), spread, lost)
 
 
 def _runs(deployment: NDArray[np.int64], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -172,7 +172,9 @@ class InstrumentModel:
         alone, fault, rinsed = (each[begin:end] for each in seen[:3])
         known = known[begin:end]
         in_order = known & (alone < ODD_ALONE)
-        series = Series.of(deviations.z[begin:end], deviations.deployment[begin:end])
+        z = deviations.z[begin:end]
+        lost = lost_share(z, deviations.values[begin:end], deviations.spread[begin:end], self.metadata)
+        series = Series.of(z, lost, deviations.deployment[begin:end])
         evidence = self.neighbours.look(series, in_order)
         is_fault = known & (fault >= ODD_ALONE) & ~rinsed
         if is_fault.any():
@@ -191,7 +193,7 @@ class InstrumentModel:
         its = neighbours.place[rows]
         gaps = deviations.after_gap[which] & ~together
         lost = lost_share(z, deviations.values[which], spread, self.metadata)
-        lost[rows] = self.neighbours.lost_share(neighbours.z[its])
+        lost[rows] = neighbours.lost[its]
         centre[rows] += neighbours.level[its] * spread[rows]
         spread[rows] *= neighbours.spread[its]
         z[rows] = neighbours.z[its]

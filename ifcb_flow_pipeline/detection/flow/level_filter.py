@@ -29,6 +29,17 @@ _GROUPS = 3
 
 
 @part
+def _return_core(value, scatter, level, variance, core, other):
+    """Where the core jumped and a bin lies where it was before, both places change their roles."""
+    here = abs(value - level[core])
+    is_away = here > _BACK_Z * np.sqrt(variance[core] + scatter * scatter)
+    if other[2] > 0.0 and is_away and abs(value - other[0]) < here:
+        level[core], other[0] = other[0], level[core]
+        variance[core], other[1] = other[1], variance[core]
+        other[3] = 1.0 - other[3]
+
+
+@part
 def _pass_time(level, variance, range_, memory_s, passed, core, group, held):
     """What is known of levels loses its worth with time; those of a group that is held stay as they are."""
     keep = np.float32(np.exp(-passed / memory_s))
@@ -88,7 +99,7 @@ def follow(
     ``values`` (n, d): less their centre, NaN where unknown, become deviations in spreads; ``scatter`` (n, d): of a bin
     around the level, become the spreads that they are judged by; both are C-contiguous.
     ``time_s`` (n,). ``usable`` (n,): bins that may teach the level. ``range_`` (d,): how far the level wanders,
-    as a standard deviation; ``memory_s``: in which time it forgets where it was; ``limit`` (d,): how far it goes at most.
+    as a standard deviation; ``memory_s``: in which time it forgets where it was; ``limit`` (d,): how far it goes.
     ``anchored`` (n,): a new place of the core begins, its level is ``anchor`` (n,) within ``anchor_sd`` (n,);
     ``is_jump`` (n,): it moved there without a reason, so that a bin at the place before is as much in order;
     ``core``: the column of that level, -1 where there is none. ``group`` (d,): FLOW, WATER or HOUSING. ``first``: level
@@ -99,36 +110,28 @@ def follow(
     Returns which bins are in order, and which lie at a place to which the core jumped, both (n,).
     """
     n, d = values.shape
-    level = first[0].copy()
-    variance = first[1] * first[1]
-    before, before_variance, has_before = np.float32(0.0), np.float32(0.0), False
+    level, variance = first[0].copy(), first[1] * first[1]
     residual = np.empty(d, np.float32)
     in_order, jumped = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-    at_jump = False
+    # The place of the core before a jump, its variance, whether there is one, and whether the core is at the new place.
+    other = np.zeros(4, np.float32)
     fits, held = np.ones(_GROUPS, np.bool_), np.zeros(_GROUPS, np.bool_)
     for i in range(n):
         if core >= 0 and anchored[i]:
-            before, before_variance, has_before = level[core], variance[core], is_jump[i]
-            at_jump = is_jump[i]
-            level[core] = anchor[i]
-            variance[core] = anchor_sd[i] * anchor_sd[i]
+            other[0], other[1] = level[core], variance[core]
+            other[2:] = 1.0 if is_jump[i] else 0.0
+            level[core], variance[core] = anchor[i], anchor_sd[i] * anchor_sd[i]
         if i > 0:
             _pass_time(level, variance, range_, memory_s, max(time_s[i] - time_s[i - 1], 0.0), core, group, held)
-        if has_before and np.isfinite(values[i, core]):
-            here = abs(values[i, core] - level[core])
-            if abs(values[i, core] - before) < here and here > _BACK_Z * np.sqrt(
-                variance[core] + scatter[i, core] ** 2
-            ):
-                level[core], before = before, level[core]
-                variance[core], before_variance = before_variance, variance[core]
-                at_jump = not at_jump
-        jumped[i] = at_jump
+        if core >= 0:
+            _return_core(values[i, core], scatter[i, core], level, variance, core, other)
+        jumped[i] = other[3] > 0.0
         for j in range(d):
             residual[j] = values[i, j] - level[j]
         _judge(values[i], level, variance, scatter[i], reach[int(is_short[i])], group, fits)
-        in_order[i] = usable[i] and fits[0]
+        in_order[i] = usable[i] and fits[FLOW]
         # While a fault lasts its level is held: neither the bins nor their time change what was usual before.
-        for g in range(len(held)):
+        for g in range(_GROUPS):
             held[g] = usable[i] and not fits[g]
         if usable[i]:
             _learn(residual, level, variance, scatter[i], range_, limit, group, fits)

@@ -68,7 +68,11 @@ class FlowModel:
         asked = Names.of(features, "instrument")
         # No bins have the columns that those of an unknown instrument have.
         names = [name for code, name in enumerate(asked.names) if (asked.codes == code).any()] or [""]
-        broken = broken_rules(features, frozenset(name for name in names if self._with_header(name, bins)))
+        broken = broken_rules(
+            features,
+            with_header=[name for name in names if self._with_header(name, bins)],
+            with_signals=[name for name in names if self._with_signals(name, bins)],
+        )
         losses = Losses.of(features)
         parts = _each(lambda name: self._judge_instrument(name, bins, own, broken, losses), names, features.num_rows)
         order = np.argsort(np.concatenate([rows for _, rows in parts]))
@@ -120,6 +124,15 @@ class FlowModel:
         stated = np.array([bool(each) for each in bins.configuration.names], dtype=bool)[own]
         in_training = known is not None and known.baseline.mostly_with_header
         return in_training or bool(stated.sum() >= 3 and 2 * stated.sum() > len(own))
+
+    def _with_signals(self, name: str, bins: BinTable) -> bool:
+        """Whether most bins of an instrument have live signals: in training, or among these."""
+        column = next((i for i, f in enumerate(self.metadata) if f.name == "dead_signal_fraction"), None)
+        if column is None:
+            return False
+        known = self.instruments.get(name)
+        usual = known.baseline.centre[:, column] if known else bins.values[bins.instrument.equal(name), column]
+        return len(usual) > 0 and bool(np.median(np.nan_to_num(usual, nan=np.pi)) < np.pi / 2.0)
 
     def _bins(self, features: pa.Table, history: pa.Table | None) -> tuple[BinTable, slice]:
         """The bins to judge, behind those of the history, and where they are."""

@@ -81,6 +81,7 @@ HARMLESS = {
     "peak_floor_fraction": -1,
     "run_time_mismatch": -1, "temperature_c": -1, "humidity_pct": -1, "temperature_rise_c": -1,
     "humidity_rise_pct": -1, "stuck_persistence": -1, "lattice_fraction": 1,
+    "header_adc_mismatch": -1, "dead_signal_fraction": -1, "time_still_fraction": -1, "start_byte_gap_fraction": -1,
     "bad_line_fraction": -1, "trigger_gap_fraction": -1,
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow.calibration import RarityScale
-from ifcb_flow_pipeline.detection.flow.natural_variability import LOST_Z, explain
+from ifcb_flow_pipeline.detection.flow.natural_variability import explain
 from ifcb_flow_pipeline.detection.flow.tails import TailDetector
 
 #: Bins in a window, and those before and those after it that it is set against.
@@ -50,6 +50,10 @@ COSTS = 1.5
 _LEAST = 0.5
 
 
+#: What is known of windows, whatever bin is part of them.
+_OF_WINDOWS = ("n_bins", "z", "level", "spread", "lost")
+
+
 @dataclass(frozen=True, slots=True)
 class NeighbourEvidence:
     """The most surprising window that each of n bins is part of.
@@ -57,7 +61,7 @@ class NeighbourEvidence:
     ``rarity`` (n,): how surprising that is, as -log10 of a tail probability; 0 where there is none. ``place`` (n,):
     the row of what follows, -1 where there is none. ``n_bins`` (k,): bins in the window; ``z`` (k, d): how far its
     mean lies from the bins around it, in spreads of such means; ``level``, ``spread`` (k, d): where these bins lie, and
-    that spread, both in spreads of single bins.
+    that spread, both in spreads of single bins; ``lost`` (k,): by how much more of the triggers are without an image.
     """
 
     rarity: NDArray[np.float64]
@@ -66,12 +70,13 @@ class NeighbourEvidence:
     z: NDArray[np.float32]
     level: NDArray[np.float32]
     spread: NDArray[np.float32]
+    lost: NDArray[np.float32]
 
     @classmethod
     def nothing(cls, n: int, d: int) -> "NeighbourEvidence":
         """That of n bins none of which is part of anything."""
         none = np.zeros((0, d), dtype=np.float32)
-        return cls(np.zeros(n), np.full(n, -1), np.zeros(0, dtype=np.int64), none, none, none)
+        return cls(np.zeros(n), np.full(n, -1), np.zeros(0, dtype=np.int64), none, none, none, none[:, 0])
 
     def of(self, rows: NDArray[np.int64]) -> "NeighbourEvidence":
         """Those of some of the bins, in this order."""
@@ -79,9 +84,8 @@ class NeighbourEvidence:
         kept = place[place >= 0]
         found = np.full(len(rows), -1)
         found[place >= 0] = np.arange(len(kept))
-        return NeighbourEvidence(
-            self.rarity[rows], found, self.n_bins[kept], self.z[kept], self.level[kept], self.spread[kept]
-        )
+        rest = (getattr(self, name)[kept] for name in _OF_WINDOWS)
+        return NeighbourEvidence(self.rarity[rows], found, *rest)
 
     def or_worse(self, other: "NeighbourEvidence") -> "NeighbourEvidence":
         """The more surprising of two windows of each bin."""
@@ -94,7 +98,7 @@ class NeighbourEvidence:
         """Those of bins in several parts, one after the other."""
         before = np.cumsum([0, *(len(part.n_bins) for part in parts)])
         place = [np.where(part.place >= 0, part.place + n, -1) for part, n in zip(parts, before, strict=False)]
-        rest = (np.concatenate([getattr(part, name) for part in parts]) for name in ("n_bins", "z", "level", "spread"))
+        rest = (np.concatenate([getattr(part, name) for part in parts]) for name in _OF_WINDOWS)
         return cls(np.concatenate([part.rarity for part in parts]), np.concatenate(place), *rest)
 
 
@@ -102,21 +106,22 @@ class NeighbourEvidence:
 class Series:
     """n bins of one instrument in the order of time: what windows are looked for in.
 
-    ``z`` (n, d): deviations from the local baseline, no larger than one bin may say, 0 where unknown; ``deployment``
-    (n,): their numbers, ascending.
+    ``z`` (n, d): deviations from the local baseline, no larger than one bin may say, 0 where unknown; ``lost`` (n,):
+    see ``lost_share``; ``deployment`` (n,): their numbers, ascending.
     """
 
     z: NDArray[np.float32]
+    lost: NDArray[np.float32]
     deployment: NDArray[np.int64]
 
     @classmethod
-    def of(cls, z: NDArray[np.float32], deployment: NDArray[np.int64]) -> "Series":
+    def of(cls, z: NDArray[np.float32], lost: NDArray[np.float32], deployment: NDArray[np.int64]) -> "Series":
         """Those of deviations as they are, NaN where unknown."""
-        return cls(np.clip(np.where(np.isnan(z), np.float32(0.0), z), -_MOST_Z, _MOST_Z), deployment)
+        return cls(np.clip(np.where(np.isnan(z), np.float32(0.0), z), -_MOST_Z, _MOST_Z), lost, deployment)
 
     def only(self, which: NDArray[np.bool_]) -> "Series":
         """Those of the bins that are wanted."""
-        return Series(self.z[which], self.deployment[which])
+        return Series(self.z[which], self.lost[which], self.deployment[which])
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +129,21 @@ class _Windows:
     """All w windows of one length.
 
     ``first`` (w,): the place of their first bin; ``contrast`` (w, d): of their mean from the bins around, whose mean is
-    ``level`` (w, d).
+    ``level`` (w, d); ``lost`` (w,): so much larger is the share of triggers without an image than around.
     """
 
     length: int
     first: NDArray[np.int64]
     contrast: NDArray[np.float32]
     level: NDArray[np.float32]
+    lost: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """Windows with a deviating mean, w of them, and p bins of a sequence that are part of them.
 
-    ``raw_score``, ``n_bins`` (w,); ``z``, ``level``, ``spread`` (w, d) as in NeighbourEvidence; ``bins``, ``window``
+    ``raw_score``, ``n_bins``, ``lost`` (w,); ``z``, ``level``, ``spread`` (w, d) as in NeighbourEvidence; ``bins``, ``window``
     (p,): the place of each of these bins in the sequence, and the number of its window.
     """
 
@@ -146,6 +152,7 @@ class _Found:
     z: NDArray[np.float32]
     level: NDArray[np.float32]
     spread: NDArray[np.float32]
+    lost: NDArray[np.float32]
     bins: NDArray[np.int64]
     window: NDArray[np.int64]
 
@@ -153,11 +160,11 @@ class _Found:
     def joined(cls, parts: Sequence["_Found"]) -> "_Found":
         before = np.cumsum([0, *(len(part.raw_score) for part in parts)])
         window = np.concatenate([part.window + n for part, n in zip(parts, before, strict=False)])
-        raw_score, n_bins, z, level, spread, bins = (
+        raw_score, n_bins, z, level, spread, lost, bins = (
             np.concatenate([getattr(part, name) for part in parts])
-            for name in ("raw_score", "n_bins", "z", "level", "spread", "bins")
+            for name in ("raw_score", "n_bins", "z", "level", "spread", "lost", "bins")
         )
-        return cls(raw_score, n_bins, z, level, spread, bins, window)
+        return cls(raw_score, n_bins, z, level, spread, lost, bins, window)
 
 
 @dataclass(eq=False)
@@ -182,10 +189,12 @@ class NeighbourDetector:
         found = _windows(series)
         self.spread_ = np.array([_spreads(windows.contrast) for windows in found], dtype=np.float32)
         z = np.concatenate([windows.contrast / spread for windows, spread in zip(found, self.spread_, strict=True)])
+        lost = np.concatenate([windows.lost for windows in found])
         if len(z) < _MIN_WINDOWS:
             # How windows scatter is not known: none is odd.
             self.spread_[:], z = np.inf, np.zeros((1, len(self.metadata)), dtype=np.float32)
-        self.tails.fit(z, self._factor(z))
+            lost = np.zeros(1, dtype=np.float32)
+        self.tails.fit(z, self._factor(z, lost))
         raw_score, _, _ = self._worst(series)
         self.scale.fit(raw_score if len(raw_score) else np.zeros(1))
         return self
@@ -201,7 +210,7 @@ class NeighbourDetector:
         place = np.full(len(rarity), -1)
         place[kept] = np.arange(len(kept))
         its = window[kept]
-        return NeighbourEvidence(rarity, place, found.n_bins[its], found.z[its], found.level[its], found.spread[its])
+        return NeighbourEvidence(rarity, place, *(getattr(found, name)[its] for name in _OF_WINDOWS))
 
     def _worst(self, sequence: Series) -> tuple[NDArray[np.float64], _Found, NDArray[np.int64]]:
         """How bad the worst window of each bin is, shape (n,), all windows, and which of them it is (-1: none)."""
@@ -222,7 +231,8 @@ class NeighbourDetector:
         z = windows.contrast / spread
         odd = np.flatnonzero(np.abs(z).max(axis=1, initial=0.0) >= _LEAST_Z)
         z, spread, level, first = z[odd], spread[odd], windows.level[odd], windows.first[odd]
-        factor = self._factor(z)
+        lost = windows.lost[odd]
+        factor = self._factor(z, lost)
         raw_score = self.tails.raw_score(self.tails.groups_of(self.tails.rarities(z), factor))
         way = self.tails.ways(z, factor)
         enough = _PART * (windows.contrast[odd] * way).sum(axis=1)
@@ -232,32 +242,24 @@ class NeighbourDetector:
         ]
         bins = np.concatenate([first[part] + step for step, part in enumerate(parts)])
         n_bins = np.full(len(odd), windows.length)
-        return _Found(raw_score, n_bins, z, level, spread, bins, np.concatenate(parts))
+        return _Found(raw_score, n_bins, z, level, spread, lost, bins, np.concatenate(parts))
 
-    def _factor(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _factor(self, z: NDArray[np.float32], lost: NDArray[np.float32]) -> NDArray[np.float32]:
         """What counts of the means of windows: never what follows the water, which wanders for hours, too."""
-        never = np.zeros(len(z), dtype=bool)
-        return explain(z, self.lost_share(z), never, self.metadata).fault_factor
-
-    def lost_share(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        """1 where a window has plainly more triggers without an image than the bins around, else 0; shape (k,).
-
-        The mean of several bins tells that by itself; how many they are matters for single bins.
-        """
-        column = next((i for i, feature in enumerate(self.metadata) if feature.name == "no_image_fraction"), None)
-        return np.zeros(len(z), np.float32) if column is None else (z[:, column] > LOST_Z).astype(np.float32)
+        return explain(z, lost, np.zeros(len(z), dtype=bool), self.metadata).fault_factor
 
 
 def _windows(sequence: Series) -> list[_Windows]:
     """All windows of bins that follow one another in a deployment, with enough bins before and after; by length."""
-    sums = np.zeros((len(sequence.z) + 1, sequence.z.shape[1]))
-    np.cumsum(sequence.z, axis=0, out=sums[1:])
+    values = np.column_stack([sequence.z, sequence.lost])
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, axis=0, out=sums[1:])
     means = {n: ((sums[n:] - sums[:-n]) / n).astype(np.float32) for n in {*LENGTHS, _AROUND}}
     return [_windows_of(sequence.deployment, length, means) for length in LENGTHS]
 
 
 def _windows_of(deployment: NDArray[np.int64], length: int, means: Mapping[int, NDArray[np.float32]]) -> _Windows:
-    """``means``: of all bins from each place on, by how many these are."""
+    """``means``: of all bins from each place on, by how many these are; the last column is that of lost images."""
     whole = 2 * _AROUND + length
     n = max(len(deployment) - whole + 1, 0)
     inside = means[length][_AROUND:][:n]
@@ -269,7 +271,7 @@ def _windows_of(deployment: NDArray[np.int64], length: int, means: Mapping[int, 
     (first,) = np.nonzero(deployment[:n] == deployment[whole - 1 :][:n])
     if len(first) < n:
         inside, contrast = inside[first], contrast[first]
-    return _Windows(length, first + _AROUND, contrast, inside - contrast)
+    return _Windows(length, first + _AROUND, contrast[:, :-1], (inside - contrast)[:, :-1], contrast[:, -1])
 
 
 def _spreads(contrast: NDArray[np.float32]) -> NDArray[np.float32]:

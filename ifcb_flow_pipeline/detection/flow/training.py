@@ -91,7 +91,9 @@ class _Fitted:
         raw_score = tails.raw_score(tails.groups_of(tails.rarities(z), factor))
         scale = RarityScale().fit(raw_score[keep])
         in_order = keep & (scale.rarity(raw_score) < ODD_ALONE)
-        neighbours = NeighbourDetector(metadata).fit(Series.of(z[in_order], deviations.deployment[in_order]))
+        neighbours = NeighbourDetector(metadata).fit(
+            Series.of(z[in_order], lost[in_order], deviations.deployment[in_order])
+        )
         return cls(InstrumentModel(baseline, tails, scale, neighbours), keep, raw_score)
 
     @classmethod

@@ -56,7 +56,8 @@ class Decision:
 class Case:
     """All that is known of n bins of one instrument before it is decided; arrays of shape (n,).
 
-    ``readable``: something was read of the bin; ``losses``: what tells how much of it is lost; ``threshold``: the severity from which a bin of it is bad.
+    ``readable``: something was read of the bin; ``losses``: what tells how much of it is lost; ``threshold``: the
+    severity from which a bin of the instrument is bad.
     """
 
     readable: NDArray[np.bool_]

@@ -136,11 +136,17 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
 
 
 def broken_rules(
-    features: pa.Table, with_header: Collection[str] = (), rules: tuple[Rule, ...] | None = None
+    features: pa.Table,
+    with_header: Collection[str] = (),
+    with_signals: Collection[str] = (),
+    rules: tuple[Rule, ...] | None = None,
 ) -> Broken:
-    """Which rules the rows of ``bin_features`` break; ``with_header``: instruments whose bins have headers."""
+    """Which rules the rows of ``bin_features`` break.
+
+    ``with_header``, ``with_signals``: instruments most of whose bins have headers, or signals that are alive.
+    """
     rules = hard_rules() if rules is None else rules
-    known: dict[str, NDArray[np.float64]] = _facts(features, with_header)
+    known: dict[str, NDArray[np.float64]] = _facts(features, with_header, with_signals)
     read = Names.of(features, "status").equal(*READ)  # of the others nothing is known
     severity = np.zeros((features.num_rows, len(rules)), dtype=np.float32)
     values = np.full(severity.shape, np.nan)
@@ -155,23 +161,43 @@ def broken_rules(
     return Broken(rules, severity, values)
 
 
-def _facts(features: pa.Table, with_header: Collection[str]) -> dict[str, NDArray[np.float64]]:
+def _facts(
+    features: pa.Table, with_header: Collection[str], with_signals: Collection[str]
+) -> dict[str, NDArray[np.float64]]:
     status, sample = Names.of(features, "status"), Names.of(features, "sample_type")
     beads = [name for name in sample.names if "bead" in name.lower()]
     cut = features["roi_complete"] if "roi_complete" in features.column_names else pa.nulls(features.num_rows)
     usual = Names.of(features, "instrument").equal(*with_header)
     read = status.equal(*READ)
-    without = Names.of(features, "configuration").equal("")
+    state = Names.of(features, "header_state")
+    without = Names.of(features, "configuration").equal("") & ~state.equal("damaged")
     return {
         "is_empty": status.equal("empty").astype(float),
         "is_sparse": status.equal("too_few_points").astype(float),
         "is_beads": sample.equal(*beads).astype(float),
         "image_count_off": np.abs(optional_numbers(features, "image_count_mismatch")),
+        "signals_died": np.where(
+            Names.of(features, "instrument").equal(*with_signals),
+            optional_numbers(features, "dead_signal_fraction"),
+            0.0,
+        ),
+        "header_damaged": state.equal("damaged").astype(float),
+        "roi_lost": _roi_lost(features).astype(float),
         "core_shift_px": np.abs(optional_numbers(features, "drift_x_px")),
         "bubble_count": optional_numbers(features, "bubble_fraction") * optional_numbers(features, "n_images"),
         "roi_cut": np.array([complete is False for complete in cut.to_pylist()], dtype=float),
         "header_lost": (usual & read & without).astype(float),
     }
+
+
+def _roi_lost(features: pa.Table) -> NDArray[np.bool_]:
+    """Which rows are of bins without .roi, though most bins of their instrument in the table have one; shape (n,)."""
+    if "has_roi" not in features.column_names:
+        return np.zeros(features.num_rows, dtype=bool)
+    has = np.array([bool(value) for value in features["has_roi"].to_pylist()], dtype=bool)
+    instrument = Names.of(features, "instrument").codes
+    n, n_with = np.bincount(instrument), np.bincount(instrument, has)
+    return ~has & (2 * n_with > n)[instrument]
 
 
 def _rule(entry: Mapping[str, Any]) -> Rule:
