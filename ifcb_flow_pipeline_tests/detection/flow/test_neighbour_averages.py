@@ -228,3 +228,10 @@ def test_a_window_loses_as_many_more_images_as_its_bins_do(seed: int, length: in
     at = windows.first.tolist().index(20)
     assert windows.lost[at] == pytest.approx(0.2, abs=0.01)
     assert windows.lost[at] == windows.lost.max()
+
+
+def test_of_nothing_there_is_no_window():
+    nothing = NeighbourEvidence.nothing(3, 2)
+    assert nothing.place.tolist() == [-1, -1, -1]
+    assert [len(part) for part in (nothing.n_bins, nothing.z, nothing.level, nothing.spread, nothing.lost)] == [0] * 5
+    assert nothing.z.shape == (0, 2)
