@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from app import data
 from app.data import Scored, Stores
-from app.theme import CAUSES
 from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.pictures import cloud_picture
 from ifcb_flow_pipeline.review.handover import Decided, csv_of, label_rows
@@ -130,7 +130,7 @@ def report(stores: Stores, choice: Choice, rows: pd.DataFrame, labels: Mapping[s
     ]  # fmt: skip
     worst = _worst(stores, _worst_pids(rows, episodes))
     of_period = decisions_of(labels, choice)
-    whole = Report(choice.first, choice.last, made, rows.loc[:, list(COLUMNS)], episodes, worst, of_period, CAUSES)
+    whole = Report(choice.first, choice.last, made, rows.loc[:, list(COLUMNS)], episodes, worst, of_period, CAUSE_NAMES)
     return whole.html().encode()
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import charts, clouds, data
+from app import charts, clouds, data, words
 from app.data import Stores
 from app.theme import LOOKS, cause_name
 from app.words import Finding, plain, sentence
@@ -65,7 +65,9 @@ def verdict(score: Mapping[str, Any]) -> None:
         st.badge(f"{look.name}, severity {score['severity']:.0f}", icon=look.icon, color=look.badge)
         for code in filter(None, (score["cause"], score["second_cause"])):
             st.badge(plain(cause_name(code)), color="gray")
-    reasons = [reason for reason in (*score["reasons"].split("; "), score["reason"]) if reason]
+    reasons = words.reasons(score["reasons"])
+    if score["reason"] and (not reasons or score["verdict"] != "unreadable"):  # whose reasons say it
+        reasons.append(score["reason"])
     if reasons:
         st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
 
@@ -104,5 +106,5 @@ def findings_table(found: Sequence[Finding]) -> pd.DataFrame:
     """The findings of a verdict as a table for people."""
     return pd.DataFrame(
         [(one.what, one.written, one.normal, cause_name(one.cause)) for one in found],
-        columns=["what", "value", "usually", "speaks for"],
+        columns=["measurement", "value", "normal range", "suspected cause"],
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.store.tables import VERDICTS
 
 BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
@@ -44,30 +45,7 @@ LOOKS: Mapping[str, VerdictLook] = _looks()
 #: The colours of groups that are drawn beside each other, such as instruments.
 GROUP_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
 
-#: What operators call each cause code of ``bin_scores``.
-CAUSES: Mapping[str, str] = {
-    "air": "air or bubbles",
-    "clog": "clog during the run",
-    "stain": "stain or debris on the flow cell",
-    "laser": "laser alignment",
-    "focus": "out of focus",
-    "sheath_flow": "sheath flow",
-    "alignment": "camera alignment",
-    "electronics": "electronics or trigger noise",
-    "incomplete_run": "incomplete run",
-    "empty": "empty bin",
-    "volume": "sample volume",
-    "leak": "leak",
-    "overheating": "overheating",
-    "beads": "beads",
-    "corrupt": "corrupt files",
-    "config_change": "changed settings",
-    "bloom": "bloom",
-    "post_clean": "after cleaning",
-    "unknown": "unknown cause",
-}
-
 
 def cause_name(code: str) -> str:
-    """What operators call a cause; a code that is not known stands for itself, none gives no text."""
-    return CAUSES.get(code, code.replace("_", " "))
+    """The one name of a cause; a code that is not known stands for itself, none gives no text."""
+    return CAUSE_NAMES.get(code, code.replace("_", " "))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.detection.verdict.episodes import episodes_of
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.simulate import demo_plan, write_archive, write_labels
@@ -79,13 +80,13 @@ def ranked_list(scores: pa.Table, planted: dict[str, dict[str, str]]) -> list[st
     for rank, row in enumerate(judged.slice(0, LISTED).to_pylist(), start=1):
         label = planted.get(row["pid"])
         note = f"planted: {label['fault']} ({float(label['severity']):.1f})" if label else row["reasons"][:80]
-        suspected = row["cause"] or "-"
-        lines.append(f"{rank:4}  {row['pid']}  {row['severity']:3.0f}  {row['verdict']:5}  {suspected:14}  {note}")
+        suspected = CAUSE_NAMES.get(row["cause"], row["cause"]) or "-"
+        lines.append(f"{rank:4}  {row['pid']}  {row['severity']:3.0f}  {row['verdict']:5}  {suspected:27}  {note}")
     if unreadable:
         lines += ["", f"{len(unreadable)} bins cannot be judged:", ""]
         lines += [f"      {row['pid']}  {row['status']}: {row['reason'][:120]}" for row in unreadable[:LISTED]]
     running = [episode.line() for episode in episodes_of(scores) if episode.ongoing]
-    lines += ["", "Still going on:", "", *(f"      {line}" for line in running)] if running else []
+    lines += ["", "Ongoing:", "", *(f"      {line}" for line in running)] if running else []
     return lines + (_found(scores, judged, planted) if planted else [])
 
 

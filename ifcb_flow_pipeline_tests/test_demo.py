@@ -111,7 +111,7 @@ def test_the_list_ranks_by_severity_and_shows_what_cannot_be_judged_and_what_goe
             "anomaly_score": [float("nan"), -0.4, -2.4],
             "verdict": ["unreadable", "ok", "bad"],
             "cause": ["", "", "air"],
-            "reasons": ["", "", "many strays - suspected: air in the flow cell"],
+            "reasons": ["", "", "Many strays. Suspected cause: air bubbles."],
             "status": ["no_adc", "ok", "ok"],
             "reason": ["the .adc file is missing", "", ""],
         }
@@ -120,7 +120,7 @@ def test_the_list_ranks_by_severity_and_shows_what_cannot_be_judged_and_what_goe
     ranked = [line.split()[:5] for line in lines if line[:4].strip().isdigit()]
     assert ranked == [["1", "c", "60", "bad", "air"], ["2", "b", "10", "ok", "-"]]
     assert "      a  no_adc: the .adc file is missing" in lines
-    assert any(line.startswith("      IFCB1: air since 2024-05-14 12:40, still going on") for line in lines)
+    assert any(line.startswith("      IFCB1: air bubbles since 2024-05-14 12:40, ongoing") for line in lines)
 
 
 def test_dagsters_settings_are_written_once_and_then_the_users(tmp_path: Path) -> None:

@@ -214,13 +214,13 @@ def _findings(record: BinRecord) -> None:
 def _reasons(found: Sequence[Finding]) -> None:
     told = {""}
     for finding in found:
-        to_do = "" if finding.check in told else f"  \n:gray[To do:] {plain(finding.check)}"
+        to_do = "" if finding.check in told else f"  \n:gray[{plain(finding.check)}]"
         told.add(finding.check)
         st.markdown(f"- **{plain(finding.text)}**{to_do}")
 
 
 def _ranges(measured: Sequence[Finding]) -> None:
-    rows = pd.DataFrame([(one.feature, one.value, one.low, one.high, one.written) for one in measured],
+    rows = pd.DataFrame([(one.what, one.value, one.low, one.high, one.written) for one in measured],
                         columns=["name", "value", "low", "high", "written"])  # fmt: skip
     st.vega_lite_chart(charts.ranges(rows), alt="Values of this bin against the normal ranges of its instrument")
     with st.expander("The numbers"):

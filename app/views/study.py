@@ -13,8 +13,9 @@ from app.data import Scored, Stores
 from app.decisions import ICONS, KEYS, UNDO_KEY, label_store
 from app.pages import STUDY, scored_stores
 from app.reviewer import reviewer, signature
-from app.theme import CAUSES, cause_name
+from app.theme import cause_name
 from app.words import count, plain, sentence
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.agreement import Kappa, Rate
 from ifcb_flow_pipeline.review.handover import csv_of
@@ -146,7 +147,7 @@ def _label(
     with desk.doing:
         st.markdown("**Can the data of this bin be used?**")
         _decisions(store, study, item, name)
-        st.pills("What is wrong?", list(CAUSES), key=_CAUSE, format_func=cause_name,
+        st.pills("What is wrong?", list(CAUSE_NAMES), key=_CAUSE, format_func=cause_name,
                  help="If you can tell. It is kept with your next answer.")  # fmt: skip
         _undo(store, mine, name)
         keys = ", ".join(f"{key} {decision}" for decision, key in KEYS.items())

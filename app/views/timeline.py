@@ -16,9 +16,10 @@ from app import charts, data, series
 from app.data import Scored, Stores
 from app.pages import BIN, TIMELINE, go_to, scored_bins
 from app.series import Filter, Track, Window
-from app.theme import CAUSES, LOOKS, cause_name
+from app.theme import LOOKS, cause_name
 from app.words import count, number, plain, sentence
 from ifcb_flow_pipeline.bins.hdr import HeaderField
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE, Feature
 from ifcb_flow_pipeline.store.labels import DECISIONS, Label
@@ -84,7 +85,7 @@ def _filters(scored: Scored) -> Filter:
         return Filter(
             instruments=_choice("instrument", "Instruments", scored.instruments),
             verdicts=_choice("verdict", "Verdicts", list(LOOKS)),
-            causes=_choice("cause", "Suspected causes", list(CAUSES), cause_name),
+            causes=_choice("cause", "Suspected causes", list(CAUSE_NAMES), cause_name),
             statuses=_choice("status", "Status", list(STATUSES)),
             decisions=_choice("decision", "Decisions", [*DECISIONS, series.UNDECIDED]),
         )

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ifcb_flow_pipeline.days import status_counts
 from ifcb_flow_pipeline.detection.trial.comparison import Comparison
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.tables import VERDICTS, Table
 
@@ -56,7 +57,13 @@ def episode_metadata(episodes: Sequence[Episode]) -> dict[str, Any]:
     """The episodes that are going on, worst first."""
     running = sorted((e for e in episodes if e.ongoing), key=lambda e: -e.worst_severity)
     rows = [
-        (e.instrument, f"{e.start:%Y-%m-%d %H:%M}", e.cause, f"{e.n_bad} of {e.n_bins}", e.worst_pid)
+        (
+            e.instrument,
+            f"{e.start:%Y-%m-%d %H:%M}",
+            CAUSE_NAMES.get(e.cause, e.cause),
+            f"{e.n_bad} of {e.n_bins}",
+            e.worst_pid,
+        )
         for e in running[:_MOST_ROWS]
     ]
     header = ("instrument", "since (UTC)", "suspected cause", "bad bins", "worst bin")

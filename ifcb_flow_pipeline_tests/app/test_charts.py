@@ -46,7 +46,7 @@ def test_each_bin_is_a_mark_of_its_instruments_lane_with_colour_and_shape_of_its
     (marks,) = _layers(spec, "point")
     rows = _rows(marks).set_index("pid")
     assert rows.loc["bin0", "at"] - rows.loc["bin1", "at"] > 1  # the first instrument is on top
-    assert rows.loc["bin2", "tip"]["suspected cause"] == "air or bubbles"
+    assert rows.loc["bin2", "tip"]["suspected cause"] == "air bubbles"
     assert rows.loc["bin2", "said"].startswith("bin: bin2; start (UTC): 2026-03-03 00:00; verdict: bad;")
     for channel in ("color", "shape"):
         assert marks["encoding"][channel]["scale"]["domain"] == list(LOOKS)

@@ -99,7 +99,7 @@ def test_a_fault_that_runs_is_first_with_its_cause_and_its_worst_bin(home: Path,
     assert "IFCB102" in cards[0]
     assert "a fault is running" in cards[0]
     assert "fine" in cards[1]
-    assert "air or bubbles** since 2026-03-02 12:00 UTC" in said(app).replace("\\", "")
+    assert "air bubbles** since 2026-03-02 12:00 UTC" in said(app).replace("\\", "")
 
 
 def test_checks_that_fail_say_what_to_do_and_the_others_are_listed(store: Path):
@@ -136,7 +136,7 @@ def test_the_timeline_shows_every_bin_of_the_latest_year(store: Path):
         ({"verdict": "bad"}, "4 bins"),
         ({"instrument": "IFCB102"}, "20 bins"),
         ({"instrument": "IFCB102", "verdict": "bad"}, "1 bin"),
-        ({"cause": "air or bubbles"}, "5 bins"),
+        ({"cause": "air bubbles"}, "5 bins"),
         ({"status": "unreadable"}, "1 bin"),
         ({"span": "day"}, "8 bins"),
         ({"from": "2026-03-02T00:00", "to": "2026-03-02T12:30"}, "6 bins"),
@@ -214,7 +214,7 @@ def test_the_worst_bins_are_listed_worst_first(store: Path):
     app.session_state["worst_open"] = True
     table = checked(app.run()).dataframe[0].value
     assert table["pid"].tolist()[:2] == [UNREADABLE, WORST]
-    assert table["cause"].tolist()[1] == "air or bubbles"
+    assert table["cause"].tolist()[1] == "air bubbles"
 
 
 # Bin
@@ -225,7 +225,7 @@ def test_a_bin_has_its_verdict_its_reasons_its_cloud_and_its_run(store: Path):
     text = said(app)
     assert _heading(app) == WORST
     assert "severity **95** of 100" in text
-    assert "suspected: **air or bubbles**" in text
+    assert "suspected: **air bubbles**" in text
     assert "Images off the core" in text
     assert "debubble" in text
     charts = _severities(app)

@@ -36,7 +36,7 @@ def report() -> Report:
                       START + timedelta(hours=2), 2, 2, 90.0, worst_pid, True)  # fmt: skip
     worst = Worst(worst_pid, 90.0, "bad", "air", HOSTILE, b"\x89PNG picture")
     return Report(date(2026, 3, 1), date(2026, 3, 2), START, rows, [episode], [worst], {worst_pid: label},
-                  {"air": "air or bubbles"})  # fmt: skip
+                  {"air": "air bubbles"})  # fmt: skip
 
 
 class Elements(HTMLParser):
@@ -87,7 +87,7 @@ def test_nothing_is_asked_of_a_network(report):
 
 def test_the_counts_the_episode_the_worst_bin_and_the_decision_are_there(report):
     text = Elements(report.html()).text
-    for said in ("6 bins", "flow-1", "air or bubbles", "2026-03-01 02:00 (ongoing)", "decided bad by Ada", "bubbles"):
+    for said in ("6 bins", "flow-1", "air bubbles", "2026-03-01 02:00 (ongoing)", "decided bad by Ada", "bubbles"):
         assert said in text, said
     assert "instrument bins bad watch ok unreadable decided bad decided good IFCB101 6 2 1 2 1 1 0" in " ".join(
         text.split()

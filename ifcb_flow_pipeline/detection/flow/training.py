@@ -43,7 +43,7 @@ _ROUNDS, _REJECTED_SHARE = 3, 0.0005
 #: So many of the bins are healthy even in a bad training set.
 _BULK = 0.8
 
-#: Parts of an instrument's bins, in the order of time, that are judged by what the others teach.
+#: Every so many of an instrument's bins are judged by what the others teach.
 _FOLDS = 3
 
 #: An instrument that loses more than this share of its bins, or has fewer than these, is named in the card's note.
@@ -181,9 +181,9 @@ def _limit(raw_score: NDArray[np.float64]) -> float:
 
 
 def _held_out(bins: BinTable, keep: NDArray[np.bool_], metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.float64]:
-    """Raw scores of the kept bins by what the bins of other times teach, shape (kept bins,)."""
+    """Raw scores of the kept bins by what the others teach, shape (kept bins,)."""
     kept = np.flatnonzero(keep)
-    part = np.arange(len(kept)) * _FOLDS // max(len(kept), 1)
+    part = np.arange(len(kept)) % _FOLDS
     raw_score = np.zeros(len(bins))
     for fold in range(_FOLDS if len(kept) >= _FOLDS * _FEW_BINS else 0):
         others = keep.copy()

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
+
 #: So many readable bins that are not bad do not end an episode: faults come and go before they stay.
 MAX_GAP_BINS = 2
 
@@ -46,9 +48,10 @@ class Episode:
 
     def line(self) -> str:
         """The episode in a line for people."""
-        state = "still going on" if self.ongoing else f"until {self.end:%Y-%m-%d %H:%M}"
+        state = "ongoing" if self.ongoing else f"until {self.end:%Y-%m-%d %H:%M}"
+        name = CAUSE_NAMES.get(self.cause, self.cause) or CAUSE_NAMES["unknown"]
         return (
-            f"{self.instrument}: {self.cause or 'unknown'} since {self.start:%Y-%m-%d %H:%M}, {state}: "
+            f"{self.instrument}: {name} since {self.start:%Y-%m-%d %H:%M}, {state}: "
             f"{self.n_bad} of {self.n_bins} bins bad, worst {self.worst_pid} ({self.worst_severity:.0f})"
         )
 
