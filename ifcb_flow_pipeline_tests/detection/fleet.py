@@ -36,7 +36,8 @@ USUAL: Mapping[str, tuple[float, float]] = {
     "run_time_mismatch": (-0.001, 0.0003), "n_triggers": (960, 0.3), "temperature_c": (17, 0.4),
     "humidity_pct": (24, 0.3), "lattice_fraction": (1.0, 0.0), "bad_line_fraction": (0.0, 0.0),
     "trigger_gap_fraction": (0.0, 0.0), "blind_fraction": (0.0, 0.0), "longest_blind_s": (0.0, 0.0),
-    "bubble_fraction": (0.001, 0.02),
+    "bubble_fraction": (0.001, 0.02), "header_adc_mismatch": (0.001, 0.0), "dead_signal_fraction": (0.0, 0.0),
+    "time_still_fraction": (0.0, 0.0), "start_byte_gap_fraction": (0.0, 0.0),
 }  # fmt: skip
 
 _SCALES = {feature.name: feature.scale for feature in CATALOGUE}

@@ -158,7 +158,7 @@ class FlowModel:
             return False
         known = self.instruments.get(name)
         usual = known.baseline.centre[:, column] if known else bins.values[bins.instrument.equal(name), column]
-        return bool(np.median(np.nan_to_num(usual, nan=np.pi)) < np.pi / 2.0)
+        return len(usual) > 0 and bool(np.median(np.nan_to_num(usual, nan=np.pi)) < np.pi / 2.0)
 
     def _bins(self, features: pa.Table, history: pa.Table | None) -> tuple[BinTable, slice]:
         """The bins to judge, behind those of the history, and where they are."""

@@ -9,8 +9,9 @@ from ifcb_flow_pipeline.detection.flow.neighbour_averages import Series
 
 
 def series(z: np.ndarray, deployment: np.ndarray | None = None) -> Series:
-    nothing = np.zeros(len(z), np.float32)
-    return Series.of(z.astype(np.float32), nothing, np.zeros(len(z), np.int64) if deployment is None else deployment)
+    zeros = np.zeros(len(z), np.int64)
+    lost = np.arange(len(z), dtype=np.float32)
+    return Series.of(z.astype(np.float32), lost, zeros if deployment is None else deployment)
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -35,6 +36,10 @@ def test_bins_before_and_after_a_fault_that_go_its_way_belong_to_it(sign: float)
     assert np.flatnonzero(found.rarity).tolist() == [96, 97, 98, 99, 106, 107, 108]
     assert found.n_bins[found.place[[96, 108]]].tolist() == [10, 9]
     assert (np.sign(found.z[found.place[[96, 108]], 0]) == sign).all()
+    # The mean of the bins that belong to it, with those of the fault.
+    assert found.lost[found.place[[96, 108]]].tolist() == pytest.approx(
+        [np.mean(range(96, 106)), np.mean(range(100, 109))]
+    )
 
 
 def test_bins_beside_a_fault_that_go_another_way_do_not_belong_to_it():

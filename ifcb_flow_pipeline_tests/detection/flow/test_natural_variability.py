@@ -245,3 +245,8 @@ def test_a_run_is_late_where_the_pause_is_longer_than_pauses_are() -> None:
     assert late([*uneven, 1400 + nature._LONGER_SPREADS * 200, *uneven]) == [41]
     assert late([]) == late([9e9]) == []
     assert len(after_gaps(np.zeros(0))) == 0
+
+
+def test_more_images_and_whole_steps_are_harmless_and_less_of_everything_else() -> None:
+    assert set(HARMLESS.values()) == {-1, 1}
+    assert {name for name, sign in HARMLESS.items() if sign > 0} == {"images_per_trigger", "lattice_fraction"}

@@ -101,7 +101,10 @@ def test_one_damaged_line_is_one_line(model: FlowModel, healthy: Columns):
 
 
 def test_means_of_neighbours_are_told_as_such(model: FlowModel, healthy: Columns):
-    bins = changed(healthy, np.arange(40, 60), core_asymmetry=plus(0.09))
+    bins = changed(
+        healthy, np.arange(50, 58), core_tilt=plus(0.0085), dead_time_s=plus(0.002), stray_spread=plus(0.27),
+        core_width_px=lambda values: values * 1.11,
+    )  # fmt: skip
     found = [
         finding for finding in findings_of(model.judge(table(bins)).slice(40, 20).to_pylist()) if "bins" in finding
     ]

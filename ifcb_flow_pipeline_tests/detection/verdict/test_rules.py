@@ -34,10 +34,15 @@ BREAKS: dict[str, Columns] = {
     "at_the_edges": {"edge_touch_fraction": 0.4},
     "bubbles": {"bubble_fraction": 0.05},
     "image_count": {"image_count_mismatch": -0.05},
-    "run_time_differs": {"run_time_mismatch": 0.2},
+    "header_and_adc_differ": {"header_adc_mismatch": 0.2},
     "time_backward": {"time_backward_fraction": 0.0007},
     "roi_incomplete": {"roi_complete": False},
     "no_header": {"configuration": ""},
+    "header_damaged": {"header_state": "damaged"},
+    "no_roi": {"has_roi": False},
+    "dead_signals": {"dead_signal_fraction": 1.0},
+    "time_still": {"time_still_fraction": 0.7},
+    "image_places": {"start_byte_gap_fraction": 0.8},
     "beads": {"sample_type": "BEADS"},
     "repeats": {"repeat_fraction": 0.4},
 }
@@ -45,7 +50,9 @@ BREAKS: dict[str, Columns] = {
 
 @pytest.fixture(scope="module")
 def bins() -> Columns:
-    return columns(4) | {"roi_complete": np.array([True] * 8, dtype=object)}
+    return columns(4) | {"roi_complete": np.array([True] * 8, dtype=object),
+                         "has_roi": np.array([True] * 8, dtype=object),
+                         "header_state": np.array(["whole"] * 8, dtype=object)}  # fmt: skip
 
 
 def test_every_rule_has_words_a_source_and_a_known_cause():
@@ -64,7 +71,7 @@ def test_every_rule_is_tested_here():
 @pytest.mark.parametrize("code", BREAKS)
 def test_a_rule_is_broken_by_what_it_is_about_and_by_no_healthy_bin(code: str, bins: Columns):
     names = [instrument.name for instrument in FLEET]
-    broken = broken_rules(table(changed(bins, 2, **BREAKS[code])), names)
+    broken = broken_rules(table(changed(bins, 2, **BREAKS[code])), names, names)
     assert code in broken.codes()[2].split()
     assert [codes for row, codes in enumerate(broken.codes()) if row != 2] == [""] * 7
 
