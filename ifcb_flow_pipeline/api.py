@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from joblib import Parallel, delayed, effective_n_jobs
 
+from ifcb_flow_pipeline.bins.left_out import misnamed
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.days import (
     CLOUD_COLUMNS,
@@ -46,6 +47,7 @@ from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.store.labels import LabelStore
+from ifcb_flow_pipeline.store.left_out import row_of
 from ifcb_flow_pipeline.store.models import read_model, write_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
@@ -81,8 +83,8 @@ def archive_features(
     work: Work | None = None,
     feature_set: FeatureSet = "full",
 ) -> pa.Table:
-    """Rows of ``bin_features`` for the bins of a directory: all, in order of time, or those asked for, in
-    the order asked for. What cannot be read or found is a row with its status and reason. With the feature set
+    """Rows of ``bin_features`` for the bins of a directory: all, in order of time, then misnamed files, or those asked
+    for, in the order asked for. What cannot be read or found is a row with its status and reason. With the feature set
     ``reference`` in about half of the time, with the columns of that set only.
 
     Raises ArchiveError where the directory cannot be listed, ValueError for a chunk size below one.
@@ -303,9 +305,16 @@ def _reference(model: AnyModel) -> Model:
 def _wanted(archive: Archive, pids: Sequence[str] | None) -> list[dict[str, Any]]:
     listing, now = archive.scan(), archive.now()
     if pids is None:
-        return [inventory_row(raw, archive, now) for raw in listing.bins]
+        return [
+            *(inventory_row(raw, archive, now) for raw in listing.bins),
+            *({"hdr_path": None, **row_of(one)} for one in misnamed(listing.strays)),
+        ]
     found = {raw.bin_id.pid: raw for raw in listing.bins}
-    return [inventory_row(found[pid], archive, now) if pid in found else _not_found(pid, archive) for pid in pids]
+    known = (found.get(pid) or found.get(pid.upper()) for pid in pids)
+    return [
+        inventory_row(raw, archive, now) if raw else _not_found(pid, archive)
+        for pid, raw in zip(pids, known, strict=True)
+    ]
 
 
 def _not_found(pid: str, archive: Archive) -> dict[str, Any]:

@@ -191,7 +191,7 @@ class Archive:
             if _look(entry.path, entry.is_dir):
                 if _enter(entry.name, exclude, wanted):
                     (links if entry.is_symlink() else directories).append(entry.name)
-            elif entry.name[-4:].lower() in _SUFFIXES and (status := _look(entry.path, entry.stat)):
+            elif _may_be_of_a_bin(entry.name) and (status := _look(entry.path, entry.stat)):
                 files.append(FoundFile(relative, entry.name, status.st_size, status.st_mtime_ns))
         # In order of name, so that every walk takes the same one of several links to the same directory.
         return Inside(tuple(sorted(directories)), tuple(sorted(links)), tuple(files))
@@ -253,6 +253,11 @@ def _read(path: str, text: Text) -> None:
 
 def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _may_be_of_a_bin(name: str) -> bool:
+    # Hidden files are what transfers and Macs leave behind, whatever their extension.
+    return name[-4:].lower() in _SUFFIXES and not name.startswith(".")
 
 
 def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:
