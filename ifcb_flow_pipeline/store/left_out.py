@@ -71,8 +71,9 @@ class LeftOutTable:
             replacing(self.path) as temporary,
             pq.ParquetWriter(temporary, schema, compression=COMPRESSION) as writer,
         ):
-            for batch in itertools.batched(left_out, _ROWS_AT_ONCE, strict=False):
-                writer.write_table(pa.Table.from_pylist([row_of(one) for one in batch], schema=schema))
+            rows = map(row_of, left_out)
+            while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
 
     def _made_of(self) -> str | None:
         try:

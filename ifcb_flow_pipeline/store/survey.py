@@ -16,11 +16,10 @@ and 60 MB, whenever a file is added or the directory is due. Larger archives wan
 A look that runs out of time is not complete: nothing must be concluded from it, and the next one goes on.
 """
 
-import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from logging import Logger
@@ -118,7 +117,7 @@ class Surveyor:
 
         return with_ledger(self.ledger, self.archive, work, log)
 
-    def outside(self, days: Iterable[date], first: date, last: date) -> Iterator[LeftOut]:
+    def outside(self, days: Sequence[date], first: date, last: date) -> Iterator[LeftOut]:
         """The bins of these days that are outside of the days from ``first`` to ``last``, as the last look found them.
 
         Raises LedgerError where the ledger cannot be read.
@@ -128,7 +127,8 @@ class Surveyor:
             bins = (raw for day in batch for raw in list_bins(ledger.files(day)).bins)
             return [one for raw in bins if not raw.misplaced and (one := outside(raw, first, last))]
 
-        for batch in itertools.batched(days, _DAYS_AT_ONCE, strict=False):
+        for start in range(0, len(days), _DAYS_AT_ONCE):
+            batch = days[start : start + _DAYS_AT_ONCE]
             yield from with_ledger(self.ledger, self.archive, lambda ledger, batch=batch: work(ledger, batch), None)
 
 

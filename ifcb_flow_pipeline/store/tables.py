@@ -1,8 +1,7 @@
 """Every stored table, declared once: column, type, unit, meaning.
 
 All tables have one file per UTC day, but for ``left_out``, which is one file. ``status`` and ``reason`` mean the
-same everywhere: the status says
-how far a bin came (see STATUSES), the reason says why in words for people.
+same everywhere: the status says how far a bin came (see STATUSES), the reason says why in words for people.
 """
 
 from collections.abc import Mapping
