@@ -4,7 +4,6 @@
 beneath give whole tables, and the command line is built on them.
 """
 
-import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -22,14 +21,16 @@ from ifcb_flow_pipeline.days import (
     HISTORY_DAYS,
     IDENTITY,
     TrainingWindow,
+    check_enough,
     feature_row,
     inventory_row,
     library_versions,
     read_bin,
     reference_row,
     training_set,
+    without_context,
 )
-from ifcb_flow_pipeline.detection.flow import Decision, TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.flow import TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.detection.model import (
     ForestSettings,
     Model,
@@ -46,7 +47,7 @@ from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Tr
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
-from ifcb_flow_pipeline.store.labels import LabelStore
+from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.left_out import row_of
 from ifcb_flow_pipeline.store.models import read_model, write_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
@@ -59,8 +60,6 @@ DEFAULT_MODEL = "model.npz"
 
 #: The columns of ``bin_features`` that a feature row of the reference set has.
 _REFERENCE_COLUMNS = (*IDENTITY, "status", "reason", "n_rows", "n_images", "n_points", "bad_lines", *FEATURE_NAMES)
-
-_DECISIONS: Mapping[str, Decision] = {"good": "good", "bad": "bad", "unsure": "unsure"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,41 +128,22 @@ def bins_before(archive: Archive, pids: Sequence[str]) -> list[str]:
 def train_on(
     features: pa.Table,
     settings: FeatureSettings,
-    labels: Mapping[str, Decision] | None = None,
+    labels: Decisions | None = None,
     reference: tuple[tuple[str, ...], ForestSettings] | None = None,
 ) -> AnyModel:
     """Train a model on rows of ``bin_features`` made with these settings.
 
-    ``labels``: what people decided about bins, by pid. ``reference``: names of features and settings of the forest of
+    ``labels``: what people decided about bins. ``reference``: names of features and settings of the forest of
     ifcb-flow-metric, where that is wanted. Raises ModelError, naming the remedy, where it cannot.
     """
+    labels = labels or Decisions()
+    features = without_context(features, labels)
+    check_enough(features, TrainingWindow())
     created, versions = datetime.now(tz=UTC), library_versions()
     if reference is None:
-        return train_flow_model(features, TrainingSettings(settings), labels or {}, created, versions)
+        return train_flow_model(features, TrainingSettings(settings), labels, created, versions)
     names, forest = reference
     return train_model(training_set(features, TrainingWindow(), names, settings, labels), forest, created, versions)
-
-
-def read_decisions(path: Path) -> dict[str, Decision]:
-    """People's decisions: those that count in a label store (a file .sqlite), or in a CSV file with the columns ``pid``
-    and ``decision`` (good, bad or unsure), of several about a bin the last.
-
-    Raises ModelError, naming file and line, or RecordError, for what is none.
-    """
-    if path.suffix == ".sqlite":
-        return dict(LabelStore(path).decisions())
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ModelError(f"{path} is no CSV file in UTF-8: {error}") from error
-    found: dict[str, Decision] = {}
-    for number, row in enumerate(rows, start=2):
-        decision = _DECISIONS.get((row.get("decision") or "").strip())
-        if not row.get("pid") or decision is None:
-            raise ModelError(f"{path}, line {number}: a pid and a decision (good, bad or unsure) are needed")
-        found[row["pid"].strip()] = decision
-    return found
 
 
 class FeatureExtractor:

@@ -17,6 +17,7 @@ from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
 from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row, inventory_row, read_bin
+from ifcb_flow_pipeline.detection.causes import CAUSES
 from ifcb_flow_pipeline.detection.prefixes import (
     PREFIX_SHARES,
     PrefixScore,
@@ -42,13 +43,16 @@ HISTORY_BINS = 30
 @dataclass(frozen=True, slots=True)
 class LiveScore:
     """What a bin looks like so far. ``certain_after``: of an ended bin that is bad, after how many triggers that was
-    certain; None otherwise.
+    certain; None otherwise. ``second_cause``: of an ended bin, the code of the next likely cause. ``reason``: why a bin
+    cannot be read, or what was amiss with its files.
     """
 
     pid: str
     ended: bool
     score: PrefixScore
     certain_after: int | None = None
+    second_cause: str = ""
+    reason: str = ""
 
     def line(self) -> str:
         """The bin in a line for people."""
@@ -57,7 +61,14 @@ class LiveScore:
         state = "ended" if self.ended else "running"
         certain = f" (certain after {self.certain_after} triggers)" if self.certain_after else ""
         head = f"{self.pid} {state:7} {score.n_triggers:6} triggers  severity {severity}  {score.verdict}{certain}"
-        return f"{head}  {score.reasons}".rstrip()
+        return "  ".join(filter(None, (head, self._suspected(), score.reasons, self.reason)))
+
+    def _suspected(self) -> str:
+        causes = [CAUSES[code] for code in (self.score.cause, self.second_cause) if code in CAUSES]
+        if not causes:
+            return ""
+        checks = "; ".join(cause.check for cause in causes)
+        return f"suspected: {' or '.join(cause.title for cause in causes)}; to check: {checks}"
 
 
 @dataclass(slots=True)
@@ -100,9 +111,10 @@ class Watch:
     def _judge(self, raw: RawBin, ended: bool) -> LiveScore:
         pid, instrument = raw.bin_id.pid, raw.bin_id.instrument
         before = self._before(instrument)
-        found = prefix_scores(self.archive, raw, self.model, before, PREFIX_SHARES if ended else (1.0,))
+        entry, columns = _read_columns(self.archive, raw)
+        found = scores_of_parts(entry, columns, self.model, before, PREFIX_SHARES if ended else (1.0,))
         if not ended:
-            return LiveScore(pid, False, found[-1])
+            return LiveScore(pid, False, found[-1], reason=entry.reason if entry.status == "unreadable" else "")
         whole = self._features(raw)
         score = self.model.judge(whole, before).to_pylist()[0]
         self._keep(instrument, whole)
@@ -110,7 +122,9 @@ class Watch:
         values = (score[name] for name in ("verdict", "severity", "anomaly_score", "cause", "reasons"))
         n_triggers = found[-1].n_triggers if found else 0
         certain = certain_after(found) if score["verdict"] == "bad" else None
-        return LiveScore(pid, True, PrefixScore(n_triggers, *values), certain)
+        return LiveScore(
+            pid, True, PrefixScore(n_triggers, *values), certain, score["second_cause"] or "", score["reason"] or ""
+        )
 
     def _features(self, raw: RawBin) -> pa.Table:
         return whole_features(self.archive, raw, self.model.card.feature_settings)
@@ -146,10 +160,7 @@ def prefix_scores(
 
     ``history``: rows of ``bin_features`` of the bins before. A bin without triggers has one verdict: waiting.
     """
-    read = _read(archive, raw)
-    if isinstance(read, CloudEntry):
-        return scores_of_parts(read, {}, model, history, shares)
-    return scores_of_parts(CloudEntry.of(read), read.adc.columns, model, history, shares)
+    return scores_of_parts(*_read_columns(archive, raw), model, history, shares)
 
 
 def scores_of_parts(
@@ -185,6 +196,12 @@ def whole_features(archive: Archive, raw: RawBin, settings: FeatureSettings) -> 
 def _read(archive: Archive, raw: RawBin) -> BinRead | CloudEntry:
     at_once = replace(archive, settle=timedelta())
     return read_bin(at_once, inventory_row(raw, at_once, archive.now()), CLOUD_COLUMNS)
+
+
+def _read_columns(archive: Archive, raw: RawBin) -> tuple[CloudEntry, Mapping[str, NDArray]]:
+    """How reading a bin went, and all its lines; no columns where it was not read."""
+    read = _read(archive, raw)
+    return (read, {}) if isinstance(read, CloudEntry) else (CloudEntry.of(read), read.adc.columns)
 
 
 def _row(

@@ -18,6 +18,7 @@ from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
+from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, STATUSES, TABLES
 
 DAY = date(2023, 8, 10)
@@ -78,7 +79,7 @@ class Site:
         return found
 
     def train(self, window: TrainingWindow = EVERYTHING, settings: FeatureSettings = SETTINGS) -> Model:
-        return days.train_reference(self.tables, window, FEATURE_NAMES, settings, SMALL, {}, CREATED)
+        return days.train_reference(self.tables, window, FEATURE_NAMES, settings, SMALL, Decisions(), CREATED)
 
     def files(self) -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in self.tables.root.rglob("*.parquet")}
@@ -159,7 +160,7 @@ def test_every_bin_is_in_every_table_with_its_status_and_reason(site):
         status = expected[name][0]
         assert entry["status"] == ("ok" if status == "too_few_points" else status)
     used = {status for status, _ in expected.values()}
-    assert used == set(STATUSES) - {"not_found"}
+    assert used == set(STATUSES) - {"not_found", "misnamed", "outside"}
 
 
 def test_the_inventory_says_what_listing_alone_can_say(site):
@@ -436,7 +437,7 @@ def test_a_score_is_that_of_the_model_with_its_threshold_and_verdict(full):
 
 def test_a_model_of_some_features_in_another_order_takes_them_by_name(full):
     names = ("std_y", "mean_x")
-    model = days.train_reference(full.tables, EVERYTHING, names, SETTINGS, SMALL, {}, CREATED)
+    model = days.train_reference(full.tables, EVERYTHING, names, SETTINGS, SMALL, Decisions(), CREATED)
     full.make(DAY, model)
     rows = full.rows(BIN_FEATURES)
     score = model.score(np.array([[rows[pid(3)][name] for name in names]])).anomaly_score[0]
@@ -502,9 +503,9 @@ def test_a_window_limits_days_and_instruments(full):
     assert full.train(TrainingWindow(last=DAY)).card.n_bins == 14
     both = TrainingWindow(DAY, DAY + timedelta(days=2), frozenset({"IFCB9"}))
     assert full.train(both).card.n_bins_by_instrument == {"IFCB9": 12}
-    with pytest.raises(ModelError, match=r"0 bins.*widen"):
+    with pytest.raises(ModelError, match=r"only 0 bins.*10 needed.*widen"):
         full.train(TrainingWindow(first=DAY + timedelta(days=3)))
-    with pytest.raises(ModelError, match=r"0 bins.*widen"):
+    with pytest.raises(ModelError, match=r"No bins of IFCB1: check the name"):
         full.train(TrainingWindow(instruments=frozenset({"IFCB1"})))
 
 
@@ -513,7 +514,7 @@ def test_a_window_of_pids_takes_these_and_tells_those_that_are_not_there(full):
     card = full.train(TrainingWindow(pids=(*chosen, "nonesuch", pid(23), chosen[0]))).card
     assert card.n_bins == len(chosen)
     assert card.excluded == {"not_found": sorted(["nonesuch", pid(23)])}
-    with pytest.raises(ModelError, match=r"^0 bins"):
+    with pytest.raises(ModelError, match=r"^only 0 bins"):
         full.train(TrainingWindow(pids=()))
 
 
@@ -543,7 +544,7 @@ def test_days_made_with_other_settings_are_not_mixed_in(full):
 
 
 def test_training_on_nothing_says_so(site):
-    with pytest.raises(ModelError, match=r"^0 bins"):
+    with pytest.raises(ModelError, match=r"^only 0 bins"):
         site.train()
 
 

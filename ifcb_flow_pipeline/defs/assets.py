@@ -216,6 +216,8 @@ def anomaly_model(
         models, settings = deployment.models, deployment.settings.features
         models.save(model)
         context.log.info(f"trained {model.card.model_id} on {model.card.n_bins} bins")
+        if lost := days.unmatched(deployment.tables, config.window(), deployment.labels.decisions()):
+            context.log.warning(f"{len(lost)} decisions match no bin that was trained on, e.g. {lost[0]}")
         if model.card.note:
             context.log.warning(model.card.note)
         trial = try_challenger(models, deployment.tables, model, deployment.labels.decisions(), settings)
