@@ -162,7 +162,10 @@ def list_bins(found: Iterable[FoundFile]) -> Listing:
     by_stem: dict[str, _Files] = {}
     for entry in found:
         if entry.name[-4:].lower() in _EXTENSION_OF:
-            by_stem.setdefault(entry.name[:-4], _Files()).add(entry)
+            files = by_stem.get(entry.name[:-4])
+            if files is None:
+                files = by_stem[entry.name[:-4]] = _Files()
+            files.add(entry)
     by_pid: dict[str, tuple[BinId, _Files]] = {}
     strays = []
     for stem, files in by_stem.items():
@@ -189,7 +192,9 @@ class _Files:
 
     def add(self, found: FoundFile) -> None:
         extension = _EXTENSION_OF[found.name[-4:].lower()]
-        files = self.by_directory.setdefault(found.directory, {})
+        files = self.by_directory.get(found.directory)
+        if files is None:
+            files = self.by_directory[found.directory] = {}
         other = files.setdefault(extension, found)
         if other is not found:
             # The larger one, for a partial copy never beats a whole one.
@@ -203,7 +208,9 @@ class _Files:
 
     def best_copy(self, bin_id: BinId) -> RawBin:
         candidates = [RawBin(bin_id, directory, files) for directory, files in self.by_directory.items()]
-        best = candidates[0] if len(candidates) == 1 else min(candidates, key=_preference)
+        if len(candidates) == 1 and not self.alike:
+            return candidates[0]
+        best = min(candidates, key=_preference)
         others = tuple(sorted(raw.directory for raw in candidates if raw is not best))
         unused = tuple(sorted(found.name for found in self.alike if found.directory == best.directory))
         return RawBin(bin_id, best.directory, best.files, others, unused)

@@ -167,6 +167,9 @@ class Decisions(Mapping[str, Decision]):
     def __len__(self) -> int:
         return len(self.own)
 
+    def __bool__(self) -> bool:
+        return bool(self.own or self.ranges)
+
     def label(self, pid: str) -> Label | None:
         """The decision that counts for a bin, with who made it and why; None where there is none."""
         if pid in self.own:
