@@ -47,8 +47,7 @@ IDENTITY = ("pid", "instrument", "start_time")
 HISTORY_DAYS = 7
 
 _MORE_BINS = (
-    "widen the training window, or materialize bin_features of more days; bins that were written less than "
-    "IFCB_SETTLE_SECONDS ago come later"
+    "widen the training window, or process more days; bins written less than IFCB_SETTLE_SECONDS ago come later"
 )
 
 _LIBRARIES = ("ifcb-flow-pipeline", "numpy", "scikit-learn", "scipy", "pandas", "pyarrow", "dagster")
