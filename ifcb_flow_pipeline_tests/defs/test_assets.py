@@ -198,8 +198,8 @@ def newest(pipeline: Pipeline) -> str:
         ({"max_features": "auto"}, "max_features"),
         ({"features": "nonsense: {a: true}"}, "unknown feature family 'nonsense'"),
         ({"pid_file": "/no/such/file"}, "/no/such/file"),
-        ({"instruments": ["IFCB999"]}, "widen the training window"),
-        ({"instruments": ["IFCB999"], "feature_set": "full"}, "widen the training window"),
+        ({"instruments": ["IFCB999"]}, "No bins of IFCB999: check the name"),
+        ({"instruments": ["IFCB999"], "feature_set": "full"}, "No bins of IFCB999: check the name"),
         ({"feature_set": "all"}, "there is no feature set 'all'"),
     ],
 )
