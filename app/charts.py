@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from app.series import Track, Window, quantile_curve
 from app.theme import BLUE, GREEN, GREY, GROUP_COLOURS, LOOKS, ORANGE, PURPLE, VERMILION, cause_name
-from ifcb_flow_pipeline.detection.episodes import Episode
-from ifcb_flow_pipeline.detection.prefixes import PrefixScore
+from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
 
 #: A Vega-Lite specification, its tables among it.
@@ -428,7 +428,7 @@ def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
     return _stacked([_layered([rate]), _layered([band, middle])], width_px)
 
 
-def accumulated(scores: Sequence[PrefixScore], threshold: float) -> Spec:
+def accumulated(scores: Sequence[PartialScore], threshold: float) -> Spec:
     """The severity of a bin as it accumulated, and the one from which it is bad; parts that had to wait for more
     triggers are left out.
     """

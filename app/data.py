@@ -27,12 +27,12 @@ from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiTable
 from ifcb_flow_pipeline.days import RecentDays
-from ifcb_flow_pipeline.detection.episodes import Episode, episodes_of
-from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
-from ifcb_flow_pipeline.detection.prefixes import PrefixScore
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
-from ifcb_flow_pipeline.features.run import SETTINGS
+from ifcb_flow_pipeline.features.run import SETTINGS, blind_s_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.store.archive import Archive
@@ -266,7 +266,7 @@ def stream_of(stores: Stores, pid: str, entry: CloudEntry, cloud: Mapping[str, N
     """A bin's cloud as the features see it: in the frame of its instrument, with its header."""
     bin_id = parse_pid(pid)
     frame_px = stores.settings.features.frame_px(bin_id.instrument, bin_id.schema)
-    return Stream(cloud, bin_id.schema, entry.header, frame_px, entry.bad_lines)
+    return Stream(cloud, bin_id.schema, entry.header, frame_px, entry.bad_lines, blind_s_of(bin_id), entry.file_quality)
 
 
 def neighbours(scored: Scored, pid: str) -> tuple[str | None, str | None]:
@@ -323,7 +323,7 @@ def distances(features: NDArray[np.float64], own: NDArray[np.float64]) -> NDArra
         return np.sqrt(np.nanmean(np.clip((features - own) / spread, -10, 10) ** 2, axis=1))
 
 
-def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PrefixScore] | None:
+def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PartialScore] | None:
     """What the model in use says of a bin after each part of its run, shortest first; None where there is no model or
     no cloud. Raises ModelError where the model cannot be used, else as ``read_bin``.
     """
@@ -478,7 +478,7 @@ def _accumulated(
     _stores: Stores,
     _entry: CloudEntry,
     _cloud: Mapping[str, NDArray],
-) -> Sequence[PrefixScore]:
+) -> Sequence[PartialScore]:
     model = read_model(home, model_id)
     model.check_usable(_stores.settings.features)
     history = RecentDays(_stores.tables, BIN_FEATURES).before(parse_pid(pid).day)

@@ -14,7 +14,7 @@ from app import data
 from app.data import Scored, Stores
 from app.theme import CAUSES
 from ifcb_flow_pipeline.bins.pid import parse_pid
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.pictures import cloud_picture
 from ifcb_flow_pipeline.review.handover import Decided, csv_of, label_rows
 from ifcb_flow_pipeline.review.report import COLUMNS, Report, Worst

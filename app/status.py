@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from app.data import Scored
 from app.words import age, count
-from ifcb_flow_pipeline.detection.drift import severity_drift
-from ifcb_flow_pipeline.detection.episodes import Episode
-from ifcb_flow_pipeline.detection.model import ModelCard
+from ifcb_flow_pipeline.detection.model_card import ModelCard
+from ifcb_flow_pipeline.detection.trial.drift import severity_drift
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 

@@ -18,8 +18,8 @@ from benchmarks.memory import peak_mb
 from benchmarks.table import Row
 from ifcb_flow_pipeline.api import archive_features
 from ifcb_flow_pipeline.bins.pid import format_pid
-from ifcb_flow_pipeline.detection.flow import TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.flow_model import FlowModel
+from ifcb_flow_pipeline.detection.flow.model import FlowModel
+from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.simulate import write_archive
 from ifcb_flow_pipeline.simulate.bins import KNOWN_INSTRUMENTS

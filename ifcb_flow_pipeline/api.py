@@ -17,7 +17,6 @@ from joblib import Parallel, delayed, effective_n_jobs
 from ifcb_flow_pipeline.bins.left_out import misnamed
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.days import (
-    CLOUD_COLUMNS,
     HISTORY_DAYS,
     IDENTITY,
     TrainingWindow,
@@ -30,17 +29,10 @@ from ifcb_flow_pipeline.days import (
     training_set,
     without_context,
 )
-from ifcb_flow_pipeline.detection.flow import TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.model import (
-    ForestSettings,
-    Model,
-    ModelCard,
-    ModelError,
-    TrainingSet,
-    parse_amount,
-    train_model,
-)
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FeatureSet
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
 from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Triggers
@@ -311,7 +303,7 @@ def _feature_rows(
 ) -> list[dict[str, Any]]:
     rows = []
     for row in inventory:
-        read = read_bin(archive, row, CLOUD_COLUMNS)
+        read = read_bin(archive, row)
         entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
         columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
         rows.append(

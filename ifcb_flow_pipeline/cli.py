@@ -52,7 +52,7 @@ class _Amount(click.ParamType):
     name = "count|share|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from ifcb_flow_pipeline.detection.model import ForestSettings, ModelError, parse_amount
+        from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError, parse_amount
 
         try:
             return ForestSettings(max_samples=parse_amount(str(value))).max_samples
@@ -157,7 +157,7 @@ def train(
 ) -> None:
     """Train a model on the bins in DATA_DIR."""
     from ifcb_flow_pipeline.api import train_on
-    from ifcb_flow_pipeline.detection.model import ForestSettings
+    from ifcb_flow_pipeline.detection.model_card import ForestSettings
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.features.selection import select_features
     from ifcb_flow_pipeline.promotion import label_summary
@@ -211,7 +211,7 @@ def score(
     from dataclasses import replace
 
     from ifcb_flow_pipeline.days import score_table
-    from ifcb_flow_pipeline.detection.model import ModelError
+    from ifcb_flow_pipeline.detection.model_card import ModelError
     from ifcb_flow_pipeline.features.selection import select_features
     from ifcb_flow_pipeline.store.models import read_model
 
@@ -283,7 +283,7 @@ def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: f
     from datetime import UTC, datetime
 
     from ifcb_flow_pipeline.days import library_versions
-    from ifcb_flow_pipeline.detection.legacy import convert_pickle
+    from ifcb_flow_pipeline.detection.reference.conversion import convert_pickle
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.store.models import write_model
 
@@ -527,7 +527,7 @@ def _say_ignored(ctx: click.Context, *names: str) -> None:
 
 def _say_verdicts(scores: "pa.Table") -> None:
     from ifcb_flow_pipeline.days import status_counts
-    from ifcb_flow_pipeline.detection.episodes import episodes_of
+    from ifcb_flow_pipeline.detection.verdict.episodes import episodes_of
 
     counts = status_counts(scores.column("verdict").to_pylist())
     click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no bins")

@@ -6,7 +6,7 @@ Belongs here: the steps, with the disk but without Dagster. Does not belong here
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
@@ -19,19 +19,21 @@ from joblib import Parallel, delayed
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
-from ifcb_flow_pipeline.detection.flow import FlowModel, TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.model import (
-    MIN_TRAINING_BINS,
-    ForestSettings,
-    Model,
-    ModelError,
-    TrainingSet,
-    train_model,
-)
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.flow.training import FlowModel, TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.model_card import MIN_TRAINING_BINS, ForestSettings, ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
-from ifcb_flow_pipeline.features.full import STUCK_COLUMNS, description, full_features, header_features, no_rows
+from ifcb_flow_pipeline.features.full import (
+    STUCK_COLUMNS,
+    description,
+    features_and_run,
+    header_features,
+    no_rows,
+    sources,
+)
+from ifcb_flow_pipeline.features.run import Run, blind_s_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
@@ -106,7 +108,7 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
     for pid, row in bins.items():
         # Only a bin that was not settled when the clouds were made can be missing from them.
         unread = CloudEntry(pid, row["status"], row["reason"])
-        outcome = found.get(pid) or feature_row(unread, None, settings)
+        outcome = found.get(pid) or feature_row(unread, None, settings, row["roi_bytes"])
         rows.append({name: row[name] for name in IDENTITY} | outcome)
     table = pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema)
     tables.write(BIN_FEATURES, day, table, Provenance(made_of.signature, asdict(settings)))
@@ -187,14 +189,17 @@ def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] 
     With ``columns`` only these of its ADC. A bin without ADC file still has what its header says.
     """
     if row["status"] == "no_adc" and row["hdr_path"] is not None:
-        header, problem = archive.read_header(row["hdr_path"])
-        reason = "; ".join(filter(None, (row["reason"], problem)))
-        return CloudEntry(row["pid"], row["status"], reason, header=header)
+        header = archive.read_header(row["hdr_path"], parse_pid(row["pid"]).schema)
+        reason = "; ".join(filter(None, (row["reason"], header.problem)))
+        return CloudEntry(
+            row["pid"], row["status"], reason, header=header.values, header_state=header.state,
+            header_problem=header.problem,
+        )  # fmt: skip
     if row["status"] != "ok":
         return CloudEntry(row["pid"], row["status"], row["reason"])
     read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"], columns)
     reason = "; ".join(filter(None, (row["reason"], read.reason)))
-    return BinRead(read.pid, read.adc, read.status, reason, read.header)
+    return replace(read, reason=reason)
 
 
 def feature_row(
@@ -204,7 +209,8 @@ def feature_row(
 
     ``columns``: CLOUD_COLUMNS of its cloud, None where it has none; ``roi_bytes``: size of its .roi, None without.
     """
-    outcome = reference_row(entry, columns, settings) | description(entry.header) | {"roi_complete": None}
+    outcome = reference_row(entry, columns, settings) | _of_files(entry) | {"roi_complete": None}
+    outcome["has_roi"] = roi_bytes is not None
     if columns is None:
         return (
             dict.fromkeys((*FULL_FEATURE_NAMES, *STUCK_COLUMNS), float("nan")) | outcome | _of_header(entry, settings)
@@ -213,7 +219,19 @@ def feature_row(
     if roi_bytes is not None:
         needed = bytes_needed(columns["width_px"], columns["height_px"], FIRST_BYTE[stream.schema])
         outcome["roi_complete"] = roi_bytes >= needed
-    return outcome | full_features(stream)
+    features, run = features_and_run(stream)
+    return outcome | features | sources(run)
+
+
+def _of_files(entry: CloudEntry) -> dict[str, str]:
+    """What the files say of themselves, and the settings, which a damaged header does not tell."""
+    told = description(entry.header)
+    if entry.header_state == "damaged":
+        told |= {"configuration": "", "settings": ""}
+    return told | {
+        "header_state": entry.header_state, "header_problem": entry.header_problem, "adc_source": entry.adc_source,
+        "dead_signals": entry.file_quality.dead_signals,
+    }  # fmt: skip
 
 
 def reference_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings) -> dict[str, Any]:
@@ -228,17 +246,19 @@ def reference_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings
     return outcome | dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
 
 
-def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, float]:
+def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, Any]:
     """What is known of a bin that gave no cloud."""
     if entry.status == "empty":
-        return full_features(_stream(entry, no_rows(), settings))
-    return header_features(entry.header)
+        features, run = features_and_run(_stream(entry, no_rows(), settings))
+        return {**features, **sources(run)}
+    # Without rows, the schema changes nothing; misnamed files and what was not found have none.
+    return {**header_features(entry.header), **sources(Run("v2", entry.header))}
 
 
 def _stream(entry: CloudEntry, columns: Mapping[str, Any], settings: FeatureSettings) -> Stream:
     bin_id = parse_pid(entry.pid)
     frame = settings.frame_px(bin_id.instrument, bin_id.schema)
-    return Stream(columns, bin_id.schema, entry.header, frame, entry.bad_lines)
+    return Stream(columns, bin_id.schema, entry.header, frame, entry.bad_lines, blind_s_of(bin_id), entry.file_quality)
 
 
 def score_table(features: pa.Table, model: AnyModel, history: pa.Table | None = None) -> pa.Table:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ifcb_flow_pipeline.detection.episodes import episodes_of
-from ifcb_flow_pipeline.detection.model import MIN_TRAINING_BINS
+from ifcb_flow_pipeline.detection.model_card import MIN_TRAINING_BINS
+from ifcb_flow_pipeline.detection.verdict.episodes import episodes_of
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.simulate import demo_plan, write_archive, write_labels
 from ifcb_flow_pipeline.store.archive import Archive

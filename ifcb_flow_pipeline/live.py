@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
-from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row, inventory_row, read_bin
-from ifcb_flow_pipeline.detection.causes import CAUSES
-from ifcb_flow_pipeline.detection.prefixes import (
-    PREFIX_SHARES,
-    PrefixScore,
+from ifcb_flow_pipeline.days import IDENTITY, feature_row, inventory_row, read_bin
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.trial.partial_bins import (
+    PARTIAL_SHARES,
+    PartialScore,
     certain_after,
     first_triggers,
     judge_running,
-    prefix_lengths,
+    partial_lengths,
     trigger_numbers,
 )
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
@@ -49,7 +49,7 @@ class LiveScore:
 
     pid: str
     ended: bool
-    score: PrefixScore
+    score: PartialScore
     certain_after: int | None = None
     second_cause: str = ""
     reason: str = ""
@@ -112,7 +112,7 @@ class Watch:
         pid, instrument = raw.bin_id.pid, raw.bin_id.instrument
         before = self._before(instrument)
         entry, columns = _read_columns(self.archive, raw)
-        found = scores_of_parts(entry, columns, self.model, before, PREFIX_SHARES if ended else (1.0,))
+        found = scores_of_parts(entry, columns, self.model, before, PARTIAL_SHARES if ended else (1.0,))
         if not ended:
             return LiveScore(pid, False, found[-1], reason=entry.reason if entry.status == "unreadable" else "")
         whole = self._features(raw)
@@ -123,7 +123,7 @@ class Watch:
         n_triggers = found[-1].n_triggers if found else 0
         certain = certain_after(found) if score["verdict"] == "bad" else None
         return LiveScore(
-            pid, True, PrefixScore(n_triggers, *values), certain, score["second_cause"] or "", score["reason"] or ""
+            pid, True, PartialScore(n_triggers, *values), certain, score["second_cause"] or "", score["reason"] or ""
         )
 
     def _features(self, raw: RawBin) -> pa.Table:
@@ -154,8 +154,8 @@ def prefix_scores(
     raw: RawBin,
     model: AnyModel,
     history: pa.Table | None = None,
-    shares: Sequence[float] = PREFIX_SHARES,
-) -> list[PrefixScore]:
+    shares: Sequence[float] = PARTIAL_SHARES,
+) -> list[PartialScore]:
     """The verdicts on the first parts of a bin, shortest first, as if it were still running.
 
     ``history``: rows of ``bin_features`` of the bins before. A bin without triggers has one verdict: waiting.
@@ -168,13 +168,13 @@ def scores_of_parts(
     columns: Mapping[str, NDArray],
     model: AnyModel,
     history: pa.Table | None = None,
-    shares: Sequence[float] = PREFIX_SHARES,
-) -> list[PrefixScore]:
-    """As ``prefix_scores``, of a bin that has been read. ``columns``: CLOUD_COLUMNS of all its lines."""
+    shares: Sequence[float] = PARTIAL_SHARES,
+) -> list[PartialScore]:
+    """As ``prefix_scores``, of a bin that has been read. ``columns``: of all its lines, at least STREAM_COLUMNS."""
     numbers = trigger_numbers(columns["trigger"]) if columns else np.zeros(0)
-    lengths = prefix_lengths(int(numbers[-1]) if len(numbers) else 0, shares)
+    lengths = partial_lengths(int(numbers[-1]) if len(numbers) else 0, shares)
     if not lengths or entry.status != "ok":
-        return [PrefixScore(0, "waiting", float("nan"), float("nan"), "", "")]
+        return [PartialScore(0, "waiting", float("nan"), float("nan"), "", "")]
     header = {name: value for name, value in entry.header.items() if name not in _OF_THE_WHOLE_RUN}
     bin_id, rows = parse_pid(entry.pid), []
     for length in lengths:
@@ -195,7 +195,7 @@ def whole_features(archive: Archive, raw: RawBin, settings: FeatureSettings) -> 
 
 def _read(archive: Archive, raw: RawBin) -> BinRead | CloudEntry:
     at_once = replace(archive, settle=timedelta())
-    return read_bin(at_once, inventory_row(raw, at_once, archive.now()), CLOUD_COLUMNS)
+    return read_bin(at_once, inventory_row(raw, at_once, archive.now()))
 
 
 def _read_columns(archive: Archive, raw: RawBin) -> tuple[CloudEntry, Mapping[str, NDArray]]:

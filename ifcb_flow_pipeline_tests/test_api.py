@@ -17,7 +17,7 @@ from sklearn.ensemble import IsolationForest
 
 import ifcb_flow_pipeline
 from ifcb_flow_pipeline import FeatureExtractor, Inferencer, ModelTrainer, api, cli, days
-from ifcb_flow_pipeline.detection.model import ModelError
+from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.features.selection import SelectionError

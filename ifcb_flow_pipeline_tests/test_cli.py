@@ -532,7 +532,7 @@ def test_a_model_that_is_not_there_is_a_usage_error(archive):
         (("--reader", "other"), 2, "'--reader'"),
         (("--id-file", "nowhere.txt"), 2, "'--id-file'"),
         (("--config-file", "nowhere.yaml"), 2, "'--config-file'"),
-        (("--config", "{edges: {}}"), 1, "unknown feature family 'edges'; known: clipping_detection"),
+        (("--config", "{edges: {}}"), 1, "unknown feature family 'edges'; known: bubbles, clipping_detection"),
         (("--config", "{temporal: {t_y: true}}"), 1, "unknown feature 't_y' in family 'temporal'; known: t_y_var"),
         (("--config", "{temporal: {t_y_var: 2}}"), 1, "temporal.t_y_var must be true or false, not 2"),
         (("--config", "{temporal: ["), 1, "the feature selection is no valid YAML: while parsing"),

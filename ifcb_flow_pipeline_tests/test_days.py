@@ -12,7 +12,8 @@ import pytest
 
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.days import MissingInputError, TrainingWindow
-from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelError
+from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError
+from ifcb_flow_pipeline.detection.reference.model import Model
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.archive import Archive

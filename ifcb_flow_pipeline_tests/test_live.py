@@ -11,7 +11,7 @@ import pytest
 
 from ifcb_flow_pipeline.api import archive_features, train_on
 from ifcb_flow_pipeline.bins.pid import format_pid
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.live import LiveScore, Watch, prefix_scores, whole_features
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin

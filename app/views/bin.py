@@ -16,8 +16,8 @@ from app.pages import BIN, TIMELINE, go_to, link, scored_bins
 from app.series import Filter, Window
 from app.theme import LOOKS, cause_name
 from app.words import Finding, count, plain, sentence
-from ifcb_flow_pipeline.detection.prefixes import certain_after
-from ifcb_flow_pipeline.detection.verdicts import BAD_FROM
+from ifcb_flow_pipeline.detection.trial.partial_bins import certain_after
+from ifcb_flow_pipeline.detection.verdict.severity import BAD_FROM
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.store.tables import STATUSES

@@ -13,8 +13,8 @@ from app import charts, data
 from app.data import Stores, stores
 from app.pages import BIN, MODELS, go_to
 from app.words import count, plain, sentence
-from ifcb_flow_pipeline.detection.comparison import Comparison, Pair, compare_models
-from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.trial.comparison import Comparison, Pair, compare_models
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.review.handover import csv_of

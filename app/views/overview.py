@@ -12,8 +12,8 @@ from app.series import Filter, Window
 from app.status import Check, InstrumentStatus, Place, State, Tally
 from app.theme import LOOKS, cause_name
 from app.words import age, count, plain, sentence
-from ifcb_flow_pipeline.detection.episodes import Episode
-from ifcb_flow_pipeline.detection.model import ModelCard
+from ifcb_flow_pipeline.detection.model_card import ModelCard
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.errors import FlowError
 
 #: Cards beside each other.

@@ -10,7 +10,7 @@ from app.data import Stores, stores
 from app.pages import TRY_A_BIN
 from app.shown_bin import Desk
 from app.words import count, plain, sentence
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.review.upload import UploadedBin, check_size, uploaded_bin

@@ -22,6 +22,11 @@ Extension = Literal["adc", "hdr", "roi"]
 EXTENSIONS: tuple[Extension, ...] = ("adc", "hdr", "roi")
 _EXTENSION_OF: Mapping[str, Extension] = {f".{extension}": extension for extension in EXTENSIONS}
 
+#: Where corrected ADC files lie: ``<archive>/../adcmod/<directory of the bin>/<pid>.adc.mod`` (WHOIGit/ifcbkit,
+#: ``fileset.py``). They are used instead of the raw .adc files, which stay untouched.
+CORRECTIONS = "../adcmod"
+CORRECTED_SUFFIX = ".adc.mod"
+
 #: Directories whose bins are not samples, by the habit of instrument and dashboard software.
 DEFAULT_EXCLUDED = frozenset({"beads", "skip", "bad", "temp", "data_temp"})
 
@@ -65,7 +70,7 @@ class BinState:
 
 @dataclass(frozen=True, slots=True)
 class RawBin:
-    """One bin of an archive: the files of its best copy, and where other copies lie.
+    """One bin of an archive: the files of its best copy, and where other copies lie; the corrected ADC file, if any.
 
     ``unused``: names of files beside them that differ only in case.
     """
@@ -75,11 +80,12 @@ class RawBin:
     files: Mapping[Extension, FoundFile]
     copies: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    correction: FoundFile | None = None
 
     @property
     def modified(self) -> datetime:
         """When the newest of its files was last written (UTC)."""
-        newest = max(found.mtime_ns for found in self.files.values())
+        newest = max(found.mtime_ns for found in self.all_files)
         return datetime.fromtimestamp(newest // 1_000_000_000, tz=UTC)
 
     @property
@@ -87,14 +93,24 @@ class RawBin:
         """Whether a directory on its path states a date more than a day from its own."""
         return not all(_may_hold(span, self.bin_id.day) for span in _spans(self.directory))
 
+    @property
+    def all_files(self) -> list[FoundFile]:
+        """Its files in the order of EXTENSIONS, and behind them the corrected ADC file, if any."""
+        found = [self.files[extension] for extension in EXTENSIONS if extension in self.files]
+        return found if self.correction is None else [*found, self.correction]
+
+    def file(self, extension: Extension) -> FoundFile | None:
+        """The file to read, which of the ADC file is the corrected one, if any; None where it is absent."""
+        return self.correction if extension == "adc" and self.correction else self.files.get(extension)
+
     def path(self, extension: Extension) -> str | None:
-        """The file's path relative to the archive; None where it is absent."""
-        found = self.files.get(extension)
+        """The path of the file to read, relative to the archive; None where it is absent."""
+        found = self.file(extension)
         return posixpath.join(found.directory, found.name) if found else None
 
     def size(self, extension: Extension) -> int | None:
-        """The file's size in bytes; None where it is absent."""
-        found = self.files.get(extension)
+        """The size in bytes of the file to read; None where it is absent."""
+        found = self.file(extension)
         return found.size if found else None
 
     def state(self, now: datetime, settle: timedelta) -> BinState:
@@ -153,19 +169,14 @@ class Listing:
 
 def list_bins(found: Iterable[FoundFile]) -> Listing:
     """Make bins of files. Files with other extensions are ignored; .adc, .hdr and .roi files that are not
-    named as a bin, in any case, are reported as strays.
+    named as a bin, in any case, are reported as strays. A corrected ADC file (see CORRECTIONS) is that of the bin in a
+    directory of the same name as its own, if this has a raw .adc file.
 
     Several copies of one bin: those in directories that fit its date come first; of them the largest .adc wins
     (a partial copy never beats a whole one), then a copy with .hdr, then the more dated directories, then
     the first by name.
     """
-    by_stem: dict[str, _Files] = {}
-    for entry in found:
-        if entry.name[-4:].lower() in _EXTENSION_OF:
-            files = by_stem.get(entry.name[:-4])
-            if files is None:
-                files = by_stem[entry.name[:-4]] = _Files()
-            files.add(entry)
+    by_stem, corrections = _by_name(found)
     by_pid: dict[str, tuple[BinId, _Files]] = {}
     strays = []
     for stem, files in by_stem.items():
@@ -178,7 +189,7 @@ def list_bins(found: Iterable[FoundFile]) -> Listing:
         if known is not files:  # the name in two cases
             for entry in files.all():
                 known.add(entry)
-    bins = [files.best_copy(bin_id) for bin_id, files in by_pid.values()]
+    bins = [files.best_copy(bin_id, corrections) for bin_id, files in by_pid.values()]
     bins.sort(key=lambda raw: (raw.bin_id.start_time, raw.bin_id.pid))
     return Listing(tuple(bins), tuple(sorted(strays)))
 
@@ -206,14 +217,32 @@ class _Files:
             yield from files.values()
         yield from self.alike
 
-    def best_copy(self, bin_id: BinId) -> RawBin:
+    def best_copy(self, bin_id: BinId, corrections: Mapping[tuple[str, str], FoundFile]) -> RawBin:
+        """The copy to use; ``corrections``: corrected ADC files by the name of their directory and by pid."""
         candidates = [RawBin(bin_id, directory, files) for directory, files in self.by_directory.items()]
-        if len(candidates) == 1 and not self.alike:
+        if len(candidates) == 1 and not self.alike and not corrections:
             return candidates[0]
         best = min(candidates, key=_preference)
         others = tuple(sorted(raw.directory for raw in candidates if raw is not best))
         unused = tuple(sorted(found.name for found in self.alike if found.directory == best.directory))
-        return RawBin(bin_id, best.directory, best.files, others, unused)
+        correction = corrections.get((posixpath.basename(best.directory), bin_id.pid)) if "adc" in best.files else None
+        return RawBin(bin_id, best.directory, best.files, others, unused, correction)
+
+
+def _by_name(found: Iterable[FoundFile]) -> tuple[dict[str, _Files], dict[tuple[str, str], FoundFile]]:
+    """The files of bins by name without extension; corrected ADC files by the name of their directory and by pid."""
+    by_stem: dict[str, _Files] = {}
+    corrections: dict[tuple[str, str], FoundFile] = {}
+    for entry in found:
+        if entry.name[-4:].lower() in _EXTENSION_OF:
+            files = by_stem.get(entry.name[:-4])
+            if files is None:
+                files = by_stem[entry.name[:-4]] = _Files()
+            files.add(entry)
+        elif entry.name.lower().endswith(CORRECTED_SUFFIX):
+            pid = entry.name[: -len(CORRECTED_SUFFIX)].upper()
+            corrections[posixpath.basename(entry.directory), pid] = entry
+    return by_stem, corrections
 
 
 def _era(start: datetime, now: datetime) -> str:
@@ -231,11 +260,10 @@ def signature(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> str:
         if raw.state(now, settle).status in ("unsettled", "misplaced"):
             continue
         count += 1
-        for extension in EXTENSIONS:
-            if found := raw.files.get(extension):
-                line = f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n"
-                # Names that are no UTF-8 come from the disk as surrogates.
-                digest.update(line.encode(errors="surrogateescape"))
+        for found in raw.all_files:
+            line = f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n"
+            # Names that are no UTF-8 come from the disk as surrogates.
+            digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()[:16] if count else ""
 
 

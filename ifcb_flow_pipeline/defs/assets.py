@@ -37,10 +37,10 @@ from ifcb_flow_pipeline.defs.metadata import (
 )
 from ifcb_flow_pipeline.defs.partitions import DAILY, today
 from ifcb_flow_pipeline.defs.resources import Deployment
-from ifcb_flow_pipeline.detection.episodes import EPISODE_COLUMNS, episodes_of
-from ifcb_flow_pipeline.detection.flow import TrainingSettings
-from ifcb_flow_pipeline.detection.model import ForestSettings, ModelCard, ModelError, parse_amount
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.flow.training import TrainingSettings
+from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.verdict.episodes import EPISODE_COLUMNS, episodes_of
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger

@@ -21,7 +21,7 @@ from ifcb_flow_pipeline.defs.assets import (
 from ifcb_flow_pipeline.defs.metadata import comparison_metadata, day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags
 from ifcb_flow_pipeline.defs.resources import Deployment
-from ifcb_flow_pipeline.detection.drift import severity_drift
+from ifcb_flow_pipeline.detection.trial.drift import severity_drift
 from ifcb_flow_pipeline.promotion import try_challenger
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.left_out import examples, summary

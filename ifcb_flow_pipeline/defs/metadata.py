@@ -10,8 +10,8 @@ import dagster as dg
 import pyarrow as pa
 
 from ifcb_flow_pipeline.days import status_counts
-from ifcb_flow_pipeline.detection.comparison import Comparison
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.trial.comparison import Comparison
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.tables import VERDICTS, Table
 
 #: Rows of a table that people read in the UI; the whole of it is in the stored tables.

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ifcb_flow_pipeline.detection.episodes import Episode, episodes_of
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode, episodes_of
 
 #: Columns of ``bin_scores`` that the queue is made of.
 COLUMNS = ("pid", "instrument", "start_time", "verdict", "cause", "severity")

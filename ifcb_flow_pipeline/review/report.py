@@ -12,7 +12,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
 
 #: Columns of ``rows`` that the report reads.

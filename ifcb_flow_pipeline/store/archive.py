@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ifcb_flow_pipeline.bins.adc import Adc, parse_adc
-from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED, EXTENSIONS, FoundFile, Listing, list_bins, may_hold
-from ifcb_flow_pipeline.bins.hdr import header_values
+from ifcb_flow_pipeline.bins.archive import (
+    CORRECTED_SUFFIX,
+    CORRECTIONS,
+    DEFAULT_EXCLUDED,
+    EXTENSIONS,
+    FoundFile,
+    Listing,
+    list_bins,
+    may_hold,
+)
+from ifcb_flow_pipeline.bins.hdr import HeaderRead, read_hdr
 from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
 from ifcb_flow_pipeline.bins.roi import Images, RoiError, RoiTable, read_image
 from ifcb_flow_pipeline.bins.text import Text
@@ -45,6 +54,9 @@ class ArchiveError(FlowError):
 class BinRead:
     """What reading one bin gave: its ADC (without rows where unreadable or empty), its header's typed values
     (see ``bins.hdr``), and how it went.
+
+    ``header_state``, ``header_problem``: whether the header is whole (see ``HeaderRead``), empty where nobody looked;
+    ``adc_source``: ``adc``, or ``adcmod`` for a corrected file (see ``bins.archive``).
     """
 
     pid: str
@@ -52,6 +64,9 @@ class BinRead:
     status: str
     reason: str
     header: Mapping[str, Any]
+    header_state: str = ""
+    header_problem: str = ""
+    adc_source: str = "adc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +82,7 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A directory tree of raw bins, only ever read.
+    """A directory tree of raw bins, only ever read, with the corrected ADC files that lie beside it (CORRECTIONS).
 
     ``exclude`` names directories (at any depth, any case) that hold no samples; hidden ones never do.
     """
@@ -117,23 +132,16 @@ class Archive:
         except OSError as error:
             reason = f"cannot read {adc_path}: {error.strerror or error}"
             return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {})
-        header: Mapping[str, Any] = {}
-        notes = [adc.problem] if adc.problem else []
-        if hdr_path is not None:
-            header, problem = self.read_header(hdr_path)
-            notes += [problem] if problem else []
-        return bin_read(pid, adc, header, notes)
+        header = HeaderRead() if hdr_path is None else self.read_header(hdr_path, schema)
+        return bin_read(pid, adc, header, "adcmod" if adc_path.lower().endswith(CORRECTED_SUFFIX) else "adc")
 
-    def read_header(self, hdr_path: str) -> tuple[dict[str, Any], str]:
-        """The typed values of a header (see ``bins.hdr``), given by its path relative to the root.
-
-        And what went wrong, empty where nothing did.
-        """
+    def read_header(self, hdr_path: str, schema: Schema) -> HeaderRead:
+        """What a header says (see ``bins.hdr``), given by its path relative to the root."""
         try:
             with open(self._path(hdr_path), "rb", buffering=0) as file:  # noqa: PTH123 (see _path)
-                return header_values(file.read()), ""
+                return read_hdr(file.read(), schema)
         except OSError as error:
-            return {}, f"cannot read {hdr_path}: {error.strerror or error}"
+            return HeaderRead({}, "missing", f"cannot read {hdr_path}: {error.strerror or error}")
 
     def read_images(self, roi_path: str, table: RoiTable, rows: Sequence[int]) -> Images:
         """The images of some rows, from a .roi file given by its path relative to the root; nothing else of it is read.
@@ -164,7 +172,7 @@ class Archive:
         A directory that several ways lead to is entered once, under its own name where it has one in the archive.
         """
         seen: set[tuple[int, int]] = set()
-        pending, links = [""], []
+        pending, links = ["", *([CORRECTIONS] if _is_directory(self._path(CORRECTIONS)) else [])], []
         # Links last: a way back into the archive, or in a loop, leads to nothing that is new then.
         while pending or links:
             relative = pending.pop() if pending else links.pop()
@@ -186,12 +194,13 @@ class Archive:
     def inside(self, relative: str, wanted: tuple[date, date] | None = None) -> Inside:
         """List one directory; with ``wanted`` only what can hold bins from its first to its last day."""
         exclude = {name.lower() for name in self.exclude}
+        suffixes = (CORRECTED_SUFFIX,) if relative.startswith(CORRECTIONS) else _SUFFIXES
         directories, links, files = [], [], []
         for entry in self._entries(relative):
             if _look(entry.path, entry.is_dir):
                 if _enter(entry.name, exclude, wanted):
                     (links if entry.is_symlink() else directories).append(entry.name)
-            elif _may_be_of_a_bin(entry.name) and (status := _look(entry.path, entry.stat)):
+            elif _may_be_of_a_bin(entry.name, suffixes) and (status := _look(entry.path, entry.stat)):
                 files.append(FoundFile(relative, entry.name, status.st_size, status.st_mtime_ns))
         # In order of name, so that every walk takes the same one of several links to the same directory.
         return Inside(tuple(sorted(directories)), tuple(sorted(links)), tuple(files))
@@ -209,16 +218,22 @@ class Archive:
             raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
 
     def _path(self, relative: str) -> str:
+        if relative.startswith(CORRECTIONS):
+            # Beside the archive by its name, as ifcbkit has it, even where that is a link to elsewhere.
+            return os.path.join(os.path.dirname(os.path.abspath(self.root)), relative.removeprefix("../"))  # noqa: PTH100, PTH118, PTH120
         return os.path.join(self.root, relative) if relative else str(self.root)  # noqa: PTH118 (pathlib takes longer than the disk)
 
 
-def bin_read(pid: str, adc: Adc, header: Mapping[str, Any], notes: Sequence[str]) -> BinRead:
-    """A bin whose files were read, with the status that follows from them; ``notes`` come into the reason."""
+def bin_read(pid: str, adc: Adc, header: HeaderRead, adc_source: str = "adc") -> BinRead:
+    """A bin whose files were read, with the status that follows from them."""
+    notes = [adc.problem, header.problem]
     if len(adc) == 0 and adc.bad_lines == 0:
-        return BinRead(pid, adc, "empty", "; ".join(["the .adc file has no lines", *notes]), header)
-    # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
-    status = "unreadable" if adc.bad_lines > len(adc) else "ok"
-    return BinRead(pid, adc, status, "; ".join(notes), header)
+        status, notes = "empty", ["the .adc file has no lines", *notes]
+    else:
+        # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
+        status = "unreadable" if adc.bad_lines > len(adc) else "ok"
+    reason = "; ".join(filter(None, notes))
+    return BinRead(pid, adc, status, reason, header.values, header.state, header.problem, adc_source)
 
 
 @contextmanager
@@ -255,15 +270,19 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _may_be_of_a_bin(name: str) -> bool:
+def _may_be_of_a_bin(name: str, suffixes: tuple[str, ...]) -> bool:
     # Hidden files are what transfers and Macs leave behind, whatever their extension.
-    return name[-4:].lower() in _SUFFIXES and not name.startswith(".")
+    return name.lower().endswith(suffixes) and not name.startswith(".")
 
 
 def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:
     if name.startswith(".") or name.lower() in exclude:
         return False
     return wanted is None or may_hold(name, *wanted)
+
+
+def _is_directory(path: str) -> bool:
+    return bool(_look(path, lambda: stat.S_ISDIR(os.stat(path).st_mode)))  # noqa: PTH116 (see Archive._path)
 
 
 def _look(path: str | Path, look: Callable[[], _Seen]) -> _Seen | None:

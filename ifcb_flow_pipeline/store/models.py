@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
-from ifcb_flow_pipeline.detection.reading import AnyModel, model_from_bytes
+from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel, model_from_bytes
 from ifcb_flow_pipeline.store.daily import replacing
 
 #: What stands for the model in use wherever a model id is asked for.

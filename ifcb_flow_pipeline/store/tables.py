@@ -88,7 +88,7 @@ RAW_BINS = Table(
 
 POINT_CLOUDS = Table(
     "point_clouds",
-    1,
+    2,
     "All triggers of the day's bins in file order, one row group a bin; positions and signals as in the .adc.",
     (
         Column("pid", pa.dictionary(pa.int32(), pa.string()), "", "identifier of the bin"),
@@ -99,7 +99,7 @@ POINT_CLOUDS = Table(
 
 BIN_FEATURES = Table(
     "bin_features",
-    2,
+    3,
     "One row a bin: its features, or why it has none, and the settings that it was made with.",
     (
         *_IDENTITY,
@@ -116,6 +116,13 @@ BIN_FEATURES = Table(
         Column("stuck_y_px", pa.float64(), "px", "its top edge"),
         Column("stuck_width_px", pa.float64(), "px", "its width"),
         Column("stuck_height_px", pa.float64(), "px", "its height"),
+        Column("run_time_source", pa.string(), "", "what tells the length of the run: header, adc or empty"),
+        Column("inhibit_time_source", pa.string(), "", "what tells how long it was blind: header, adc or empty"),
+        Column("header_state", pa.string(), "", "ok, missing (or empty), damaged; empty where it was not looked for"),
+        Column("header_problem", pa.string(), "", "what is wrong with the header, in words"),
+        Column("adc_source", pa.string(), "", "adc, or adcmod for a corrected ADC file from beside the archive"),
+        Column("has_roi", pa.bool_(), "", "there is a .roi file"),
+        Column("dead_signals", pa.string(), "", "signals with the same number in all rows, separated by spaces"),
         *(Column(f.name, pa.float64(), f.unit, f.meaning) for f in CATALOGUE),
     ),
 )

@@ -10,7 +10,8 @@ import pyarrow as pa
 from streamlit.testing.v1 import AppTest
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
-from ifcb_flow_pipeline.detection.model import ForestSettings, Model, TrainingSet, train_model
+from ifcb_flow_pipeline.detection.model_card import ForestSettings
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance
 from ifcb_flow_pipeline.store.models import ModelStore

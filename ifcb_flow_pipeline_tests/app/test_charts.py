@@ -7,8 +7,8 @@ import pytest
 from app import charts, series
 from app.series import Track, Window
 from app.theme import LOOKS
-from ifcb_flow_pipeline.detection.episodes import Episode
-from ifcb_flow_pipeline.detection.prefixes import PrefixScore
+from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -142,9 +142,9 @@ def test_a_cloud_is_coloured_by_what_is_asked_for(colouring):
 
 def test_parts_of_a_run_that_waited_are_no_marks():
     scores = [
-        PrefixScore(10, "waiting", np.nan, np.nan, "", ""),
-        PrefixScore(100, "ok", 20.0, -0.4, "", ""),
-        PrefixScore(200, "bad", 80.0, -0.7, "air", "strays"),
+        PartialScore(10, "waiting", np.nan, np.nan, "", ""),
+        PartialScore(100, "ok", 20.0, -0.4, "", ""),
+        PartialScore(200, "bad", 80.0, -0.7, "air", "strays"),
     ]
     spec = charts.accumulated(scores, 50.0)
     marks = _rows(spec["layer"][-1])

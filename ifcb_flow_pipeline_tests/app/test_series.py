@@ -7,7 +7,7 @@ import pytest
 from app import series
 from app.data import Scored
 from app.series import Filter, Window
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
 
 START = datetime(2020, 1, 1, tzinfo=UTC)

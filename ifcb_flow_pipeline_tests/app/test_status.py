@@ -7,7 +7,7 @@ import pytest
 from app import status
 from app.data import Scored
 from app.status import InstrumentStatus, Tally
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 
 NOW = datetime(2026, 3, 20, tzinfo=UTC)
 LETTERS = {"o": ("ok", 5.0), "w": ("watch", 40.0), "b": ("bad", 80.0), "u": ("unreadable", 100.0)}

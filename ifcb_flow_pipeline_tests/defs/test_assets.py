@@ -15,7 +15,7 @@ import pytest
 from ifcb_flow_pipeline.bins.archive import EXTENSIONS
 from ifcb_flow_pipeline.definitions import defs
 from ifcb_flow_pipeline.defs import assets
-from ifcb_flow_pipeline.detection.flow import FlowModel
+from ifcb_flow_pipeline.detection.flow.training import FlowModel
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, TABLES
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ifcb_flow_pipeline.defs.partitions import today
-from ifcb_flow_pipeline.detection.drift import severity_drift
+from ifcb_flow_pipeline.detection.trial.drift import severity_drift
 from ifcb_flow_pipeline.store.daily import Provenance
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle

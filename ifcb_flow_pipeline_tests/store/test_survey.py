@@ -186,6 +186,20 @@ def test_misplaced_bins_are_counted_and_named(site: Site) -> None:
     assert "D2019/D20190101, which states another date: move it" in left_out.reason
 
 
+def test_a_corrected_adc_file_beside_the_archive_changes_its_day_as_it_comes_and_goes(site: Site) -> None:
+    site.put_bin("D2023/D20230810")
+    raw = site.look()
+    correction = site.root.parent / "adcmod" / "D20230810" / f"{PID}.adc.mod"
+    put(correction, adc_text(3), (site.at - timedelta(days=2)).timestamp())
+    corrected = site.look()
+    assert corrected == site.walked()
+    assert corrected[DAY] != raw[DAY]
+    assert site.archive.scan().of_day(DAY)[0].path("adc") == f"../adcmod/D20230810/{PID}.adc.mod"
+    correction.unlink()
+    site.changed("../adcmod/D20230810")
+    assert site.look() == site.walked() == raw
+
+
 def test_directories_behind_links_are_entered_once_and_followed_when_the_link_changes(site: Site, tmp_path) -> None:
     site.put_bin("2023")
     put_bin(tmp_path / "disk2", OTHER_PID)
