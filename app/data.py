@@ -26,7 +26,7 @@ from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiTable
-from ifcb_flow_pipeline.days import RecentDays
+from ifcb_flow_pipeline.days import history_of
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
@@ -65,6 +65,9 @@ HEADER_SETTINGS: Mapping[str, HeaderField] = {
 }
 
 _THREADS = 4
+
+#: So many minutes it is not asked again whether episodes last.
+_FRESH_MINUTES = 10
 
 Stage = Literal["no tables", "no features", "no model", "no scores", "scores"]
 
@@ -195,8 +198,11 @@ def read_scored(stores: Stores) -> Scored:
 
 
 def read_episodes(stores: Stores) -> list[Episode]:
-    """The episodes among all scored bins, by start."""
-    return _all_episodes(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()))
+    """The episodes among all scored bins, by start, and whether they last."""
+    now = utc_now()
+    # Whether an instrument has fallen silent changes within hours: they need not be found again at each click.
+    now -= timedelta(minutes=now.minute % _FRESH_MINUTES, seconds=now.second, microseconds=now.microsecond)
+    return _all_episodes(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()), now)
 
 
 def read_decisions(stores: Stores) -> Mapping[str, Label]:
@@ -398,6 +404,11 @@ def created(card: ModelCard) -> datetime:
     return datetime.fromisoformat(card.created)
 
 
+def utc_now() -> datetime:
+    """The time now."""
+    return datetime.now(tz=UTC)
+
+
 def start_of(pid: str) -> datetime:
     """When a bin's run started. Raises InvalidPidError."""
     return parse_pid(pid).start_time
@@ -449,9 +460,9 @@ def _all_years(home: Path, years: tuple[tuple[int, int], ...]) -> Scored:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _all_episodes(home: Path, years: tuple[tuple[int, int], ...]) -> list[Episode]:
+def _all_episodes(home: Path, years: tuple[tuple[int, int], ...], now: datetime) -> list[Episode]:
     parts = [_year(home, year, changed_ns)[0] for year, changed_ns in years]
-    return episodes_of(pa.concat_tables(parts).unify_dictionaries())
+    return episodes_of(pa.concat_tables(parts).unify_dictionaries(), now)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -481,7 +492,7 @@ def _accumulated(
 ) -> Sequence[PartialScore]:
     model = read_model(home, model_id)
     model.check_usable(_stores.settings.features)
-    history = RecentDays(_stores.tables, BIN_FEATURES).before(parse_pid(pid).day)
+    history = history_of(_stores.tables).before(parse_pid(pid).day)
     return scores_of_parts(_entry, _cloud, model, history)
 
 

@@ -206,7 +206,7 @@ def score(
 ) -> None:
     """Score the bins in DATA_DIR with a model: a verdict for each, with its reasons.
 
-    With --id-file, the bins of the week before those asked for are read too: they tell what is usual at the time.
+    With --id-file, the bins of the 15 days before those asked for are read too: they tell what is usual at the time.
     """
     from dataclasses import replace
 
@@ -227,7 +227,7 @@ def score(
     if selection is not None and select_features(selection) != loaded.card.feature_names:
         raise ModelError(f"{model} was trained on other features than selected; leave the selection out to use its own")
     features = _extract(settings, **reading)
-    history = _week_before(settings, **reading) if loaded.card.feature_set == "full" else None
+    history = _days_before(settings, **reading) if loaded.card.feature_set == "full" else None
     scores = score_table(features, loaded, history)
     _write(scores.select(_FIRST + [name for name in scores.column_names if name not in _FIRST]), output)
     _say_verdicts(scores)
@@ -526,12 +526,19 @@ def _say_ignored(ctx: click.Context, *names: str) -> None:
 
 
 def _say_verdicts(scores: "pa.Table") -> None:
+    from collections import Counter
+    from datetime import UTC, datetime
+
     from ifcb_flow_pipeline.days import status_counts
     from ifcb_flow_pipeline.detection.verdict.episodes import episodes_of
 
     counts = status_counts(scores.column("verdict").to_pylist())
-    click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no bins")
-    for episode in episodes_of(scores):
+    click.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "no bins")
+    rows = zip(scores.column("instrument").to_pylist(), scores.column("verdict").to_pylist(), strict=True)
+    not_judged = Counter(name for name, verdict in rows if verdict == "not_judged")
+    for name, count in sorted(not_judged.items()):
+        click.echo(f"{name}: {count} bins not judged, for the model and these bins hold too little history of it")
+    for episode in episodes_of(scores, datetime.now(tz=UTC)):
         if episode.ongoing:
             click.echo(episode.line())
 
@@ -556,7 +563,7 @@ def _extract(
     return table
 
 
-def _week_before(settings: "FeatureSettings", id_file: Path | None, **reading: Any) -> "pa.Table | None":
+def _days_before(settings: "FeatureSettings", id_file: Path | None, **reading: Any) -> "pa.Table | None":
     """The features of the bins before those asked for; None where all bins are."""
     from ifcb_flow_pipeline.api import Work, archive_features, bins_before
 

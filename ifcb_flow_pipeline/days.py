@@ -23,7 +23,7 @@ from ifcb_flow_pipeline.detection.flow.training import FlowModel, TrainingSettin
 from ifcb_flow_pipeline.detection.model_card import MIN_TRAINING_BINS, ForestSettings, ModelError
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
-from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
 from ifcb_flow_pipeline.features.full import (
     STUCK_COLUMNS,
@@ -45,8 +45,15 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOU
 CLOUD_COLUMNS = STREAM_COLUMNS
 IDENTITY = ("pid", "instrument", "start_time")
 
-#: So many days before a day are looked at for what is usual at the time, and for what has been going on since.
-HISTORY_DAYS = 7
+#: So many days before a day are looked at for what is usual at the time, and for what has been going on since: where
+#: the core moved without a reason, that is an open question for two weeks (``detection.flow.baseline``).
+HISTORY_DAYS = 15
+
+#: What a model needs of the bins of these days; the texts of ``bin_features`` take longer to read than all features.
+HISTORY_COLUMNS = (*IDENTITY, "status", "n_points", "configuration", *STUCK_COLUMNS, *(f.name for f in CATALOGUE))
+
+#: A fault is no history: what is usual is learnt from bins without these verdicts.
+NO_HISTORY = ("bad", "unreadable")
 
 _MORE_BINS = (
     "widen the training window, or process more days; bins written less than IFCB_SETTLE_SECONDS ago come later"
@@ -118,8 +125,8 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
 def write_scores(tables: DailyTables, model: AnyModel, day: date, history: pa.Table | None = None) -> pa.Table:
     """Write ``bin_scores``: one row per row of ``bin_features``, worst first.
 
-    ``history``: rows of ``bin_features`` of the days before, as RecentDays gives them. Raises ModelError, naming the
-    remedy, where the model does not fit the features.
+    ``history``: rows of ``bin_features`` of the days before, as ``history_of`` gives them. Raises ModelError, naming
+    the remedy, where the model does not fit the features.
     """
     features, made_of = _input(tables, BIN_FEATURES, day)
     model.check_usable(FeatureSettings(**made_of.made_of))
@@ -133,12 +140,14 @@ class RecentDays:
     """The stored rows of the days before a day. Goes from day to day and reads each only once, or hardly more often
     where threads ask.
 
-    ``columns``: those that are wanted (None: all).
+    ``columns``: those that are wanted (None: all). ``without``: bins that have one of these verdicts in ``bin_scores``
+    are left out; of a day without scores, or whose scores cannot be read, none are.
     """
 
     tables: DailyTables
     table: Table
     columns: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
     _kept: dict[date, pa.Table | None] = field(default_factory=dict)
 
     def before(self, day: date) -> pa.Table:
@@ -158,7 +167,26 @@ class RecentDays:
         # A day of another version is to be made again: until then it is no history, but no obstacle either.
         if self.tables.provenance(self.table, day) is None:
             return None
-        return self.tables.read(self.table, day, self.columns)
+        rows = self.tables.read(self.table, day, self.columns)
+        if rows is None or not self.without:
+            return rows
+        left_out = self._left_out(day)
+        return rows.filter(~pc.field("pid").isin(left_out)) if len(left_out) else rows
+
+    def _left_out(self, day: date) -> pa.Array | pa.ChunkedArray:
+        """The pids of the day's bins with one of the verdicts ``without``."""
+        try:
+            scores = self.tables.read(BIN_SCORES, day, ("pid", "verdict"))
+        except StoreError:  # told where that day is looked at; it must not stop this one
+            scores = None
+        if scores is None:
+            return pa.array([], pa.string())
+        return scores.filter(pc.field("verdict").isin(self.without))["pid"].combine_chunks()
+
+
+def history_of(tables: DailyTables) -> RecentDays:
+    """The bins of the days before a day that models learn what is usual from."""
+    return RecentDays(tables, BIN_FEATURES, HISTORY_COLUMNS, NO_HISTORY)
 
 
 def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any]:
@@ -262,11 +290,12 @@ def _stream(entry: CloudEntry, columns: Mapping[str, Any], settings: FeatureSett
 
 
 def score_table(features: pa.Table, model: AnyModel, history: pa.Table | None = None) -> pa.Table:
-    """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid.
+    """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid; those not judged last.
 
     ``history``: rows of ``bin_features`` of the days before, see ``FlowModel.judge``.
     """
     table = model.judge(features, history)
+    # NaN stands last in either direction: bins that were not judged, behind those that are ok.
     return table.sort_by([("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")]).cast(
         BIN_SCORES.schema
     )

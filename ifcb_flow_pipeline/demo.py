@@ -3,6 +3,7 @@
 import csv
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ifcb_flow_pipeline.detection.model_card import MIN_TRAINING_BINS
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.detection.verdict.episodes import episodes_of
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.simulate import demo_plan, write_archive, write_labels
@@ -19,7 +21,7 @@ from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.left_out import LeftOutTable, examples, summary
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.survey import Budget
-from ifcb_flow_pipeline.store.tables import BIN_SCORES
+from ifcb_flow_pipeline.store.tables import BIN_SCORES, JUDGED
 
 DEMO_HOME = "demo"
 
@@ -81,7 +83,7 @@ def run(settings: Settings, echo: Echo) -> None:
     tables = DailyTables(settings.home / "tables")
     made = tables.days(BIN_SCORES)
     scores = tables.read_range(BIN_SCORES, made[0], made[-1])
-    for line in ranked_list(scores, _planted(settings.home / "planted.csv")):
+    for line in ranked_list(scores, _planted(settings.home / "planted.csv"), datetime.now(tz=UTC)):
         echo(line)
     for line in _left_out(settings):
         echo(line)
@@ -116,25 +118,28 @@ def _left_out(settings: Settings) -> list[str]:
     return ["", f"{summary(rows)}:", "", *(f"      {line}" for line in examples(rows))] if rows else []
 
 
-def ranked_list(scores: pa.Table, planted: dict[str, dict[str, str]]) -> list[str]:
-    """The worst bins as lines of text, then those that cannot be judged and the running episodes; with planted
-    faults, what was planted and how many were found.
+def ranked_list(scores: pa.Table, planted: dict[str, dict[str, str]], now: datetime) -> list[str]:
+    """The worst bins as lines of text, then those that cannot be read, how many were not judged, and the episodes that
+    go on at the time ``now``; with planted faults, what was planted and how many were found.
     """
     unreadable = scores.filter(pc.field("verdict") == "unreadable").sort_by("pid").to_pylist()
-    judged = scores.filter(pc.field("verdict") != "unreadable").sort_by(
+    judged = scores.filter(pc.field("verdict").isin(JUDGED)).sort_by(
         [("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")]
     )
     lines = ["", f"The {min(LISTED, judged.num_rows)} bins to distrust most (severity 0 to 100, higher is worse):", ""]
     for rank, row in enumerate(judged.slice(0, LISTED).to_pylist(), start=1):
         label = planted.get(row["pid"])
         note = f"planted: {label['fault']} ({float(label['severity']):.1f})" if label else row["reasons"][:80]
-        suspected = row["cause"] or "-"
-        lines.append(f"{rank:4}  {row['pid']}  {row['severity']:3.0f}  {row['verdict']:5}  {suspected:14}  {note}")
+        suspected = CAUSE_NAMES.get(row["cause"], row["cause"]) or "-"
+        lines.append(f"{rank:4}  {row['pid']}  {row['severity']:3.0f}  {row['verdict']:5}  {suspected:27}  {note}")
     if unreadable:
-        lines += ["", f"{len(unreadable)} bins cannot be judged:", ""]
+        lines += ["", f"{len(unreadable)} bins cannot be read:", ""]
         lines += [f"      {row['pid']}  {row['status']}: {row['reason'][:120]}" for row in unreadable[:LISTED]]
-    running = [episode.line() for episode in episodes_of(scores) if episode.ongoing]
-    lines += ["", "Still going on:", "", *(f"      {line}" for line in running)] if running else []
+    not_judged = scores.filter(pc.field("verdict") == "not_judged")["instrument"].to_pylist()
+    for name, n in sorted(Counter(not_judged).items()):
+        lines += ["", f"{n} bins of {name} are not judged: it has too little history"]
+    running = [episode.line() for episode in episodes_of(scores, now) if episode.ongoing]
+    lines += ["", "Ongoing:", "", *(f"      {line}" for line in running)] if running else []
     return lines + (_found(scores, judged, planted) if planted else [])
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
-from ifcb_flow_pipeline.days import IDENTITY, feature_row, inventory_row, read_bin
+from ifcb_flow_pipeline.days import IDENTITY, NO_HISTORY, feature_row, inventory_row, read_bin
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.partial_bins import (
     PARTIAL_SHARES,
@@ -27,7 +27,6 @@ from ifcb_flow_pipeline.detection.trial.partial_bins import (
     partial_lengths,
     trigger_numbers,
 )
-from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
@@ -36,22 +35,21 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 #: What a header says only of the whole run; the first part of a run is not to be measured against it.
 _OF_THE_WHOLE_RUN = ("run_time_s", "inhibit_time_s", "trigger_count", "roi_count")
 
-#: So many ended bins of an instrument tell what is usual at the time.
+#: So many ended bins of an instrument tell what is usual at the time, as far as they are in order.
 HISTORY_BINS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class LiveScore:
     """What a bin looks like so far. ``certain_after``: of an ended bin that is bad, after how many triggers that was
-    certain; None otherwise. ``second_cause``: of an ended bin, the code of the next likely cause. ``reason``: why a bin
-    cannot be read, or what was amiss with its files.
+    certain; None otherwise. ``reason``: why a running bin cannot be read, or what was amiss with the files of an ended
+    one, where the reasons of its score do not say so.
     """
 
     pid: str
     ended: bool
     score: PartialScore
     certain_after: int | None = None
-    second_cause: str = ""
     reason: str = ""
 
     def line(self) -> str:
@@ -60,15 +58,10 @@ class LiveScore:
         severity = "  -" if math.isnan(score.severity) else f"{score.severity:3.0f}"
         state = "ended" if self.ended else "running"
         certain = f" (certain after {self.certain_after} triggers)" if self.certain_after else ""
-        head = f"{self.pid} {state:7} {score.n_triggers:6} triggers  severity {severity}  {score.verdict}{certain}"
-        return "  ".join(filter(None, (head, self._suspected(), score.reasons, self.reason)))
-
-    def _suspected(self) -> str:
-        causes = [CAUSES[code] for code in (self.score.cause, self.second_cause) if code in CAUSES]
-        if not causes:
-            return ""
-        checks = "; ".join(cause.check for cause in causes)
-        return f"suspected: {' or '.join(cause.title for cause in causes)}; to check: {checks}"
+        verdict = score.verdict.replace("_", " ")
+        head = f"{self.pid} {state:7} {score.n_triggers:6} triggers  severity {severity}  {verdict}{certain}"
+        why = score.reasons or ("too little history of the instrument" if score.verdict == "not_judged" else "")
+        return "  ".join(filter(None, (head, why, self.reason)))
 
 
 @dataclass(slots=True)
@@ -117,14 +110,15 @@ class Watch:
             return LiveScore(pid, False, found[-1], reason=entry.reason if entry.status == "unreadable" else "")
         whole = self._features(raw)
         score = self.model.judge(whole, before).to_pylist()[0]
-        self._keep(instrument, whole)
+        if score["verdict"] not in NO_HISTORY:
+            self._keep(instrument, whole)
         (self._ended or set()).add(pid)
         values = (score[name] for name in ("verdict", "severity", "anomaly_score", "cause", "reasons"))
         n_triggers = found[-1].n_triggers if found else 0
         certain = certain_after(found) if score["verdict"] == "bad" else None
-        return LiveScore(
-            pid, True, PartialScore(n_triggers, *values), certain, score["second_cause"] or "", score["reason"] or ""
-        )
+        # Of an unreadable bin, the reasons say what was amiss.
+        reason = "" if score["verdict"] == "unreadable" else score["reason"] or ""
+        return LiveScore(pid, True, PartialScore(n_triggers, *values), certain, reason)
 
     def _features(self, raw: RawBin) -> pa.Table:
         return whole_features(self.archive, raw, self.model.card.feature_settings)
@@ -136,8 +130,11 @@ class Watch:
                 past.setdefault(raw.bin_id.instrument, []).append(raw)
         for instrument, bins in past.items():
             self._ended = (self._ended or set()) | {raw.bin_id.pid for raw in bins}
-            for raw in bins[-HISTORY_BINS:]:
-                self._keep(instrument, self._features(raw))
+            past_bins = pa.concat_tables([self._features(raw) for raw in bins[-HISTORY_BINS:]])
+            verdicts = self.model.judge(past_bins)["verdict"].to_pylist()
+            for row, verdict in enumerate(verdicts):
+                if verdict not in NO_HISTORY:
+                    self._keep(instrument, past_bins.slice(row, 1))
 
     def _keep(self, instrument: str, features: pa.Table) -> None:
         kept = self._history.setdefault(instrument, [])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiError, RoiTable, read_image
-from ifcb_flow_pipeline.days import RecentDays, feature_row, score_table
+from ifcb_flow_pipeline.days import feature_row, history_of, score_table
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.features.extract import FeatureSettings
@@ -81,7 +81,7 @@ class TriedBin:
 
     def _history(self, tables: DailyTables) -> pa.Table:
         bin_id = parse_pid(self.read.pid)
-        return RecentDays(tables, BIN_FEATURES).before(bin_id.day).filter(pc.field("pid") != bin_id.pid)
+        return history_of(tables).before(bin_id.day).filter(pc.field("pid") != bin_id.pid)
 
 
 def archived_bin(archive: Archive, path: str) -> UploadedBin:

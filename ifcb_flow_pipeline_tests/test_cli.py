@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import math
 import os
 import pickle
 import pty
@@ -12,13 +13,14 @@ import subprocess
 import sys
 import termios
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import click
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -26,7 +28,8 @@ from pyarrow import csv
 from sklearn.ensemble import IsolationForest
 
 from ifcb_flow_pipeline import api, demo, promotion, serving
-from ifcb_flow_pipeline.cli import main
+from ifcb_flow_pipeline.cli import _say_verdicts, main
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.simulate.archive import bin_directory
@@ -407,15 +410,30 @@ def test_scores_have_a_row_a_bin_and_begin_with_what_people_look_at_first(archiv
     assert set(lines[0].split(",")) == set(BIN_SCORES.schema.names)
     found = table(Path("scores.csv"))
     assert sorted(found.index) == sorted([*PIDS, HEADER_ONLY])
-    assert found["severity"].is_monotonic_decreasing
+    # Bins that were not judged have none and stand last.
+    assert found["severity"].fillna(-1.0).is_monotonic_decreasing
     assert found.loc[HEADER_ONLY, ["verdict", "status", "reason"]].tolist() == [
         "unreadable", "no_adc", "the .adc file is missing"
     ]  # fmt: skip
-    judged = found.drop(index=HEADER_ONLY)
+    judged = found.drop(index=HEADER_ONLY).dropna(subset=["severity"])
     assert judged.sort_values("severity", kind="stable")["anomaly_score"].is_monotonic_decreasing
     assert (judged["anomaly_score"] < 0).all()
     assert result.stdout.splitlines()[-1] == "15 bins: scores.csv"
     assert "1 unreadable" in result.stdout.splitlines()[0]
+
+
+def test_bins_that_were_not_judged_are_told_by_instrument_and_old_episodes_do_not_go_on(capsys):
+    start = datetime(2023, 8, 10, tzinfo=UTC)
+    scores = pa.table({
+        "pid": ["a", "b", "c"], "instrument": ["IFCB1", "IFCB9", "IFCB9"],
+        "start_time": [start, start, start + timedelta(hours=1)], "severity": [80.0, math.nan, math.nan],
+        "verdict": ["bad", "not_judged", "not_judged"], "cause": ["air", "", ""],
+    })  # fmt: skip
+    _say_verdicts(scores)
+    assert capsys.readouterr().out.splitlines() == [
+        "2 not judged, 1 bad",
+        "IFCB9: 2 bins not judged, for the model and these bins hold too little history of it",
+    ]
 
 
 def test_a_bin_is_scored_alike_whichever_bins_are_asked_for_with_it(archive, model):
@@ -971,8 +989,8 @@ def test_watching_names_causes_and_checks_and_says_why_a_bin_cannot_be_read(arch
     for path in write_bin(simulate_bin(pid, mean_triggers=300, fault="air", severity=1.0), root):
         os.utime(path, (0, 0))
     (line,) = done("watch", root, "--model", model, "--once").stdout.splitlines()
-    assert "; to check: " in line
-    assert line.index("suspected: ") < line.index("; to check: ")
+    assert f"Suspected cause: {CAUSES['air'].title}" in line
+    assert CAUSES["air"].check in line
     (root / f"{pid}.adc").write_bytes(b"no table\n" * 50)
     (line,) = done("watch", root, "--model", model, "--once").stdout.splitlines()
     assert "running" in line

@@ -14,11 +14,12 @@ from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.days import MissingInputError, TrainingWindow
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError
 from ifcb_flow_pipeline.detection.reference.model import Model
+from ifcb_flow_pipeline.detection.verdict.severity import verdict_table
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
-from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
+from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, STATUSES, TABLES
 
@@ -454,11 +455,11 @@ def test_features_made_with_other_settings_than_the_model_are_not_scored(full):
 
 
 def test_the_days_before_a_day_are_its_history_as_far_as_they_were_made(full):
-    for offset in (1, 3, 9):
+    for offset in (1, 3, 17):
         full.put_bin(pid(0, DAY + timedelta(days=offset)))
         full.make(DAY + timedelta(days=offset))
     recent = days.RecentDays(full.tables, BIN_FEATURES)
-    found = [recent.before(DAY + timedelta(days=offset)).num_rows for offset in (0, 1, 4, 8, 9, 30)]
+    found = [recent.before(DAY + timedelta(days=offset)).num_rows for offset in (0, 1, 4, 16, 17, 40)]
     assert found == [0, 14, 16, 2, 1, 0]
     assert recent.before(DAY).schema.names == BIN_FEATURES.schema.names
 
@@ -468,6 +469,63 @@ def test_a_day_made_by_another_version_is_no_history(full, monkeypatch):
     assert days.RecentDays(full.tables, BIN_FEATURES).before(next_day).num_rows == 14
     newer = replace(BIN_FEATURES, version=BIN_FEATURES.version + 1)
     assert days.RecentDays(full.tables, newer).before(next_day).num_rows == 0
+
+
+def _scored_as(site: Site, day: date, verdicts: dict[str, str]) -> None:
+    """Gives the bins of a day these verdicts; all others are ok."""
+    features = site.tables.read(BIN_FEATURES, day)
+    rows = [
+        {column.name: None for column in BIN_SCORES.columns}
+        | {"pid": name, "verdict": verdicts.get(name, "ok"), "severity": 1.0}
+        for name in features["pid"].to_pylist()
+    ]
+    site.tables.write(BIN_SCORES, day, pa.Table.from_pylist(rows, schema=BIN_SCORES.schema), Provenance("signature"))
+
+
+def test_a_fault_is_no_history_and_what_was_not_judged_is(full):
+    next_day = DAY + timedelta(days=1)
+    _scored_as(full, DAY, {pid(1): "bad", pid(2): "unreadable", pid(3): "not_judged", pid(4): "watch"})
+    history = days.history_of(full.tables).before(next_day)
+    assert set(history["pid"].to_pylist()) == {pid(hour) for hour in range(14)} - {pid(1), pid(2)}
+    assert tuple(history.column_names) == days.HISTORY_COLUMNS
+
+
+def test_of_days_whose_scores_are_missing_of_another_version_or_damaged_all_bins_are_history(full, monkeypatch):
+    next_day = DAY + timedelta(days=1)
+    assert days.history_of(full.tables).before(next_day).num_rows == 14
+    _scored_as(full, DAY, {pid(1): "bad"})
+    assert days.history_of(full.tables).before(next_day).num_rows == 13
+    path = full.tables.path(BIN_SCORES, DAY)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert days.history_of(full.tables).before(next_day).num_rows == 14
+    path.write_bytes(whole)
+    monkeypatch.setattr(days, "BIN_SCORES", replace(BIN_SCORES, version=BIN_SCORES.version + 1))
+    assert days.history_of(full.tables).before(next_day).num_rows == 14
+
+
+def test_a_range_that_is_scored_in_order_uses_the_verdicts_of_its_own_days(full):
+    history = days.history_of(full.tables)
+    assert history.before(DAY).num_rows == 0
+    _scored_as(full, DAY, {pid(1): "bad"})
+    assert history.before(DAY + timedelta(days=1)).num_rows == 13
+
+
+def test_bins_that_were_not_judged_stand_last_in_the_scores(full):
+    class Judge:
+        def judge(self, features, _history=None):
+            n = features.num_rows
+            severity = np.where(np.arange(n) == 0, np.nan, np.arange(n, dtype=float))
+            columns = {"severity": severity, "anomaly_score": -severity}
+            return verdict_table(features, columns | {
+                "verdict": ["not_judged", *["ok"] * (n - 1)], "percentile": severity, "threshold": np.full(n, 50.0),
+                "model_id": ["a"] * n,
+            })  # fmt: skip
+
+    scores = days.score_table(full.tables.read(BIN_FEATURES, DAY), Judge())  # type: ignore[arg-type]
+    assert scores["verdict"].to_pylist() == ["ok"] * 13 + ["not_judged"]
+    assert np.all(np.diff(scores["severity"].to_numpy()[:-1]) < 0)
+    assert scores.schema.equals(BIN_SCORES.schema)
 
 
 # Training

@@ -125,23 +125,25 @@ def test_the_list_ranks_by_severity_and_shows_what_cannot_be_judged_and_what_goe
     noon = datetime(2024, 5, 14, 12, tzinfo=UTC)
     scores = pa.table(
         {
-            "pid": ["a", "b", "c"],
-            "instrument": ["IFCB1"] * 3,
-            "start_time": [noon + timedelta(minutes=20 * i) for i in range(3)],
-            "severity": [100.0, 10.0, 60.0],
-            "anomaly_score": [float("nan"), -0.4, -2.4],
-            "verdict": ["unreadable", "ok", "bad"],
-            "cause": ["", "", "air"],
-            "reasons": ["", "", "many strays - suspected: air in the flow cell"],
-            "status": ["no_adc", "ok", "ok"],
-            "reason": ["the .adc file is missing", "", ""],
+            "pid": ["a", "b", "c", "d"],
+            "instrument": ["IFCB1"] * 3 + ["IFCB9"],
+            "start_time": [noon + timedelta(minutes=20 * i) for i in range(4)],
+            "severity": [100.0, 10.0, 60.0, float("nan")],
+            "anomaly_score": [float("nan"), -0.4, -2.4, float("nan")],
+            "verdict": ["unreadable", "ok", "bad", "not_judged"],
+            "cause": ["", "", "air", ""],
+            "reasons": ["", "", "Many strays. Suspected cause: air bubbles.", ""],
+            "status": ["no_adc", "ok", "ok", "ok"],
+            "reason": ["the .adc file is missing", "", "", ""],
         }
     )
-    lines = demo.ranked_list(scores, {})
+    lines = demo.ranked_list(scores, {}, noon + timedelta(hours=2))
     ranked = [line.split()[:5] for line in lines if line[:4].strip().isdigit()]
     assert ranked == [["1", "c", "60", "bad", "air"], ["2", "b", "10", "ok", "-"]]
     assert "      a  no_adc: the .adc file is missing" in lines
-    assert any(line.startswith("      IFCB1: air since 2024-05-14 12:40, still going on") for line in lines)
+    assert any(line.startswith("      IFCB1: air bubbles since 2024-05-14 12:40, ongoing") for line in lines)
+    assert "1 bins of IFCB9 are not judged: it has too little history" in lines
+    assert "Ongoing:" not in demo.ranked_list(scores, {}, noon + timedelta(days=1))
 
 
 def test_dagsters_settings_are_written_once_and_then_the_users(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import streamlit as st
 from app import charts, data
 from app.data import Stores, stores
 from app.pages import BIN, MODELS, go_to
+from app.theme import verdict_name
 from app.words import count, plain, sentence
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
 from ifcb_flow_pipeline.detection.trial.comparison import Comparison, Pair, compare_models
@@ -178,13 +179,17 @@ def _compared(result: Comparison, first: str, second: str) -> None:
         agreement = "unknown" if np.isnan(result.rank_agreement) else f"{result.rank_agreement:.2f}"
         st.metric("Agreement of ranks", agreement, width="content",
                   help="Spearman's correlation of the anomaly scores: 1 is the same order")  # fmt: skip
+        if result.not_judged.champion or result.not_judged.challenger:
+            pair = result.not_judged
+            st.metric("Not judged", f"{pair.champion:.0%} | {pair.challenger:.0%}", width="content",
+                      help="Share of the bins that the first | second model has too little history for")  # fmt: skip
         _shares("Bad bins found", result.labelled_bad, "decided are bad")
         _shares("False alarms", result.labelled_good, "decided are good")
     for reason in result.worse:
         st.warning(f"{plain(second)}: {plain(reason)}")
     table = pd.DataFrame([
-        {"bin": one.pid, "first": one.champion, "second": one.challenger, "severity (first)": one.champion_severity,
-         "severity (second)": one.challenger_severity}
+        {"bin": one.pid, "first": verdict_name(one.champion), "second": verdict_name(one.challenger),
+         "severity (first)": one.champion_severity, "severity (second)": one.challenger_severity}
         for one in result.changed
     ], columns=["bin", "first", "second", "severity (first)", "severity (second)"])  # fmt: skip
     st.caption(

@@ -47,7 +47,7 @@ from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_cha
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.survey import Budget
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS, Table
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
 
 #: In a run over many days, only the last ones get large pictures, which take longer than scoring; all get small ones.
@@ -239,24 +239,26 @@ class ScoreConfig(dg.Config):
     model_id: str = Field(CURRENT, description="The id of a kept model, or current: the one in use.")
 
 
-@_daily_asset(BIN_SCORES, deps=[bin_features, anomaly_model], code_version="2")
+@_daily_asset(BIN_SCORES, deps=[bin_features, anomaly_model], code_version="3")
 def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deployment: Deployment) -> None:
     """Judge each day's features with the model, in the light of the days before."""
     with permanent_failures():
         model = deployment.models.load(config.model_id)
         with_large = set(_days(context)[-DAYS_WITH_LARGE_PICTURES:])
-        features = days.RecentDays(deployment.tables, BIN_FEATURES)
+        history = days.history_of(deployment.tables)
 
         def step(day: date) -> dict[str, Any]:
-            scores = days.write_scores(deployment.tables, model, day, features.before(day))
+            scores = days.write_scores(deployment.tables, model, day, history.before(day))
             found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
             return found | _score_pictures(deployment, day, scores, large=day in with_large)
 
-        _each_day(context, step, done=_done_before(context, deployment, BIN_SCORES))
-        # What is going on is told once, at the end: days of one run are scored side by side.
+        # One after the other: which bins of a day are history for the next is known when that day is scored.
+        _each_day(context, step, done=_done_before(context, deployment, BIN_SCORES), at_once=1)
         last = _days(context)[-1]
         verdicts = days.RecentDays(deployment.tables, BIN_SCORES, EPISODE_COLUMNS).before(last + timedelta(days=1))
-        context.add_asset_metadata(episode_metadata(episodes_of(verdicts)), partition_key=last.isoformat())
+        context.add_asset_metadata(
+            episode_metadata(episodes_of(verdicts, datetime.now(tz=UTC))), partition_key=last.isoformat()
+        )
         ScoreOverview(deployment.tables).renew()
 
 
@@ -270,13 +272,16 @@ def permanent_failures() -> Iterator[None]:
 
 
 def _each_day(
-    context: dg.AssetExecutionContext, step: Callable[[date], dict[str, Any]], done: frozenset[date] = frozenset()
+    context: dg.AssetExecutionContext,
+    step: Callable[[date], dict[str, Any]],
+    done: frozenset[date] = frozenset(),
+    at_once: int = DAYS_AT_ONCE,
 ) -> None:
     """Do the step for every day of the run but those that are done, a few at once, and report them in order."""
     wanted = _days(context)
     if before := [day for day in wanted if day in done]:
         context.log.info(f"{day_text(before)} done before the run was killed, {len(before)} of {len(wanted)}")
-    parallel = Parallel(n_jobs=min(DAYS_AT_ONCE, cpu_count()), prefer="threads", return_as="generator")
+    parallel = Parallel(n_jobs=min(at_once, cpu_count()), prefer="threads", return_as="generator")
     todo = [day for day in wanted if day not in done]
     results = cast("Iterable[dict[str, Any]]", parallel(delayed(_timed)(step, day) for day in todo))
     told = time.monotonic()
@@ -343,8 +348,8 @@ def _without_lists(card: ModelCard) -> dict[str, Any]:
 
 
 def _severity_pictures(scores: pa.Table, name: str, of: str, *, large: bool) -> dict[str, Any]:
-    """A histogram of the severities of all bins that could be judged; nothing where there are none."""
-    severities = scores.filter(pc.field("verdict") != "unreadable")
+    """A histogram of the severities of all bins that were judged; nothing where there are none."""
+    severities = scores.filter(pc.field("verdict").isin(JUDGED))
     if not severities.num_rows:
         return {}
     # Thresholds may differ between instruments: the picture shows the usual one.
@@ -361,7 +366,7 @@ def _severity_pictures(scores: pa.Table, name: str, of: str, *, large: bool) -> 
 
 def _score_pictures(deployment: Deployment, day: date, scores: pa.Table, *, large: bool) -> dict[str, Any]:
     found = _severity_pictures(scores, "severities", f"{day}", large=large)
-    judged = scores.filter(pc.field("verdict") != "unreadable").slice(0, 1).to_pylist()
+    judged = scores.filter(pc.field("verdict").isin(JUDGED)).slice(0, 1).to_pylist()
     if not judged:
         return found
     worst = judged[0]["pid"]

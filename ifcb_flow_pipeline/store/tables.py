@@ -129,18 +129,20 @@ BIN_FEATURES = Table(
 
 BIN_SCORES = Table(
     "bin_scores",
-    2,
-    "One row a bin, worst first: severity, verdict, suspected cause and reasons, and the model that gave them.",
+    3,
+    "One row a bin, worst first, those not judged last: severity, verdict, suspected cause and reasons, and the model "
+    "that gave them.",
     (
         *_IDENTITY,
         Column(
             "severity",
             pa.float64(),
             "",
-            "0 to 100: HIGHER is worse; 99 of 100 healthy bins are below 50; unreadable bins have 100",
+            "0 to 100: HIGHER is worse; 99 of 100 healthy bins are below 50; unreadable bins have 100; bins that were "
+            "not judged have none (NaN) and stand last",
         ),
-        Column("verdict", pa.string(), "", "ok, watch, bad or unreadable"),
-        Column("cause", pa.string(), "", "code of the suspected cause; empty where the verdict is ok"),
+        Column("verdict", pa.string(), "", "ok, watch, bad, unreadable or not_judged"),
+        Column("cause", pa.string(), "", "code of the suspected cause; empty where the verdict is ok or not_judged"),
         Column("second_cause", pa.string(), "", "code of the next likely cause; empty where there is none"),
         Column("reasons", pa.string(), "", "what is unusual and what to check, in words, worst first"),
         Column(
@@ -152,12 +154,35 @@ BIN_SCORES = Table(
         ),
         Column("rules", pa.string(), "", "codes of the hard rules that the bin breaks, separated by spaces"),
         Column(
-            "anomaly_score", pa.float64(), "", "score of the detector: LOWER is more anomalous; NaN without features"
+            "anomaly_score",
+            pa.float64(),
+            "",
+            "score of the detector: LOWER is more anomalous; NaN without features, or where the bin was not judged",
         ),
-        Column("percentile", pa.float64(), "%", "training bins that look more normal: HIGHER is more anomalous"),
+        Column(
+            "percentile",
+            pa.float64(),
+            "%",
+            "healthy bins that look more normal: HIGHER is more anomalous; NaN where anomaly_score is",
+        ),
         Column("threshold", pa.float64(), "", "severity from which a bin of its instrument is bad"),
         Column("configuration", pa.string(), "", "short code of the settings that the header states"),
         Column("config_changed", pa.bool_(), "", "the settings differ from those of the instrument's bin before it"),
+        Column(
+            "baseline_bins",
+            pa.int64(),
+            "",
+            "healthy bins of the instrument, in training and in the days before, that the bin was compared with; null "
+            "where the model keeps no baseline",
+        ),
+        Column("baseline_days", pa.float64(), "day", "time from the first to the last of these; NaN as above"),
+        Column(
+            "affected_fraction",
+            pa.float64(),
+            "fraction",
+            "0 to 1: share of the run, or of its images, that is not to be used, by the suspected cause; 0 where the "
+            "verdict is ok, NaN where it is not known or the bin was not judged",
+        ),
         Column("model_id", pa.string(), "", "the model that gave the verdict"),
         *_OUTCOME,
     ),
@@ -176,12 +201,16 @@ LEFT_OUT = Table(
     ),
 )
 
-#: Every verdict, mildest first, and what it asks of people.
+#: Every verdict, mildest first, then those that say nothing about the data, and what each asks of people.
 VERDICTS: Mapping[str, str] = {
     "ok": "nothing unusual",
     "watch": "unusual: look when there is time",
     "bad": "to distrust: look now, exclude unless a person says otherwise",
     "unreadable": "no data that could be judged: missing, empty of lines or damaged",
+    "not_judged": "no verdict: the instrument has too few bins of its own to compare it with",
 }
+
+#: The verdicts that say something about the data of a bin; all others count neither as healthy nor as bad.
+JUDGED = ("ok", "watch", "bad")
 
 TABLES: tuple[Table, ...] = (RAW_BINS, POINT_CLOUDS, BIN_FEATURES, BIN_SCORES)

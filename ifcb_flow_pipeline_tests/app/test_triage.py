@@ -37,7 +37,7 @@ def test_the_worst_bin_of_the_worst_episode_is_open_with_its_reasons(labels: Lab
     assert opened(app) == WORST
     text = said(app)
     assert "4 bins to decide in 2 places" in text.replace("*", "")
-    assert "Air or bubbles, IFCB101" in text
+    assert "Air bubbles, IFCB101" in text
     assert "3 bad bins of 3" in text
     assert "Images off the core" in text
     assert app.dataframe[-1].value["to decide"].tolist() == [3, 1]

@@ -28,6 +28,7 @@ def test_all_checks_of_a_healthy_run_pass(made: Pipeline) -> None:
         "features_are_complete",
         "scores_are_complete",
         "severities_have_not_drifted",
+        "bins_are_judged",
         "model_is_recent",
     }
     assert all(check.passed for check in checks.values())
@@ -117,6 +118,35 @@ def test_severities_above_those_of_healthy_bins_are_a_warning(made: Pipeline) ->
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     assert float(str(check.metadata["drift"].value)) > 0.3
+
+
+def test_an_instrument_that_the_model_does_not_know_is_a_warning_that_names_it_and_the_remedy(made: Pipeline) -> None:
+    for hour in (1, 2, 3):
+        made.add_bin(DAYS[0], hour, "IFCB999")
+    result = made.run("daily_flow", DAYS[0], DAYS[0])
+    check = outcomes(result)["bins_are_judged"]
+    assert result.success
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert "not judged are IFCB999: 3 of 3. Once 20 healthy bins" in str(check.description)
+    assert "anomaly_model" in str(check.description)
+    assert check.metadata["not_judged"].value == {"IFCB999": 3}
+    metadata = made.metadata("bin_scores", DAYS[0])
+    assert metadata["not_judged_bins"].value == 3
+    assert "| not_judged | 3 |" in str(metadata["bins_by_verdict"].value)
+    scores = made.deployment.tables.read(BIN_SCORES, DAYS[0])
+    assert scores is not None
+    assert scores["verdict"].to_pylist()[-3:] == ["not_judged"] * 3
+    assert np.isnan(scores["severity"].to_numpy()[-3:]).all()
+    assert metadata["worst_bin"].value == scores["pid"][0].as_py()
+
+
+def test_bins_without_verdict_are_no_part_of_the_drift(made: Pipeline, monkeypatch) -> None:
+    monkeypatch.setattr("ifcb_flow_pipeline.defs.checks.MIN_BINS_FOR_DRIFT", 1)
+    before = outcomes(made.run("daily_flow", DAYS[0], DAYS[0], "bin_scores"))["severities_have_not_drifted"]
+    made.add_bin(DAYS[0], 1, "IFCB999")
+    after = outcomes(made.run("daily_flow", DAYS[0], DAYS[0]))["severities_have_not_drifted"]
+    assert after.metadata["drift"].value == before.metadata["drift"].value
 
 
 def test_a_few_bins_say_nothing_about_drift(made: Pipeline) -> None:

@@ -25,6 +25,7 @@ from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError, read_
 from ifcb_flow_pipeline.detection.verdict.affected import Losses
 from ifcb_flow_pipeline.detection.verdict.decision import Case, Decision, decide
 from ifcb_flow_pipeline.detection.verdict.findings import Findings, Reported, describe
+from ifcb_flow_pipeline.detection.verdict.notes import notes
 from ifcb_flow_pipeline.detection.verdict.rules import Broken, broken_rules
 from ifcb_flow_pipeline.detection.verdict.severity import verdict_table
 from ifcb_flow_pipeline.features.extract import FeatureSettings
@@ -33,6 +34,23 @@ from ifcb_flow_pipeline.features.extract import FeatureSettings
 _NEEDED = ("pid", "instrument", "start_time", "status", "n_points")
 _USED = ("configuration", "stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px", "humidity_pct",
          "temperature_c")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is known of n bins without looking at their features: what reading them came to, and plain facts.
+
+    ``outcome``: status and reason, as in ``bin_features``; ``broken``: the rules that they break; ``losses``: what
+    tells how much of them is lost.
+    """
+
+    outcome: pa.Table
+    broken: Broken
+    losses: Losses
+
+    def at(self, rows: NDArray[np.int64]) -> "_Told":
+        """That of some of the bins."""
+        return _Told(self.outcome.take(pa.array(rows)), self.broken.at(rows), self.losses.at(rows))
 
 
 #: Tables of fewer bins are judged without threads.
@@ -73,8 +91,8 @@ class FlowModel:
             with_header=[name for name in names if self._with_header(name, bins)],
             with_signals=[name for name in names if self._with_signals(name, bins)],
         )
-        losses = Losses.of(features)
-        parts = _each(lambda name: self._judge_instrument(name, bins, own, broken, losses), names, features.num_rows)
+        told = _Told(features.select(["status", "reason"]), broken, Losses.of(features))
+        parts = _each(lambda name: self._judge_instrument(name, bins, own, told), names, features.num_rows)
         order = np.argsort(np.concatenate([rows for _, rows in parts]))
         columns = pa.concat_tables([part for part, _ in parts]).take(pa.array(order))
         decided = {name: columns.column(name) for name in columns.column_names}
@@ -83,13 +101,13 @@ class FlowModel:
         return verdict_table(features, decided | copied | {"model_id": model_id})
 
     def _judge_instrument(
-        self, name: str, everything: BinTable, own: slice, broken: Broken, losses: Losses
+        self, name: str, everything: BinTable, own: slice, told: _Told
     ) -> tuple[pa.Table, NDArray[np.int64]]:
         """What is decided and found of the bins of one instrument, and their rows in ``features``."""
         bins, rows = everything.of_instrument(name)
         asked = np.flatnonzero(rows >= own.start)
         rows = rows[asked] - own.start
-        broken = broken.at(rows)
+        told = told.at(rows)
         instrument = self.instruments.get(name)
         if instrument is None:
             deviations = Deviations.unknown(len(bins), len(self.metadata))
@@ -102,17 +120,25 @@ class FlowModel:
             bins.judged[asked],
             deviations.of(asked),
             screening.of(asked),
-            broken,
-            losses.at(rows),
+            told.broken,
+            told.losses,
             self._threshold(name),
         )
         which = case.worth_a_look()
         evidence = look(case.deviations, case.screening, which)
         decision = decide(case, which, evidence, self.metadata)
         findings = describe(
-            Reported(self.metadata, evidence, decision.causes, broken.at(which), case.deviations.changed[which])
+            Reported(
+                self.metadata,
+                evidence,
+                decision.causes,
+                told.broken.at(which),
+                case.deviations.changed[which],
+                case.deviations.moved[which],
+            )
         )
-        return _columns(case, decision, findings), rows
+        said = notes(name, instrument is not None, told.outcome, case, decision)
+        return _columns(case, decision, findings, said), rows
 
     def _threshold(self, name: str) -> float:
         return self.thresholds.get(name, self.card.threshold)
@@ -179,7 +205,7 @@ class FlowModel:
         return model_file.arrays_of(list(self.instruments.values()), self.ranker)
 
 
-def _columns(case: Case, decision: Decision, findings: Findings) -> pa.Table:
+def _columns(case: Case, decision: Decision, findings: Findings, said: Mapping[int, str]) -> pa.Table:
     """What is decided and found of the bins of one instrument, as columns of verdicts."""
     return pa.table(
         {
@@ -194,7 +220,7 @@ def _columns(case: Case, decision: Decision, findings: Findings) -> pa.Table:
             "baseline_days": case.deviations.baseline_days,
             "affected_fraction": decision.affected_fraction,
         }
-        | findings.columns(decision.which, decision.verdict)
+        | findings.columns(decision.which, decision.verdict, said)
     )
 
 

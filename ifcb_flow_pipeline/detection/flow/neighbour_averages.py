@@ -143,8 +143,8 @@ class _Windows:
 class _Found:
     """Windows with a deviating mean, w of them, and p bins of a sequence that are part of them.
 
-    ``raw_score``, ``n_bins``, ``lost`` (w,); ``z``, ``level``, ``spread`` (w, d) as in NeighbourEvidence; ``bins``, ``window``
-    (p,): the place of each of these bins in the sequence, and the number of its window.
+    ``raw_score``, ``n_bins``, ``lost`` (w,); ``z``, ``level``, ``spread`` (w, d) as in NeighbourEvidence; ``bins``,
+    ``window`` (p,): the place of each of these bins in the sequence, and the number of its window.
     """
 
     raw_score: NDArray[np.float64]

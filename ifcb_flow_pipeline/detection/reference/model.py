@@ -21,6 +21,8 @@ from ifcb_flow_pipeline.detection.model_card import (
     read_arrays,
 )
 from ifcb_flow_pipeline.detection.reference.forest import Forest
+from ifcb_flow_pipeline.detection.verdict.notes import unread
+from ifcb_flow_pipeline.detection.verdict.sentences import join
 from ifcb_flow_pipeline.detection.verdict.severity import SEVERITY_PER_DECADE, severities, verdict_table
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
@@ -72,7 +74,7 @@ class Model:
     def judge(self, features: pa.Table, history: pa.Table | None = None) -> pa.Table:  # noqa: ARG002 - forests know none
         """A verdict for each row of ``bin_features``, in their order: a table of VERDICT_COLUMNS, without causes.
 
-        Raises ModelError where features are missing.
+        The reasons say why a bin has no features. Raises ModelError where features are missing.
         """
         scores = self.score(feature_matrix(features, self.card))
         scored = np.isfinite(scores.anomaly_score)
@@ -85,9 +87,11 @@ class Model:
         # The forest's own threshold lies between two training bins; the verdict is its, and the severity agrees.
         below = np.minimum(severity, np.nextafter(threshold, 0.0))
         severity = np.where(scored, np.where(scores.is_anomaly, np.maximum(severity, threshold), below), severity)
+        why = unread(features, ~scored)
         return verdict_table(
             features,
             {
+                "reasons": [join([why[row]]) if row in why else "" for row in range(len(scored))],
                 "severity": severity,
                 "verdict": np.select([~scored, scores.is_anomaly], ["unreadable", "bad"], "ok").tolist(),
                 "anomaly_score": scores.anomaly_score,

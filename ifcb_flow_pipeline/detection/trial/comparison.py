@@ -53,7 +53,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ChangedVerdict:
-    """A bin of which the models think differently."""
+    """A bin of which the models think differently; a severity is NaN where the model did not judge it."""
 
     pid: str
     champion: str
@@ -68,15 +68,17 @@ class Comparison:
 
     ``rank_agreement``: Spearman's correlation of their anomaly scores, NaN with fewer than three bins. ``changed``:
     the bins with different verdicts, largest difference in severity first. ``planted``: by fault, the share called
-    bad. ``alarms``: the share called bad of the bins that the champion does not call bad and no person did, so that
-    the champion's is 0. ``labelled_bad`` and ``labelled_good``: the shares called bad of the bins that people decided
-    about. ``worse``: in words, why the challenger is worse; empty where it is not.
+    bad. ``not_judged``: the share that has no verdict. ``alarms``: the share called bad of the bins that the champion
+    judges and does not call bad and no person did, so that the champion's is 0. ``labelled_bad`` and
+    ``labelled_good``: the shares called bad of the bins that people decided about. ``worse``: in words, why the
+    challenger is worse; empty where it is not.
     """
 
     n_bins: int
     rank_agreement: float
     changed: tuple[ChangedVerdict, ...]
     planted: Mapping[str, Pair]
+    not_judged: Pair
     alarms: Pair
     labelled_bad: Pair
     labelled_good: Pair
@@ -96,17 +98,18 @@ def compare_models(
     what people decided: good, bad or unsure.
     """
     verdicts = [model.judge(features) for model in (champion, challenger)]
-    bad = [_bad(scores) for scores in verdicts]
+    bad, not_judged = ([_called(scores, name) for scores in verdicts] for name in ("bad", "not_judged"))
     pids = features["pid"].to_pylist()
     decided = np.array([labels.get(pid, "") for pid in pids], dtype=object)
-    found = {fault: _pair(*(_bad(model.judge(rows)) for model in (champion, challenger)))
+    found = {fault: _pair(*(_called(model.judge(rows), "bad") for model in (champion, challenger)))
              for fault, rows in planted.items()}  # fmt: skip
-    quiet = ~bad[0] & (decided != "bad")
+    quiet = ~bad[0] & ~not_judged[0] & (decided != "bad")
     comparison = {
         "n_bins": len(pids),
-        "rank_agreement": _rank_agreement(*(_scores(each) for each in verdicts)),
+        "rank_agreement": _rank_agreement(*(_numbers(each, "anomaly_score") for each in verdicts)),
         "changed": _changed(pids, *verdicts),
         "planted": found,
+        "not_judged": _pair(*not_judged),
         "alarms": _pair(*(of_model[quiet] for of_model in bad)),
         "labelled_bad": _pair(*(of_model[decided == "bad"] for of_model in bad)),
         "labelled_good": _pair(*(of_model[decided == "good"] for of_model in bad)),
@@ -153,13 +156,13 @@ def _worse(
     return tuple(reasons)
 
 
-def _scores(scores: pa.Table) -> NDArray[np.float64]:
+def _numbers(scores: pa.Table, name: str) -> NDArray[np.float64]:
     # A table without rows has columns without a type.
-    return scores["anomaly_score"].cast(pa.float64()).to_numpy()
+    return scores[name].cast(pa.float64()).to_numpy()
 
 
-def _bad(scores: pa.Table) -> NDArray[np.bool_]:
-    return np.array([verdict == "bad" for verdict in scores["verdict"].to_pylist()], dtype=bool)
+def _called(scores: pa.Table, verdict: str) -> NDArray[np.bool_]:
+    return np.array([each == verdict for each in scores["verdict"].to_pylist()], dtype=bool)
 
 
 def _pair(champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> Pair:
@@ -172,11 +175,17 @@ def _changed(pids: list[str], champion: pa.Table, challenger: pa.Table) -> tuple
         pids,
         champion["verdict"].to_pylist(),
         challenger["verdict"].to_pylist(),
-        champion["severity"].to_pylist(),
-        challenger["severity"].to_pylist(),
+        _numbers(champion, "severity").tolist(),
+        _numbers(challenger, "severity").tolist(),
     )
     changed = [ChangedVerdict(*row) for row in zip(*columns, strict=True) if row[1] != row[2]]
-    return tuple(sorted(changed, key=lambda c: (-abs(c.champion_severity - c.challenger_severity), c.pid)))
+    return tuple(sorted(changed, key=lambda c: (-_difference(c), c.pid)))
+
+
+def _difference(changed: ChangedVerdict) -> float:
+    # No verdict counts as no severity: a bad bin that the other model does not judge stands above an ok one.
+    champion, challenger = np.nan_to_num([changed.champion_severity, changed.challenger_severity])
+    return abs(float(champion - challenger))
 
 
 def _rank_agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -35,39 +35,60 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A suspected cause: its code, its name in a sentence, and what to check on the instrument."""
+    """A suspected cause: its code, its one name for people, and what to check on the instrument.
+
+    ``remark``: what is said behind the name of a cause that is no fault.
+    """
 
     code: str
     title: str
     check: str
     is_fault: bool = True
+    remark: str = ""
+
+    def suspicion(self, other: "Cause | None" = None) -> str:
+        """The sentence that names it, and the next likely cause."""
+        if self.code == "unknown":
+            return "Cause unknown"
+        said = f"Suspected cause: {self.title}" + (f", {self.remark}" if self.remark else "")
+        return said if other is None else f"{said}{';' if self.remark else ','} or {other.title}"
+
+
+def _harmless(code: str, title: str, check: str, remark: str = "no fault") -> Cause:
+    return Cause(code, title, check, is_fault=False, remark=remark)
 
 
 _TABLE = (
-    Cause("air", "air in the flow cell", "debubble, and look for bubbles in the images, the tubing and the syringe"),
-    Cause("clog", "a clog during the run", "look for debris in intake, needle and tubing; flush them"),
-    Cause("stain", "debris or a stain on the flow cell", "look at the images at that place; clean the flow cell"),
-    Cause("laser", "a laser that does not hit the stream", "check the alignment of the laser and its power with beads"),
-    Cause("focus", "an objective out of focus", "look whether images are blurred; focus again with beads"),
-    Cause("sheath_flow", "sheath flow", "check the sheath pump, its filter and tubing, and the needle"),
-    Cause("alignment", "a camera or flow cell that was turned", "check that both sit firmly and straight"),
-    Cause("electronics", "electronics or the camera's link", "check trigger thresholds, grounding and cables"),
-    Cause("incomplete_run", "a run that was stopped", "see the instrument's log for who or what stopped the run"),
-    Cause("empty", "no sample delivered", "check intake, valve and syringe, and that the laser is on"),
-    Cause("volume", "a syringe that does not move as told", "check syringe and valve; do not use concentrations"),
-    Cause("leak", "water in the housing", "check seals and desiccant before the instrument is run again"),
-    Cause("overheating", "heat", "check cooling, sun and the flow of water around the housing"),
-    Cause("beads", "calibration beads", "file the run with the beads, not among samples"),
-    Cause("corrupt", "damaged or incomplete files", "fetch the bin's files again; check the disk"),
-    Cause("config_change", "new settings", "see whether someone changed the settings on purpose", is_fault=False),
-    Cause("bloom", "many particles in the water, rather than a fault", "look at some images", is_fault=False),
-    Cause("community", "other particles in the water, rather than a fault", "look at some images", is_fault=False),
-    Cause("moved", "a core that moved", "was it serviced? Mark a bin good to confirm it", is_fault=False),
-    Cause("post_clean", "remains of a cleaning, rather than a fault", "look at the next bins", is_fault=False),
-    Cause("unknown", "something else", "look at the cloud and at some images"),
-)
+    Cause("air", "air bubbles", "Debubble; look for bubbles in images, tubing and syringe"),
+    Cause("clog", "clog", "Look for debris in intake, needle and tubing; flush"),
+    Cause("stain", "debris on the flow cell", "Look at the images at that spot; clean the flow cell"),
+    Cause("laser", "laser misaligned", "Check laser alignment and power with beads"),
+    Cause("focus", "out of focus", "Are images blurred? Refocus with beads"),
+    Cause("sheath_flow", "sheath flow problem", "Check sheath pump, filter, tubing and needle"),
+    Cause("alignment", "camera or flow cell rotated", "Check that both are tight and straight"),
+    Cause("electronics", "electronics fault", "Check trigger thresholds, grounding, cables, camera link"),
+    Cause("incomplete_run", "run cut short", "Check the instrument log for who or what stopped it"),
+    Cause("empty", "no sample", "Check intake, valve and syringe, and that the laser is on"),
+    Cause("volume", "syringe fault", "Check syringe and valve; do not use concentrations"),
+    Cause("leak", "leak in the housing", "Check seals and desiccant before the next run"),
+    Cause("overheating", "overheating", "Check cooling, sun and water flow around the housing"),
+    Cause("beads", "bead run", "File it with the bead runs"),
+    Cause("corrupt", "damaged files", "Transfer the files again; check the disk"),
+    _harmless("config_change", "settings changed", "Were they changed on purpose?"),
+    _harmless("bloom", "dense sample (bloom)", "Look at some images"),
+    _harmless("community", "other particles in the water", "Look at some images"),
+    _harmless(
+        "moved", "the sample core moved", "Was the instrument serviced? Mark a bin good to confirm it",
+        "no fault until confirmed",
+    ),
+    _harmless("post_clean", "cleaning residue", "Check the next bins"),
+    Cause("unknown", "cause unknown", "Look at the cloud and some images"),
+)  # fmt: skip
 
 CAUSES: Mapping[str, Cause] = {cause.code: cause for cause in _TABLE}
+
+#: The one name of each cause, as people read it everywhere.
+CAUSE_NAMES: Mapping[str, str] = {cause.code: cause.title for cause in _TABLE}
 
 SIGNATURES = (
     Signature(

@@ -72,9 +72,14 @@ class Case:
         """Which bins the instrument's own history can judge."""
         return self.deviations.baseline_bins >= MIN_BASELINE_BINS
 
+    @property
+    def has_short_history(self) -> NDArray[np.bool_]:
+        """Of which bins the history is so short that by it only gross deviations are bad."""
+        return self.deviations.is_short
+
     def rarity(self) -> NDArray[np.float64]:
         """How rare the bins are by what they look like."""
-        is_held = self.deviations.is_short & (self.screening.gross < _GROSS)
+        is_held = self.has_short_history & (self.screening.gross < _GROSS)
         rarity = np.where(is_held, held(self.screening.rarity), self.screening.rarity)
         return np.where(self.has_baseline, rarity, 0.0)
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 
 #: So many readable bins that are not bad do not end an episode: faults come and go before they stay.
 MAX_GAP_BINS = 2
@@ -17,6 +19,22 @@ MAX_GAP_BINS = 2
 #: minutes; a service, or a power cut over a night and a day, leaves a fault as it was and the episode one. After more
 #: than that the instrument was switched off or out of the water, and nobody knows whether it is still the same fault.
 MAX_PAUSE = timedelta(days=2)
+
+#: After so many of an instrument's usual intervals without a bin, nobody knows whether its last fault still lasts: a
+#: service takes a few of them, and telemetry delays some.
+MAX_SILENT_INTERVALS = 10
+
+#: The usual interval of an instrument of which there is only one bin: IFCBs take one every 20 to 25 minutes.
+_ONE_BIN_INTERVAL = timedelta(minutes=25)
+
+#: Verdicts that say nothing about a fault: such bins neither begin nor end an episode.
+_NO_WORD = ("unreadable", "not_judged")
+
+#: ``ongoing``: the instrument's last bins have not cleared it; ``over``: they have, or a pause ended it; ``unknown``:
+#: they have not, but there has been no bin for longer than usual.
+State = Literal["ongoing", "over", "unknown"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: What episodes are found from, in the order of ``find_episodes``.
 EPISODE_COLUMNS = ("pid", "instrument", "start_time", "verdict", "cause", "severity")
@@ -28,8 +46,9 @@ class Episode:
 
     ``start``, ``end``: start times (UTC) of these two bins. ``n_bins``: all bins from the first to the last, whatever
     their verdict; ``n_bad``: the bad ones. ``cause``: the suspected cause that has the largest sum of severities.
-    ``ongoing``: not more than MAX_GAP_BINS readable bins of the instrument come after it, and no pause of more than
-    MAX_PAUSE before any of its bins that does. It is told by the instrument's last bins, however long ago they are.
+    ``state``: ``over`` where more than MAX_GAP_BINS judged bins of the instrument come after it, or a pause of more
+    than MAX_PAUSE; ``unknown`` where the instrument has had no bin for MAX_SILENT_INTERVALS of its usual intervals, and
+    ``over`` after MAX_PAUSE of that; else ``ongoing``.
     """
 
     instrument: str
@@ -42,13 +61,20 @@ class Episode:
     n_bad: int
     worst_severity: float
     worst_pid: str
-    ongoing: bool
+    state: State
+
+    @property
+    def ongoing(self) -> bool:
+        """Whether it lasts."""
+        return self.state == "ongoing"
 
     def line(self) -> str:
         """The episode in a line for people."""
-        state = "still going on" if self.ongoing else f"until {self.end:%Y-%m-%d %H:%M}"
+        last = f"{self.end:%Y-%m-%d %H:%M}"
+        state = {"ongoing": "ongoing", "over": f"until {last}", "unknown": f"last seen {last}, no bins since"}
+        name = CAUSE_NAMES.get(self.cause, self.cause) or CAUSE_NAMES["unknown"]
         return (
-            f"{self.instrument}: {self.cause or 'unknown'} since {self.start:%Y-%m-%d %H:%M}, {state}: "
+            f"{self.instrument}: {name} since {self.start:%Y-%m-%d %H:%M}, {state[self.state]}: "
             f"{self.n_bad} of {self.n_bins} bins bad, worst {self.worst_pid} ({self.worst_severity:.0f})"
         )
 
@@ -60,12 +86,17 @@ def find_episodes(
     verdicts: Sequence[Any],
     causes: Sequence[Any],
     severities: Sequence[Any],
+    now: datetime | None = None,
 ) -> list[Episode]:
     """The episodes among n bins given in any order, by start; each argument is a list, an array or a table's column.
 
     Up to MAX_GAP_BINS bins that are not bad do not end an episode; a time of more than MAX_PAUSE between two bins of
-    the instrument, whatever their verdicts, does. Unreadable bins neither begin nor end one: they count in its
-    ``n_bins`` where they lie inside. Bins without instrument or start time (asked for, but not found) are left out.
+    the instrument, whatever their verdicts, does. Bins that are unreadable or not judged neither begin nor end one:
+    they count in its ``n_bins`` where they lie inside. Bins without instrument or start time (asked for, but not found)
+    are left out.
+
+    ``now``: an aware time, which tells episodes that last from those of an instrument that fell silent (the usual
+    interval is the median of those between its bins); None: the state is that at each instrument's last bin.
     """
     bins = pa.table(
         {
@@ -82,14 +113,13 @@ def find_episodes(
     time = bins["start_time"].combine_chunks().cast(pa.int64()).to_numpy()
     order = np.lexsort((time, instrument))
     bad = _is(bins, "bad")[order]
-    unreadable = _is(bins, "unreadable")[order]
-    pauses = np.cumsum(np.diff(time[order], prepend=0) > MAX_PAUSE // timedelta(microseconds=1))
-    return _episodes(bins, _Series(order, instrument[order], bad, ~bad & ~unreadable, pauses))
+    no_word = np.logical_or.reduce([_is(bins, verdict) for verdict in _NO_WORD])[order]
+    return _episodes(bins, _Series(order, instrument[order], time[order], bad, ~bad & ~no_word), now)
 
 
-def episodes_of(scores: pa.Table) -> list[Episode]:
-    """The episodes among rows of ``bin_scores``."""
-    return find_episodes(*(scores.column(name) for name in EPISODE_COLUMNS))
+def episodes_of(scores: pa.Table, now: datetime | None = None) -> list[Episode]:
+    """The episodes among rows of ``bin_scores``; ``now`` as in ``find_episodes``."""
+    return find_episodes(*(scores.column(name) for name in EPISODE_COLUMNS), now=now)
 
 
 def _column(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
@@ -106,21 +136,41 @@ def _is(bins: pa.Table, verdict: str) -> NDArray[np.bool_]:
 class _Series:
     """n bins by instrument and time: their rows in a table (``order``), and arrays of shape (n,) in this order.
 
-    ``pauses``: how many times of more than MAX_PAUSE without a bin of its instrument came before each bin.
+    ``time_us``: start, microseconds since 1970.
     """
 
     order: NDArray[np.intp]
     instrument: NDArray[np.int32]
+    time_us: NDArray[np.int64]
     bad: NDArray[np.bool_]
     healthy: NDArray[np.bool_]
-    pauses: NDArray[np.int64]
+
+    def pauses(self) -> NDArray[np.int64]:
+        """How many times of more than MAX_PAUSE without a bin of its instrument came before each bin, shape (n,)."""
+        return np.cumsum(np.diff(self.time_us, prepend=0) > _us(MAX_PAUSE), dtype=np.int64)
+
+    def silent(self, last: int, now: datetime | None) -> State:
+        """The state of an episode that the bins up to the instrument's last, in row ``last``, have not ended."""
+        if now is None:
+            return "ongoing"
+        first = int(np.searchsorted(self.instrument, self.instrument[last]))
+        times = self.time_us[first : last + 1]
+        usual = float(np.median(np.diff(times))) if len(times) > 1 else _us(_ONE_BIN_INTERVAL)
+        silence, longest = _us(now - _EPOCH) - int(times[-1]), MAX_SILENT_INTERVALS * usual
+        if silence <= longest:
+            return "ongoing"
+        return "unknown" if silence <= max(longest, _us(MAX_PAUSE)) else "over"
 
 
-def _episodes(bins: pa.Table, series: _Series) -> list[Episode]:
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
+
+
+def _episodes(bins: pa.Table, series: _Series, now: datetime | None) -> list[Episode]:
     at = np.flatnonzero(series.bad)
     if not at.size:
         return []
-    instrument, pauses, healthy_so_far = series.instrument, series.pauses, np.cumsum(series.healthy)
+    instrument, pauses, healthy_so_far = series.instrument, series.pauses(), np.cumsum(series.healthy)
     begins = np.ones(at.size, dtype=bool)
     begins[1:] = np.diff(healthy_so_far[at]) > MAX_GAP_BINS
     begins[1:] |= (np.diff(pauses[at]) != 0) | (np.diff(instrument[at]) != 0)
@@ -128,7 +178,10 @@ def _episodes(bins: pa.Table, series: _Series) -> list[Episode]:
     last = np.append(first[1:], at.size) - 1
     end_of_instrument = np.searchsorted(instrument, instrument[at[last]], side="right") - 1
     after = healthy_so_far[end_of_instrument] - healthy_so_far[at[last]]
-    ongoing = (after <= MAX_GAP_BINS) & (pauses[end_of_instrument] == pauses[at[last]])
+    not_ended = (after <= MAX_GAP_BINS) & (pauses[end_of_instrument] == pauses[at[last]])
+    states = ["over"] * len(last)
+    for each in np.flatnonzero(not_ended).tolist():
+        states[each] = series.silent(int(end_of_instrument[each]), now)
     rows = series.order[at]
     number = np.cumsum(begins) - 1
     severity = bins["severity"].to_numpy()[rows]
@@ -147,7 +200,7 @@ def _episodes(bins: pa.Table, series: _Series) -> list[Episode]:
         (last - first + 1).tolist(),
         severity[worst].tolist(),
         bins["pid"].take(pa.array(rows[worst])).to_pylist(),
-        ongoing.tolist(),
+        states,
     )
     found = [Episode(*values) for values in zip(*columns, strict=True)]
     return sorted(found, key=lambda episode: (episode.start, episode.instrument))

@@ -1,7 +1,7 @@
 """What is said to operators of a bin that is not in order: findings, worst first, and the reasons in one line."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from json.encoder import encode_basestring
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, plain_values
 from ifcb_flow_pipeline.detection.flow.instrument import Evidence
-from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES, SIGNATURES
 from ifcb_flow_pipeline.detection.verdict.rules import SURE, Broken
-from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.detection.verdict.sentences import Measured, join, measured, on_average, topic_of
 
 #: Findings that are kept of a bin, and of how many the texts make its reasons.
 _MOST_FINDINGS, _MOST_REASONS = 6, 3
@@ -24,38 +23,39 @@ _MOST_FINDINGS, _MOST_REASONS = 6, 3
 #: A feature that adds less than this share to a bin's score is not worth a word.
 _LEAST_SHARE = 0.05
 
-_MEANINGS = {feature.name: feature.meaning for feature in CATALOGUE} | {
-    feature.name: meaning for feature, meaning in LAG_FEATURES.items()
-}
-
-#: The unit of features that are shares of something.
-_FRACTION = "fraction"
-
-_SUSPICIONS = {code: f" - suspected: {cause.title}" for code, cause in CAUSES.items()}
+#: Where images scatter this far around it, px, no sample core can be made out, and its shape is none: in healthy bins
+#: it is 10 to 30 px, in a frame that is evenly filled some 500 px.
+_NO_CORE_PX = 120.0
+_OF_CORE = frozenset(("core_tilt", "core_bend_px", "core_asymmetry", "drift_x_px", "drift_y_px"))
 
 #: Anything as JSON, texts as they are but for what JSON itself needs.
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 _JSON_CHECKS = {code: encode_basestring(cause.check) for code, cause in CAUSES.items()}
 
+#: What is found though no single feature or rule tells it, by the code that stands for a rule.
+_OTHERWISE = {
+    "config_changed": "Settings changed, or the sample core moved in a pause, before this bin",
+    "moved": "The sample core lies elsewhere since it jumped without a pause or new settings",
+    "together": "No single measurement is outside its normal range, but together they are unusual",
+}
+
 
 class _Finding(NamedTuple):
-    """What is found of a bin: its cause, the text, and all of it as JSON."""
+    """What is found of a bin: its cause, what it is about, the text, and all of it as JSON."""
 
     cause: str
+    topic: str
     text: str
     as_json: str
-
-
-_CHANGED_TEXT = "The settings, or the place of the core after a pause, are not those of the bins before"
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
     """All that is known of n bins of one instrument that are not in order.
 
-    ``broken``: the rules that they break; ``causes``: what is suspected by the looks, likeliest first; ``changed``
-    (n,): see ``config_changed`` of ``bin_scores``.
+    ``broken``: the rules that they break; ``causes``: what is suspected by the looks, likeliest first; ``changed``,
+    ``moved`` (n,): new settings or a new place of the core, explained or not (see Deviations).
     """
 
     metadata: Sequence[FeatureMetadata]
@@ -63,6 +63,7 @@ class Reported:
     causes: Sequence[Sequence[str]]
     broken: Broken
     changed: NDArray[np.bool_]
+    moved: NDArray[np.bool_]
 
     @property
     def shares(self) -> NDArray[np.float32]:
@@ -80,8 +81,13 @@ class Findings:
     reasons: list[str]
     findings: list[str]
 
-    def columns(self, rows: NDArray[np.int64], verdict: NDArray[np.object_]) -> dict[str, pa.Array]:
-        """Columns of n bins with these verdicts (n,), of which these are in ``rows``; of the others nothing is said."""
+    def columns(
+        self, rows: NDArray[np.int64], verdict: NDArray[np.object_], notes: Mapping[int, str]
+    ) -> dict[str, pa.Array]:
+        """Columns of n bins with these verdicts (n,), of which these are in ``rows``; of the others nothing is said.
+
+        ``notes``: by the number of a bin, what is said at the end of its reasons.
+        """
         place = np.full(len(verdict), len(rows))
         place[rows] = np.arange(len(rows))
         # A bin that is in order has no cause, whatever note there is of it.
@@ -89,10 +95,14 @@ class Findings:
         texts = {
             "cause": ([*self.cause, ""], suspect),
             "second_cause": ([*self.second_cause, ""], suspect),
-            "reasons": ([*self.reasons, ""], place),
             "findings": ([*self.findings, "[]"], place),
         }
-        return {name: pa.array(column, pa.string()).take(pa.array(at)) for name, (column, at) in texts.items()}
+        columns = {name: pa.array(column, pa.string()).take(pa.array(at)) for name, (column, at) in texts.items()}
+        reasons = [*self.reasons, ""]
+        with_note = [join([reasons[place[bin_]], note]) for bin_, note in notes.items()]
+        place[list(notes)] = len(reasons) + np.arange(len(notes))
+        columns["reasons"] = pa.array([*reasons, *with_note], pa.string()).take(pa.array(place))
+        return columns
 
 
 def describe(reported: Reported) -> Findings:
@@ -100,35 +110,33 @@ def describe(reported: Reported) -> Findings:
     broken = reported.broken.worst_first()
     causes = [_causes(reported, row, numbers) for row, numbers in enumerate(broken)]
     of_features = _feature_findings(reported, causes)
+    plain = ~(reported.changed | reported.moved)
     reasons, texts = [], []
     for row, (numbers, features) in enumerate(zip(broken, of_features, strict=True)):
-        findings = _in_order(reported, row, numbers, features) if numbers or reported.changed[row] else features
-        reasons.append(_reasons(findings[:_MOST_REASONS]))
+        findings = features if plain[row] and not numbers and features else _in_order(reported, row, numbers, features)
+        if not findings:
+            findings = [_together(causes[row][0], int(reported.evidence.n_bins[row]))]
+        reasons.append(_reasons(findings[:_MOST_REASONS], causes[row]))
         texts.append("[" + ", ".join([finding.as_json for finding in findings[:_MOST_FINDINGS]]) + "]")
     seconds = [found[1] if len(found) > 1 else "" for found in causes]
     return Findings([found[0] for found in causes], seconds, reasons, texts)
 
 
 def _in_order(reported: Reported, row: int, broken: Sequence[int], features: list[_Finding]) -> list[_Finding]:
-    """The findings of a bin, worst first; ``broken``: the rules that it breaks, worst first."""
+    """The findings of a bin, worst first, one of a topic; ``broken``: the rules that it breaks, worst first."""
     rules = [_rule_finding(reported, row, number) for number in broken]
     is_sure = bool(rules) and reported.broken.severity[row, broken[0]] >= SURE
     findings = [*rules, *features] if is_sure else [*features[:1], *rules, *features[1:]]
-    if reported.changed[row]:
-        findings = [*findings[: int(is_sure)], _changed_finding(), *findings[int(is_sure) :]]
-    return findings
+    if reported.changed[row] or reported.moved[row]:
+        other = _changed_finding() if reported.changed[row] else _moved_finding()
+        findings = [*findings[: int(is_sure)], other, *findings[int(is_sure) :]]
+    return list({finding.topic: finding for finding in reversed(findings)}.values())[::-1]
 
 
-def _reasons(findings: Sequence[_Finding]) -> str:
-    """The texts of the findings in one line, those of a cause together, and the suspicion once behind them."""
-    by_cause: dict[str, list[str]] = {}
-    for finding in findings:
-        by_cause.setdefault(finding.cause, []).append(finding.text)
-    parts = []
-    for cause, texts in by_cause.items():
-        bare = [text.removesuffix(_SUSPICIONS[cause]) for text in texts]
-        parts.append("; ".join(bare) + _SUSPICIONS[cause] * (bare != texts))
-    return "; ".join(parts)
+def _reasons(findings: Sequence[_Finding], causes: Sequence[str]) -> str:
+    """The texts of the findings, then what is suspected, and what to check: sentences in one line."""
+    first, *others = [CAUSES[cause] for cause in causes[:2]]
+    return join([*(finding.text for finding in findings), first.suspicion(*others), first.check])
 
 
 def _causes(reported: Reported, row: int, broken: Sequence[int]) -> list[str]:
@@ -144,24 +152,35 @@ def _causes(reported: Reported, row: int, broken: Sequence[int]) -> list[str]:
     return list(dict.fromkeys([*by_rules[:n_sure], *known, *by_rules]))
 
 
-def _rule_finding(reported: Reported, row: int, number: int) -> _Finding:
-    rule = reported.broken.rules[number]
-    value = float(reported.broken.values[row, number])
-    said = rule.text.format(value=_number(value), percent=f"{_number(100 * value)} %")
-    text = f"{said}{_SUSPICIONS[rule.cause]}"
-    return _other_finding(rule.code, value, rule.cause, 1.0, text, rule.check)
+def _rule_finding(reported: Reported, row: int, place: int) -> _Finding:
+    rule = reported.broken.rules[place]
+    value = float(reported.broken.values[row, place])
+    return _other_finding(rule.code, value, rule.cause, 1.0, rule.sentence(value), rule.check)
 
 
 @cache
 def _changed_finding() -> _Finding:
-    check = CAUSES["config_change"].check
-    return _other_finding("config_changed", 1.0, "config_change", 0.0, _CHANGED_TEXT, check)
+    return _told_otherwise("config_changed", "config_change", _OTHERWISE["config_changed"])
+
+
+@cache
+def _moved_finding() -> _Finding:
+    return _told_otherwise("moved", "moved", _OTHERWISE["moved"])
+
+
+@cache
+def _together(cause: str, n_bins: int) -> _Finding:
+    return _told_otherwise("together", cause, on_average(_OTHERWISE["together"], n_bins))
+
+
+def _told_otherwise(code: str, cause: str, text: str) -> _Finding:
+    return _other_finding(code, 1.0, cause, 0.0, text, CAUSES[cause].check)
 
 
 def _other_finding(rule: str, value: float, cause: str, share: float, text: str, check: str) -> _Finding:
     """What is found by a rule, not by a feature."""
     told = {"rule": rule, "value": value, "cause": cause, "share": share, "text": text, "check": check}
-    return _Finding(cause, text, _json(told))
+    return _Finding(cause, topic_of(rule), text, _json(told))
 
 
 def _feature_findings(reported: Reported, causes: Sequence[Sequence[str]]) -> list[list[_Finding]]:
@@ -170,74 +189,72 @@ def _feature_findings(reported: Reported, causes: Sequence[Sequence[str]]) -> li
     order = np.argsort(-all_shares, axis=1, kind="stable")[:, :_MOST_FINDINGS]
     rows, ranks = np.nonzero(np.take_along_axis(all_shares, order, axis=1) >= _LEAST_SHARE)
     columns = order[rows, ranks]
-    z, centre, spread = (array[rows, columns] for array in (evidence.z, evidence.centre, evidence.spread))
-    low, high = (evidence.reach[side, rows, columns] * spread for side in (0, 1))
-    measured = [
-        _plain(values, columns, reported.metadata) for values in (centre + z * spread, centre - low, centre + high)
+    is_seen = ~(_without_core(reported)[rows] & _of_core(reported.metadata)[columns])
+    rows, columns = rows[is_seen], columns[is_seen]
+    is_above = (evidence.z[rows, columns] > 0).tolist()
+    shares = all_shares[rows, columns].tolist()
+    told: list[tuple[str, str] | None] = [None] * len(rows)
+    for column in np.unique(columns).tolist():
+        at = np.flatnonzero(columns == column)
+        for place, words in zip(at.tolist(), _words(reported, column, rows[at]), strict=True):
+            told[place] = words
+    found: list[list[_Finding]] = [[] for _ in range(len(causes))]
+    topics = [topic_of(feature.name) for feature in reported.metadata]
+    for place, row in enumerate(map(int, rows)):
+        column, words = columns[place], told[place]
+        topic = topics[column]
+        if words is not None and all(other.topic != topic for other in found[row]):
+            cause = _cause_of(reported.metadata[column].name, is_above[place], causes[row])
+            found[row].append(_feature_finding(words, topic, cause, shares[place]))
+    return found
+
+
+def _feature_finding(words: tuple[str, str], topic: str, cause: str, share: float) -> _Finding:
+    """``words``: the sentence, and the JSON of the finding up to its share."""
+    text, begins = words
+    # Put together by hand, in a third of the time: it is done some times for every tenth bin of an archive.
+    as_json = (
+        f'{begins}, "share": {round(share, 4)!r}, "cause": "{cause}", "text": {encode_basestring(text)}, '
+        f'"check": {_JSON_CHECKS[cause]}}}'
+    )
+    return _Finding(cause, topic, text, as_json)
+
+
+def _words(reported: Reported, column: int, rows: NDArray[np.int64]) -> list[tuple[str, str] | None]:
+    """The sentences of one feature of some bins, and how their JSON begins; None inside of the normal range."""
+    feature, evidence = reported.metadata[column], reported.evidence
+    z, centre, spread = (array[rows, column] for array in (evidence.z, evidence.centre, evidence.spread))
+    low, high = (evidence.reach[side, rows, column] * spread for side in (0, 1))
+    scaled = np.stack([centre + z * spread, centre - low, centre + high]).astype(np.float64)
+    value, lowest, highest = plain_values(scaled, feature.scale)
+    n_bins = evidence.n_bins[rows]
+    found = measured(feature.name, value, lowest, highest, n_bins)
+    begins = f'{{"feature": {encode_basestring(feature.name)}, '
+    unit = encode_basestring(feature.unit)
+    return [
+        (text, f'{begins}{mean}"value": {value}, "low": {low}, "high": {high}, "unit": {unit}') if outside else None
+        for text, mean, value, low, high, outside in _rows(found, n_bins)
     ]
-    shares = [repr(round(share, 4)) for share in all_shares[rows, columns].tolist()]
-    percents = np.array([100.0 if feature.unit == _FRACTION else 1.0 for feature in reported.metadata])[columns]
-    texts = (_numbers(values * percents) for values in measured)
-    numbers = zip(*texts, *map(_json_numbers, measured), shares, strict=True)
-    places = zip(rows.tolist(), columns.tolist(), (z > 0).tolist(), strict=True)
-    said = {n: [_Said.of(feature, n) for feature in reported.metadata] for n in np.unique(evidence.n_bins).tolist()}
-    n_bins = evidence.n_bins.tolist()
-    found: list[list[_Finding]] = [[] for _ in causes]
-    for (row, column, is_above), of_feature in zip(places, numbers, strict=True):
-        of_column = said[n_bins[row]][column]
-        cause = _cause_of(of_column.name, is_above, causes[row])
-        found[row].append(of_column.finding(*of_feature, cause))
-    return found
 
 
-def _plain(values: NDArray, columns: NDArray[np.int64], metadata: Sequence[FeatureMetadata]) -> NDArray:
-    """Values on the scales of the features in ``columns``, both of shape (k,), in the features' units."""
-    scales = np.array([feature.scale for feature in metadata])[columns]
-    found = np.empty_like(values)
-    for scale in np.unique(scales):
-        found[scales == scale] = plain_values(values[scales == scale], scale)
-    return found
+def _rows(found: Measured, n_bins: NDArray[np.int64]) -> zip:
+    means = [f'"bins": {n}, ' if n > 1 else "" for n in n_bins.tolist()]
+    numbers = (_json_numbers(values.astype(np.float32)) for values in (found.value, found.low, found.high))
+    return zip(found.texts, means, *numbers, found.is_outside.tolist(), strict=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """How a feature is spoken of: its name, the unit behind a number, the beginning of a sentence, and whose its range
-    is; and the beginning of a finding as JSON, and its unit there.
-    """
+def _without_core(reported: Reported) -> NDArray[np.bool_]:
+    """Bins in which no sample core can be made out, shape (n,)."""
+    for column, feature in enumerate(reported.metadata):
+        if feature.name == "core_width_px":
+            evidence = reported.evidence
+            width = evidence.centre[:, column] + evidence.z[:, column] * evidence.spread[:, column]
+            return plain_values(width, feature.scale) > _NO_CORE_PX
+    return np.zeros(len(reported.evidence.z), dtype=bool)
 
-    name: str
-    behind: str
-    begins: str
-    range_of: str
-    json_begins: str
-    json_unit: str
 
-    @classmethod
-    def of(cls, feature: FeatureMetadata, n_bins: int) -> "_Said":
-        """``n_bins``: how many bins it is the mean of."""
-        meaning = _MEANINGS.get(feature.name, feature.name)
-        # People read shares as percentages.
-        unit = "%" if feature.unit == _FRACTION else feature.unit
-        behind = f" {unit}" if unit else ""
-        mean = f", mean of {n_bins} bins in a row" if n_bins > 1 else ""
-        begins = f"{meaning[:1].upper()}{meaning[1:]}{mean}: "
-        range_of = " by the bins around" if n_bins > 1 else ""
-        bins = f'"bins": {n_bins}, ' if n_bins > 1 else ""
-        json_begins = f'{{"feature": {encode_basestring(feature.name)}, {bins}"value": '
-        return cls(feature.name, behind, begins, range_of, json_begins, encode_basestring(feature.unit))
-
-    def finding(
-        self, value: str, low: str, high: str, json_value: str, json_low: str, json_high: str, share: str, cause: str
-    ) -> _Finding:
-        """What is found where the feature has this value, and is between two others else; all as it is written."""
-        usually = f"usually {low} to {high}{self.behind}{self.range_of}"
-        text = f"{self.begins}{value}{self.behind}, {usually}{_SUSPICIONS[cause]}"
-        # Put together by hand, in a third of the time: it is done some times for every tenth bin of an archive.
-        as_json = (
-            f'{self.json_begins}{json_value}, "low": {json_low}, "high": {json_high}, "unit": {self.json_unit}, '
-            f'"share": {share}, "cause": "{cause}", "text": {encode_basestring(text)}, "check": {_JSON_CHECKS[cause]}}}'
-        )
-        return _Finding(cause, text, as_json)
+def _of_core(metadata: Sequence[FeatureMetadata]) -> NDArray[np.bool_]:
+    return np.array([feature.name in _OF_CORE for feature in metadata], dtype=bool)
 
 
 def _cause_of(name: str, is_above: bool, causes: Sequence[str]) -> str:
@@ -261,15 +278,3 @@ def _json_numbers(values: NDArray) -> list[str]:
     for odd in np.flatnonzero(~np.isfinite(values)).tolist():
         texts[odd] = _json(float(values[odd]))
     return texts
-
-
-def _numbers(values: NDArray) -> list[str]:
-    """As ``_number``, of many, most of them below 1000."""
-    texts = list(map("{:.3g}".format, values.tolist()))
-    for large in np.flatnonzero(~(np.abs(values) < 1000)).tolist():
-        texts[large] = _number(float(values[large]))
-    return texts
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -15,6 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.columns import Names, optional_numbers
+from ifcb_flow_pipeline.detection.verdict import sentences
 
 #: Statuses of bins of which something was read.
 READ = ("ok", "empty", "too_few_points")
@@ -45,6 +46,7 @@ class Rule:
     """One hard rule: broken where all conditions hold; words for operators, and where it comes from.
 
     ``severity`` holds at the limit of the first condition; up to ``worst_value`` it grows to ``worst_severity``.
+    ``text_of_one``: said in place of ``text`` where the value is 1.
     """
 
     code: str
@@ -56,6 +58,12 @@ class Rule:
     text: str
     check: str
     source: str
+    text_of_one: str = ""
+
+    def sentence(self, value: float) -> str:
+        """What is said of a bin with this value of the first condition's quantity."""
+        text = self.text_of_one if self.text_of_one and value == 1 else self.text
+        return text.format(value=sentences.number(value), percent=f"{sentences.number(100 * value)} %")
 
     def severities(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The severity for values of the first condition's quantity, shape (n,)."""
@@ -216,4 +224,5 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
         text=entry["text"],
         check=entry["check"],
         source=entry["source"],
+        text_of_one=entry.get("text_of_one", ""),
     )

@@ -9,7 +9,8 @@ from ifcb_flow_pipeline.detection.flow.neighbour_averages import Series
 
 
 def series(z: np.ndarray, deployment: np.ndarray | None = None) -> Series:
-    return Series.of(z.astype(np.float32), np.zeros(len(z), np.int64) if deployment is None else deployment)
+    nothing = np.zeros(len(z), np.float32)
+    return Series.of(z.astype(np.float32), nothing, np.zeros(len(z), np.int64) if deployment is None else deployment)
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:

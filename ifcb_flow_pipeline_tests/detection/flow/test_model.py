@@ -134,29 +134,6 @@ def test_bins_judged_in_parts_and_threads_get_the_verdicts_and_the_words_of_the_
     assert len(set(whole["reasons"].to_pylist())) > len(FAULTS) / 2
 
 
-def test_findings_say_in_words_what_they_hold_and_shares_in_percent(model: FlowModel, healthy: Columns):
-    bins = healthy
-    for place, (_, values) in enumerate(FAULTS.values()):
-        bins = changed(bins, 9 * place + 5, **values)
-    texts = model.judge(table(bins))["findings"].to_pylist()
-    of_features = [finding for text in texts for finding in json.loads(text) if "feature" in finding]
-    assert {finding["unit"] == "fraction" for finding in of_features} == {True, False}
-    for finding in of_features:
-        times, unit = (100, "%") if finding["unit"] == "fraction" else (1, finding["unit"])
-        value, low, high = (_told(times * finding[name]) for name in ("value", "low", "high"))
-        behind = f" {unit}" if unit else ""
-        assert f": {value}{behind}, usually {low} to {high}{behind} - suspected" in finding["text"]
-
-
-def test_rules_say_shares_in_percent_too(model: FlowModel, healthy: Columns):
-    verdicts = model.judge(table(changed(healthy, 50, repeat_fraction=0.45)))
-    assert "45 % of all images are one and the same box" in verdicts["reasons"][50].as_py()
-
-
-def _told(number: float) -> str:
-    return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
-
-
 def test_findings_are_json_and_the_reasons_are_their_texts(model: FlowModel, healthy: Columns):
     bins = healthy
     for place, (_, values) in enumerate(FAULTS.values()):
@@ -167,9 +144,7 @@ def test_findings_are_json_and_the_reasons_are_their_texts(model: FlowModel, hea
         # Written as any other JSON is: who reads the table need not know that it was put together by hand.
         assert json.dumps(findings, ensure_ascii=False) == row["findings"]
         for finding in findings[:3]:
-            text, _, suspicion = finding["text"].partition(" - suspected: ")
-            assert text in row["reasons"]
-            assert suspicion in row["reasons"]
+            assert f"{finding['text']}." in row["reasons"]
 
 
 def test_no_rows_have_no_verdicts(model: FlowModel, healthy: Columns):
@@ -215,7 +190,7 @@ def test_a_core_that_moved_in_a_pause_is_told_once_and_then_followed(model: Flow
     assert found["config_changed"].to_pylist() == [True] + [False] * 49
     assert found["verdict"][0].as_py() == "watch"
     assert found["cause"][0].as_py() == "config_change"
-    assert "not those of the bins before" in found["reasons"][0].as_py()
+    assert found["reasons"][0].as_py().startswith("Settings changed, or the sample core moved in a pause")
     assert share_bad(found) <= 0.06
 
 
@@ -315,10 +290,7 @@ def test_findings_say_what_was_seen_what_is_usual_and_what_to_check(model: FlowM
     assert first["low"] < 980 < first["high"] < first["value"]
     assert first["unit"] == "px"
     assert first["check"] == CAUSES["sheath_flow"].check
-    for finding in findings[:3]:
-        sentence, suspicion = finding["text"].split(" - suspected: ")
-        assert sentence in row["reasons"]
-        assert row["reasons"].count(suspicion) == 1
+    assert row["reasons"].endswith(f"Suspected cause: sheath flow problem. {first['check']}.")
     assert 0.9 < sum(finding.get("share", 0.0) for finding in findings) <= 1.0 + 1e-6
 
 

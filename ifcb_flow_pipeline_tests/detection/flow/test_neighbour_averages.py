@@ -25,7 +25,8 @@ SLIGHT = {
 
 
 def series(z: np.ndarray, deployment: np.ndarray | None = None) -> Series:
-    return Series.of(z.astype(np.float32), np.zeros(len(z), np.int64) if deployment is None else deployment)
+    nothing = np.zeros(len(z), np.float32)
+    return Series.of(z.astype(np.float32), nothing, np.zeros(len(z), np.int64) if deployment is None else deployment)
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -146,7 +147,7 @@ def test_too_few_bins_teach_that_no_window_is_odd(n: int):
 def test_windows_are_those_that_one_would_count_by_hand(n: int, seed: int, length: int):
     z = np.clip(np.random.default_rng(seed).standard_normal((n, 2)) * 3, -4, 4).astype(np.float32)
     deployment = np.sort(np.random.default_rng(seed).integers(0, 2, n))
-    windows = neighbour_averages._windows(Series(z, deployment))[LENGTHS.index(length)]
+    windows = neighbour_averages._windows(Series(z, np.zeros(len(z), np.float32), deployment))[LENGTHS.index(length)]
     expected = [
         first
         for first in range(8, n - length - 8 + 1)
@@ -165,7 +166,7 @@ def test_windows_are_those_that_one_would_count_by_hand(n: int, seed: int, lengt
 
 
 def test_unknown_features_say_nothing_and_no_bin_too_much():
-    z = Series.of(np.array([[np.nan, 99.0, -99.0, 1.0]], dtype=np.float32), np.zeros(1, dtype=np.int64)).z
+    z = series(np.array([[np.nan, 99.0, -99.0, 1.0]])).z
     assert z.tolist() == [[0.0, 4.0, -4.0, 1.0]]
 
 

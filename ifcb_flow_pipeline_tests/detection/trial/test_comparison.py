@@ -19,12 +19,18 @@ class Scorer:
     bad: set[str]
     sign: float = 1.0
     unreadable: set[str] = field(default_factory=set)
+    not_judged: set[str] = field(default_factory=set)
 
     def judge(self, features: pa.Table, history: pa.Table | None = None) -> pa.Table:  # noqa: ARG002 - as models have it
         pids = features["pid"].to_pylist()
-        verdicts = ["unreadable" if pid in self.unreadable else "bad" if pid in self.bad else "ok" for pid in pids]
-        scores = [math.nan if pid in self.unreadable else self.sign * float(pid.split("-")[-1]) for pid in pids]
-        severities = [{"ok": 10.0, "bad": 60.0 + int(pid.split("-")[-1]) % 7, "unreadable": 100.0}[verdict]
+        verdicts = ["unreadable" if pid in self.unreadable else "not_judged" if pid in self.not_judged else
+                    "bad" if pid in self.bad else "ok" for pid in pids]  # fmt: skip
+        scores = [
+            math.nan if pid in self.unreadable | self.not_judged else self.sign * float(pid.split("-")[-1])
+            for pid in pids
+        ]
+        severities = [{"ok": 10.0, "bad": 60.0 + int(pid.split("-")[-1]) % 7, "unreadable": 100.0,
+                       "not_judged": math.nan}[verdict]
                       for pid, verdict in zip(pids, verdicts, strict=True)]  # fmt: skip
         columns = {"verdict": verdicts, "anomaly_score": pa.array(scores, pa.float64()), "severity": severities}
         return pa.table(columns)
@@ -74,6 +80,21 @@ def test_changed_verdicts_are_listed_with_both_the_largest_difference_first() ->
         ("bin-13", "ok", "bad"), ("bin-5", "ok", "bad"), ("bin-0", "bad", "ok"),
     ]  # fmt: skip
     assert (found.changed[0].champion_severity, found.changed[0].challenger_severity) == (10.0, 66.0)
+
+
+def test_bins_that_a_model_does_not_judge_are_counted_and_listed_by_what_the_other_says() -> None:
+    found = compare(Scorer(CHAMPION.bad, not_judged=named("bin", [1, 5])))
+    assert (found.not_judged.champion, found.not_judged.challenger) == (0.0, 2 / N)
+    assert [(c.pid, c.champion, c.challenger) for c in found.changed] == [
+        ("bin-1", "bad", "not_judged"), ("bin-5", "ok", "not_judged"),
+    ]  # fmt: skip
+    assert math.isnan(found.changed[0].challenger_severity)
+
+
+def test_bad_bins_that_the_model_in_use_did_not_judge_are_no_false_alarms() -> None:
+    champion = Scorer(CHAMPION.bad, not_judged=named("bin", range(2, 20)))
+    found = compare(Scorer(ALL_FOUND | named("bin", range(20))), champion=champion)
+    assert (found.alarms.n, found.worse) == (20, ())
 
 
 def test_one_that_finds_less_of_what_was_planted_is_worse_and_says_of_which() -> None:

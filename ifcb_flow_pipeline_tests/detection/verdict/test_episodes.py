@@ -1,28 +1,30 @@
 """Bad bins in a row: where an episode begins and ends, and what is said of it."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode, episodes_of, find_episodes
 
 NOON = datetime(2023, 8, 10, 12, tzinfo=UTC)
-VERDICT = {"b": "bad", "o": "ok", "w": "watch", "u": "unreadable"}
+VERDICT = {"b": "bad", "o": "ok", "w": "watch", "u": "unreadable", "n": "not_judged"}
 
 
 def bins(letters: str, instrument: str = "IFCB1", causes: dict[int, str] | None = None) -> list[tuple]:
-    """A bin every 20 minutes; b, o, w, u are verdicts; a bad bin has air at severity 60 plus its number.
+    """A bin every 20 minutes; b, o, w, u, n are verdicts; a bad bin has air at severity 60 plus its number.
 
     "_" is no bin, but a pause of three days.
     """
     return [
         (f"{instrument}-{i:03}", instrument, NOON + timedelta(minutes=20 * i, days=3 * letters[:i].count("_")),
          VERDICT[letter], ((causes or {}).get(i, "air") if letter == "b" else ""),
-         {"b": 60.0 + i, "u": 100.0}.get(letter, 0.0))
+         {"b": 60.0 + i, "u": 100.0, "n": math.nan}.get(letter, 0.0))
         for i, letter in enumerate(letters) if letter != "_"
     ]  # fmt: skip
 
@@ -45,7 +47,7 @@ def slow(rows: list[tuple]) -> list[Episode]:
                     groups.append(members)
                     members = []
                 members, gap = [*members, position], 0
-            elif row[3] != "unreadable":
+            elif row[3] not in ("unreadable", "not_judged"):
                 gap += 1
         groups += [members] if members else []
         for number, group in enumerate(groups):
@@ -57,7 +59,7 @@ def slow(rows: list[tuple]) -> list[Episode]:
             found.append(Episode(
                 instrument, min(sums, key=lambda cause: (-sums[cause], cause)), bad[0][0], bad[-1][0], bad[0][2],
                 bad[-1][2], group[-1] - group[0] + 1, len(bad), worst[5], worst[0],
-                number == len(groups) - 1 and gap <= 2,
+                "ongoing" if number == len(groups) - 1 and gap <= 2 else "over",
             ))  # fmt: skip
     return sorted(found, key=lambda episode: (episode.start, episode.instrument))
 
@@ -69,7 +71,7 @@ def spans(letters: str) -> list[tuple[int, int, int, bool]]:
 def test_bad_bins_in_a_row_are_one_episode_that_says_since_when_and_what() -> None:
     rows = bins("oobbbooo", causes={2: "stain", 3: "air", 4: "air"})
     assert episodes(rows) == [
-        Episode("IFCB1", "air", "IFCB1-002", "IFCB1-004", rows[2][2], rows[4][2], 3, 3, 64.0, "IFCB1-004", False)
+        Episode("IFCB1", "air", "IFCB1-002", "IFCB1-004", rows[2][2], rows[4][2], 3, 3, 64.0, "IFCB1-004", "over")
     ]
 
 
@@ -117,6 +119,50 @@ def test_unreadable_bins_count_along_but_neither_begin_nor_end_an_episode() -> N
     assert spans("uuuu") == []
 
 
+def test_bins_that_were_not_judged_neither_begin_nor_end_an_episode() -> None:
+    assert spans("nnbnnnnnbn") == [(2, 8, 2, True)]
+    assert spans("nnnn") == []
+
+
+@pytest.mark.parametrize(
+    ("silence", "state"),
+    [(timedelta(minutes=200), "ongoing"), (timedelta(minutes=201), "unknown"), (timedelta(days=2), "unknown"),
+     (timedelta(days=2, minutes=1), "over"), (timedelta(days=5418), "over")],
+)  # fmt: skip
+def test_after_ten_usual_intervals_without_a_bin_nobody_knows_and_after_a_pause_it_is_over(silence, state) -> None:
+    rows = bins("oob")
+    # Of another cadence, and bad to this day: it is no matter to the first instrument.
+    rows += [(*row[:2], rows[-1][2] + silence - timedelta(days=3 * (3 - i)), *row[3:])
+             for i, row in enumerate(bins("ooo", "IFCB2"))]  # fmt: skip
+    (found,) = find_episodes(*zip(*rows, strict=True), now=rows[2][2] + silence)
+    assert found.state == state
+    assert found.ongoing == (state == "ongoing")
+
+
+def test_the_usual_interval_is_the_instruments_own() -> None:
+    daily = [(*row[:2], NOON + timedelta(days=i), *row[3:]) for i, row in enumerate(bins("oob"))]
+    now = daily[-1][2] + timedelta(days=9)
+    assert find_episodes(*zip(*daily, strict=True), now=now)[0].ongoing
+
+
+def test_of_a_single_bin_the_interval_of_most_instruments_is_taken() -> None:
+    columns = list(zip(*bins("b"), strict=True))
+    assert find_episodes(*columns, now=NOON + timedelta(hours=4))[0].state == "ongoing"
+    assert find_episodes(*columns, now=NOON + timedelta(hours=5))[0].state == "unknown"
+
+
+def test_what_the_bins_have_cleared_is_over_whatever_the_time() -> None:
+    columns = list(zip(*bins("obooo"), strict=True))
+    assert find_episodes(*columns, now=NOON + timedelta(hours=2))[0].state == "over"
+
+
+def test_a_line_says_what_is_known_of_the_end() -> None:
+    columns = list(zip(*bins("ob"), strict=True))
+    texts = [find_episodes(*columns, now=NOON + timedelta(hours=hours))[0].line() for hours in (1, 9, 99)]
+    for text, end in zip(texts, ("still going on", "last seen 2023-08-10 12:20, no bins since", "until "), strict=True):
+        assert end in text
+
+
 def test_instruments_have_their_own_episodes() -> None:
     rows = bins("bbooo", "IFCB2") + bins("obbb", "IFCB1")
     assert [(e.instrument, e.n_bad, e.ongoing) for e in episodes(rows)] == [("IFCB2", 2, False), ("IFCB1", 3, True)]
@@ -134,7 +180,7 @@ def test_columns_of_a_table_are_taken_as_they_are() -> None:
     assert episodes_of(pa.concat_tables([table.slice(0, 2), table.slice(2)])) == episodes(rows)
 
 
-letters = st.text(alphabet="bbowu_", max_size=25)
+letters = st.text(alphabet="bbowun_", max_size=25)
 of_cause = st.dictionaries(st.integers(0, 24), st.sampled_from(["air", "stain", "clog"]))
 
 
