@@ -38,7 +38,7 @@ from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
-from ifcb_flow_pipeline.store.labels import Label, LabelStore
+from ifcb_flow_pipeline.store.labels import Label, LabelStore, RangeLabel
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.settings import Settings
@@ -206,8 +206,21 @@ def read_episodes(stores: Stores) -> list[Episode]:
 
 
 def read_decisions(stores: Stores) -> Mapping[str, Label]:
-    """The decision that counts for each bin that has one. Raises RecordError where they cannot be read."""
-    return LabelStore(stores.home / "labels.sqlite").current()
+    """The decision that counts for each bin that has one, by itself or within a range. Raises RecordError where they
+    cannot be read.
+    """
+    decisions = LabelStore(stores.home / "labels.sqlite").decisions()
+    if not decisions.ranges:
+        return decisions.own
+    scored = read_scored(stores)
+    return decisions.resolved(pid for one in decisions.ranges for pid in _pids_in(scored, one))
+
+
+def _pids_in(scored: Scored, wanted: RangeLabel) -> list[str]:
+    """The scored bins of an instrument in a range of time."""
+    ends = [round(time.timestamp() * 1_000_000) for time in (wanted.first, wanted.until)]
+    rows = scored.rows.iloc[slice(*np.searchsorted(scored.micros, ends))]
+    return rows.loc[rows["instrument"] == wanted.instrument, "pid"].tolist()
 
 
 def read_feature(stores: Stores, scored: Scored, rows: NDArray[np.intp], name: str) -> tuple[NDArray[np.float64], int]:

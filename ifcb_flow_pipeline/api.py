@@ -4,7 +4,6 @@
 beneath give whole tables, and the command line is built on them.
 """
 
-import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,19 +14,22 @@ import numpy as np
 import pyarrow as pa
 from joblib import Parallel, delayed, effective_n_jobs
 
+from ifcb_flow_pipeline.bins.left_out import misnamed
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.days import (
     HISTORY_DAYS,
     IDENTITY,
     TrainingWindow,
+    check_enough,
     feature_row,
     inventory_row,
     library_versions,
     read_bin,
     reference_row,
     training_set,
+    without_context,
 )
-from ifcb_flow_pipeline.detection.flow.training import Decision, TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
 from ifcb_flow_pipeline.detection.open_model import (
     AnyModel,
@@ -44,7 +46,8 @@ from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Tr
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
-from ifcb_flow_pipeline.store.labels import LabelStore
+from ifcb_flow_pipeline.store.labels import Decisions
+from ifcb_flow_pipeline.store.left_out import row_of
 from ifcb_flow_pipeline.store.models import read_model, write_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
@@ -56,8 +59,6 @@ DEFAULT_MODEL = "model.npz"
 
 #: The columns of ``bin_features`` that a feature row of the reference set has.
 _REFERENCE_COLUMNS = (*IDENTITY, "status", "reason", "n_rows", "n_images", "n_points", "bad_lines", *FEATURE_NAMES)
-
-_DECISIONS: Mapping[str, Decision] = {"good": "good", "bad": "bad", "unsure": "unsure"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ def archive_features(
     work: Work | None = None,
     feature_set: FeatureSet = "full",
 ) -> pa.Table:
-    """Rows of ``bin_features`` for the bins of a directory: all, in order of time, or those asked for, in
-    the order asked for. What cannot be read or found is a row with its status and reason. With the feature set
+    """Rows of ``bin_features`` for the bins of a directory: all, in order of time, then misnamed files, or those asked
+    for, in the order asked for. What cannot be read or found is a row with its status and reason. With the feature set
     ``reference`` in about half of the time, with the columns of that set only.
 
     Raises ArchiveError where the directory cannot be listed, ValueError for a chunk size below one.
@@ -126,41 +127,22 @@ def bins_before(archive: Archive, pids: Sequence[str]) -> list[str]:
 def train_on(
     features: pa.Table,
     settings: FeatureSettings,
-    labels: Mapping[str, Decision] | None = None,
+    labels: Decisions | None = None,
     forest: ForestChoice | None = None,
 ) -> AnyModel:
     """Train a model on rows of ``bin_features`` made with these settings.
 
-    ``labels``: what people decided about bins, by pid. ``forest``: which forests to grow; None: the flow model. Raises
+    ``labels``: what people decided about bins. ``forest``: which forests to grow; None: the flow model. Raises
     ModelError, naming the remedy, where it cannot.
     """
+    labels = labels or Decisions()
+    features = without_context(features, labels)
+    check_enough(features, TrainingWindow())
     created, versions = datetime.now(tz=UTC), library_versions()
     if forest is None:
-        return train_flow_model(features, TrainingSettings(settings), labels or {}, created, versions)
+        return train_flow_model(features, TrainingSettings(settings), labels, created, versions)
     training = training_set(features, TrainingWindow(), forest.feature_names, settings, labels)
     return train_forest(training, forest, created, versions)
-
-
-def read_decisions(path: Path) -> dict[str, Decision]:
-    """People's decisions: those that count in a label store (a file .sqlite), or in a CSV file with the columns ``pid``
-    and ``decision`` (good, bad or unsure), of several about a bin the last.
-
-    Raises ModelError, naming file and line, or RecordError, for what is none.
-    """
-    if path.suffix == ".sqlite":
-        return dict(LabelStore(path).decisions())
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ModelError(f"{path} is no CSV file in UTF-8: {error}") from error
-    found: dict[str, Decision] = {}
-    for number, row in enumerate(rows, start=2):
-        decision = _DECISIONS.get((row.get("decision") or "").strip())
-        if not row.get("pid") or decision is None:
-            raise ModelError(f"{path}, line {number}: a pid and a decision (good, bad or unsure) are needed")
-        found[row["pid"].strip()] = decision
-    return found
 
 
 class FeatureExtractor:
@@ -316,9 +298,16 @@ def _instrument(row: Mapping[str, Any]) -> str:
 def _wanted(archive: Archive, pids: Sequence[str] | None) -> list[dict[str, Any]]:
     listing, now = archive.scan(), archive.now()
     if pids is None:
-        return [inventory_row(raw, archive, now) for raw in listing.bins]
+        return [
+            *(inventory_row(raw, archive, now) for raw in listing.bins),
+            *({"hdr_path": None, **row_of(one)} for one in misnamed(listing.strays)),
+        ]
     found = {raw.bin_id.pid: raw for raw in listing.bins}
-    return [inventory_row(found[pid], archive, now) if pid in found else _not_found(pid, archive) for pid in pids]
+    known = (found.get(pid) or found.get(pid.upper()) for pid in pids)
+    return [
+        inventory_row(raw, archive, now) if raw else _not_found(pid, archive)
+        for pid, raw in zip(pids, known, strict=True)
+    ]
 
 
 def _not_found(pid: str, archive: Archive) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ifcb_flow_pipeline.api import Work
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.store.archive import Archive
+    from ifcb_flow_pipeline.store.labels import LabelStore
     from ifcb_flow_pipeline.store.models import ModelStore
 
 _IN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -61,6 +62,7 @@ class _Amount(click.ParamType):
 
 class _Group(click.Group):
     command_class = _Command
+    group_class = type  # groups within are of this class, too
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -130,8 +132,8 @@ _FIRST = ["pid", "anomaly_score", "severity", "verdict", "cause", "reasons"]
               help="full: all features, not for forest; reference: those of ifcb-flow-metric, not for flow.  "
                    "[default: reference for --detector forest, else full]")  # fmt: skip
 @click.option("--labels", type=_IN_FILE,
-              help="People's decisions: the labels.sqlite of the review app, or a CSV file with the columns pid and "
-                   "decision (good, bad or unsure).")  # fmt: skip
+              help="People's decisions: the labels.sqlite of the review app, or a CSV file as labels import takes "
+                   "it.")  # fmt: skip
 @_selection
 @click.option("--contamination", type=click.FloatRange(0, 0.5, min_open=True), default=0.02,
               help="Forests only: share of the training bins that are called bad; moves no score.")  # fmt: skip
@@ -161,22 +163,25 @@ def train(
     **reading: Any,
 ) -> None:
     """Train a model on the bins in DATA_DIR."""
-    from ifcb_flow_pipeline.api import read_decisions, train_on
+    from ifcb_flow_pipeline.api import train_on
     from ifcb_flow_pipeline.detection.model_card import ForestSettings
     from ifcb_flow_pipeline.detection.open_model import ForestChoice, detector_and_features
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.features.selection import select_features
     from ifcb_flow_pipeline.promotion import label_summary
+    from ifcb_flow_pipeline.store.label_files import read_decisions
+    from ifcb_flow_pipeline.store.labels import Decisions
     from ifcb_flow_pipeline.store.models import write_model
 
     chosen, chosen_set = detector_and_features(detector or "", feature_set or "")
     names = select_features(_selected(config, config_file), chosen_set)
     forest = ForestSettings(contamination, max_samples=max_samples, max_features=max_features)
     settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio, " ".join(frames))
-    decisions = {} if labels is None else read_decisions(labels)
+    decisions, no_bins = (Decisions(), ()) if labels is None else read_decisions(labels)
     if chosen == "flow":
         _say_ignored(ctx, "config", "config_file", "contamination", "max_samples", "max_features")
     features = _extract(settings, **reading)
+    _say_unmatched([*no_bins, *decisions.unmatched(features["pid"].to_pylist())], "of these bins")
     choice = None if chosen == "flow" else ForestChoice(chosen, names, forest)
     trained = train_on(features, settings, decisions, choice)
     with _writing(model):
@@ -329,6 +334,32 @@ def watch(data_dir: Path, model: Path, interval: float, once: bool) -> None:
 
 
 @main.command()
+def left_out() -> None:
+    """List what the deployment's archive has that is in no day's tables, and why.
+
+    These are bins in a directory of another date, bins whose time is before the first day or in the future, and files
+    that are not named as a bin.
+    """
+    from datetime import UTC, datetime
+
+    from ifcb_flow_pipeline.store.left_out import LeftOutTable, examples, summary
+    from ifcb_flow_pipeline.store.settings import Settings
+    from ifcb_flow_pipeline.store.survey import Budget
+
+    settings = Settings.from_environment(os.environ)
+    table = LeftOutTable(settings.home)
+    while not table.renew(settings, datetime.now(tz=UTC).date(), Budget()):
+        pass  # directories appeared meanwhile
+    rows = table.read()
+    if rows is None or not rows.num_rows:
+        click.echo(f"nothing in {settings.archive.root} is left out")
+        return
+    for line in examples(rows, rows.num_rows):
+        click.echo(line)
+    click.echo(f"{summary(rows)}; also in {table.path}")
+
+
+@main.command()
 def models() -> None:
     """List the kept models of the deployment, and which one is in use."""
     from ifcb_flow_pipeline.promotion import label_summary
@@ -385,6 +416,59 @@ def rollback(who: str | None, note: str) -> None:
     click.echo(f"{_model_store().rollback(who or _user(), note)} is in use again")
 
 
+@main.group()
+def labels() -> None:
+    """Keep people's decisions about bins, days and longer ranges in the deployment."""
+
+
+@labels.command("import")
+@click.argument("csv_file", type=_IN_FILE)
+@_who
+def import_labels(csv_file: Path, who: str | None) -> None:
+    """Keep the decisions in CSV_FILE: about single bins, or about all bins of an instrument in a range of time.
+
+    Columns: pid, or instrument with day, or instrument with start and end (both included, UTC); decision (good, bad or
+    unsure); reason (free text) and context (yes: no fault of the instrument; nothing is learnt from it), if wanted.
+    Bins that arrive later count, too.
+    """
+    from datetime import UTC, datetime
+
+    from ifcb_flow_pipeline.days import known_pids
+    from ifcb_flow_pipeline.store.daily import DailyTables
+    from ifcb_flow_pipeline.store.label_files import read_label_file
+
+    store = _label_store()
+    found = read_label_file(csv_file, who or _user(), datetime.now(tz=UTC))
+    store.add(found.labels, found.ranges)
+    known = known_pids(DailyTables(store.path.parent / "tables"), found.decisions)
+    in_ranges = sum(found.decisions.range_of(pid) is not None for pid in known)
+    click.echo(f"{len(found.labels)} decisions about single bins, {len(found.ranges)} about ranges with {in_ranges} "
+               f"bins so far: {store.path}")  # fmt: skip
+    _say_unmatched([*found.no_bins, *found.decisions.unmatched(known)], "of the bins in the tables so far")
+
+
+@labels.command("list")
+def list_labels() -> None:
+    """List the decisions about ranges, and how many there are about single bins."""
+    store = _label_store()
+    for one in store.ranges():
+        tags = f" ({', '.join(one.tags)})" if one.tags else ""
+        note = f": {one.note}" if one.note else ""
+        click.echo(f"{one.id:6} {one.name}  {one.decision}{tags} by {one.reviewer}, {one.at:%Y-%m-%d}{note}")
+    click.echo(f"{len(store.current())} single bins: {store.path}")
+
+
+@labels.command("withdraw")
+@click.argument("number", type=int)
+@_who
+def withdraw_label(number: int, who: str | None) -> None:
+    """Take the decision about a range back, by its NUMBER in the list."""
+    from datetime import UTC, datetime
+
+    _label_store().withdraw_range(number, who or _user(), datetime.now(tz=UTC))
+    click.echo(f"range {number} is withdrawn")
+
+
 @main.command()
 @click.option("--serve/--no-serve", default=True, help="Start the Dagster UI and the review app at the end.")
 @click.option("--dagster-port", type=int, default=3000, help="Port of the Dagster UI; the next free one is taken.")
@@ -420,6 +504,19 @@ def _model_store() -> "ModelStore":
     from ifcb_flow_pipeline.store.settings import Settings
 
     return ModelStore(Settings.from_environment(os.environ).home / "models")
+
+
+def _label_store() -> "LabelStore":
+    from ifcb_flow_pipeline.store.labels import LabelStore
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    return LabelStore(Settings.from_environment(os.environ).home / "labels.sqlite")
+
+
+def _say_unmatched(names: list[str], where: str) -> None:
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        click.echo(f"{len(names)} decisions match none {where}: {', '.join(names[:5])}{more}", err=True)
 
 
 def _user() -> str:
@@ -522,6 +619,8 @@ def _progress(n_jobs: int, chunk_size: int, total: int | None) -> Iterator["Work
 
 
 def _report(table: "pa.Table") -> None:
+    import pyarrow.compute as pc
+
     from ifcb_flow_pipeline.days import status_counts
 
     counts: Mapping[str, int] = status_counts(table.column("status").to_pylist())
@@ -529,6 +628,15 @@ def _report(table: "pa.Table") -> None:
     if without:
         listed = ", ".join(f"{count} {status}" for status, count in without.items())
         click.echo(f"{sum(without.values())} of {table.num_rows} bins have no features: {listed}", err=True)
+        _name_each(table.filter(pc.field("status") != "ok"))
+
+
+def _name_each(rows: "pa.Table") -> None:
+    """Say why bins are not used, each on a line."""
+    from ifcb_flow_pipeline.store.left_out import examples
+
+    for line in examples(rows):
+        click.echo(f"  {line}", err=True)
 
 
 def _selected(config: str | None, config_file: Path | None) -> str | None:

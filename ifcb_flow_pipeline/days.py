@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
-from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
-from ifcb_flow_pipeline.detection.flow.training import Decision, FlowModel, TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.model_card import ModelError
+from ifcb_flow_pipeline.detection.flow.training import FlowModel, TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.model_card import MIN_TRAINING_BINS, ModelError
 from ifcb_flow_pipeline.detection.open_model import AnyModel, ForestChoice, train_forest
 from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet
 from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests
@@ -39,6 +39,7 @@ from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
+from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What features are made of: columns of the ADC file, and of the stored clouds.
@@ -54,6 +55,10 @@ HISTORY_COLUMNS = (*IDENTITY, "status", "n_points", "configuration", *STUCK_COLU
 
 #: A fault is no history: what is usual is learnt from bins without these verdicts.
 NO_HISTORY = ("bad", "unreadable")
+
+_MORE_BINS = (
+    "widen the training window, or process more days; bins written less than IFCB_SETTLE_SECONDS ago come later"
+)
 
 _LIBRARIES = ("ifcb-flow-pipeline", "numpy", "scikit-learn", "scipy", "pandas", "pyarrow", "dagster")
 
@@ -275,7 +280,8 @@ def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, Any]:
     if entry.status == "empty":
         features, run = features_and_run(_stream(entry, no_rows(), settings))
         return {**features, **sources(run)}
-    return {**header_features(entry.header), **sources(Run(parse_pid(entry.pid).schema, entry.header))}
+    # Without rows, the schema changes nothing; misnamed files and what was not found have none.
+    return {**header_features(entry.header), **sources(Run("v2", entry.header))}
 
 
 def _stream(entry: CloudEntry, columns: Mapping[str, Any], settings: FeatureSettings) -> Stream:
@@ -306,7 +312,7 @@ def train_forests(
     window: TrainingWindow,
     choice: ForestChoice,
     settings: FeatureSettings,
-    labels: Mapping[str, Decision],
+    labels: Decisions,
     created: datetime,
 ) -> Model | InstrumentForests:
     """Grow the chosen forests on the stored features of a window, but for bins that people called bad.
@@ -314,7 +320,7 @@ def train_forests(
     Raises ModelError, naming the remedy, where there is too little to train on, or where days of the window
     have features that were made with other settings.
     """
-    features = window_features(tables, window, settings)
+    features = without_context(window_features(tables, window, settings), labels)
     training = training_set(features, window, choice.feature_names, settings, labels)
     return train_forest(training, choice, created, library_versions())
 
@@ -325,8 +331,59 @@ def window_features(tables: DailyTables, window: TrainingWindow, settings: Featu
     Raises ModelError, naming the remedy, where days of the window have features that were made with other settings.
     """
     _check_same_settings(tables, window, settings)
-    features = tables.read_range(BIN_FEATURES, window.first or date.min, window.last or date.max)
-    return chosen_rows(features, window)
+    features = chosen_rows(tables.read_range(BIN_FEATURES, window.first or date.min, window.last or date.max), window)
+    check_enough(features, window, _MORE_BINS)
+    return features
+
+
+def without_context(features: pa.Table, labels: Decisions) -> pa.Table:
+    """The rows without those of bins of which people said that they are lab tests, maintenance or the like."""
+    context = labels.context(features["pid"].to_pylist())
+    return features.filter(~pc.field("pid").isin(pa.array(context, pa.string()))) if context else features
+
+
+def unmatched(tables: DailyTables, window: TrainingWindow, labels: Decisions) -> list[str]:
+    """The decisions about bins of a window that are about none of its stored bins, see ``Decisions.unmatched``."""
+    first, last = window.first or date.min, window.last or date.max
+    features = chosen_rows(tables.read_range(BIN_FEATURES, first, last, IDENTITY), window)
+    inside = Decisions(
+        {pid: label for pid, label in labels.own.items() if _in_window(parse_pid(pid), window)},
+        [one for one in labels.ranges if first <= one.until.date() and one.first.date() <= last
+         and (not window.instruments or one.instrument in window.instruments)],
+    )  # fmt: skip
+    return inside.unmatched(features["pid"].to_pylist())
+
+
+def known_pids(tables: DailyTables, labels: Decisions) -> list[str]:
+    """The bins of the inventories of the days that decisions are about."""
+    singles = {parse_pid(pid).day for pid in labels.own}
+    wanted = [
+        day for day in tables.days(RAW_BINS)
+        if day in singles or any(one.first.date() <= day <= one.until.date() for one in labels.ranges)
+    ]  # fmt: skip
+    parts = [part for day in wanted if (part := tables.read(RAW_BINS, day, ["pid"])) is not None]
+    return [pid for part in parts for pid in part["pid"].to_pylist()]
+
+
+def _in_window(bin_id: BinId, window: TrainingWindow) -> bool:
+    return (
+        (window.first or date.min) <= bin_id.day <= (window.last or date.max)
+        and (not window.instruments or bin_id.instrument in window.instruments)
+        and (window.pids is None or bin_id.pid in window.pids)
+    )
+
+
+def check_enough(features: pa.Table, window: TrainingWindow, remedy: str = "add bins") -> None:
+    """Raise ModelError where rows of ``bin_features`` are too few to train on; ``remedy``: what may help."""
+    known = set(features["instrument"].to_pylist())
+    if unknown := sorted(window.instruments - known):
+        raise ModelError(f"No bins of {', '.join(unknown)}: check the name")
+    counts = Counter(features["status"].to_pylist())
+    if counts["ok"] >= MIN_TRAINING_BINS:
+        return
+    others = ", ".join(f"{count} {status}" for status, count in counts.most_common() if status != "ok")
+    unused = f" (not used: {others})" if others else ""
+    raise ModelError(f"only {counts['ok']} bins with features, {MIN_TRAINING_BINS} needed{unused}: {remedy}")
 
 
 def chosen_rows(features: pa.Table, window: TrainingWindow) -> pa.Table:
@@ -342,7 +399,7 @@ def train_flow(
     tables: DailyTables,
     window: TrainingWindow,
     settings: TrainingSettings,
-    labels: Mapping[str, Decision],
+    labels: Decisions,
     created: datetime,
 ) -> FlowModel:
     """Train a flow model on the stored features of a window, and on people's decisions about its bins.
@@ -350,7 +407,7 @@ def train_flow(
     Raises ModelError, naming the remedy, where there is too little to train on, or where days of the window
     have features that were made with other settings.
     """
-    features = window_features(tables, window, settings.feature_settings)
+    features = without_context(window_features(tables, window, settings.feature_settings), labels)
     return train_flow_model(features, settings, labels, created, library_versions())
 
 
@@ -359,7 +416,7 @@ def training_set(
     window: TrainingWindow,
     feature_names: tuple[str, ...],
     settings: FeatureSettings,
-    labels: Mapping[str, Decision] | None = None,
+    labels: Decisions | None = None,
 ) -> TrainingSet:
     """The rows of ``bin_features`` that a forest is trained on, and why the others are not, in order of pid.
 

@@ -42,13 +42,15 @@ HISTORY_BINS = 30
 @dataclass(frozen=True, slots=True)
 class LiveScore:
     """What a bin looks like so far. ``certain_after``: of an ended bin that is bad, after how many triggers that was
-    certain; None otherwise.
+    certain; None otherwise. ``reason``: why a running bin cannot be read, or what was amiss with the files of an ended
+    one, where the reasons of its score do not say so.
     """
 
     pid: str
     ended: bool
     score: PartialScore
     certain_after: int | None = None
+    reason: str = ""
 
     def line(self) -> str:
         """The bin in a line for people."""
@@ -59,7 +61,7 @@ class LiveScore:
         verdict = score.verdict.replace("_", " ")
         head = f"{self.pid} {state:7} {score.n_triggers:6} triggers  severity {severity}  {verdict}{certain}"
         why = score.reasons or ("too little history of the instrument" if score.verdict == "not_judged" else "")
-        return f"{head}  {why}".rstrip()
+        return "  ".join(filter(None, (head, why, self.reason)))
 
 
 @dataclass(slots=True)
@@ -102,9 +104,10 @@ class Watch:
     def _judge(self, raw: RawBin, ended: bool) -> LiveScore:
         pid, instrument = raw.bin_id.pid, raw.bin_id.instrument
         before = self._before(instrument)
-        found = prefix_scores(self.archive, raw, self.model, before, PARTIAL_SHARES if ended else (1.0,))
+        entry, columns = _read_columns(self.archive, raw)
+        found = scores_of_parts(entry, columns, self.model, before, PARTIAL_SHARES if ended else (1.0,))
         if not ended:
-            return LiveScore(pid, False, found[-1])
+            return LiveScore(pid, False, found[-1], reason=entry.reason if entry.status == "unreadable" else "")
         whole = self._features(raw)
         score = self.model.judge(whole, before).to_pylist()[0]
         if score["verdict"] not in NO_HISTORY:
@@ -113,7 +116,9 @@ class Watch:
         values = (score[name] for name in ("verdict", "severity", "anomaly_score", "cause", "reasons"))
         n_triggers = found[-1].n_triggers if found else 0
         certain = certain_after(found) if score["verdict"] == "bad" else None
-        return LiveScore(pid, True, PartialScore(n_triggers, *values), certain)
+        # Of an unreadable bin, the reasons say what was amiss.
+        reason = "" if score["verdict"] == "unreadable" else score["reason"] or ""
+        return LiveScore(pid, True, PartialScore(n_triggers, *values), certain, reason)
 
     def _features(self, raw: RawBin) -> pa.Table:
         return whole_features(self.archive, raw, self.model.card.feature_settings)
@@ -152,10 +157,7 @@ def prefix_scores(
 
     ``history``: rows of ``bin_features`` of the bins before. A bin without triggers has one verdict: waiting.
     """
-    read = _read(archive, raw)
-    if isinstance(read, CloudEntry):
-        return scores_of_parts(read, {}, model, history, shares)
-    return scores_of_parts(CloudEntry.of(read), read.adc.columns, model, history, shares)
+    return scores_of_parts(*_read_columns(archive, raw), model, history, shares)
 
 
 def scores_of_parts(
@@ -191,6 +193,12 @@ def whole_features(archive: Archive, raw: RawBin, settings: FeatureSettings) -> 
 def _read(archive: Archive, raw: RawBin) -> BinRead | CloudEntry:
     at_once = replace(archive, settle=timedelta())
     return read_bin(at_once, inventory_row(raw, at_once, archive.now()))
+
+
+def _read_columns(archive: Archive, raw: RawBin) -> tuple[CloudEntry, Mapping[str, NDArray]]:
+    """How reading a bin went, and all its lines; no columns where it was not read."""
+    read = _read(archive, raw)
+    return (read, {}) if isinstance(read, CloudEntry) else (CloudEntry.of(read), read.adc.columns)
 
 
 def _row(

@@ -31,6 +31,7 @@ from ifcb_flow_pipeline import api, demo, promotion, serving
 from ifcb_flow_pipeline.cli import _say_verdicts, main
 from ifcb_flow_pipeline.detection.open_model import DETECTORS
 from ifcb_flow_pipeline.detection.trial import instrument_forests
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.simulate.archive import bin_directory
@@ -42,6 +43,8 @@ from ifcb_flow_pipeline_tests.features.comparing import assert_same_features
 PIDS = [f"D202308{10 + i // 7}T{i:02}0000_IFCB134" for i in range(14)]
 OTHERS = [f"D20230810T{i:02}3000_IFCB124" for i in range(12)]
 HEADER_ONLY = "D20230811T200000_IFCB134"
+FUTURE = "D21500101T000000_IFCB134"
+WITHOUT_FEATURES = f"1 of 15 bins have no features: 1 no_adc\n  {HEADER_ONLY}  no_adc: the .adc file is missing\n"
 UNKNOWN = "D20230812T000000_IFCB134"
 THEIR_NAMES = FEATURE_NAMES[:26]
 REFERENCE = ("train", "--feature-set", "reference")
@@ -158,7 +161,7 @@ def test_the_version_is_that_of_the_package():
 def test_the_commands_are_those_of_the_readme():
     assert set(commands()) == {
         "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
-        "serve",
+        "serve", "left-out", "labels",
     }  # fmt: skip
 
 
@@ -210,7 +213,7 @@ def test_help_waits_for_no_library(arguments):
 def test_features_are_written_one_row_a_bin_with_the_columns_of_the_stored_table(archive, name):
     result = done("features", archive, "--output", name)
     assert result.stdout == f"15 bins: {name}\n"
-    assert result.stderr == "1 of 15 bins have no features: 1 no_adc\n"
+    assert result.stderr == WITHOUT_FEATURES
     found = table(Path(name))
     assert ["pid", *found.columns] == BIN_FEATURES.schema.names
     assert found.index.tolist() == sorted([*PIDS, HEADER_ONLY])
@@ -330,7 +333,7 @@ def test_training_says_what_it_made_and_writes_model_npz_here(archive):
         f"{card.model_id}: {card.n_bins} bins, {len(FULL_FEATURE_NAMES)} features, threshold 50.0000, "
         "written to model.npz\n"
     )
-    assert "1 of 15 bins have no features: 1 no_adc\n" in result.stderr
+    assert WITHOUT_FEATURES in result.stderr
     assert re.search("Warning: .*IFCB134 has only 12 bins", result.stderr)
     assert (card.feature_set, card.excluded["no_adc"]) == ("full", [HEADER_ONLY])
 
@@ -341,7 +344,7 @@ def test_training_a_reference_forest_says_what_it_made(archive):
     assert result.stdout == (
         f"{card.model_id}: 14 bins, 27 features, threshold {card.threshold:.4f}, written to model.npz\n"
     )
-    assert result.stderr == "1 of 15 bins have no features: 1 no_adc\n"
+    assert result.stderr == WITHOUT_FEATURES
     assert card.excluded == {"no_adc": [HEADER_ONLY]}
     assert (card.feature_settings.triggers, card.feature_settings.aspect_ratio) == ("images", 1.36)
     assert card.forest_settings.contamination == 0.02
@@ -450,7 +453,7 @@ def test_the_selected_features_are_trained_on_and_found_again_by_score(archive, 
 def test_too_few_bins_to_train_on_write_no_model(archive):
     ids = written("ids.txt", "\n".join(PIDS[:9]))
     message = error_of("train", archive, "--id-file", ids)
-    assert " bins with features to train on, at least 10 are needed" in message
+    assert "only 9 bins with features, 10 needed" in message
     assert not Path("model.npz").exists()
 
 
@@ -635,7 +638,7 @@ def test_missing_arguments_and_unknown_commands_are_usage_errors(arguments):
 def test_an_empty_directory_trains_nothing_and_scores_as_an_empty_table(tmp_path, model):
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "0 bins with features to train on, at least 10 are needed" in error_of("train", empty)
+    assert "only 0 bins with features, 10 needed" in error_of("train", empty)
     assert not Path("model.npz").exists()
     found = scores_of(empty, model)
     assert found.empty
@@ -924,7 +927,136 @@ def test_decisions_that_are_none_are_named(archive, content, message):
     assert not Path("model.npz").exists()
 
 
+def test_a_range_of_time_decides_about_all_its_bins_and_context_is_not_trained_on(archive):
+    lines = [
+        "pid,instrument,day,start,end,decision,reason,context",
+        ",IFCB134,,2023-08-10T00:00:00,2023-08-10T01:00:00Z,bad,ferrybox off,",
+        f"{PIDS[0]},,,,,good,looked at it,",
+        ",134,,2023-08-11T09:00:00,2023-08-11T09:00:00,bad,lab test,yes",
+        ",IFCB999,2023-08-10,,,bad,,no",
+        "D2023,,,,,bad,,",
+        f"{UNKNOWN.lower()},,,,,bad,,",
+    ]
+    result = done("train", archive, "--labels", written("d.csv", "\n".join(lines)))
+    card = read_model(Path("model.npz")).card
+    assert card.excluded["labelled_bad"] == [PIDS[1]]
+    # The bin of 09:00 is neither trained on nor counted as bad.
+    assert card.n_bins + sum(map(len, card.excluded.values())) == len([*PIDS, HEADER_ONLY]) - 1
+    assert not any(PIDS[9] in pids for pids in card.excluded.values())
+    assert "3 decisions match none of these bins: D2023, D20230812T000000_IFCB134, IFCB999 from 2023-" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (",IFCB134,2023-13-01,,,bad,,", "line 2: '2023-13-01' is no day or time"),
+        (",IFCB134,,2023-08-02,2023-08-01,bad,,", "line 2: the range of IFCB134"),
+        (",IFCB134,,2023-08-02,,bad,,", "line 2: '' is no day or time"),
+        (",camera,2023-08-01,,,bad,,", "line 2: the instrument is 'CAMERA'"),
+        (",IFCB134,2023-08-01,,,bad,,maybe", "line 2: context is 'maybe'"),
+        (",,2023-08-01,,,bad,,", "line 2: a pid and a decision"),
+    ],
+)
+def test_a_range_that_makes_no_sense_is_named_with_its_line(line, message, monkeypatch, tmp_path):
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    content = f"pid,instrument,day,start,end,decision,reason,context\n{line}\n"
+    assert message in error_of("labels", "import", written("d.csv", content))
+    assert not (tmp_path / "home").exists()
+
+
+def test_decisions_are_imported_listed_and_withdrawn(monkeypatch, tmp_path):
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    content = f"pid,instrument,day,decision,reason,context\n,IFCB134,2023-08-10,bad,beads,yes\n{PIDS[-1]},,,bad,,\n"
+    result = done("labels", "import", written("d.csv", content), "--who", "ann")
+    assert result.stdout.startswith("1 decisions about single bins, 1 about ranges with 0 bins so far: ")
+    assert "2 decisions match none of the bins in the tables so far: " in result.stderr
+    line, last = done("labels", "list").stdout.splitlines()
+    assert "1 IFCB134 from 2023-08-10T00:00:00 to 2023-08-10T23:59:59  bad (context) by ann" in line
+    assert line.endswith(": beads")
+    assert last.startswith("1 single bins: ")
+    store = LabelStore(tmp_path / "home" / "labels.sqlite")
+    assert [store.decisions().get(pid) for pid in (PIDS[0], PIDS[7], PIDS[-1])] == ["bad", None, "bad"]
+    done("labels", "withdraw", 1)
+    assert store.decisions() == {PIDS[-1]: "bad"}
+    assert "no range number 9" in error_of("labels", "withdraw", 9)
+
+
+# What is left out
+
+
+@pytest.fixture
+def untidy(archive, tmp_path):
+    """The archive, with a bin in a directory of another date, one in lower case, one of beads and one of the future."""
+    root = tmp_path / "untidy"
+    shutil.copytree(archive, root)
+    for pid in PIDS[:3]:
+        for path in root.rglob(f"{pid}.*"):
+            new = {0: root / "D2019" / path.name, 1: path.with_name(path.name.lower()),
+                   2: path.with_name(f"{pid}_beads{path.suffix}")}[PIDS.index(pid)]  # fmt: skip
+            new.parent.mkdir(exist_ok=True)
+            path.rename(new)
+    write_bin(simulate_bin(FUTURE, mean_triggers=80), root)
+    return root
+
+
+def test_every_file_of_a_bin_is_a_row_with_its_reason_whatever_its_name_and_place(untidy):
+    result = done("features", untidy, "--output", "f.parquet")
+    rows = table(Path("f.parquet"))
+    assert set(rows.index) == {*PIDS[:2], f"{PIDS[2]}_beads", *PIDS[3:], HEADER_ONLY, FUTURE}
+    assert (rows.loc[PIDS[0], "status"], rows.loc[PIDS[1], "status"]) == ("misplaced", "ok")
+    assert "the name is in another case" in rows.loc[PIDS[1], "reason"]
+    assert rows.loc[FUTURE, "status"] == "ok"
+    assert "the instrument's clock was wrong: 2150-01-01 is in the future" in rows.loc[FUTURE, "reason"]
+    assert rows.loc[f"{PIDS[2]}_beads", "status"] == "misnamed"
+    for said in (f"{PIDS[0]}  misplaced: lies in D2019", f"{PIDS[2]}_beads  misnamed: ", f"rename to {PIDS[2]}",
+                 f"{HEADER_ONLY}  no_adc: the .adc file is missing"):  # fmt: skip
+        assert said in result.stderr
+
+
+def test_what_is_left_out_has_a_verdict_that_says_why(untidy, model):
+    rows = scores_of(untidy, model)
+    assert rows.loc[f"{PIDS[2]}_beads", "verdict"] == "unreadable"
+    assert f"rename to {PIDS[2]}" in rows.loc[f"{PIDS[2]}_beads", "reason"]
+
+
+def test_an_id_in_another_case_names_its_bin(archive):
+    ids = written("ids.txt", PIDS[3].lower())
+    assert list(features_of(archive, "--id-file", ids).index) == [PIDS[3]]
+
+
+def test_the_deployment_lists_what_is_in_no_days_tables(untidy, monkeypatch, tmp_path):
+    monkeypatch.setenv("IFCB_DATA_DIR", str(untidy))
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("IFCB_START_DAY", "2023-08-11")
+    *lines, last = done("left-out").stdout.splitlines()
+    listed = {line.split()[0]: line for line in lines}
+    assert f"{FUTURE}  outside: 2150-01-01 is in the future" in listed[FUTURE]
+    assert "before the first day 2023-08-11: set IFCB_START_DAY" in listed[PIDS[4]]
+    assert "misplaced" in listed[PIDS[0]]
+    assert last.startswith(f"{len(lines)} left out of all tables: ")
+    assert PIDS[-1] not in listed
+
+
 # The running bin
+
+
+def test_watching_names_causes_and_checks_and_says_why_a_bin_cannot_be_read(archive, model, tmp_path):
+    root = tmp_path / "watched"
+    shutil.copytree(archive, root)
+    pid = "D20230811T230000_IFCB134"
+    for path in write_bin(simulate_bin(pid, mean_triggers=300, fault="air", severity=1.0), root):
+        os.utime(path, (0, 0))
+    (line,) = done("watch", root, "--model", model, "--once").stdout.splitlines()
+    assert f"Suspected cause: {CAUSES['air'].title}" in line
+    assert CAUSES["air"].check in line
+    (root / f"{pid}.adc").write_bytes(b"no table\n" * 50)
+    (line,) = done("watch", root, "--model", model, "--once").stdout.splitlines()
+    assert "running" in line
+    assert "50 of 50 ADC lines unusable" in line
+    os.utime(root / f"{pid}.adc", (0, 0))
+    (line,) = done("watch", root, "--model", model, "--once").stdout.splitlines()
+    assert "unreadable" in line
+    assert "50 of 50 ADC lines unusable" in line
 
 
 def test_watching_once_tells_of_the_latest_bin(archive, model):

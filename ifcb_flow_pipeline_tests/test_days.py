@@ -21,6 +21,7 @@ from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
+from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, STATUSES, TABLES
 
 DAY = date(2023, 8, 10)
@@ -50,7 +51,7 @@ def _trained(
     tables: DailyTables, window: TrainingWindow, names: tuple[str, ...], settings: FeatureSettings = SETTINGS
 ) -> Model:
     """The forest of ifcb-flow-metric on these features of a window."""
-    model = days.train_forests(tables, window, ForestChoice("forest", names, SMALL), settings, {}, CREATED)
+    model = days.train_forests(tables, window, ForestChoice("forest", names, SMALL), settings, Decisions(), CREATED)
     assert isinstance(model, Model)
     return model
 
@@ -171,7 +172,7 @@ def test_every_bin_is_in_every_table_with_its_status_and_reason(site):
         status = expected[name][0]
         assert entry["status"] == ("ok" if status == "too_few_points" else status)
     used = {status for status, _ in expected.values()}
-    assert used == set(STATUSES) - {"not_found"}
+    assert used == set(STATUSES) - {"not_found", "misnamed", "outside"}
 
 
 def test_the_inventory_says_what_listing_alone_can_say(site):
@@ -571,9 +572,9 @@ def test_a_window_limits_days_and_instruments(full):
     assert full.train(TrainingWindow(last=DAY)).card.n_bins == 14
     both = TrainingWindow(DAY, DAY + timedelta(days=2), frozenset({"IFCB9"}))
     assert full.train(both).card.n_bins_by_instrument == {"IFCB9": 12}
-    with pytest.raises(ModelError, match=r"0 bins.*widen"):
+    with pytest.raises(ModelError, match=r"only 0 bins.*10 needed.*widen"):
         full.train(TrainingWindow(first=DAY + timedelta(days=3)))
-    with pytest.raises(ModelError, match=r"0 bins.*widen"):
+    with pytest.raises(ModelError, match=r"No bins of IFCB1: check the name"):
         full.train(TrainingWindow(instruments=frozenset({"IFCB1"})))
 
 
@@ -582,7 +583,7 @@ def test_a_window_of_pids_takes_these_and_tells_those_that_are_not_there(full):
     card = full.train(TrainingWindow(pids=(*chosen, "nonesuch", pid(23), chosen[0]))).card
     assert card.n_bins == len(chosen)
     assert card.excluded == {"not_found": sorted(["nonesuch", pid(23)])}
-    with pytest.raises(ModelError, match=r"^0 bins"):
+    with pytest.raises(ModelError, match=r"^only 0 bins"):
         full.train(TrainingWindow(pids=()))
 
 
@@ -612,7 +613,7 @@ def test_days_made_with_other_settings_are_not_mixed_in(full):
 
 
 def test_training_on_nothing_says_so(site):
-    with pytest.raises(ModelError, match=r"^0 bins"):
+    with pytest.raises(ModelError, match=r"^only 0 bins"):
         site.train()
 
 

@@ -13,6 +13,7 @@ from ifcb_flow_pipeline import demo
 from ifcb_flow_pipeline.defs.launch import prepare_dagster_home
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.simulate import ArchivePlan, Episode, InstrumentProfile
+from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.tables import BIN_SCORES, TABLES
@@ -98,6 +99,26 @@ def test_the_users_own_archive_is_left_as_it_is_and_nothing_is_simulated(tmp_pat
 def test_an_archive_without_bins_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
     with pytest.raises(FlowError, match="IFCB_DATA_DIR"):
         demo.prepare({"IFCB_DATA_DIR": str(tmp_path), "IFCB_FLOW_HOME": str(tmp_path / "home")}, lambda _: None)
+
+
+@pytest.mark.parametrize(("n_old", "waits"), [(9, True), (10, False)])
+def test_bins_that_may_still_grow_are_waited_for_where_too_few_others_are_there(
+    tmp_path: Path, n_old: int, *, waits: bool
+) -> None:
+    for number in range(n_old + 2):
+        path = tmp_path / f"D20240514T{number:02}0000_IFCB134.adc"
+        path.touch()
+        if number < n_old:
+            os.utime(path, (0, 0))
+    said: list[str] = []
+    waited: list[float] = []
+    demo.wait_for_young_bins(Archive(tmp_path), said.append, waited.append)
+    assert said[0].startswith("2 bins were written less than 120 s ago and may still grow: ")
+    assert "IFCB_SETTLE_SECONDS" in said[0]
+    assert [100 < seconds <= 122 for seconds in waited] == [True] * waits
+    if waits:
+        with pytest.raises(FlowError, match="IFCB_SETTLE_SECONDS"):
+            demo.wait_for_young_bins(Archive(tmp_path, settle=timedelta(hours=1)), said.append, waited.append)
 
 
 def test_the_list_ranks_by_severity_and_shows_what_cannot_be_judged_and_what_goes_on() -> None:

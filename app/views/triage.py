@@ -54,7 +54,7 @@ def _page() -> None:
     for problem in scored.problems:
         st.error(plain(problem))
     try:
-        decided = label_store(stores).current()
+        decided = data.read_decisions(stores)
     except FlowError as error:
         st.error(sentence(str(error)))
         st.stop()

@@ -35,7 +35,7 @@ from ifcb_flow_pipeline.defs.metadata import (
     thumbnail,
     verdict_metadata,
 )
-from ifcb_flow_pipeline.defs.partitions import DAILY
+from ifcb_flow_pipeline.defs.partitions import DAILY, today
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
@@ -46,6 +46,7 @@ from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import ScoreOverview
+from ifcb_flow_pipeline.store.survey import Budget
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS, Table
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
 
@@ -57,6 +58,9 @@ DAYS_AT_ONCE = 4
 
 #: A run tells how far it is so often at most: every line in its log is a transaction.
 SECONDS_BETWEEN_REPORTS = 5.0
+
+#: A run looks for so long, at most, for bins that no day has; the look goes on from those of the sensor.
+LEFT_OUT_SECONDS = 30.0
 
 #: For what may pass by itself, such as a network disk that does not answer. See permanent_failures.
 RETRY = dg.RetryPolicy(max_retries=2, delay=30)
@@ -90,9 +94,11 @@ def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
         wanted = _days(context)
         listing = archive.scan(wanted[0], wanted[-1])
         context.log.info(f"{len(listing.bins)} bins of {day_text(wanted)} in {archive.root}")
-        if listing.strays:
-            context.log.warning(f"{len(listing.strays)} files are not named as a bin, e.g. {listing.strays[0]}")
         _each_day(context, lambda day: _table(days.write_inventory(deployment.tables, archive, listing, day)))
+        if not deployment.left_out.renew(deployment.settings, today(), Budget(LEFT_OUT_SECONDS), context.log):
+            context.log.warning(
+                "no time to look through all of the archive: what is left out is that of an earlier run"
+            )
 
 
 @_daily_asset(POINT_CLOUDS, deps=[raw_bins], code_version="1")
@@ -218,6 +224,8 @@ def anomaly_model(
         models, settings = deployment.models, deployment.settings.features
         models.save(model)
         context.log.info(f"trained {model.card.model_id} on {model.card.n_bins} bins")
+        if lost := days.unmatched(deployment.tables, config.window(), deployment.labels.decisions()):
+            context.log.warning(f"{len(lost)} decisions match no bin that was trained on, e.g. {lost[0]}")
         if model.card.note:
             context.log.warning(model.card.note)
         trial = try_challenger(models, deployment.tables, model, deployment.labels.decisions(), settings)

@@ -10,12 +10,14 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from ifcb_flow_pipeline.days import status_counts
 from ifcb_flow_pipeline.defs.assets import (
     anomaly_model,
     bin_features,
     bin_scores,
     permanent_failures,
     point_clouds,
+    raw_bins,
 )
 from ifcb_flow_pipeline.defs.metadata import comparison_metadata, day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags
@@ -24,6 +26,7 @@ from ifcb_flow_pipeline.detection.trial.drift import severity_drift
 from ifcb_flow_pipeline.detection.verdict.decision import MIN_BASELINE_BINS
 from ifcb_flow_pipeline.promotion import try_challenger
 from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.left_out import examples, summary
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: Days that a check looks at when it is started on its own.
@@ -56,6 +59,21 @@ def features_are_complete(context: dg.AssetCheckExecutionContext, deployment: De
 def scores_are_complete(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Fails where a bin of the inventory is missing."""
     return _completeness(deployment.tables, BIN_SCORES, _days(context, deployment, BIN_SCORES))
+
+
+@dg.asset_check(asset=raw_bins, description="Every bin of the archive is in the tables of its day.")
+def nothing_is_left_out(deployment: Deployment) -> dg.AssetCheckResult:
+    """Warns of bins in a directory of another date or with a time outside of the partitions, and of misnamed files."""
+    with permanent_failures():
+        rows = deployment.left_out.read()
+    if rows is None:
+        return _warning(True, "the archive has not been looked through yet", {})
+    counts = status_counts(rows["status"].to_pylist())
+    return _warning(
+        not counts,
+        summary(rows) or "every bin is in the tables of its day",
+        {"left_out": rows.num_rows, **counts, "examples": examples(rows)},
+    )
 
 
 @dg.asset_check(asset=point_clouds, description="Few bins are unreadable.")

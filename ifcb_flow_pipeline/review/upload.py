@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ifcb_flow_pipeline.bins.adc import parse_adc
 from ifcb_flow_pipeline.bins.hdr import HeaderRead, read_hdr
-from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
+from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_name, parse_pid
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.archive import BinRead, bin_read
 
@@ -80,7 +80,7 @@ def _parts(name: str) -> tuple[str, str]:
     if extension.lower() not in MAX_BYTES:
         raise UploadError(f"{name} is none of the files of a bin: these end in .adc, .hdr or .roi")
     try:
-        return parse_pid(stem).pid, extension.lower()
+        return parse_name(stem).pid, extension.lower()
     except InvalidPidError as error:
         raise UploadError(
             f"the name of {name} is not that of a bin; the name says which instrument it is and when the run began: "

@@ -133,7 +133,7 @@ class Archive:
             reason = f"cannot read {adc_path}: {error.strerror or error}"
             return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {})
         header = HeaderRead() if hdr_path is None else self.read_header(hdr_path, schema)
-        return bin_read(pid, adc, header, "adcmod" if adc_path.endswith(CORRECTED_SUFFIX) else "adc")
+        return bin_read(pid, adc, header, "adcmod" if adc_path.lower().endswith(CORRECTED_SUFFIX) else "adc")
 
     def read_header(self, hdr_path: str, schema: Schema) -> HeaderRead:
         """What a header says (see ``bins.hdr``), given by its path relative to the root."""
@@ -200,7 +200,7 @@ class Archive:
             if _look(entry.path, entry.is_dir):
                 if _enter(entry.name, exclude, wanted):
                     (links if entry.is_symlink() else directories).append(entry.name)
-            elif entry.name.lower().endswith(suffixes) and (status := _look(entry.path, entry.stat)):
+            elif _may_be_of_a_bin(entry.name, suffixes) and (status := _look(entry.path, entry.stat)):
                 files.append(FoundFile(relative, entry.name, status.st_size, status.st_mtime_ns))
         # In order of name, so that every walk takes the same one of several links to the same directory.
         return Inside(tuple(sorted(directories)), tuple(sorted(links)), tuple(files))
@@ -268,6 +268,11 @@ def _read(path: str, text: Text) -> None:
 
 def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _may_be_of_a_bin(name: str, suffixes: tuple[str, ...]) -> bool:
+    # Hidden files are what transfers and Macs leave behind, whatever their extension.
+    return name.lower().endswith(suffixes) and not name.startswith(".")
 
 
 def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:

@@ -19,16 +19,18 @@ A look that runs out of time is not complete: nothing must be concluded from it,
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from logging import Logger
 from pathlib import Path
 
 from ifcb_flow_pipeline.bins.archive import FoundFile, list_bins, next_change, signature
+from ifcb_flow_pipeline.bins.left_out import LeftOut, misnamed, misplaced, outside
 from ifcb_flow_pipeline.store.archive import Archive, Inside
 from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
 from ifcb_flow_pipeline.store.ledger import DayEntry, Footer, Ledger, Visit, with_ledger
+from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import Table
 
 #: Where many directories are due again, a look spends this long on them; it is the price of finding growth.
@@ -64,12 +66,14 @@ class Budget:
 class Survey:
     """What the archive has by day, and by table what each day's file was made of: None for a damaged file.
 
-    Where it is not ``complete``, days may be missing or be of an earlier look.
+    ``left_out``: misplaced bins and misnamed files. Where it is not ``complete``, days may be missing or be of an
+    earlier look.
     """
 
     archive: Mapping[date, DayEntry]
     made_of: Mapping[str, Mapping[date, str | None]]
     complete: bool
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def n_bins(self) -> int:
@@ -84,6 +88,12 @@ class Surveyor:
     archive: Archive
     tables: DailyTables
     ledger: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Surveyor":
+        """The surveyor of a deployment."""
+        home = settings.home
+        return cls(settings.archive, DailyTables(home / "tables"), home / "sensor" / "ledger.sqlite")
 
     def survey(
         self, tables: Iterable[Table], budget: Budget, *, thorough: bool = False, log: Logger | None = None
@@ -100,9 +110,26 @@ class Surveyor:
             made_of = {table.name: signatures_of(self.tables, table, ledger, now, budget) for table in wanted}
             found = look(self.archive, ledger, now, budget, thorough=thorough)
             known = {name: found for name, found in made_of.items() if found is not None}
-            return Survey(found or {}, known, found is not None and len(known) == len(made_of))
+            entries = found or {}
+            days = {day: entry for day, entry in entries.items() if entry.n_bins}
+            left_out = tuple(one for entry in entries.values() for one in entry.left_out)
+            return Survey(days, known, found is not None and len(known) == len(made_of), left_out)
 
         return with_ledger(self.ledger, self.archive, work, log)
+
+    def outside(self, days: Sequence[date], first: date, last: date) -> Iterator[LeftOut]:
+        """The bins of these days that are outside of the days from ``first`` to ``last``, as the last look found them.
+
+        Raises LedgerError where the ledger cannot be read.
+        """
+
+        def work(ledger: Ledger, batch: Iterable[date]) -> list[LeftOut]:
+            bins = (raw for day in batch for raw in list_bins(ledger.files(day)).bins)
+            return [one for raw in bins if not raw.misplaced and (one := outside(raw, first, last))]
+
+        for start in range(0, len(days), _DAYS_AT_ONCE):
+            batch = days[start : start + _DAYS_AT_ONCE]
+            yield from with_ledger(self.ledger, self.archive, lambda ledger, batch=batch: work(ledger, batch), None)
 
 
 def look(
@@ -242,14 +269,14 @@ def _renew(archive: Archive, ledger: Ledger, now: datetime, budget: Budget) -> b
     """Make the entries of days anew whose bins changed; False where there was not enough time for all."""
 
     def entry_of(files: list[FoundFile]) -> DayEntry | None:
-        bins = list_bins(files).bins
-        if not bins:
+        listing = list_bins(files)
+        bins = listing.bins
+        left_out = (*(misplaced(raw) for raw in bins if raw.misplaced), *misnamed(listing.strays))
+        if not bins and not left_out:
             return None
         until = next_change(bins, now, archive.settle)
-        wrong = [raw for raw in bins if raw.misplaced]
-        example = f"{wrong[0].bin_id.pid} in {wrong[0].directory}" if wrong else ""
         signed = signature(bins, now, archive.settle)
-        return DayEntry(signed, len(bins), len(wrong), example, _ns(until) if until else None)
+        return DayEntry(signed, len(bins), left_out, _ns(until) if until else None)
 
     stale = ledger.stale_days(_ns(now))
     for first in range(0, len(stale), _DAYS_AT_ONCE):

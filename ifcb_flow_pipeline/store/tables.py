@@ -1,7 +1,7 @@
 """Every stored table, declared once: column, type, unit, meaning.
 
-All tables have one file per UTC day. ``status`` and ``reason`` mean the same everywhere: the status says
-how far a bin came (see STATUSES), the reason says why in words for people.
+All tables have one file per UTC day, but for ``left_out``, which is one file. ``status`` and ``reason`` mean the
+same everywhere: the status says how far a bin came (see STATUSES), the reason says why in words for people.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,8 @@ STATUSES: Mapping[str, str] = {
     "no_adc": "other files of the bin are there, the .adc file is not",
     "unsettled": "files were written moments ago and may still grow",
     "misplaced": "lies in a directory of another date; not used",
+    "misnamed": "files with the extension of a bin's but not the name of a bin; not used",
+    "outside": "its time is before the first day of the deployment or in the future; not used",
     "not_found": "asked for by its identifier, but not in the archive",
 }
 
@@ -182,6 +184,19 @@ BIN_SCORES = Table(
             "verdict is ok, NaN where it is not known or the bin was not judged",
         ),
         Column("model_id", pa.string(), "", "the model that gave the verdict"),
+        *_OUTCOME,
+    ),
+)
+
+LEFT_OUT = Table(
+    "left_out",
+    1,
+    "What the archive has that is in no day's tables: one row a misplaced, misnamed or outside bin, with the remedy.",
+    (
+        Column("pid", pa.string(), "", "identifier of the bin; of misnamed files their name without extension"),
+        Column("instrument", pa.string(), "", "instrument; null where the name does not begin with an identifier"),
+        Column("start_time", _TIME, "UTC", "start of the run, from the identifier; null where there is none"),
+        Column("path", pa.string(), "", "where it lies in the archive: the directory, of misnamed files the first"),
         *_OUTCOME,
     ),
 )

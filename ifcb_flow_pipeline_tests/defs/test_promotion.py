@@ -1,13 +1,13 @@
 """Champion and challenger through Dagster: a worse model stays a challenger; promotion and rollback are one action."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
 
-from ifcb_flow_pipeline import promotion
-from ifcb_flow_pipeline.store.labels import Label
+from ifcb_flow_pipeline import days, promotion
+from ifcb_flow_pipeline.store.labels import Label, RangeLabel
 from ifcb_flow_pipeline.store.tables import BIN_SCORES
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, N_A_DAY, Pipeline
 
@@ -137,6 +137,22 @@ def test_bins_that_people_called_bad_teach_neither_kind_of_model(made: Pipeline)
         assert card.n_bins + len(card.excluded.get("rejected", [])) == 3 * N_A_DAY - 1
         agreement = str(made.metadata("anomaly_model")["people_agree"].value)
         assert ("0 good and 1 bad bins: precision " in agreement) == (feature_set == "full")
+
+
+def test_bins_of_a_range_teach_as_if_each_was_decided_about_and_context_teaches_nothing(made: Pipeline) -> None:
+    at, noon = datetime(2023, 8, 20, tzinfo=UTC), datetime(2023, 8, 10, 12, tzinfo=UTC)
+    bad = RangeLabel("IFCB134", noon, noon + timedelta(hours=7), "bad", (), "intake closed", "ann", at)
+    test = RangeLabel("IFCB124", noon, noon + timedelta(hours=1), "bad", ("context",), "lab test", "ann", at)
+    lost = RangeLabel("IFCB999", noon, noon + timedelta(hours=1), "bad", (), "", "ann", at)
+    made.deployment.labels.add([], [bad, test, lost])
+    for feature_set in ("full", "reference"):
+        newest, _ = train(made, feature_set=feature_set, use=False)
+        card = made.deployment.models.card(newest)
+        assert card.excluded["labelled_bad"] == ["D20230810T120000_IFCB134", "D20230810T180000_IFCB134"]
+        assert card.n_bins + card.n_excluded == 23
+    labels = made.deployment.labels.decisions()
+    assert days.unmatched(made.deployment.tables, days.TrainingWindow(), labels) == [lost.name]
+    assert days.unmatched(made.deployment.tables, days.TrainingWindow(last=date(2023, 8, 1)), labels) == []
 
 
 def test_where_features_are_made_in_another_way_the_old_model_is_no_rival(

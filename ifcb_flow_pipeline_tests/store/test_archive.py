@@ -369,6 +369,19 @@ def test_a_corrected_adc_file_is_read_instead_of_the_raw_one_and_named(tmp_path)
     assert Archive(root).read_bin(PID, f"2023/D20230810/{PID}.adc", None).adc_source == "adc"
 
 
+def test_a_corrected_adc_file_is_that_of_the_bin_also_where_names_are_in_another_case_and_hidden_ones_are_none(
+    tmp_path,
+):
+    root = tmp_path / "data"
+    put(root / "D20230810" / f"{PID.lower()}.adc", adc_text(4))
+    put(tmp_path / "adcmod" / "D20230810" / f"{PID}.ADC.MOD", adc_text(3))
+    put(tmp_path / "adcmod" / "D20230810" / f"._{PID}.adc.mod", b"left behind")
+    listing = Archive(root).scan()
+    (raw,) = listing.bins
+    found = Archive(root).read_bin(PID, raw.path("adc"), None)
+    assert (len(found.adc), found.adc_source, listing.strays) == (3, "adcmod", ())
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"  \r\n"])
 def test_a_file_without_lines_is_empty(tmp_path, content):
     put_bin(tmp_path, adc=content)
