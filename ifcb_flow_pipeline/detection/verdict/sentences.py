@@ -133,6 +133,7 @@ _CORE: dict[str, Sentence] = {
 }  # fmt: skip
 
 _STRAYS: dict[str, Sentence] = {
+    "bubble_fraction": _share("large round images", "{value} of images are large and round, like bubbles"),
     "stray_fraction": _share("images outside the core", "{value} of images lie outside the sample core"),
     "stray_left_fraction": _share(
         "images left of the core", "{value} of images lie downstream (left) of the sample core", topic="stray side"
@@ -180,6 +181,13 @@ _TRIGGERS: dict[str, Sentence] = {
     "no_image_burst": _said(
         "runs of empty triggers", "Triggers without an image come in bursts: correlation {value}",
         "Triggers without an image come in fewer bursts than normal: correlation {value}", lowest=-1.0, highest=1.0,
+    ),
+    "blind_fraction": _share(
+        "time without images", "For {value} of the run, no trigger produced an image", topic="blind"
+    ),
+    "longest_blind_s": _amount(
+        "longest time without images (s)", "No trigger produced an image for {value} at a stretch", unit="s",
+        topic="blind",
     ),
     "trigger_rate_hz": _amount("trigger rate (per s)", "{value} triggers per second"),
     "n_triggers": _amount("triggers", "{value} triggers in the run"),
@@ -286,6 +294,16 @@ _FILES: dict[str, Sentence] = {
     "time_backward_fraction": _share(
         "clock steps backward", "The clock runs backward in {value} of the .adc lines", has_range=False
     ),
+    "header_adc_mismatch": _share(
+        "header against .adc file", "Header and .adc file differ by {value} in the times of the run", has_range=False
+    ),
+    "dead_signal_fraction": _share("flat signals", "{value} of the signals are flat"),
+    "time_still_fraction": _share(
+        "clock standing still", "The clock stands still in {value} of the .adc lines", has_range=False
+    ),
+    "start_byte_gap_fraction": _share(
+        "positions in the .roi file", "In {value} of the .adc lines the position in the .roi file does not follow on"
+    ),
     "bad_line_fraction": _share(
         "damaged .adc lines", "{value} of the lines of the .adc file are damaged", has_range=False
     ),
@@ -343,7 +361,12 @@ _RULES_SAY: Mapping[str, str] = {
     "few_triggers": "n_triggers", "incomplete_run": "run_time_ratio", "short_run": "run_time_s",
     "run_time_long": "run_time_ratio", "volume": "volume_ratio", "no_volume": "volume_ml",
     "image_ratio": "images_per_trigger", "humid": "humidity_pct", "hot": "temperature_c",
-    "bad_lines": "bad_line_fraction", "image_count": "image_count_mismatch", "run_time_differs": "run_time_mismatch",
+    "bad_lines": "bad_line_fraction", "image_count": "image_count_mismatch",
+    "header_and_adc_differ": "header_adc_mismatch",
+    "some_bad_lines": "bad_line_fraction", "blind": "blind_fraction", "core_creeps": "drift_x_px",
+    "cloud_everywhere": "stray_fraction", "at_the_edges": "edge_touch_fraction", "bubbles": "bubble_fraction",
+    "dead_signals": "dead_signal_fraction", "time_still": "time_still_fraction",
+    "image_places": "start_byte_gap_fraction",
     "time_backward": "time_backward_fraction", "repeats": "repeat_fraction",
 }  # fmt: skip
 
@@ -352,6 +375,8 @@ _STATUSES: Mapping[str, str] = {
     "no_adc": "The .adc file is missing, so this bin cannot be scored",
     "not_found": "The bin is not in the archive",
     "misplaced": "The bin is in the folder of another date",
+    "misnamed": "The file does not have the name of a bin",
+    "outside": "The bin's clock is outside the days of the pipeline",
     "unsettled": "The files of the bin are still being written",
     "unreadable": "The .adc file cannot be read, or most of its lines are damaged",
     "too_few_points": "There are too few images to judge the bin",

@@ -159,7 +159,7 @@ def test_what_the_bins_have_cleared_is_over_whatever_the_time() -> None:
 def test_a_line_says_what_is_known_of_the_end() -> None:
     columns = list(zip(*bins("ob"), strict=True))
     texts = [find_episodes(*columns, now=NOON + timedelta(hours=hours))[0].line() for hours in (1, 9, 99)]
-    for text, end in zip(texts, ("still going on", "last seen 2023-08-10 12:20, no bins since", "until "), strict=True):
+    for text, end in zip(texts, ("ongoing", "last seen 2023-08-10 12:20, no bins since", "until "), strict=True):
         assert end in text
 
 
