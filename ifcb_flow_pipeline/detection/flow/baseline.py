@@ -163,6 +163,13 @@ class Baseline:
             last_s=np.array(times[-1]),
             n_bins=np.array(len(times)),
         )
+        core = fitted._core_column()
+        if core >= 0:
+            # A service moves the core: that is no wandering.
+            starts = fitted._starts(bins, known=None)
+            place = starts.core[np.maximum.accumulate(np.where(starts.begins, np.arange(len(bins)), 0))]
+            own = (residual[:, core] - np.where(starts.deployment > 0, place, 0.0))[keep, None]
+            total[core] = np.fmax(robust_spread(own)[0], least[core])
         for _ in range(_ROUNDS):
             fitted = fitted._refined(bins, keep, total)
         return fitted
