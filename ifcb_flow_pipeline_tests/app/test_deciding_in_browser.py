@@ -83,7 +83,7 @@ def test_the_rest_of_an_episode_is_decided_with_one_key_and_taken_back_with_anot
     undo = page.get_by_role("button", name=f"Undo: bad, {waiting} bins")
     expect(undo).to_be_visible()
     expect(page.get_by_text(SINGLE)).to_be_visible()
-    assert labels.decisions() == before | dict.fromkeys(EPISODE, "bad")
+    assert dict(labels.decisions()) == dict(before) | dict.fromkeys(EPISODE, "bad")
     page.keyboard.press("z")
     expect(undo).to_have_count(0)
     visit.expect_still()

@@ -49,6 +49,10 @@ _FOLDS = 3
 #: An instrument that loses more than this share of its bins, or has fewer than these, is named in the card's note.
 _ABNORMAL_SHARE, _FEW_BINS = 0.10, 50
 
+#: That header and .adc file contradict each other is reported by a rule; the better times are used, so that the bin is
+#: as good as any.
+_ONLY_FOR_RULES = ("header_adc_mismatch", "run_time_mismatch")
+
 _QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
@@ -299,11 +303,10 @@ def catalogue_names(feature_set: str) -> tuple[str, ...]:
 def detector_metadata(names: Sequence[str]) -> tuple[FeatureMetadata, ...]:
     """The metadata of the features that the detectors use: those beyond the reference's, where there are any."""
     metadata = metadata_of(names)
-    return (
-        (*(feature for feature in metadata if feature.role != "reference"), *LAG_FEATURES)
-        if _beyond(metadata)
-        else metadata
-    )
+    if not _beyond(metadata):
+        return metadata
+    used = (feature for feature in metadata if feature.role != "reference" and feature.name not in _ONLY_FOR_RULES)
+    return (*used, *LAG_FEATURES)
 
 
 def _beyond(metadata: Sequence[FeatureMetadata]) -> bool:
