@@ -38,6 +38,9 @@ _MEMORY_S = 2.0 * 86_400.0
 #: next half day (field measurements, November 2026). Features of faults wander less.
 _LONG_HISTORY_S, _WANDERS, _WANDERS_LITTLE = 3.0 * 86_400.0, 3.0, 1.0
 
+#: However steady a level was in training, it may wander by so many scatters: optics and pumps wear.
+_LEAST_RANGE = 1.0
+
 #: A level stays within so many scatters, or ranges, of the centre: what wears on for weeks is a fault at last.
 _MOST_SCATTERS, _MOST_RANGES = 4.0, 3.0
 
@@ -199,7 +202,8 @@ class Baseline:
         wanders = wandering(self.metadata)
         seen = np.where(wanders, np.sqrt(np.maximum(total**2 - self.scatter**2, 0.0)), 0.0)
         unseen = np.where(wanders, _WANDERS, _WANDERS_LITTLE) * young * self.scatter
-        return np.maximum(seen, unseen).astype(np.float32)
+        at_least = np.where(wanders, _LEAST_RANGE, 0.0) * self.scatter
+        return np.maximum(np.maximum(seen, unseen), at_least).astype(np.float32)
 
     def is_short(self, time_s: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether the history of bins that start then spans less than SHORT_S, shape (n,)."""
