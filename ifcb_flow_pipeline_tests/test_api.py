@@ -123,20 +123,20 @@ def test_bins_come_in_the_order_asked_for_with_a_reason_for_each_that_is_not_the
         np.testing.assert_array_equal(rows[i]["features"], known[asked[i]])
 
 
-def test_the_bins_before_are_those_of_the_instrument_in_the_week_up_to_the_day(tmp_path):
+def test_the_bins_before_are_those_of_the_instrument_in_the_fifteen_days_up_to_the_day(tmp_path):
     for day, instrument in (
         ("01", "IFCB134"),
         ("02", "IFCB134"),
-        ("09", "IFCB124"),
-        ("09", "IFCB134"),
-        ("10", "IFCB134"),
+        ("17", "IFCB124"),
+        ("17", "IFCB134"),
+        ("18", "IFCB134"),
     ):
         (tmp_path / f"D202308{day}T060000_{instrument}.adc").touch()
     archive = Archive(tmp_path)
-    asked = ["D20230809T060000_IFCB134", "no identifier"]
+    asked = ["D20230817T060000_IFCB134", "no identifier"]
     assert api.bins_before(archive, asked) == ["D20230802T060000_IFCB134"]
-    assert api.bins_before(archive, ["D20230810T235959_IFCB134"]) == [
-        "D20230809T060000_IFCB134", "D20230810T060000_IFCB134"
+    assert api.bins_before(archive, ["D20230818T235959_IFCB134"]) == [
+        "D20230817T060000_IFCB134", "D20230818T060000_IFCB134"
     ]  # fmt: skip
     assert api.bins_before(archive, ["no identifier"]) == []
 

@@ -40,11 +40,11 @@ from ifcb_flow_pipeline.store.models import ModelStore, read_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 from ifcb_flow_pipeline_tests.features.comparing import assert_same_features
 
-PIDS = [f"D202308{10 + i // 7}T{i:02}0000_IFCB134" for i in range(14)]
+PIDS = [f"D202308{10 + i // 14}T{i % 14:02}0000_IFCB134" for i in range(28)]
 OTHERS = [f"D20230810T{i:02}3000_IFCB124" for i in range(12)]
 HEADER_ONLY = "D20230811T200000_IFCB134"
 FUTURE = "D21500101T000000_IFCB134"
-WITHOUT_FEATURES = f"1 of 15 bins have no features: 1 no_adc\n  {HEADER_ONLY}  no_adc: the .adc file is missing\n"
+WITHOUT_FEATURES = f"1 of 29 bins have no features: 1 no_adc\n  {HEADER_ONLY}  no_adc: the .adc file is missing\n"
 UNKNOWN = "D20230812T000000_IFCB134"
 THEIR_NAMES = FEATURE_NAMES[:26]
 REFERENCE = ("train", "--feature-set", "reference")
@@ -52,7 +52,7 @@ REFERENCE = ("train", "--feature-set", "reference")
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory):
-    """Fourteen healthy bins of two days, and one of which only the header is there."""
+    """Fourteen healthy bins on each of two days, and one of which only the header is there."""
     root = tmp_path_factory.mktemp("archive")
     for i, pid in enumerate(PIDS):
         write_bin(simulate_bin(pid, mean_triggers=80, seed=i), bin_directory(root, pid))
@@ -212,12 +212,12 @@ def test_help_waits_for_no_library(arguments):
 @pytest.mark.parametrize("name", ["f.csv", "f.parquet"])
 def test_features_are_written_one_row_a_bin_with_the_columns_of_the_stored_table(archive, name):
     result = done("features", archive, "--output", name)
-    assert result.stdout == f"15 bins: {name}\n"
+    assert result.stdout == f"29 bins: {name}\n"
     assert result.stderr == WITHOUT_FEATURES
     found = table(Path(name))
     assert ["pid", *found.columns] == BIN_FEATURES.schema.names
     assert found.index.tolist() == sorted([*PIDS, HEADER_ONLY])
-    assert found["status"].value_counts().to_dict() == {"ok": 14, "no_adc": 1}
+    assert found["status"].value_counts().to_dict() == {"ok": 28, "no_adc": 1}
     assert found.loc[HEADER_ONLY, "reason"] == "the .adc file is missing"
     assert found.loc[HEADER_ONLY, list(FEATURE_NAMES)].isna().all()
     assert np.isfinite(found.loc[PIDS, list(FEATURE_NAMES)].to_numpy(float)).all()
@@ -303,7 +303,7 @@ def test_only_the_bins_of_the_id_file_are_trained_on(archive):
     ids = written("ids.txt", "".join(f"{pid}\n" for pid in [*PIDS[2:], *PIDS[2:], UNKNOWN, HEADER_ONLY]))
     done(*REFERENCE, archive, "--id-file", ids)
     card = read_model(Path("model.npz")).card
-    assert card.n_bins == 12
+    assert card.n_bins == 26
     assert card.excluded == {"not_found": [UNKNOWN], "no_adc": [HEADER_ONLY]}
 
 
@@ -334,7 +334,7 @@ def test_training_says_what_it_made_and_writes_model_npz_here(archive):
         "written to model.npz\n"
     )
     assert WITHOUT_FEATURES in result.stderr
-    assert re.search("Warning: .*IFCB134 has only 12 bins", result.stderr)
+    assert re.search("Warning: .*IFCB134 has only 28 bins", result.stderr)
     assert (card.feature_set, card.excluded["no_adc"]) == ("full", [HEADER_ONLY])
 
 
@@ -342,7 +342,7 @@ def test_training_a_reference_forest_says_what_it_made(archive):
     result = done(*REFERENCE, archive)
     card = read_model(Path("model.npz")).card
     assert result.stdout == (
-        f"{card.model_id}: 14 bins, 27 features, threshold {card.threshold:.4f}, written to model.npz\n"
+        f"{card.model_id}: 28 bins, 27 features, threshold {card.threshold:.4f}, written to model.npz\n"
     )
     assert result.stderr == WITHOUT_FEATURES
     assert card.excluded == {"no_adc": [HEADER_ONLY]}
@@ -355,7 +355,7 @@ def test_training_a_reference_forest_says_what_it_made(archive):
     [
         ((), {}),
         (("--max-samples", "auto"), {}),
-        (("--max-samples", "256"), {"max_samples": 14}),
+        (("--max-samples", "256"), {"max_samples": 28}),
         (("--max-samples", "6"), {"max_samples": 6}),
         (("--max-samples", "0.5"), {"max_samples": 0.5}),
         (("--max-features", "0.5"), {"max_features": 0.5}),
@@ -381,7 +381,7 @@ def test_each_option_of_the_forest_changes_the_scores_but_contamination_moves_no
     done(*REFERENCE, archive, "--model", "m.npz", "--contamination", 0.5)
     half = scores_of(archive, Path("m.npz"))
     pd.testing.assert_series_equal(half["anomaly_score"], default["anomaly_score"], check_exact=True)
-    assert (half["verdict"] == "bad").sum() == 7
+    assert (half["verdict"] == "bad").sum() == 14
     assert (default["verdict"] == "bad").sum() == 1
 
 
@@ -410,7 +410,7 @@ def test_a_forest_for_each_instrument_is_trained_and_scores(two_instruments, det
     assert "without effect" not in done("train", two_instruments, *options).stderr
     card = read_model(Path("m.npz")).card
     assert (card.kind, card.feature_set, card.forest_settings.contamination) == (detector, "full", 0.25)
-    assert card.n_bins_by_instrument == {"IFCB124": 12, "IFCB134": 14}
+    assert card.n_bins_by_instrument == {"IFCB124": 12, "IFCB134": 28}
     found = scores_of(two_instruments, Path("m.npz"))
     assert found.loc[HEADER_ONLY, "verdict"] == "unreadable"
     assert (found.loc[OTHERS, "verdict"] == "bad").sum() == 3
@@ -476,7 +476,7 @@ def test_scores_have_a_row_a_bin_and_begin_with_what_people_look_at_first(archiv
     judged = found.drop(index=HEADER_ONLY).dropna(subset=["severity"])
     assert judged.sort_values("severity", kind="stable")["anomaly_score"].is_monotonic_decreasing
     assert (judged["anomaly_score"] < 0).all()
-    assert result.stdout.splitlines()[-1] == "15 bins: scores.csv"
+    assert result.stdout.splitlines()[-1] == "29 bins: scores.csv"
     assert "1 unreadable" in result.stdout.splitlines()[0]
 
 
@@ -600,7 +600,7 @@ def test_a_model_that_is_not_there_is_a_usage_error(archive):
         (("--max-samples", "0"), 2, "--max-samples"),
         (("--max-samples", "1.5"), 2, "--max-samples"),
         (("--max-samples", "nan"), 2, "--max-samples"),
-        (("--max-samples", "0.01"), 1, "max_samples is 0.01, which of 14 bins is not one: raise it"),
+        (("--max-samples", "0.01"), 1, "max_samples is 0.01, which of 28 bins is not one: raise it"),
         (("--max-features", "0"), 2, "'--max-features'"),
         (("--max-features", "2"), 2, "'--max-features'"),
         (("--max-features", "nan"), 1, "max_features must be a count or a share"),
@@ -751,8 +751,8 @@ def test_comparing_writes_a_picture_and_prints_a_table(archive, model):
     result = done("compare", theirs, "ours.csv", "--output", "plot.png")
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["theirs", "ours"]
-    assert lines[1].split() == ["bins", "3", "15"]
-    assert lines[2].split() == ["scored", "2", "14"]
+    assert lines[1].split() == ["bins", "3", "29"]
+    assert lines[2].split() == ["scored", "2", "28"]
     assert lines[3].split()[:2] == ["mean", "-0.5000"]
     assert result.stderr == ""
     assert Path("plot.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -942,7 +942,7 @@ def test_a_range_of_time_decides_about_all_its_bins_and_context_is_not_trained_o
     assert card.excluded["labelled_bad"] == [PIDS[1]]
     # The bin of 09:00 is neither trained on nor counted as bad.
     assert card.n_bins + sum(map(len, card.excluded.values())) == len([*PIDS, HEADER_ONLY]) - 1
-    assert not any(PIDS[9] in pids for pids in card.excluded.values())
+    assert not any(PIDS[23] in pids for pids in card.excluded.values())
     assert "3 decisions match none of these bins: D2023, D20230812T000000_IFCB134, IFCB999 from 2023-" in result.stderr
 
 
@@ -975,7 +975,7 @@ def test_decisions_are_imported_listed_and_withdrawn(monkeypatch, tmp_path):
     assert line.endswith(": beads")
     assert last.startswith("1 single bins: ")
     store = LabelStore(tmp_path / "home" / "labels.sqlite")
-    assert [store.decisions().get(pid) for pid in (PIDS[0], PIDS[7], PIDS[-1])] == ["bad", None, "bad"]
+    assert [store.decisions().get(pid) for pid in (PIDS[0], PIDS[14], PIDS[-1])] == ["bad", None, "bad"]
     done("labels", "withdraw", 1)
     assert store.decisions() == {PIDS[-1]: "bad"}
     assert "no range number 9" in error_of("labels", "withdraw", 9)
@@ -1135,10 +1135,10 @@ def test_progress_goes_to_the_terminal_and_not_to_stdout(archive):
     finally:
         os.close(terminal)
         os.close(their_end)
-    assert ended.stdout == "15 bins: f.csv\n"
+    assert ended.stdout == "29 bins: f.csv\n"
     assert "Reading bins" in shown
-    assert "15" in shown
-    assert "1 of 15 bins have no features" in shown
+    assert "29" in shown
+    assert "1 of 29 bins have no features" in shown
 
 
 @pytest.mark.parametrize("n_jobs", ["1", "2"])

@@ -126,7 +126,8 @@ def test_a_bin_of_an_instrument_without_history_has_no_verdict_and_says_why(site
     live = next(live for live in Watch(site.archive, site.model).look() if "IFCB999" in live.pid)
     assert live.score.verdict == "not_judged"
     assert live.certain_after is None
-    assert "severity   -  not judged  too little history of the instrument" in live.line()
+    why = "the model has no history of IFCB999; train it again with at least 20 bins of it"
+    assert f"severity   -  not judged  No verdict: {why}." in live.line()
 
 
 def test_a_fault_is_no_history_of_the_bins_after_it(site, monkeypatch):

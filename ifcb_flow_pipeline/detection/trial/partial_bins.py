@@ -19,11 +19,13 @@ PARTIAL_SHARES = (0.05, *(share / 10 for share in range(1, 11)))
 #: With fewer points, the first part of a healthy run often looks odd: their scatter is known of whole runs only.
 MIN_RUNNING_POINTS = 60
 
-#: What a run shows only when it has ended: how long it was and what it is to be compared with. The last line of a
-#: file that is being written may be half a line.
+#: What a run shows only when it has ended: how long it was and what it is to be compared with. The same gap between
+#: triggers is a larger part of a run that has been short so far; triggers that come unevenly still show a clog. The
+#: last line of a file that is being written may be half a line.
 _ONLY_AT_THE_END = (
     "run_time_s", "run_time_ratio", "volume_ml", "volume_ratio", "image_count_mismatch", "run_time_mismatch",
     "header_adc_mismatch", "n_triggers", "n_images", "bad_lines", "bad_line_fraction", "roi_complete", "has_roi",
+    "longest_gap_fraction",
 )  # fmt: skip
 
 #: Stands for settings that are not known yet: most instruments write the header when the run has ended.
