@@ -6,7 +6,7 @@ Belongs here: the steps, with the disk but without Dagster. Does not belong here
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from joblib import Parallel, delayed
 
-from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
+from ifcb_flow_pipeline.bins.archive import Listing, RawBin, extent, signature
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
 from ifcb_flow_pipeline.detection.flow import Decision, FlowModel, TrainingSettings, train_flow_model
@@ -26,7 +26,9 @@ from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NA
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
 from ifcb_flow_pipeline.features.full import STUCK_COLUMNS, description, full_features, header_features, no_rows
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+from ifcb_flow_pipeline.lasting import keep_verdicts, read_or_stored, with_gone_bins
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
+from ifcb_flow_pipeline.store.claim import claim
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
@@ -59,23 +61,35 @@ class TrainingWindow:
 
 
 def write_inventory(tables: DailyTables, archive: Archive, listing: Listing, day: date) -> pa.Table:
-    """Write ``raw_bins``: every bin of the day that the listing has, and what state it is in."""
+    """Write ``raw_bins``: every bin of the day that the listing has, and what state it is in; and those that were read
+    before and whose files are gone.
+
+    Raises ArchiveError where the tables are of another archive.
+    """
+    claim(tables, archive)
     now = archive.now()
     bins = listing.of_day(day)
-    rows = pa.Table.from_pylist([inventory_row(raw, archive, now) for raw in bins], schema=RAW_BINS.schema)
-    tables.write(RAW_BINS, day, rows, Provenance(signature(bins, now, archive.settle)))
+    listed = [inventory_row(raw, archive, now) for raw in bins]
+    rows = pa.Table.from_pylist(with_gone_bins(tables, day, listed, now), schema=RAW_BINS.schema)
+    made_of = Provenance(signature(bins, now, archive.settle), extent=extent(bins, now, archive.settle))
+    tables.write(RAW_BINS, day, rows, made_of)
     return rows
 
 
 def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[CloudEntry]:
-    """Write ``point_clouds``: all triggers of the bins of the inventory. Returns an entry per bin."""
+    """Write ``point_clouds``: all triggers of the bins of the inventory. Returns an entry per bin.
+
+    A bin that was read before keeps its points where its files are gone or cannot be read now.
+    """
     inventory, made_of = _input(tables, RAW_BINS, day)
+    clouds, rows = CloudTables(tables), inventory.to_pylist()
     # Threads read ahead while this one writes: neither the disk nor a core waits for the other.
     parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
-    bins = cast(
-        "Iterable[BinRead | CloudEntry]", parallel(delayed(read_bin)(archive, row) for row in inventory.to_pylist())
-    )
-    return CloudTables(tables).write(day, bins, Provenance(made_of.signature, {"reader": archive.reader}))
+    bins = cast("Iterable[BinRead | CloudEntry]", parallel(delayed(read_bin)(archive, row) for row in rows))
+    with clouds.stored(day) as stored:
+        return clouds.write(
+            day, (read_or_stored(read, stored) for read in bins), replace(made_of, made_of={"reader": archive.reader})
+        )
 
 
 def write_features(tables: DailyTables, settings: FeatureSettings, day: date) -> pa.Table:
@@ -90,14 +104,14 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
         for entry, columns in CloudTables(tables).read_all(day, CLOUD_COLUMNS)
         if entry.pid in bins
     }
-    rows = []
+    rows, n_unread = [], sum(entry.unread for entry in CloudTables(tables).entries(day) or [])
     for pid, row in bins.items():
         # Only a bin that was not settled when the clouds were made can be missing from them.
         unread = CloudEntry(pid, row["status"], row["reason"])
         outcome = found.get(pid) or feature_row(unread, None, settings)
         rows.append({name: row[name] for name in IDENTITY} | outcome)
     table = pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema)
-    tables.write(BIN_FEATURES, day, table, Provenance(made_of.signature, asdict(settings)))
+    tables.write(BIN_FEATURES, day, table, replace(made_of, made_of=asdict(settings), unread=n_unread))
     return table
 
 
@@ -110,7 +124,8 @@ def write_scores(tables: DailyTables, model: AnyModel, day: date, history: pa.Ta
     features, made_of = _input(tables, BIN_FEATURES, day)
     model.check_usable(FeatureSettings(**made_of.made_of))
     scores = score_table(features, model, history)
-    tables.write(BIN_SCORES, day, scores, Provenance(made_of.signature, {"model_id": model.card.model_id}))
+    keep_verdicts(tables, day, model.card.model_id)
+    tables.write(BIN_SCORES, day, scores, replace(made_of, made_of={"model_id": model.card.model_id}))
     return scores
 
 
@@ -164,6 +179,7 @@ def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any
         "modified": raw.modified,
         "copies": len(raw.copies),
         "complete": state.complete,
+        "gone_since": None,
         "status": state.status,
         "reason": _storable(state.reason),
     }
@@ -174,15 +190,17 @@ def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] 
 
     With ``columns`` only these of its ADC. A bin without ADC file still has what its header says.
     """
+    if row["gone_since"] is not None:
+        return CloudEntry(row["pid"], "gone", row["reason"])
     if row["status"] == "no_adc" and row["hdr_path"] is not None:
-        header, problem = archive.read_header(row["hdr_path"])
-        reason = "; ".join(filter(None, (row["reason"], problem)))
-        return CloudEntry(row["pid"], row["status"], reason, header=header)
+        header = archive.read_header(row["hdr_path"])
+        reason = "; ".join(filter(None, (row["reason"], header.problem)))
+        return CloudEntry(row["pid"], row["status"], reason, header=header.values, unread=header.unread)
     if row["status"] != "ok":
         return CloudEntry(row["pid"], row["status"], row["reason"])
     read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"], columns)
     reason = "; ".join(filter(None, (row["reason"], read.reason)))
-    return BinRead(read.pid, read.adc, read.status, reason, read.header)
+    return replace(read, reason=reason)
 
 
 def feature_row(

@@ -185,8 +185,8 @@ class TrainConfig(dg.Config):
             except OSError as error:
                 raise ModelError(f"cannot read pid_file {self.pid_file}: {error.strerror}") from error
         return days.TrainingWindow(
-            first=_day("first_day", self.first_day),
-            last=_day("last_day", self.last_day),
+            first=day_of("first_day", self.first_day),
+            last=day_of("last_day", self.last_day),
             instruments=frozenset(self.instruments),
             pids=tuple(pids) if pids else None,
         )
@@ -304,7 +304,8 @@ def _table(rows: Any) -> dict[str, Any]:
     return table_metadata(rows, 0.0)
 
 
-def _day(name: str, text: str) -> date | None:
+def day_of(name: str, text: str) -> date | None:
+    """The day of a setting; None where it is empty. Raises ModelError, naming the setting, where it is no day."""
     if not text:
         return None
     try:

@@ -3,6 +3,7 @@
 A check looks at the days of its run; started on its own, at the latest days that have been made.
 """
 
+from collections import Counter
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from ifcb_flow_pipeline.defs.assets import (
     bin_scores,
     permanent_failures,
     point_clouds,
+    raw_bins,
 )
 from ifcb_flow_pipeline.defs.metadata import comparison_metadata, day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags
@@ -29,6 +31,9 @@ LATEST_DAYS = 7
 
 #: Share of unreadable bins from which a person should look: some damage is normal in telemetry.
 MAX_UNREADABLE_SHARE = 0.05
+
+#: Share of bins whose files are gone from which a disk may be missing. Their results are kept.
+MAX_GONE_SHARE = 0.01
 
 #: Largest distance (Kolmogorov-Smirnov) of the days' severities from those of healthy bins.
 MAX_SEVERITY_DRIFT = 0.3
@@ -67,6 +72,21 @@ def bins_are_readable(context: dg.AssetCheckExecutionContext, deployment: Deploy
             "unreadable_share": share,
             "examples": [f"{entry.pid}: {entry.reason}" for entry in bad[:5]],
         },
+    )
+
+
+@dg.asset_check(asset=raw_bins, description="The files of few bins are gone from the archive: no disk is missing.")
+def files_are_there(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    """Warns where more than one bin in a hundred is gone, and says of which instruments."""
+    wanted = _days(context, deployment, RAW_BINS)
+    parts = [deployment.tables.read(RAW_BINS, day, ["instrument", "gone_since"]) for day in wanted]
+    rows = [row for part in parts if part is not None for row in part.to_pylist()]
+    gone = Counter(row["instrument"] for row in rows if row["gone_since"] is not None)
+    n_gone = sum(gone.values())
+    return _warning(
+        n_gone <= MAX_GONE_SHARE * len(rows),
+        f"the files of {n_gone} of {len(rows)} bins are gone" + (": is a disk missing?" if n_gone else ""),
+        {"gone": n_gone, "gone_by_instrument": dict(gone)},
     )
 
 

@@ -5,7 +5,8 @@ The footer has one entry per bin of the day's inventory, also for those that gav
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Any
 
@@ -20,6 +21,7 @@ from ifcb_flow_pipeline.store.daily import (
     COMPRESSION,
     DailyTables,
     Provenance,
+    StoreError,
     footer,
     open_parquet,
     replacing,
@@ -53,7 +55,7 @@ _ENCODING: dict[str, Any] = {
 class CloudEntry:
     """One bin of a day's clouds: how reading it went, and its row group (None where it has no points).
 
-    ``header``: the typed values of its .hdr (see ``bins.hdr``).
+    ``header``: the typed values of its .hdr (see ``bins.hdr``). ``unread``: as of BinRead.
     """
 
     pid: str
@@ -64,6 +66,7 @@ class CloudEntry:
     bad_lines: int = 0
     row_group: int | None = None
     header: Mapping[str, Any] = field(default_factory=dict)
+    unread: bool = False
 
     @classmethod
     def of(cls, read: BinRead, row_group: int | None = None) -> "CloudEntry":
@@ -77,6 +80,7 @@ class CloudEntry:
             bad_lines=read.adc.bad_lines,
             row_group=row_group if read.status == "ok" else None,
             header=dict(read.header),
+            unread=read.unread,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,12 +89,40 @@ class CloudEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCloud:
+    """A bin as it was stored before: its entry, and its points."""
+
+    entry: CloudEntry
+    rows: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDay:
+    """The clouds of a day as they are stored, to be written again. Nothing where ``file`` is None."""
+
+    file: pq.ParquetFile | None
+    by_pid: Mapping[str, CloudEntry]
+
+    def cloud(self, pid: str) -> StoredCloud | None:
+        """The bin with its points; None where it has none, or where they are damaged."""
+        entry = self.by_pid.get(pid)
+        if self.file is None or entry is None or entry.row_group is None:
+            return None
+        try:
+            return StoredCloud(entry, self.file.read_row_group(entry.row_group, use_threads=False))
+        except (pa.ArrowException, OSError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
 class CloudTables:
     """Reads and writes the point clouds of the daily tables."""
 
     tables: DailyTables
 
-    def write(self, day: date, bins: Iterable[BinRead | CloudEntry], provenance: Provenance) -> list[CloudEntry]:
+    def write(
+        self, day: date, bins: Iterable[BinRead | StoredCloud | CloudEntry], provenance: Provenance
+    ) -> list[CloudEntry]:
         """Write a day's clouds from bins as they are read; a CloudEntry stands for one that cannot be read.
 
         Holds one bin at a time. Returns the entries in the order given.
@@ -102,10 +134,10 @@ class CloudTables:
             schema = POINT_CLOUDS.schema.with_metadata(footer(POINT_CLOUDS, provenance))
             with pq.ParquetWriter(temporary, schema, **_ENCODING) as writer:
                 for item in bins:
-                    entry = item if isinstance(item, CloudEntry) else CloudEntry.of(item, row_groups)
+                    entry = _entry(item, row_groups)
                     entries.append(entry)
-                    if isinstance(item, BinRead) and entry.row_group is not None:
-                        writer.write_table(_rows(item, schema))
+                    if not isinstance(item, CloudEntry) and entry.row_group is not None:
+                        writer.write_table(_rows(item, schema) if isinstance(item, BinRead) else item.rows.cast(schema))
                         row_groups += 1
                 writer.add_key_value_metadata({_BINS: json.dumps([entry.to_dict() for entry in entries]).encode()})
         return entries
@@ -117,6 +149,17 @@ class CloudTables:
                 return _entries(file)
         except FileNotFoundError:
             return None
+
+    @contextmanager
+    def stored(self, day: date) -> Iterator[StoredDay]:
+        """The clouds of a day as they are stored, also while replaced; nothing where not made or damaged."""
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)))
+                by_pid = {entry.pid: entry for entry in _entries(file)}
+            except (FileNotFoundError, StoreError):
+                file, by_pid = None, {}
+            yield StoredDay(file, by_pid)
 
     def read_all(self, day: date, columns: Sequence[str]) -> Iterator[tuple[CloudEntry, dict[str, NDArray] | None]]:
         """Each bin of a day with these columns of its cloud (None where it has none), holding a few at a time.
@@ -147,6 +190,12 @@ class CloudTables:
                 if entry.pid == pid:
                     return entry, None if entry.row_group is None else _arrays(file, [entry.row_group], columns)
         raise KeyError(f"no bin {pid} in the point clouds of {day}")
+
+
+def _entry(item: BinRead | StoredCloud | CloudEntry, row_group: int) -> CloudEntry:
+    if isinstance(item, StoredCloud):
+        return replace(item.entry, row_group=row_group)
+    return CloudEntry.of(item, row_group) if isinstance(item, BinRead) else replace(item, row_group=None)
 
 
 def _rows(read: BinRead, schema: pa.Schema) -> pa.Table:

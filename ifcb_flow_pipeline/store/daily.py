@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ifcb_flow_pipeline.bins.archive import Extent
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.tables import Table
 
@@ -37,11 +38,14 @@ class Provenance:
     """What a day's file was made of.
 
     ``signature``: of the archive's files of that day (see ``bins.archive.signature``), handed on from
-    table to table. ``made_of``: what else its values depend on, such as settings or the model.
+    table to table. ``made_of``: what else its values depend on, such as settings or the model. ``extent``: of the
+    same files. ``unread``: bins that could not be read, for a reason that may pass; the day is to be made again.
     """
 
     signature: str
     made_of: Mapping[str, Any] = field(default_factory=dict)
+    extent: Extent = field(default_factory=Extent)
+    unread: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class DailyTables:
             return None
         if content["version"] != table.version:
             return None
-        return Provenance(content["signature"], content["made_of"])
+        return _provenance(content)
 
     def read(self, table: Table, day: date, columns: Sequence[str] | None = None) -> pa.Table | None:
         """A day's table, or some of its columns; None where the day has not been made.
@@ -92,6 +96,19 @@ class DailyTables:
                 return file.read(columns=names).select(names).replace_schema_metadata()
         except FileNotFoundError:
             return None
+
+    def read_any(self, table: Table, day: date) -> list[dict[str, Any]]:
+        """The rows of a day's file of any version, with the columns that it has; none where there is no file.
+
+        Raises StoreError for a file that cannot be read.
+        """
+        path = self.path(table, day)
+        try:
+            with _opened(table, path) as file:
+                _read_footer(table, path, file)
+                return file.read().to_pylist()
+        except FileNotFoundError:
+            return []
 
     def read_range(self, table: Table, first: date, last: date, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of all days from ``first`` to ``last`` (both included) that have been made, in order of day."""
@@ -160,6 +177,12 @@ def _read_footer(table: Table, path: Path, file: pq.ParquetFile) -> dict[str, An
     if name != table.name:
         raise StoreError(f"{path} holds {name}, not {table.name}; move it away")
     return content
+
+
+def _provenance(content: Mapping[str, Any]) -> Provenance:
+    # Files of before these were kept have neither.
+    extent = Extent(**content.get("extent", {}))
+    return Provenance(content["signature"], content["made_of"], extent, content.get("unread", 0))
 
 
 def _flush_to_disk(path: Path) -> None:

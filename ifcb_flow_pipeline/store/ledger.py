@@ -10,7 +10,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date
 from logging import Logger, getLogger
 from pathlib import Path
@@ -23,7 +23,7 @@ from ifcb_flow_pipeline.store.archive import Archive, Inside
 _Result = TypeVar("_Result")
 
 #: Rises when the tables below change; a ledger of another version is made anew.
-_VERSION = 1
+_VERSION = 2
 
 #: Seconds to wait for another process that is writing. Nobody writes for longer than a moment.
 _PATIENCE = 20.0
@@ -41,11 +41,12 @@ CREATE TABLE holding (directory INTEGER, day TEXT, files BLOB, PRIMARY KEY (dire
 CREATE INDEX holding_by_day ON holding (day);
 CREATE TABLE day (
     day TEXT PRIMARY KEY, signature TEXT, n_bins INTEGER, n_misplaced INTEGER, misplaced BLOB, holds_until_ns INTEGER,
-    stale INTEGER
+    newest_ns INTEGER, stale INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX stale_day ON day (stale);
 CREATE TABLE footer (
-    made_by TEXT, day TEXT, mtime_ns INTEGER, ctime_ns INTEGER, size INTEGER, signature TEXT, PRIMARY KEY (made_by, day)
+    made_by TEXT, day TEXT, mtime_ns INTEGER, ctime_ns INTEGER, size INTEGER, signature TEXT, n_bins INTEGER,
+    newest_ns INTEGER, PRIMARY KEY (made_by, day)
 ) WITHOUT ROWID;
 """
 
@@ -76,7 +77,8 @@ class Visit:
 class DayEntry:
     """A day of the archive: the signature of its bins, until when that holds, how many there are.
 
-    ``misplaced`` names one of the misplaced bins, with its directory.
+    ``misplaced`` names one of the misplaced bins, with its directory; ``newest_ns``: when the newest file of a bin was
+    written.
     """
 
     signature: str
@@ -84,16 +86,21 @@ class DayEntry:
     n_misplaced: int
     misplaced: str
     holds_until_ns: int | None
+    newest_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a day's table was made of, and which state of its file says so."""
+    """What a day's table was made of, and which state of its file says so: signature and extent of the archive's
+    files (see ``store.daily.Provenance``).
+    """
 
     mtime_ns: int
     ctime_ns: int
     size: int
     signature: str | None
+    n_bins: int = 0
+    newest_ns: int = 0
 
 
 def with_ledger(path: Path, archive: Archive, work: Callable[["Ledger"], _Result], log: Logger | None) -> _Result:
@@ -174,24 +181,29 @@ class Ledger:
                     self.connection.execute("DELETE FROM day WHERE day = ?", (day.isoformat(),))
                     continue
                 self.connection.execute(
-                    "INSERT OR REPLACE INTO day VALUES (?, ?, ?, ?, ?, ?, 0)",
+                    "INSERT OR REPLACE INTO day VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
                     (day.isoformat(), entry.signature, entry.n_bins, entry.n_misplaced, os.fsencode(entry.misplaced),
-                     entry.holds_until_ns),
+                     entry.holds_until_ns, entry.newest_ns),
                 )  # fmt: skip
+
+    def files(self, day: date) -> list[FoundFile]:
+        """The files that are known of a day."""
+        return self._files(day.isoformat())
 
     def days(self) -> dict[date, DayEntry]:
         """The entries of all days that have one, ascending."""
         rows = self.connection.execute(
-            "SELECT day, signature, n_bins, n_misplaced, misplaced, holds_until_ns FROM day "
+            "SELECT day, signature, n_bins, n_misplaced, misplaced, holds_until_ns, newest_ns FROM day "
             "WHERE signature IS NOT NULL ORDER BY day"
         )
-        return {date.fromisoformat(day): DayEntry(signature, n, misplaced, os.fsdecode(example), until)
-                for day, signature, n, misplaced, example, until in rows}  # fmt: skip
+        return {date.fromisoformat(day): DayEntry(signature, n, misplaced, os.fsdecode(example), *when)
+                for day, signature, n, misplaced, example, *when in rows}  # fmt: skip
 
     def footers(self, made_by: str) -> dict[date, Footer]:
         """What is known of the files of a table; ``made_by`` is its name and version."""
         rows = self.connection.execute(
-            "SELECT day, mtime_ns, ctime_ns, size, signature FROM footer WHERE made_by = ?", (made_by,)
+            "SELECT day, mtime_ns, ctime_ns, size, signature, n_bins, newest_ns FROM footer WHERE made_by = ?",
+            (made_by,),
         )
         return {date.fromisoformat(day): Footer(*values) for day, *values in rows}
 
@@ -201,8 +213,8 @@ class Ledger:
             return
         with self._writing():
             self.connection.executemany(
-                "INSERT OR REPLACE INTO footer VALUES (?, ?, ?, ?, ?, ?)",
-                [(made_by, day.isoformat(), f.mtime_ns, f.ctime_ns, f.size, f.signature) for day, f in footers.items()],
+                "INSERT OR REPLACE INTO footer VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(made_by, day.isoformat(), *astuple(f)) for day, f in footers.items()],
             )
 
     def _note_visit(self, path: bytes, visit: Visit, holdings: Mapping[str, bytes], now_ns: int) -> None:
