@@ -93,11 +93,14 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[Cloud
 
 
 def write_features(tables: DailyTables, settings: FeatureSettings, day: date) -> pa.Table:
-    """Write ``bin_features``: one row per bin of the inventory, from the stored clouds."""
-    inventory, listed = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason", "roi_bytes"))
+    """Write ``bin_features``: one row per bin of the inventory, from the stored clouds.
+
+    Where another run lists the day meanwhile, they are of the clouds that are there, and so not up to date.
+    """
+    inventory, _ = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason", "roi_bytes"))
     made_of = tables.provenance(POINT_CLOUDS, day)
-    if made_of is None or made_of.signature != listed.signature:
-        raise MissingInputError(f"point_clouds of {day} are missing or older than raw_bins: materialize them first")
+    if made_of is None:
+        raise MissingInputError(f"point_clouds of {day} are missing: materialize them first")
     bins = {row["pid"]: row for row in inventory.to_pylist()}
     found = {
         entry.pid: feature_row(entry, columns, settings, bins[entry.pid]["roi_bytes"])
@@ -106,8 +109,9 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
     }
     rows, n_unread = [], sum(entry.unread for entry in CloudTables(tables).entries(day) or [])
     for pid, row in bins.items():
-        # Only a bin that was not settled when the clouds were made can be missing from them.
-        unread = CloudEntry(pid, row["status"], row["reason"])
+        # A bin that was listed or settled after the clouds were made is missing from them.
+        late = row["status"] == "ok"
+        unread = CloudEntry(pid, "unsettled", "not read yet") if late else CloudEntry(pid, row["status"], row["reason"])
         outcome = found.get(pid) or feature_row(unread, None, settings)
         rows.append({name: row[name] for name in IDENTITY} | outcome)
     table = pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema)

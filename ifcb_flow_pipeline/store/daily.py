@@ -4,6 +4,7 @@ Every file says in its footer what it was made of (see Provenance). A reader ref
 version of the table wrote, and names the remedy.
 """
 
+import fcntl
 import json
 import os
 import time
@@ -67,6 +68,16 @@ class DailyTables:
         typed = rows.cast(table.schema)
         with replacing(self.path(table, day)) as temporary:
             pq.write_table(typed.replace_schema_metadata(footer(table, provenance)), temporary, compression=COMPRESSION)
+
+    @contextmanager
+    def alone(self, day: date) -> Iterator[None]:
+        """Inside, nobody else does a step of this day who asks for the same: waits until they are done."""
+        path = self.root / "locks" / f"{day.isoformat()}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The system gives the lock back when its holder dies, however that may be.
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def provenance(self, table: Table, day: date) -> Provenance | None:
         """What the day's file was made of; None where there is none, or one of another version.
