@@ -13,6 +13,7 @@ from logging import Logger
 
 import dagster as dg
 
+from ifcb_flow_pipeline.defs import liveness
 from ifcb_flow_pipeline.defs.jobs import FEATURE_STEPS, SCORE_STEPS, daily_flow
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
 from ifcb_flow_pipeline.defs.planning import (
@@ -94,6 +95,18 @@ def _nothing_new(found: Survey, decided: Plan, busy: set[date]) -> str:
     told += [f"{len(busy)} days wait for a run"] if busy else []
     told += [f"{len(waiting)} days failed or could not be read whole, and are tried again"] if waiting else []
     return "; ".join(told)
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Reports runs whose process is gone as failed, so that they are started again; prunes old logs daily.",
+)
+def dead_runs(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.SensorResult:
+    """Look at the runs that are started."""
+    home, now = deployment.settings.home, datetime.now(tz=UTC)
+    told, cursor = liveness.tick(context.instance, home, context.cursor, now)
+    return dg.SensorResult(skip_reason=told, cursor=cursor)
 
 
 def survey(deployment: Deployment, budget: Budget, log: Logger | None, *, thorough: bool = False) -> Survey:
