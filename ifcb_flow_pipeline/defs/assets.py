@@ -43,7 +43,7 @@ from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
-from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
@@ -273,7 +273,12 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _S
     features = days.RecentDays(deployment.tables, BIN_FEATURES)
 
     def step(day: date) -> dict[str, Any]:
-        scores = days.write_scores(deployment.tables, model, day, features.before(day))
+        try:
+            scores = days.write_scores(deployment.tables, model, day, features.before(day))
+        except DamagedError:
+            # What can be made of the stored points again is, at once.
+            days.write_features(deployment.tables, deployment.settings.features, day)
+            scores = days.write_scores(deployment.tables, model, day, features.before(day))
         found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
         return found | _score_pictures(deployment, day, scores, large=day in with_large)
 

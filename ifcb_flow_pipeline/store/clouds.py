@@ -20,12 +20,14 @@ from ifcb_flow_pipeline.store.archive import BinRead
 from ifcb_flow_pipeline.store.daily import (
     COMPRESSION,
     DailyTables,
+    Opened,
     Provenance,
     StoreError,
     footer,
     open_parquet,
     replacing,
 )
+from ifcb_flow_pipeline.store.sums import RottenError, fill, room
 from ifcb_flow_pipeline.store.tables import POINT_CLOUDS
 
 _BINS = b"ifcb_flow_bins"
@@ -98,19 +100,20 @@ class StoredCloud:
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """The clouds of a day as they are stored, to be written again. Nothing where ``file`` is None."""
+    """The clouds of a day as they are stored, to be written again. Nothing where ``opened`` is None."""
 
-    file: pq.ParquetFile | None
+    opened: Opened | None
     by_pid: Mapping[str, CloudEntry]
 
     def cloud(self, pid: str) -> StoredCloud | None:
         """The bin with its points; None where it has none, or where they are damaged."""
         entry = self.by_pid.get(pid)
-        if self.file is None or entry is None or entry.row_group is None:
+        if self.opened is None or entry is None or entry.row_group is None:
             return None
         try:
-            return StoredCloud(entry, self.file.read_row_group(entry.row_group, use_threads=False))
-        except (pa.ArrowException, OSError):
+            self.opened.check([entry.row_group])
+            return StoredCloud(entry, self.opened.file.read_row_group(entry.row_group, use_threads=False))
+        except (pa.ArrowException, OSError, RottenError):
             return None
 
 
@@ -139,14 +142,16 @@ class CloudTables:
                     if not isinstance(item, CloudEntry) and entry.row_group is not None:
                         writer.write_table(_rows(item, schema) if isinstance(item, BinRead) else item.rows.cast(schema))
                         row_groups += 1
-                writer.add_key_value_metadata({_BINS: json.dumps([entry.to_dict() for entry in entries]).encode()})
+                told = json.dumps([entry.to_dict() for entry in entries]).encode()
+                writer.add_key_value_metadata({_BINS: told} | room(row_groups))
+            fill(temporary)
         return entries
 
     def entries(self, day: date) -> list[CloudEntry] | None:
         """The bins of a day's clouds; None where the day has not been made."""
         try:
-            with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as file:
-                return _entries(file)
+            with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
+                return _entries(opened)
         except FileNotFoundError:
             return None
 
@@ -155,28 +160,28 @@ class CloudTables:
         """The clouds of a day as they are stored, also while replaced; nothing where not made or damaged."""
         with ExitStack() as stack:
             try:
-                file = stack.enter_context(open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)))
-                by_pid = {entry.pid: entry for entry in _entries(file)}
-            except (FileNotFoundError, StoreError):
-                file, by_pid = None, {}
-            yield StoredDay(file, by_pid)
+                opened = stack.enter_context(open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)))
+                by_pid = {entry.pid: entry for entry in _entries(opened)}
+            except (FileNotFoundError, StoreError, RottenError):
+                opened, by_pid = None, {}
+            yield StoredDay(opened, by_pid)
 
     def read_all(self, day: date, columns: Sequence[str]) -> Iterator[tuple[CloudEntry, dict[str, NDArray] | None]]:
         """Each bin of a day with these columns of its cloud (None where it has none), holding a few at a time.
 
         Raises FileNotFoundError where the day has not been made.
         """
-        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as file:
-            entries = _entries(file)
+        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
+            entries = _entries(opened)
             for first in range(0, len(entries), _BINS_AT_ONCE):
                 some = entries[first : first + _BINS_AT_ONCE]
-                arrays = _arrays(file, [entry.row_group for entry in some if entry.row_group is not None], columns)
+                arrays = _arrays(opened, [entry.row_group for entry in some if entry.row_group is not None], columns)
                 start = 0
                 for entry in some:
                     if entry.row_group is None:
                         yield entry, None
                         continue
-                    stop = start + file.metadata.row_group(entry.row_group).num_rows
+                    stop = start + opened.file.metadata.row_group(entry.row_group).num_rows
                     yield entry, {name: values[start:stop] for name, values in arrays.items()}
                     start = stop
 
@@ -185,10 +190,10 @@ class CloudTables:
 
         Raises FileNotFoundError where the day has not been made, KeyError where it has no such bin.
         """
-        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as file:
-            for entry in _entries(file):
+        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
+            for entry in _entries(opened):
                 if entry.pid == pid:
-                    return entry, None if entry.row_group is None else _arrays(file, [entry.row_group], columns)
+                    return entry, None if entry.row_group is None else _arrays(opened, [entry.row_group], columns)
         raise KeyError(f"no bin {pid} in the point clouds of {day}")
 
 
@@ -204,11 +209,15 @@ def _rows(read: BinRead, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays([*arrays, pa.array(read.adc.has_image)], schema=schema)
 
 
-def _entries(file: pq.ParquetFile) -> list[CloudEntry]:
-    return [CloudEntry(**entry) for entry in json.loads(file.metadata.metadata[_BINS])]
+def _entries(opened: Opened) -> list[CloudEntry]:
+    try:
+        return [CloudEntry(**entry) for entry in json.loads(opened.file.metadata.metadata[_BINS])]
+    except (KeyError, ValueError, TypeError) as error:  # of before there were checksums
+        raise RottenError(f"its list of bins is damaged: {error!r}") from error
 
 
-def _arrays(file: pq.ParquetFile, row_groups: list[int], columns: Sequence[str]) -> dict[str, NDArray]:
+def _arrays(opened: Opened, row_groups: list[int], columns: Sequence[str]) -> dict[str, NDArray]:
     # Without Arrow's own threads: there is too little to do for them, and whole days are done in threads.
-    rows = file.read_row_groups(row_groups, columns=list(columns), use_threads=False)
+    opened.check(row_groups)
+    rows = opened.file.read_row_groups(row_groups, columns=list(columns), use_threads=False)
     return {name: rows.column(name).to_numpy() for name in columns}

@@ -43,6 +43,9 @@ LONGEST_WAIT = timedelta(hours=6)
 #: Time stamps of some file systems are this coarse: what changed just before a look may change again unseen.
 _COARSE = timedelta(seconds=5)
 
+#: The nightly look reads every table of features and scores once in so many days, for damages that nobody has met.
+_CHECK_DAYS = 30
+
 #: So many days, the latest, are looked into for the instruments whose bins vanished.
 _DAYS_LOOKED_UP = 20
 
@@ -118,6 +121,8 @@ class Surveyor:
         def work(ledger: Ledger) -> Survey:
             now = self.archive.now()
             footers = [footers_of(self.tables, table, ledger, now, budget) for table in wanted]
+            if thorough:
+                _check_some(self.tables, wanted, footers, now, budget)
             found = look(self.archive, ledger, now, budget, thorough=thorough)
             known = {
                 table.name: {day: footer and footer.signature for day, footer in of_table.items()}
@@ -294,6 +299,24 @@ def _renew(archive: Archive, ledger: Ledger, now: datetime, budget: Budget) -> b
             return False
         ledger.renew(stale[first : first + _DAYS_AT_ONCE], entry_of)
     return True
+
+
+def _check_some(
+    tables: DailyTables,
+    wanted: Iterable[Table],
+    footers: Iterable[dict[date, Footer | None] | None],
+    now: datetime,
+    budget: Budget,
+) -> None:
+    """Read the files whose turn it is today, each once in _CHECK_DAYS; a damaged one counts as not made."""
+    for table, of_table in zip(wanted, footers, strict=True):
+        for day in of_table or ():
+            if (day.toordinal() - now.toordinal()) % _CHECK_DAYS or budget.left <= 0:
+                continue
+            try:
+                tables.check(table, day)
+            except StoreError:
+                (of_table or {})[day] = None
 
 
 def vanished_of(

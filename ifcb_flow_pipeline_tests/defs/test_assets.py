@@ -104,6 +104,19 @@ def test_what_may_pass_by_itself_is_tried_again_by_the_step_for_the_days_that_fa
     assert sorted(tried) == sorted([*DAYS, DAYS[1]])
 
 
+def test_damaged_features_are_made_again_where_they_are_needed(made: Pipeline) -> None:
+    tables = made.deployment.tables
+    before = tables.read_range(BIN_SCORES, DAYS[0], DAYS[-1])
+    path = tables.path(BIN_FEATURES, DAYS[1])
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="materialize bin_features"):
+        tables.read(BIN_FEATURES, DAYS[1])
+    assert made.run("daily_flow", DAYS[1], DAYS[1], "bin_scores").success
+    assert tables.read_range(BIN_SCORES, DAYS[0], DAYS[-1]) == before
+
+
 def test_runs_over_the_same_day_wait_for_each_other(made: Pipeline) -> None:
     tables, order = made.deployment.tables, []
 
