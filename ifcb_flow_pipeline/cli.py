@@ -437,6 +437,28 @@ def archive_moved() -> None:
 
 
 @main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def backup(folder: Path) -> None:
+    """Copy people's decisions, studies and the models into the new folder FOLDER, also while everything runs."""
+    from ifcb_flow_pipeline.store.backup import back_up
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    copied = back_up(Settings.from_environment(os.environ).home, folder)
+    click.echo(f"{', '.join(copied) or 'nothing to be copied'}: {folder}")
+
+
+@main.command()
+@click.argument("folder", type=_DIRECTORY)
+def restore(folder: Path) -> None:
+    """Put the backup in FOLDER into a data folder that has no decisions, studies or models."""
+    from ifcb_flow_pipeline.store.backup import restore as put_back
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    home = Settings.from_environment(os.environ).home
+    click.echo(f"{', '.join(put_back(home, folder))}: {home}")
+
+
+@main.command()
 @click.argument("pid")
 def verdicts(pid: str) -> None:
     """Show what models have said of the bin PID, oldest first, with the verdict that stands at the end."""

@@ -148,7 +148,7 @@ def test_the_version_is_that_of_the_package():
 def test_the_commands_are_those_of_the_readme():
     assert set(commands()) == {
         "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
-        "serve", "gone", "archive-moved", "verdicts",
+        "serve", "gone", "archive-moved", "verdicts", "backup", "restore",
     }  # fmt: skip
 
 

@@ -732,3 +732,14 @@ def test_an_archive_inside_the_data_folder_moves_with_it(tmp_path):
         (home / "archive").mkdir(parents=True, exist_ok=True)
         archive = Archive(home / "archive")
         days.write_inventory(DailyTables(home / "tables"), archive, archive.scan(), DAY)
+
+
+def test_a_disk_that_is_full_while_clouds_are_written_again_is_told_as_that(full, monkeypatch):
+    def no_room(_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ifcb_flow_pipeline.store.clouds.fill", no_room)
+    before = said(full)
+    with pytest.raises(OSError, match="No space left"):
+        full.make()
+    assert said(full) == before

@@ -52,7 +52,7 @@ def restore(home: Path, folder: Path) -> list[str]:
     if not found:
         raise BackupError(f"{folder} holds no backup")
     if there := [name for name in found if (home / name).exists()]:
-        raise BackupError(f"{home} has {', '.join(there)} already: move them away (with their -wal and -shm files) first")
+        raise BackupError(f"{home} has {', '.join(there)} already: move them away first, with -wal and -shm")
     for name in set(found) & set(RECORDS):
         _check(folder / name)
     home.mkdir(parents=True, exist_ok=True)

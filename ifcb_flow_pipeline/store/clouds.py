@@ -160,7 +160,10 @@ class CloudTables:
         """The clouds of a day as they are stored, also while replaced; nothing where not made or damaged."""
         with ExitStack() as stack:
             try:
-                opened = stack.enter_context(open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)))
+                opening = open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day))
+                opened = opening.__enter__()
+                # What fails while the new file is written, such as a full disk, is no damage of this one.
+                stack.callback(opening.__exit__, None, None, None)
                 by_pid = {entry.pid: entry for entry in _entries(opened)}
             except (FileNotFoundError, StoreError, RottenError):
                 opened, by_pid = None, {}
