@@ -633,7 +633,9 @@ def _write(table: "pa.Table", output: Path) -> None:
 
             pq.write_table(table, temporary)
         else:
-            table.to_pandas().to_csv(temporary, index=False)
+            from ifcb_flow_pipeline.review.handover import without_formulas
+
+            without_formulas(table.to_pandas()).to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":

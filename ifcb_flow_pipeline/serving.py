@@ -106,6 +106,8 @@ def serve_until_stopped(settings: Settings, dagster_port: int, app_port: int, ec
         # Dagster advises another command for developers at each start; for users it is noise.
         "PYTHONWARNINGS": "ignore",
     }
+    # What the programs write is their owner's: others on the machine have no business with it.
+    os.umask(0o077)
     with _only_one(settings.home) as say_where, _stop_requested() as stopped:
         programs = _programs(settings, dagster_home, dagster_port, app_port)
         try:

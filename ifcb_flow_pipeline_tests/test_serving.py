@@ -93,6 +93,9 @@ def test_serving_starts_everything_picks_up_bins_and_stops_everything_that_it_st
         finally:
             process.kill()
     assert (tmp_path / "home" / "dagster" / "dagster.yaml").exists()
+    for name in ("logs/dagster-ui.log", "tables/archive.json"):
+        if (tmp_path / "home" / name).exists():
+            assert (tmp_path / "home" / name).stat().st_mode & 0o077 == 0
 
 
 def test_a_port_in_use_is_stepped_over() -> None:

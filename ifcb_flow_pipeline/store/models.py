@@ -1,12 +1,19 @@
 """The models on disk: each under its own id, with its card beside it; which one is in use, and which were."""
 
+import io
 import json
+import math
 import os
+import re
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
+
+import numpy as np
 
 from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
 from ifcb_flow_pipeline.detection.reading import AnyModel, model_from_bytes
@@ -14,6 +21,13 @@ from ifcb_flow_pipeline.store.daily import replacing
 
 #: What stands for the model in use wherever a model id is asked for.
 CURRENT = "current"
+
+
+#: The largest file of a model, and the memory of its arrays, in bytes: a hundred times what usual ones have.
+_LARGEST_FILE = 2**27
+_LARGEST_MODEL = 2**28
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +56,20 @@ class ModelStore:
 
     def save(self, model: AnyModel) -> None:
         """Keep a model under its id, in place of what is there under it."""
-        folder = self.root / model.card.model_id
+        folder = self.root / _checked_id(model.card.model_id)
         write_model(folder / "model.npz", model)
         with replacing(folder / "card.json") as temporary:
             temporary.write_text(model.card.to_json())
 
     def add(self, path: Path) -> str:
-        """Keep the model in a file; returns its id. Raises ModelError, naming file and remedy, where it is none."""
+        """Keep the model in a file; returns its id.
+
+        Raises ModelError, naming file and remedy, where it is none, or where another model has its id.
+        """
         model = read_model(path)
+        kept = self.root / _checked_id(model.card.model_id) / "model.npz"
+        if kept.exists() and kept.read_bytes() != model.to_bytes():
+            raise ModelError(f"{path} has the id {model.card.model_id}, which another kept model has: train it again")
         self.save(model)
         return model.card.model_id
 
@@ -167,7 +187,7 @@ class ModelStore:
 def read_model(path: Path) -> AnyModel:
     """The model in a file, of either kind. Raises ModelError, naming file and remedy, where it is none."""
     try:
-        return model_from_bytes(path.read_bytes())
+        return model_from_bytes(_content_of(path))
     except OSError as error:
         raise ModelError(f"cannot read the model {path}: {error.strerror}") from error
     except ModelError as error:
@@ -178,6 +198,44 @@ def write_model(path: Path, model: AnyModel) -> None:
     """Write a model to a file, replacing what was there in one step."""
     with replacing(path) as temporary:
         temporary.write_bytes(model.to_bytes())
+
+
+def _checked_id(model_id: str) -> str:
+    # It comes from the card in a file: it must be a name, and not a way out of the store.
+    if model_id == CURRENT or not _ID.fullmatch(model_id):
+        raise ModelError(f"{model_id!r} cannot be the id of a model: letters, digits, '-', '_' and '.' can")
+    return model_id
+
+
+def _content_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(_LARGEST_FILE + 1)
+    if len(data) > _LARGEST_FILE:
+        raise ModelError(f"it is no file of a model, which has at most {_LARGEST_FILE} bytes")
+    _check_sizes(data)
+    return data
+
+
+def _check_sizes(data: bytes) -> None:
+    """Raise ModelError where the arrays in a file would take more memory than any model does, before they take it."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            n_bytes = sum(member.file_size for member in members)
+            if n_bytes <= _LARGEST_MODEL:
+                n_bytes = sum(_size_of_array(archive, member) for member in members)
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error):
+        return  # no file of arrays: the reader says what it is instead
+    if n_bytes > _LARGEST_MODEL:
+        raise ModelError(f"its arrays would take {n_bytes} bytes, more than any model does: it is not to be trusted")
+
+
+def _size_of_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return math.prod(shape) * dtype.itemsize
 
 
 def _ends_a_line(file: BinaryIO) -> bool:
