@@ -194,7 +194,7 @@ def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] 
 
     With ``columns`` only these of its ADC. A bin without ADC file still has what its header says.
     """
-    if row["gone_since"] is not None:
+    if row.get("gone_since") is not None:
         return CloudEntry(row["pid"], "gone", row["reason"])
     if row["status"] == "no_adc" and row["hdr_path"] is not None:
         header = archive.read_header(row["hdr_path"])
