@@ -18,9 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from app.series import Track, Window, quantile_curve
-from app.theme import BLUE, GREEN, GREY, GROUP_COLOURS, LOOKS, ORANGE, PURPLE, VERMILION, cause_name
-from ifcb_flow_pipeline.detection.episodes import Episode
-from ifcb_flow_pipeline.detection.prefixes import PrefixScore
+from app.theme import BLUE, GREEN, GREY, GROUP_COLOURS, LOOKS, ORANGE, PURPLE, VERMILION, cause_name, verdict_name
+from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
 
 #: A Vega-Lite specification, its tables among it.
@@ -89,6 +89,12 @@ _FAR = 3.0
 _LARGE = 1000
 
 _TIME = "%Y-%m-%d %H:%M"
+
+#: What is said of the end of an episode that is not known to be over.
+_UNTIL: Mapping[str, str] = {"ongoing": "still running", "unknown": "unknown, no bins since", "over": ""}
+
+_VERDICT_LEGEND: Spec = {"orient": "top", "title": None, "symbolOpacity": 1,
+                         "labelExpr": "replace(datum.label, '_', ' ')"}  # fmt: skip
 
 _DECISION_LOOKS: Mapping[str, tuple[str, str]] = {
     "good": ("circle", GREEN),
@@ -229,7 +235,7 @@ class _Lanes:
             "pid": [episode.worst_pid for episode in shown],
             "cause": [cause_name(episode.cause) for episode in shown],
             "since": [f"{episode.start:{_TIME}}" for episode in shown],
-            "until": ["still running" if episode.ongoing else f"{episode.end:{_TIME}}" for episode in shown],
+            "until": [_UNTIL[episode.state] or f"{episode.end:{_TIME}}" for episode in shown],
             "n_bad": [episode.n_bad for episode in shown],
         })  # fmt: skip
         mark = {"type": "rule", "color": VERMILION, "strokeWidth": 6, "strokeCap": "square", "opacity": 0.75}
@@ -264,18 +270,19 @@ class _Lanes:
         return _layer(rows, mark, x=self._x(), y=self._y())
 
     def bins(self, points: pd.DataFrame) -> Spec:
-        points = points.sort_values("severity")
+        points = points.sort_values("severity", na_position="first")
         number = self.measure.number.replace("~", "")
         rows = pd.DataFrame({
             "pid": points["pid"].to_numpy(dtype=object),
             "start": points["start_time"],
             "when": _written(points["start_time"]),
             "at": self._of(points["instrument"], points["value"]),
-            "value": [format(value, number) for value in points["value"]],
+            "value": [format(value, number) if math.isfinite(value) else "none" for value in points["value"]],
             "verdict": points["verdict"].astype(object),
+            "called": [verdict_name(verdict) for verdict in points["verdict"]],
             "suspected": [cause_name(cause) for cause in points["cause"]],
         })  # fmt: skip
-        titles = {"pid": "bin", "when": "start (UTC)", "verdict": "verdict", "suspected": "suspected cause",
+        titles = {"pid": "bin", "when": "start (UTC)", "called": "verdict", "suspected": "suspected cause",
                   "value": self.measure.title}  # fmt: skip
         layer = self._told(
             rows,
@@ -304,6 +311,8 @@ class _Lanes:
 
     def _of(self, instruments: Iterable[str], values: Iterable[float]) -> NDArray[np.floating]:
         share = (np.asarray(values, dtype=float) - self.measure.low) / (self.measure.high - self.measure.low)
+        # What has no value stands on the floor of its lane.
+        share = np.nan_to_num(share)
         return np.array([self._lane(name) for name in instruments], dtype=float) + np.clip(share, 0.0, 1.0)
 
     def _x(self) -> Spec:
@@ -428,7 +437,7 @@ def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
     return _stacked([_layered([rate]), _layered([band, middle])], width_px)
 
 
-def accumulated(scores: Sequence[PrefixScore], threshold: float) -> Spec:
+def accumulated(scores: Sequence[PartialScore], threshold: float) -> Spec:
     """The severity of a bin as it accumulated, and the one from which it is bad; parts that had to wait for more
     triggers are left out.
     """
@@ -477,7 +486,7 @@ def ranges(rows: pd.DataFrame) -> Spec:
 def verdict_marks(legend: Spec | None = None) -> Spec:
     """Colour and shape of marks by their field ``verdict``, with one legend for both."""
     looks = {name: (look.shape, look.colour) for name, look in LOOKS.items()}
-    return _looks("verdict", looks, legend=legend or {"orient": "top", "title": None, "symbolOpacity": 1})
+    return _looks("verdict", looks, legend=legend or _VERDICT_LEGEND)
 
 
 def picked_pid(event: Mapping[str, Any]) -> str | None:

@@ -17,7 +17,7 @@ from ifcb_flow_pipeline.features.stream import Stream
 #: Side of a cell of a density: two steps of the lattice that boxes lie on.
 CELL_PX = 16
 
-#: Stretches of time that a run is cut into.
+#: NeighbourEvidence of time that a run is cut into.
 N_STRETCHES = 60
 
 #: Size of a mosaic, and the gap between images.

@@ -26,19 +26,19 @@ from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiTable
-from ifcb_flow_pipeline.days import RecentDays
-from ifcb_flow_pipeline.detection.episodes import Episode, episodes_of
-from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
-from ifcb_flow_pipeline.detection.prefixes import PrefixScore
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.days import history_of
+from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
-from ifcb_flow_pipeline.features.run import SETTINGS
+from ifcb_flow_pipeline.features.run import SETTINGS, blind_s_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
-from ifcb_flow_pipeline.store.labels import Label, LabelStore
+from ifcb_flow_pipeline.store.labels import Label, LabelStore, RangeLabel
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.settings import Settings
@@ -65,6 +65,9 @@ HEADER_SETTINGS: Mapping[str, HeaderField] = {
 }
 
 _THREADS = 4
+
+#: So many minutes it is not asked again whether episodes last.
+_FRESH_MINUTES = 10
 
 Stage = Literal["no tables", "no features", "no model", "no scores", "scores"]
 
@@ -195,13 +198,29 @@ def read_scored(stores: Stores) -> Scored:
 
 
 def read_episodes(stores: Stores) -> list[Episode]:
-    """The episodes among all scored bins, by start."""
-    return _all_episodes(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()))
+    """The episodes among all scored bins, by start, and whether they last."""
+    now = utc_now()
+    # Whether an instrument has fallen silent changes within hours: they need not be found again at each click.
+    now -= timedelta(minutes=now.minute % _FRESH_MINUTES, seconds=now.second, microseconds=now.microsecond)
+    return _all_episodes(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()), now)
 
 
 def read_decisions(stores: Stores) -> Mapping[str, Label]:
-    """The decision that counts for each bin that has one. Raises RecordError where they cannot be read."""
-    return LabelStore(stores.home / "labels.sqlite").current()
+    """The decision that counts for each bin that has one, by itself or within a range. Raises RecordError where they
+    cannot be read.
+    """
+    decisions = LabelStore(stores.home / "labels.sqlite").decisions()
+    if not decisions.ranges:
+        return decisions.own
+    scored = read_scored(stores)
+    return decisions.resolved(pid for one in decisions.ranges for pid in _pids_in(scored, one))
+
+
+def _pids_in(scored: Scored, wanted: RangeLabel) -> list[str]:
+    """The scored bins of an instrument in a range of time."""
+    ends = [round(time.timestamp() * 1_000_000) for time in (wanted.first, wanted.until)]
+    rows = scored.rows.iloc[slice(*np.searchsorted(scored.micros, ends))]
+    return rows.loc[rows["instrument"] == wanted.instrument, "pid"].tolist()
 
 
 def read_feature(stores: Stores, scored: Scored, rows: NDArray[np.intp], name: str) -> tuple[NDArray[np.float64], int]:
@@ -253,7 +272,7 @@ def stream_of(stores: Stores, pid: str, entry: CloudEntry, cloud: Mapping[str, N
     """A bin's cloud as the features see it: in the frame of its instrument, with its header."""
     bin_id = parse_pid(pid)
     frame_px = stores.settings.features.frame_px(bin_id.instrument, bin_id.schema)
-    return Stream(cloud, bin_id.schema, entry.header, frame_px, entry.bad_lines)
+    return Stream(cloud, bin_id.schema, entry.header, frame_px, entry.bad_lines, blind_s_of(bin_id), entry.file_quality)
 
 
 def neighbours(scored: Scored, pid: str) -> tuple[str | None, str | None]:
@@ -310,7 +329,7 @@ def distances(features: NDArray[np.float64], own: NDArray[np.float64]) -> NDArra
         return np.sqrt(np.nanmean(np.clip((features - own) / spread, -10, 10) ** 2, axis=1))
 
 
-def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PrefixScore] | None:
+def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PartialScore] | None:
     """What the model in use says of a bin after each part of its run, shortest first; None where there is no model or
     no cloud. Raises ModelError where the model cannot be used, else as ``read_bin``.
     """
@@ -385,6 +404,11 @@ def created(card: ModelCard) -> datetime:
     return datetime.fromisoformat(card.created)
 
 
+def utc_now() -> datetime:
+    """The time now."""
+    return datetime.now(tz=UTC)
+
+
 def start_of(pid: str) -> datetime:
     """When a bin's run started. Raises InvalidPidError."""
     return parse_pid(pid).start_time
@@ -436,9 +460,9 @@ def _all_years(home: Path, years: tuple[tuple[int, int], ...]) -> Scored:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _all_episodes(home: Path, years: tuple[tuple[int, int], ...]) -> list[Episode]:
+def _all_episodes(home: Path, years: tuple[tuple[int, int], ...], now: datetime) -> list[Episode]:
     parts = [_year(home, year, changed_ns)[0] for year, changed_ns in years]
-    return episodes_of(pa.concat_tables(parts).unify_dictionaries())
+    return episodes_of(pa.concat_tables(parts).unify_dictionaries(), now)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -465,10 +489,10 @@ def _accumulated(
     _stores: Stores,
     _entry: CloudEntry,
     _cloud: Mapping[str, NDArray],
-) -> Sequence[PrefixScore]:
+) -> Sequence[PartialScore]:
     model = read_model(home, model_id)
     model.check_usable(_stores.settings.features)
-    history = RecentDays(_stores.tables, BIN_FEATURES).before(parse_pid(pid).day)
+    history = history_of(_stores.tables).before(parse_pid(pid).day)
     return scores_of_parts(_entry, _cloud, model, history)
 
 

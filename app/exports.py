@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 
 from app import data
 from app.data import Scored, Stores
-from app.theme import CAUSES
 from ifcb_flow_pipeline.bins.pid import parse_pid
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.pictures import cloud_picture
+from ifcb_flow_pipeline.review.basis import affected, basis
 from ifcb_flow_pipeline.review.handover import Decided, csv_of, label_rows
 from ifcb_flow_pipeline.review.report import COLUMNS, Report, Worst
 from ifcb_flow_pipeline.store.labels import Label
@@ -111,7 +112,8 @@ def decided(labels: Mapping[str, Label], scored: Scored) -> list[Decided]:
             found.append(Decided(labels[pid]))
         else:
             row = scored.rows.iloc[place]
-            found.append(Decided(labels[pid], str(row["cause"]), float(row["severity"])))
+            severity = None if pd.isna(row["severity"]) else float(row["severity"])
+            found.append(Decided(labels[pid], str(row["cause"]), severity))
     return found
 
 
@@ -130,14 +132,14 @@ def report(stores: Stores, choice: Choice, rows: pd.DataFrame, labels: Mapping[s
     ]  # fmt: skip
     worst = _worst(stores, _worst_pids(rows, episodes))
     of_period = decisions_of(labels, choice)
-    whole = Report(choice.first, choice.last, made, rows.loc[:, list(COLUMNS)], episodes, worst, of_period, CAUSES)
+    whole = Report(choice.first, choice.last, made, rows.loc[:, list(COLUMNS)], episodes, worst, of_period, CAUSE_NAMES)
     return whole.html().encode()
 
 
 def _worst_pids(rows: pd.DataFrame, episodes: Sequence[Episode]) -> list[str]:
     """The worst bin of each episode, so that each fault is seen, then the worst of the others; at most N_WORST."""
-    readable = rows.loc[(rows["verdict"] != "unreadable") & (rows["verdict"] != "ok")]
-    pids = readable.sort_values("severity", ascending=False, kind="stable")["pid"].astype(str).tolist()
+    odd = rows.loc[rows["verdict"].isin(["bad", "watch"])]
+    pids = odd.sort_values("severity", ascending=False, kind="stable")["pid"].astype(str).tolist()
     of_episodes = {episode.worst_pid for episode in episodes}
     return [*(pid for pid in pids if pid in of_episodes), *(pid for pid in pids if pid not in of_episodes)][:N_WORST]
 
@@ -149,6 +151,7 @@ def _worst(stores: Stores, pids: Sequence[str]) -> list[Worst]:
         if score is not None:
             _, cloud = data.read_cloud(stores, pid)
             picture = None if cloud is None else cloud_picture(cloud, parse_pid(pid).schema, pid)
-            about = (score["severity"], score["verdict"], score["cause"], score["reasons"])
+            rests_on = "; ".join(filter(None, (basis(score), affected(score))))
+            about = (score["severity"], score["verdict"], score["cause"], score["reasons"], rests_on)
             found.append(Worst(pid, *about, picture))
     return found

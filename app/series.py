@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from app.data import Scored
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
 
 #: Up to so many bins each is a point; more of them take the browser longer than a second.
@@ -35,7 +35,7 @@ UNDECIDED = "undecided"
 _SHARES: Mapping[str, float] = {"low": 0.0, "q05": 0.05, "median": 0.5, "q95": 0.95, "high": 1.0}
 
 #: What is bad is drawn before what could not be read, whose severity is always 100, and that before the rest.
-_WEIGHT: Mapping[str, float] = {"ok": -1.0, "watch": 0.0, "unreadable": 100.0, "bad": 300.0}
+_WEIGHT: Mapping[str, float] = {"not_judged": -1.0, "ok": -1.0, "watch": 0.0, "unreadable": 100.0, "bad": 300.0}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -135,12 +135,25 @@ def decisions_of(scored: Scored, decisions: Mapping[str, Label]) -> NDArray[np.s
     return found
 
 
-def track(scored: Scored, rows: NDArray[np.intp], values: NDArray[np.floating], window: Window) -> Track:
+def track(
+    scored: Scored,
+    rows: NDArray[np.intp],
+    values: NDArray[np.floating],
+    window: Window,
+    *,
+    of_verdicts: bool = False,
+) -> Track:
     """What to draw of a measure. ``rows``: from ``select``; ``values``: the measure of each, NaN where it has none.
 
-    A bin without value is a point at the edge of nothing: it is left out, and counted neither.
+    A bin without value is a point at the edge of nothing: it is left out, and counted neither. With ``of_verdicts`` the
+    measure comes from the verdict, and bins that were not judged are points without a value: all where every bin is a
+    point, else one of each cell.
     """
     finite = np.isfinite(values)
+    if of_verdicts:
+        unjudged = rows[~finite & scored.rows["verdict"].iloc[rows].eq("not_judged").to_numpy()]
+        found = track(scored, rows[finite], values[finite], window)
+        return _with_unjudged(scored, found, unjudged, window) if len(unjudged) else found
     rows, values = rows[finite], values[finite]
     if len(rows) <= MAX_POINTS:
         return Track(_points(scored, rows, values), None, len(rows), 0)
@@ -204,6 +217,16 @@ def model_changes(scored: Scored, rows: NDArray[np.intp]) -> pd.DataFrame:
     return pd.DataFrame(
         {"start": scored.rows["start_time"].iloc[later], "model_id": scored.rows["model_id"].iloc[later].astype(str)}
     )
+
+
+def _with_unjudged(scored: Scored, found: Track, rows: NDArray[np.intp], window: Window) -> Track:
+    """The track with bins that were not judged as points; they add no envelope."""
+    n_bins = found.n_bins + len(rows)
+    if found.envelope is not None or len(rows) > MAX_POINTS:
+        instrument = scored.rows["instrument"].cat.codes.to_numpy()[rows].astype(np.int64)
+        rows = rows[np.unique(instrument * N_CELLS + _cells(scored.micros[rows], window), return_index=True)[1]]
+    points = pd.concat([found.points, _points(scored, rows, np.full(len(rows), np.nan))])
+    return Track(points, found.envelope, n_bins, found.n_left_out)
 
 
 def _points(scored: Scored, rows: NDArray[np.intp], values: NDArray[np.floating]) -> pd.DataFrame:

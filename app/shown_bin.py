@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import charts, clouds, data
+from app import charts, clouds, data, words
 from app.data import Stores
 from app.theme import LOOKS, cause_name
 from app.words import Finding, plain, sentence
@@ -60,12 +60,17 @@ def stored_verdict(stores: Stores, pid: str) -> None:
 
 def verdict(score: Mapping[str, Any]) -> None:
     """What the model says of a bin: verdict, severity, causes and reasons. ``score``: its row of ``bin_scores``."""
-    look = LOOKS[score["verdict"]]
+    look, has_severity = LOOKS[score["verdict"]], score["verdict"] != "not_judged"
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.badge(f"{look.name}, severity {score['severity']:.0f}", icon=look.icon, color=look.badge)
+        severity = f", severity {score['severity']:.0f}" if has_severity else ""
+        st.badge(f"{look.name}{severity}", icon=look.icon, color=look.badge)
         for code in filter(None, (score["cause"], score["second_cause"])):
             st.badge(plain(cause_name(code)), color="gray")
-    reasons = [reason for reason in (*score["reasons"].split("; "), score["reason"]) if reason]
+    if rests_on := words.rests_on(score):
+        st.caption(rests_on)
+    reasons = words.reasons(score["reasons"])
+    if score["reason"] and (not reasons or score["verdict"] != "unreadable"):  # whose reasons say it
+        reasons.append(score["reason"])
     if reasons:
         st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
 
@@ -104,5 +109,5 @@ def findings_table(found: Sequence[Finding]) -> pd.DataFrame:
     """The findings of a verdict as a table for people."""
     return pd.DataFrame(
         [(one.what, one.written, one.normal, cause_name(one.cause)) for one in found],
-        columns=["what", "value", "usually", "speaks for"],
+        columns=["measurement", "value", "normal range", "suspected cause"],
     )

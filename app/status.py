@@ -5,16 +5,19 @@ Pure functions of what was read; the checks of the pipeline itself (``defs/check
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from app.data import Scored
 from app.words import age, count
-from ifcb_flow_pipeline.detection.drift import severity_drift
-from ifcb_flow_pipeline.detection.episodes import Episode
-from ifcb_flow_pipeline.detection.model import ModelCard
+from ifcb_flow_pipeline.detection.model_card import ModelCard
+from ifcb_flow_pipeline.detection.trial.drift import severity_drift
+from ifcb_flow_pipeline.detection.verdict.decision import MIN_BASELINE_BINS
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
+from ifcb_flow_pipeline.store.tables import JUDGED
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
@@ -30,9 +33,12 @@ MAX_SEVERITY_DRIFT, MIN_BINS_FOR_DRIFT = 0.3, 30
 #: Instruments are serviced and seasons turn: a model older than this has not seen the present.
 MAX_MODEL_AGE_DAYS = 400
 
+#: Share of an instrument's readable bins without verdict from which a person should act (see ``defs/checks.py``).
+MAX_NOT_JUDGED_SHARE = 0.2
+
 #: The state of an instrument, worst first: a fault is running, its last bins cannot be read, bins of the last day were
-#: bad or unusual, nothing was.
-State = Literal["bad", "unreadable", "watch", "ok"]
+#: bad or unusual, none of them was judged, nothing was.
+State = Literal["bad", "unreadable", "watch", "not_judged", "ok"]
 
 #: So many unreadable bins at the end are no accident.
 _UNREADABLE_AT_THE_END = 3
@@ -40,18 +46,20 @@ _UNREADABLE_AT_THE_END = 3
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Bins of a span of time: all, bad ones, unreadable ones."""
+    """Bins of a span of time: all, bad ones, unreadable ones, and readable ones that were not judged."""
 
     n_bins: int
     n_bad: int
     n_unreadable: int
+    n_not_judged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class InstrumentStatus:
     """How an instrument is doing.
 
-    ``day`` and ``week`` end with its last bin. ``running``: its episodes that have not ended.
+    ``day`` and ``week`` end with its last bin. ``running``: its episodes that last. ``unknown``: those of which nobody
+    knows, because no bin came since.
     """
 
     instrument: str
@@ -61,11 +69,13 @@ class InstrumentStatus:
     day: Tally
     week: Tally
     running: tuple[Episode, ...]
+    unknown: tuple[Episode, ...]
     model_id: str
 
 
-#: Where a person acts on a check that failed: the bins that cannot be read, the bad ones, or the models.
-Place = Literal["unreadable bins", "bad bins", "models"]
+#: Where a person acts on a check that failed: the bins that cannot be read, those that were not judged, the bad ones,
+#: or the models.
+Place = Literal["unreadable bins", "bins not judged", "bad bins", "models"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,8 @@ def instrument_status(scored: Scored, instrument: str, episodes: Sequence[Episod
     of_day, of_week = (
         scored.rows["verdict"].iloc[scored.since(instrument, last_start - span)].to_numpy() for span in (DAY, WEEK)
     )
-    running = tuple(episode for episode in episodes if episode.ongoing and episode.instrument == instrument)
+    own = [episode for episode in episodes if episode.instrument == instrument]
+    running, unknown = (tuple(one for one in own if one.state == state) for state in ("ongoing", "unknown"))
     return InstrumentStatus(
         instrument=instrument,
         state=_state(of_day, running),
@@ -95,6 +106,7 @@ def instrument_status(scored: Scored, instrument: str, episodes: Sequence[Episod
         day=_tally(of_day),
         week=_tally(of_week),
         running=running,
+        unknown=unknown,
         model_id=str(scored.rows["model_id"].iloc[last]),
     )
 
@@ -115,12 +127,26 @@ def readability(statuses: Sequence[InstrumentStatus]) -> Check:
                  "Open one of them for the reason; fetch damaged files again.", "unreadable bins")  # fmt: skip
 
 
+def judged(statuses: Sequence[InstrumentStatus]) -> Check:
+    """Whether few of the readable bins of the last week were not judged."""
+    many = [
+        (one.instrument, one.week.n_not_judged, one.week.n_bins - one.week.n_unreadable)
+        for one in statuses
+        if one.week.n_not_judged > MAX_NOT_JUDGED_SHARE * (one.week.n_bins - one.week.n_unreadable)
+    ]
+    found = ", ".join(f"{name}: {n} of {n_readable} were not" for name, n, n_readable in many)
+    return Check("Bins are judged", not many, found or "all but few of the last week were",
+                 f"Once {MIN_BASELINE_BINS} healthy bins of an instrument have features, materialize anomaly_model on "
+                 "days that hold them, then bin_scores of the days without verdicts, in the Dagster UI.",
+                 "bins not judged")  # fmt: skip
+
+
 def drift(scored: Scored, statuses: Sequence[InstrumentStatus]) -> Check:
     """Whether the last week's bins are about as severe as healthy ones, as most are where the model fits."""
     found = []
     for status in statuses:
         rows = scored.since(status.instrument, status.last_start - WEEK)
-        judged = rows[scored.rows["verdict"].iloc[rows].ne("unreadable").to_numpy()]
+        judged = rows[scored.rows["verdict"].iloc[rows].isin(JUDGED).to_numpy()]
         severity = scored.rows["severity"].to_numpy(dtype=float)[judged]
         if len(severity) >= MIN_BINS_FOR_DRIFT and (distance := severity_drift(severity)) > MAX_SEVERITY_DRIFT:
             found.append(f"{status.instrument}: distance {distance:.2f} over {count(len(severity), 'bin')}")
@@ -170,13 +196,8 @@ def damage(problems: Sequence[str]) -> Check:
     return Check("Stored days", not problems, found, "Materialize bin_scores of these days again.")
 
 
-def utc_now() -> datetime:
-    """The time now."""
-    return datetime.now(tz=UTC)
-
-
 def _tally(verdicts: NDArray) -> Tally:
-    return Tally(len(verdicts), int((verdicts == "bad").sum()), int((verdicts == "unreadable").sum()))
+    return Tally(len(verdicts), *(int((verdicts == name).sum()) for name in ("bad", "unreadable", "not_judged")))
 
 
 def _state(verdicts: NDArray, running: Sequence[Episode]) -> State:
@@ -184,5 +205,8 @@ def _state(verdicts: NDArray, running: Sequence[Episode]) -> State:
         return "bad"
     if len(verdicts) >= _UNREADABLE_AT_THE_END and (verdicts[-_UNREADABLE_AT_THE_END:] == "unreadable").all():
         return "unreadable"
+    judged = verdicts[np.isin(verdicts, JUDGED)]
+    if not judged.size:
+        return "not_judged" if (verdicts == "not_judged").any() else "unreadable"
     # One healthy bin in thirty is unusual: of those not bad, only the last counts.
-    return "watch" if verdicts[-1] == "watch" or (verdicts == "bad").any() else "ok"
+    return "watch" if judged[-1] == "watch" or (judged == "bad").any() else "ok"

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.store.tables import VERDICTS
 
 BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
-SKY, PURPLE, GREY = "#56B4E9", "#CC79A7", "#8C8C8C"
+SKY, PURPLE, GREY, DARK_GREY = "#56B4E9", "#CC79A7", "#8C8C8C", "#6E6E6E"
 
 BadgeColour = Literal["blue", "orange", "red", "gray", "green", "violet"]
 
@@ -34,40 +35,23 @@ def _looks() -> Mapping[str, VerdictLook]:
         "watch": (ORANGE, "triangle-up", ":material/visibility:", "orange"),
         "bad": (VERMILION, "diamond", ":material/warning:", "red"),
         "unreadable": (GREY, "cross", ":material/help:", "gray"),
+        "not_judged": (DARK_GREY, "square", ":material/pending:", "gray"),
     }
-    return {name: VerdictLook(name, *drawn[name], meaning) for name, meaning in VERDICTS.items()}
+    return {code: VerdictLook(code.replace("_", " "), *drawn[code], meaning) for code, meaning in VERDICTS.items()}
 
 
-#: Every verdict, mildest first.
+#: Every verdict by its code, mildest first, then those that say nothing about the data.
 LOOKS: Mapping[str, VerdictLook] = _looks()
 
 #: The colours of groups that are drawn beside each other, such as instruments.
 GROUP_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
 
-#: What operators call each cause code of ``bin_scores``.
-CAUSES: Mapping[str, str] = {
-    "air": "air or bubbles",
-    "clog": "clog during the run",
-    "stain": "stain or debris on the flow cell",
-    "laser": "laser alignment",
-    "focus": "out of focus",
-    "sheath_flow": "sheath flow",
-    "alignment": "camera alignment",
-    "electronics": "electronics or trigger noise",
-    "incomplete_run": "incomplete run",
-    "empty": "empty bin",
-    "volume": "sample volume",
-    "leak": "leak",
-    "overheating": "overheating",
-    "beads": "beads",
-    "corrupt": "corrupt files",
-    "config_change": "changed settings",
-    "bloom": "bloom",
-    "post_clean": "after cleaning",
-    "unknown": "unknown cause",
-}
+
+def verdict_name(code: str) -> str:
+    """What a verdict is called; a code that is not known stands for itself."""
+    return LOOKS[code].name if code in LOOKS else code
 
 
 def cause_name(code: str) -> str:
-    """What operators call a cause; a code that is not known stands for itself, none gives no text."""
-    return CAUSES.get(code, code.replace("_", " "))
+    """The one name of a cause; a code that is not known stands for itself, none gives no text."""
+    return CAUSE_NAMES.get(code, code.replace("_", " "))

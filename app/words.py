@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
+from ifcb_flow_pipeline.detection.verdict.sentences import sentence_of
+from ifcb_flow_pipeline.review.basis import affected, basis
 from ifcb_flow_pipeline.store.tables import Table
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
@@ -39,6 +41,11 @@ def count(number: int, one: str, many: str = "") -> str:
 def percent(value: float) -> str:
     """A share in per cent, to a tenth; ``unknown`` where it is NaN."""
     return "unknown" if math.isnan(value) else f"{value:.1f} %"
+
+
+def rests_on(score: Mapping[str, Any]) -> str:
+    """What the verdict of a row of ``bin_scores`` rests on, and how much of the bin is lost, as Markdown shows it."""
+    return " ".join(f"{sentence(part)}." for part in (basis(score), affected(score)) if part)
 
 
 def age(then: datetime, now: datetime) -> str:
@@ -93,7 +100,8 @@ class Finding:
     def what(self) -> str:
         """What was measured, in a few words."""
         mean = f", mean of {self.n_bins} bins" if self.n_bins > 1 else ""
-        return f"{self.feature or self.rule}{mean}"
+        name = sentence_of(self.feature).name if self.feature else self.rule.replace("_", " ")
+        return f"{name}{mean}"
 
     @property
     def has_range(self) -> bool:
@@ -117,6 +125,11 @@ def findings(text: str) -> list[Finding]:
         return [Finding.of(one) for one in json.loads(text or "[]")]
     except (ValueError, TypeError, AttributeError):
         return []
+
+
+def reasons(text: str) -> list[str]:
+    """The sentences of the reasons of a bin; none of them has a full stop inside."""
+    return [one if one.endswith(("?", ".")) else f"{one}." for one in text.split(". ") if one]
 
 
 def number(value: float) -> str:

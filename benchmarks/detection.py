@@ -26,7 +26,7 @@ from benchmarks.kept import SMALL
 from benchmarks.metrics import Estimate, Ranking, Truths
 from benchmarks.schedule import ASIDE, PLAIN, VARIATION, Fleet
 from benchmarks.table import machine
-from ifcb_flow_pipeline.detection.episodes import episodes_of
+from ifcb_flow_pipeline.detection.verdict.episodes import episodes_of
 
 FIRST_PART = 0.4
 FEW_BINS = 80

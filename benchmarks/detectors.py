@@ -16,7 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.days import HISTORY_DAYS
-from ifcb_flow_pipeline.detection import flow, latent, mcif
+from ifcb_flow_pipeline.detection.flow import training
+from ifcb_flow_pipeline.detection.trial import latent, mcif
 from ifcb_flow_pipeline.features import catalogue
 
 CREATED = datetime(2024, 1, 1, tzinfo=UTC)
@@ -80,17 +81,23 @@ def pyod() -> list[Detector]:
     ]
 
 
+def default_model(train: pa.Table) -> training.FlowModel:
+    """The default, trained as its users do: without labels."""
+    return training.train_flow_model(train, training.TrainingSettings(), {}, CREATED, {})
+
+
 def _flow(train: pa.Table, judged: pa.Table, ranked_by: str) -> Verdicts:
-    model = flow.train_flow_model(train, flow.TrainingSettings(), {}, CREATED, {})
+    model = default_model(train)
     is_known = np.isin(_strings(judged, "pid"), _strings(train, "pid"))
-    rows = model.judge(judged) if is_known.all() else _day_by_day(model, train, judged)
+    rows = model.judge(judged) if is_known.all() else day_by_day(model, train, judged)
     values = rows.column(ranked_by).to_numpy(zero_copy_only=False)
     badness = values if ranked_by == "severity" else -values
-    # What cannot be read has no score; it is looked at first.
-    return Verdicts(np.nan_to_num(badness, nan=np.inf), None if ranked_by == "severity" else rows)
+    # What cannot be read has no score, and is looked at first; what cannot be judged is looked at last.
+    badness = np.where(np.isnan(badness), np.where(_strings(rows, "verdict") == "unreadable", np.inf, -np.inf), badness)
+    return Verdicts(badness, None if ranked_by == "severity" else rows)
 
 
-def _day_by_day(model: flow.FlowModel, train: pa.Table, judged: pa.Table) -> pa.Table:
+def day_by_day(model: training.FlowModel, train: pa.Table, judged: pa.Table) -> pa.Table:
     """The verdicts in the order of ``judged``, each day with the days before it as history, as the pipeline does."""
     everything = pa.concat_tables([train, judged])
     day_of, judged_day = _days(everything), _days(judged)

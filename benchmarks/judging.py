@@ -18,8 +18,8 @@ from benchmarks.memory import peak_mb
 from benchmarks.table import Row
 from ifcb_flow_pipeline.api import archive_features
 from ifcb_flow_pipeline.bins.pid import format_pid
-from ifcb_flow_pipeline.detection.flow import TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.flow_model import FlowModel
+from ifcb_flow_pipeline.detection.flow.model import FlowModel
+from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.simulate import write_archive
 from ifcb_flow_pipeline.simulate.bins import KNOWN_INSTRUMENTS
@@ -53,7 +53,7 @@ def measure(folder: Path, n_rows: int, n_days: int, mean_triggers: int) -> list[
     with_reasons = 1.0 - float(np.mean(verdicts["verdict"].to_numpy() == "ok"))
     some = rows.slice(0, _EXPLAINED)
     # From a severity of 0 on, each bin gets its reasons.
-    talkative = replace(model, thresholds=dict.fromkeys(model.baselines.instruments, 0.0))
+    talkative = replace(model, thresholds=dict.fromkeys(model.instruments, 0.0))
     explained, _ = _timed(talkative, some)
     plain, _ = _timed(model, some)
     what = f"{with_reasons:.0%} with reasons; {grown:.0f} MB more"

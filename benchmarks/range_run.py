@@ -47,18 +47,17 @@ def _plain(first: date, last: date) -> None:
     from ifcb_flow_pipeline.store.daily import DailyTables
     from ifcb_flow_pipeline.store.models import ModelStore
     from ifcb_flow_pipeline.store.settings import Settings
-    from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
     settings = Settings.from_environment(os.environ)
     tables, model = DailyTables(settings.home / "tables"), ModelStore(settings.home / "models").load()
-    features = days.RecentDays(tables, BIN_FEATURES)
+    history = days.history_of(tables)
     listing = settings.archive.scan(first, last)
     for i in range((last - first).days + 1):
         day = first + timedelta(days=i)
         days.write_inventory(tables, settings.archive, listing, day)
         days.write_clouds(tables, settings.archive, day)
         days.write_features(tables, settings.features, day)
-        days.write_scores(tables, model, day, features.before(day))
+        days.write_scores(tables, model, day, history.before(day))
 
 
 if __name__ == "__main__":

@@ -139,7 +139,8 @@ def _hdr(run: Run, start: datetime) -> bytes:
         kind = "Beads" if settings["kind"] == "beads" else "Normal"
         top = {"SoftwareVersion": software, "AnalogFirmware": 45, "sampleNumber": 1, "sampleType": kind}
         tail = {"syringeSamplingSpeed": 20, "runSampleFast": False, "cameraGain": 6, "imagerID": rig.name[4:]}
-        return _lines({**top, **counts, **measured, **common, **tail}, "\n", "")
+        stated = {**top, **counts, **measured, **common, **tail}
+        return _lines({**stated, **settings.get("lines", {})}, "\n", "")
     kind = "BEADS" if settings["kind"] == "beads" else "NORMAL"
     title = {"softwareVersion": f"Imaging FlowCytobot Acquisition Software version {_title(software)}"}
     tail = {"sampleTime": f"{start:%Y-%m-%dT%H:%M:%SZ}", "syringeSamplingSpeed": 179240, "runSampleFast": 0}

@@ -22,7 +22,7 @@ from benchmarks.memory import peak_mb
 from benchmarks.table import Row
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.api import Work, archive_features, train_on
-from ifcb_flow_pipeline.detection.forest import Forest
+from ifcb_flow_pipeline.detection.reference.forest import Forest
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES, FeatureSet
 from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings
 from ifcb_flow_pipeline.store.archive import Archive

@@ -4,7 +4,6 @@
 beneath give whole tables, and the command line is built on them.
 """
 
-import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,37 +14,40 @@ import numpy as np
 import pyarrow as pa
 from joblib import Parallel, delayed, effective_n_jobs
 
+from ifcb_flow_pipeline.bins.left_out import misnamed
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.days import (
-    CLOUD_COLUMNS,
     HISTORY_DAYS,
     IDENTITY,
     TrainingWindow,
+    check_enough,
     feature_row,
     inventory_row,
     library_versions,
     read_bin,
     reference_row,
     training_set,
+    without_context,
 )
-from ifcb_flow_pipeline.detection.flow import Decision, TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.model import (
-    ForestSettings,
-    Model,
-    ModelCard,
-    ModelError,
-    TrainingSet,
-    parse_amount,
-    train_model,
+from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
+from ifcb_flow_pipeline.detection.open_model import (
+    AnyModel,
+    Detector,
+    ForestChoice,
+    detector_and_features,
+    train_forest,
 )
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet
+from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FeatureSet
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
 from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Triggers
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
-from ifcb_flow_pipeline.store.labels import LabelStore
+from ifcb_flow_pipeline.store.labels import Decisions
+from ifcb_flow_pipeline.store.left_out import row_of
 from ifcb_flow_pipeline.store.models import read_model, write_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
@@ -57,8 +59,6 @@ DEFAULT_MODEL = "model.npz"
 
 #: The columns of ``bin_features`` that a feature row of the reference set has.
 _REFERENCE_COLUMNS = (*IDENTITY, "status", "reason", "n_rows", "n_images", "n_points", "bad_lines", *FEATURE_NAMES)
-
-_DECISIONS: Mapping[str, Decision] = {"good": "good", "bad": "bad", "unsure": "unsure"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ def archive_features(
     work: Work | None = None,
     feature_set: FeatureSet = "full",
 ) -> pa.Table:
-    """Rows of ``bin_features`` for the bins of a directory: all, in order of time, or those asked for, in
-    the order asked for. What cannot be read or found is a row with its status and reason. With the feature set
+    """Rows of ``bin_features`` for the bins of a directory: all, in order of time, then misnamed files, or those asked
+    for, in the order asked for. What cannot be read or found is a row with its status and reason. With the feature set
     ``reference`` in about half of the time, with the columns of that set only.
 
     Raises ArchiveError where the directory cannot be listed, ValueError for a chunk size below one.
@@ -127,41 +127,22 @@ def bins_before(archive: Archive, pids: Sequence[str]) -> list[str]:
 def train_on(
     features: pa.Table,
     settings: FeatureSettings,
-    labels: Mapping[str, Decision] | None = None,
-    reference: tuple[tuple[str, ...], ForestSettings] | None = None,
+    labels: Decisions | None = None,
+    forest: ForestChoice | None = None,
 ) -> AnyModel:
     """Train a model on rows of ``bin_features`` made with these settings.
 
-    ``labels``: what people decided about bins, by pid. ``reference``: names of features and settings of the forest of
-    ifcb-flow-metric, where that is wanted. Raises ModelError, naming the remedy, where it cannot.
+    ``labels``: what people decided about bins. ``forest``: which forests to grow; None: the flow model. Raises
+    ModelError, naming the remedy, where it cannot.
     """
+    labels = labels or Decisions()
+    features = without_context(features, labels)
+    check_enough(features, TrainingWindow())
     created, versions = datetime.now(tz=UTC), library_versions()
-    if reference is None:
-        return train_flow_model(features, TrainingSettings(settings), labels or {}, created, versions)
-    names, forest = reference
-    return train_model(training_set(features, TrainingWindow(), names, settings, labels), forest, created, versions)
-
-
-def read_decisions(path: Path) -> dict[str, Decision]:
-    """People's decisions: those that count in a label store (a file .sqlite), or in a CSV file with the columns ``pid``
-    and ``decision`` (good, bad or unsure), of several about a bin the last.
-
-    Raises ModelError, naming file and line, or RecordError, for what is none.
-    """
-    if path.suffix == ".sqlite":
-        return dict(LabelStore(path).decisions())
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ModelError(f"{path} is no CSV file in UTF-8: {error}") from error
-    found: dict[str, Decision] = {}
-    for number, row in enumerate(rows, start=2):
-        decision = _DECISIONS.get((row.get("decision") or "").strip())
-        if not row.get("pid") or decision is None:
-            raise ModelError(f"{path}, line {number}: a pid and a decision (good, bad or unsure) are needed")
-        found[row["pid"].strip()] = decision
-    return found
+    if forest is None:
+        return train_flow_model(features, TrainingSettings(settings), labels, created, versions)
+    training = training_set(features, TrainingWindow(), forest.feature_names, settings, labels)
+    return train_forest(training, forest, created, versions)
 
 
 class FeatureExtractor:
@@ -210,7 +191,8 @@ class FeatureExtractor:
 class ModelTrainer:
     """Trains a model and writes it to ``filepath``.
 
-    ``contamination``, ``max_samples``, ``max_features``: see ForestSettings. ``n_jobs`` is accepted as in
+    ``detector``: ``forest``, as in ifcb-flow-metric, or ``mcif``, ``mcif-calibrated`` or ``latent``, a forest for each
+    instrument. ``contamination``, ``max_samples``, ``max_features``: see ForestSettings. ``n_jobs`` is accepted as in
     ifcb-flow-metric; growing a forest takes less than a second.
     """
 
@@ -221,15 +203,17 @@ class ModelTrainer:
         n_jobs: int = -1,
         max_samples: int | float | str = "auto",
         max_features: float = 1.0,
+        detector: Detector = "forest",
     ) -> None:
         self.filepath = Path(filepath)
+        self.detector: Detector = detector_and_features(detector, "")[0]
         self.n_jobs = n_jobs
         amount: int | float | Literal["auto"] = parse_amount(str(max_samples))
         self.forest_settings = ForestSettings(contamination, max_samples=amount, max_features=max_features)
 
     def train_classifier(
         self, features: Sequence[Mapping[str, Any]], feature_names: Sequence[str] | None = None
-    ) -> Model:
+    ) -> Model | InstrumentForests:
         """Train on the bins that have features, write the model to ``filepath``, and return it.
 
         ``features``: what ``load_extract_parallel`` gave, or part of it; a bin given twice is trained on once.
@@ -237,13 +221,14 @@ class ModelTrainer:
         than there are. Raises ModelError, naming the remedy, where it cannot.
         """
         training = _training_set(features, feature_names)
-        model = train_model(training, self.forest_settings, datetime.now(tz=UTC), library_versions())
+        choice = ForestChoice(self.detector, training.feature_names, self.forest_settings)
+        model = train_forest(training, choice, datetime.now(tz=UTC), library_versions())
         write_model(self.filepath, model)
         return model
 
-    def load_model(self) -> Model:
+    def load_model(self) -> Model | InstrumentForests:
         """The model in ``filepath``. Raises ModelError, naming the remedy, where there is none of these features."""
-        return _reference(read_model(self.filepath))
+        return _forest(read_model(self.filepath))
 
 
 class Inferencer:
@@ -252,7 +237,7 @@ class Inferencer:
     def __init__(self, model: AnyModel | None = None, model_path: str | Path | None = None) -> None:
         if (model is None) == (model_path is None):
             raise ModelError("give either a model or a model_path")
-        self.model = _reference(model if model is not None else read_model(Path(model_path or "")))
+        self.model = _forest(model if model is not None else read_model(Path(model_path or "")))
 
     @property
     def card(self) -> ModelCard:
@@ -263,7 +248,8 @@ class Inferencer:
         self, features: Sequence[Mapping[str, Any]], feature_names: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
         """One mapping per bin, in the order given: ``pid``, ``anomaly_score`` (lower is more anomalous),
-        ``percentile``, ``is_anomaly``, ``status``, ``reason``; NaN where a bin has no features.
+        ``percentile``, ``is_anomaly``, ``status``, ``reason``; NaN where a bin has no features, or its instrument no
+        forest in a model that has one for each.
 
         ``features``, ``feature_names``: see ``train_classifier``. Raises ModelError where the features are
         not those of the model.
@@ -277,7 +263,11 @@ class Inferencer:
         columns = [given.index(name) for name in names]
         blank = np.full(len(given), np.nan)
         rows = [blank if row["features"] is None else np.asarray(row["features"], float) for row in features]
-        scores = self.model.score(np.array(rows).reshape(len(rows), len(given))[:, columns])
+        matrix = np.array(rows).reshape(len(rows), len(given))[:, columns]
+        if isinstance(self.model, Model):
+            scores = self.model.score(matrix)
+        else:
+            scores = self.model.score(matrix, [_instrument(row) for row in features])
         return [
             {
                 "pid": row["pid"],
@@ -291,8 +281,8 @@ class Inferencer:
         ]
 
 
-def _reference(model: AnyModel) -> Model:
-    if isinstance(model, Model):
+def _forest(model: AnyModel) -> Model | InstrumentForests:
+    if isinstance(model, Model | InstrumentForests):
         return model
     raise ModelError(
         f"{model.card.model_id} judges by the feature set {model.card.feature_set}, which these classes do not make: "
@@ -300,12 +290,24 @@ def _reference(model: AnyModel) -> Model:
     )
 
 
+def _instrument(row: Mapping[str, Any]) -> str:
+    # What is no identifier has no features either.
+    return "" if row["features"] is None else parse_pid(row["pid"]).instrument
+
+
 def _wanted(archive: Archive, pids: Sequence[str] | None) -> list[dict[str, Any]]:
     listing, now = archive.scan(), archive.now()
     if pids is None:
-        return [inventory_row(raw, archive, now) for raw in listing.bins]
+        return [
+            *(inventory_row(raw, archive, now) for raw in listing.bins),
+            *({"hdr_path": None, **row_of(one)} for one in misnamed(listing.strays)),
+        ]
     found = {raw.bin_id.pid: raw for raw in listing.bins}
-    return [inventory_row(found[pid], archive, now) if pid in found else _not_found(pid, archive) for pid in pids]
+    known = (found.get(pid) or found.get(pid.upper()) for pid in pids)
+    return [
+        inventory_row(raw, archive, now) if raw else _not_found(pid, archive)
+        for pid, raw in zip(pids, known, strict=True)
+    ]
 
 
 def _not_found(pid: str, archive: Archive) -> dict[str, Any]:
@@ -322,7 +324,7 @@ def _feature_rows(
 ) -> list[dict[str, Any]]:
     rows = []
     for row in inventory:
-        read = read_bin(archive, row, CLOUD_COLUMNS)
+        read = read_bin(archive, row)
         entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
         columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
         rows.append(

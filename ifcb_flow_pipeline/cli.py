@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.store.archive import Archive
     from ifcb_flow_pipeline.store.daily import DailyTables
+    from ifcb_flow_pipeline.store.labels import LabelStore
     from ifcb_flow_pipeline.store.models import ModelStore
 
 _IN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -52,7 +53,7 @@ class _Amount(click.ParamType):
     name = "count|share|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from ifcb_flow_pipeline.detection.model import ForestSettings, ModelError, parse_amount
+        from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError, parse_amount
 
         try:
             return ForestSettings(max_samples=parse_amount(str(value))).max_samples
@@ -62,6 +63,7 @@ class _Amount(click.ParamType):
 
 class _Group(click.Group):
     command_class = _Command
+    group_class = type  # groups within are of this class, too
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -112,6 +114,7 @@ _frames = click.option("--frames", type=_Frames(), multiple=True,
                        help="Camera frame in px of an instrument that has another than its family; "
                             "may be repeated.")  # fmt: skip
 _feature_set = click.Choice(["full", "reference"])
+_detector = click.Choice(["flow", "forest", "mcif", "mcif-calibrated", "latent"])
 _who = click.option("--who", help="Who wants it; kept in the history.  [default: the user's name]")
 _note = click.option("--note", default="", help="Why; kept in the history.")
 
@@ -121,27 +124,33 @@ _FIRST = ["pid", "anomaly_score", "severity", "verdict", "cause", "reasons"]
 
 @main.command()
 @_reading
-@click.option("--feature-set", type=_feature_set, default="full",
-              help="full: all features, each instrument against its own history, with causes and reasons; "
-                   "reference: the features and the forest of ifcb-flow-metric.")  # fmt: skip
+@click.option("--detector", type=_detector,
+              help="flow: each instrument against its own history, with causes and reasons; forest: that of "
+                   "ifcb-flow-metric; mcif, mcif-calibrated: an isolation forest for each instrument, its scores as "
+                   "they are or on one scale; latent: these in the latent space of a classifier.  [default: flow; "
+                   "forest for --feature-set reference]")  # fmt: skip
+@click.option("--feature-set", type=_feature_set,
+              help="full: all features, not for forest; reference: those of ifcb-flow-metric, not for flow.  "
+                   "[default: reference for --detector forest, else full]")  # fmt: skip
 @click.option("--labels", type=_IN_FILE,
-              help="People's decisions: the labels.sqlite of the review app, or a CSV file with the columns pid and "
-                   "decision (good, bad or unsure).")  # fmt: skip
+              help="People's decisions: the labels.sqlite of the review app, or a CSV file as labels import takes "
+                   "it.")  # fmt: skip
 @_selection
 @click.option("--contamination", type=click.FloatRange(0, 0.5, min_open=True), default=0.02,
-              help="Reference only: share of the training bins that are called bad; moves no score.")  # fmt: skip
+              help="Forests only: share of the training bins that are called bad; moves no score.")  # fmt: skip
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
 @_frames
 @click.option("--max-samples", type=_Amount(), default="auto",
-              help="Reference only: bins per tree, a count, a share such as 0.5, or auto.")  # fmt: skip
+              help="Forests only: bins per tree, a count, a share such as 0.5, or auto.")  # fmt: skip
 @click.option("--max-features", type=click.FloatRange(0, 1, min_open=True), default=1.0,
-              help="Reference only: share of the features per tree.")  # fmt: skip
+              help="Forests only: share of the features per tree.")  # fmt: skip
 @click.option("--model", type=_OUT_FILE, default="model.npz", help="File to write the model to.")
 @click.pass_context
 def train(
     ctx: click.Context,
-    feature_set: str,
+    detector: str | None,
+    feature_set: str | None,
     labels: Path | None,
     config: str | None,
     config_file: Path | None,
@@ -155,21 +164,27 @@ def train(
     **reading: Any,
 ) -> None:
     """Train a model on the bins in DATA_DIR."""
-    from ifcb_flow_pipeline.api import read_decisions, train_on
-    from ifcb_flow_pipeline.detection.model import ForestSettings
+    from ifcb_flow_pipeline.api import train_on
+    from ifcb_flow_pipeline.detection.model_card import ForestSettings
+    from ifcb_flow_pipeline.detection.open_model import ForestChoice, detector_and_features
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.features.selection import select_features
     from ifcb_flow_pipeline.promotion import label_summary
+    from ifcb_flow_pipeline.store.label_files import read_decisions
+    from ifcb_flow_pipeline.store.labels import Decisions
     from ifcb_flow_pipeline.store.models import write_model
 
-    names = select_features(_selected(config, config_file))
+    chosen, chosen_set = detector_and_features(detector or "", feature_set or "")
+    names = select_features(_selected(config, config_file), chosen_set)
     forest = ForestSettings(contamination, max_samples=max_samples, max_features=max_features)
     settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio, " ".join(frames))
-    decisions = {} if labels is None else read_decisions(labels)
-    if feature_set == "full":
+    decisions, no_bins = (Decisions(), ()) if labels is None else read_decisions(labels)
+    if chosen == "flow":
         _say_ignored(ctx, "config", "config_file", "contamination", "max_samples", "max_features")
     features = _extract(settings, **reading)
-    trained = train_on(features, settings, decisions, (names, forest) if feature_set == "reference" else None)
+    _say_unmatched([*no_bins, *decisions.unmatched(features["pid"].to_pylist())], "of these bins")
+    choice = None if chosen == "flow" else ForestChoice(chosen, names, forest)
+    trained = train_on(features, settings, decisions, choice)
     with _writing(model):
         write_model(model, trained)
     card = trained.card
@@ -202,12 +217,12 @@ def score(
 ) -> None:
     """Score the bins in DATA_DIR with a model: a verdict for each, with its reasons.
 
-    With --id-file, the bins of the week before those asked for are read too: they tell what is usual at the time.
+    With --id-file, the bins of the 15 days before those asked for are read too: they tell what is usual at the time.
     """
     from dataclasses import replace
 
     from ifcb_flow_pipeline.days import score_table
-    from ifcb_flow_pipeline.detection.model import ModelError
+    from ifcb_flow_pipeline.detection.model_card import ModelError
     from ifcb_flow_pipeline.features.selection import select_features
     from ifcb_flow_pipeline.store.models import read_model
 
@@ -223,7 +238,7 @@ def score(
     if selection is not None and select_features(selection) != loaded.card.feature_names:
         raise ModelError(f"{model} was trained on other features than selected; leave the selection out to use its own")
     features = _extract(settings, **reading)
-    history = _week_before(settings, **reading) if loaded.card.feature_set == "full" else None
+    history = _days_before(settings, **reading) if loaded.card.kind == "flow" else None
     scores = score_table(features, loaded, history)
     _write(scores.select(_FIRST + [name for name in scores.column_names if name not in _FIRST]), output)
     _say_verdicts(scores)
@@ -279,7 +294,7 @@ def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: f
     from datetime import UTC, datetime
 
     from ifcb_flow_pipeline.days import library_versions
-    from ifcb_flow_pipeline.detection.legacy import convert_pickle
+    from ifcb_flow_pipeline.detection.reference.conversion import convert_pickle
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.store.models import write_model
 
@@ -320,6 +335,32 @@ def watch(data_dir: Path, model: Path, interval: float, once: bool) -> None:
 
 
 @main.command()
+def left_out() -> None:
+    """List what the deployment's archive has that is in no day's tables, and why.
+
+    These are bins in a directory of another date, bins whose time is before the first day or in the future, and files
+    that are not named as a bin.
+    """
+    from datetime import UTC, datetime
+
+    from ifcb_flow_pipeline.store.left_out import LeftOutTable, examples, summary
+    from ifcb_flow_pipeline.store.settings import Settings
+    from ifcb_flow_pipeline.store.survey import Budget
+
+    settings = Settings.from_environment(os.environ)
+    table = LeftOutTable(settings.home)
+    while not table.renew(settings, datetime.now(tz=UTC).date(), Budget()):
+        pass  # directories appeared meanwhile
+    rows = table.read()
+    if rows is None or not rows.num_rows:
+        click.echo(f"nothing in {settings.archive.root} is left out")
+        return
+    for line in examples(rows, rows.num_rows):
+        click.echo(line)
+    click.echo(f"{summary(rows)}; also in {table.path}")
+
+
+@main.command()
 def models() -> None:
     """List the kept models of the deployment, and which one is in use."""
     from ifcb_flow_pipeline.promotion import label_summary
@@ -331,7 +372,7 @@ def models() -> None:
     for model_id in store.ids():
         card = store.card(model_id)
         use = {current: "in use", previous: "before"}.get(model_id, "")
-        click.echo(f"{model_id:34} {use:7} {card.feature_set:10} {card.n_bins:7} bins, "
+        click.echo(f"{model_id:41} {use:7} {card.feature_set:10} {card.n_bins:7} bins, "
                    f"{card.first_day} to {card.last_day}  {label_summary(card)}".rstrip())  # fmt: skip
     for change in store.history():
         why = f": {change.note}" if change.note else ""
@@ -374,6 +415,59 @@ def promote(model: str, who: str | None, note: str, even_if_worse: bool) -> None
 def rollback(who: str | None, note: str) -> None:
     """Return to the model that was in use before."""
     click.echo(f"{_model_store().rollback(who or _user(), note)} is in use again")
+
+
+@main.group()
+def labels() -> None:
+    """Keep people's decisions about bins, days and longer ranges in the deployment."""
+
+
+@labels.command("import")
+@click.argument("csv_file", type=_IN_FILE)
+@_who
+def import_labels(csv_file: Path, who: str | None) -> None:
+    """Keep the decisions in CSV_FILE: about single bins, or about all bins of an instrument in a range of time.
+
+    Columns: pid, or instrument with day, or instrument with start and end (both included, UTC); decision (good, bad or
+    unsure); reason (free text) and context (yes: no fault of the instrument; nothing is learnt from it), if wanted.
+    Bins that arrive later count, too.
+    """
+    from datetime import UTC, datetime
+
+    from ifcb_flow_pipeline.days import known_pids
+    from ifcb_flow_pipeline.store.daily import DailyTables
+    from ifcb_flow_pipeline.store.label_files import read_label_file
+
+    store = _label_store()
+    found = read_label_file(csv_file, who or _user(), datetime.now(tz=UTC))
+    store.add(found.labels, found.ranges)
+    known = known_pids(DailyTables(store.path.parent / "tables"), found.decisions)
+    in_ranges = sum(found.decisions.range_of(pid) is not None for pid in known)
+    click.echo(f"{len(found.labels)} decisions about single bins, {len(found.ranges)} about ranges with {in_ranges} "
+               f"bins so far: {store.path}")  # fmt: skip
+    _say_unmatched([*found.no_bins, *found.decisions.unmatched(known)], "of the bins in the tables so far")
+
+
+@labels.command("list")
+def list_labels() -> None:
+    """List the decisions about ranges, and how many there are about single bins."""
+    store = _label_store()
+    for one in store.ranges():
+        tags = f" ({', '.join(one.tags)})" if one.tags else ""
+        note = f": {one.note}" if one.note else ""
+        click.echo(f"{one.id:6} {one.name}  {one.decision}{tags} by {one.reviewer}, {one.at:%Y-%m-%d}{note}")
+    click.echo(f"{len(store.current())} single bins: {store.path}")
+
+
+@labels.command("withdraw")
+@click.argument("number", type=int)
+@_who
+def withdraw_label(number: int, who: str | None) -> None:
+    """Take the decision about a range back, by its NUMBER in the list."""
+    from datetime import UTC, datetime
+
+    _label_store().withdraw_range(number, who or _user(), datetime.now(tz=UTC))
+    click.echo(f"range {number} is withdrawn")
 
 
 @main.command()
@@ -503,6 +597,19 @@ def _model_store() -> "ModelStore":
     return ModelStore(Settings.from_environment(os.environ).home / "models")
 
 
+def _label_store() -> "LabelStore":
+    from ifcb_flow_pipeline.store.labels import LabelStore
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    return LabelStore(Settings.from_environment(os.environ).home / "labels.sqlite")
+
+
+def _say_unmatched(names: list[str], where: str) -> None:
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        click.echo(f"{len(names)} decisions match none {where}: {', '.join(names[:5])}{more}", err=True)
+
+
 def _user() -> str:
     import getpass
 
@@ -516,16 +623,23 @@ def _say_ignored(ctx: click.Context, *names: str) -> None:
     given = [name for name in names if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        click.echo(f"{options}: without effect but with --feature-set reference", err=True)
+        click.echo(f"{options}: without effect with the detector flow", err=True)
 
 
 def _say_verdicts(scores: "pa.Table") -> None:
+    from collections import Counter
+    from datetime import UTC, datetime
+
     from ifcb_flow_pipeline.days import status_counts
-    from ifcb_flow_pipeline.detection.episodes import episodes_of
+    from ifcb_flow_pipeline.detection.verdict.episodes import episodes_of
 
     counts = status_counts(scores.column("verdict").to_pylist())
-    click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no bins")
-    for episode in episodes_of(scores):
+    click.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "no bins")
+    rows = zip(scores.column("instrument").to_pylist(), scores.column("verdict").to_pylist(), strict=True)
+    not_judged = Counter(name for name, verdict in rows if verdict == "not_judged")
+    for name, count in sorted(not_judged.items()):
+        click.echo(f"{name}: {count} bins not judged, for the model and these bins hold too little history of it")
+    for episode in episodes_of(scores, datetime.now(tz=UTC)):
         if episode.ongoing:
             click.echo(episode.line())
 
@@ -550,7 +664,7 @@ def _extract(
     return table
 
 
-def _week_before(settings: "FeatureSettings", id_file: Path | None, **reading: Any) -> "pa.Table | None":
+def _days_before(settings: "FeatureSettings", id_file: Path | None, **reading: Any) -> "pa.Table | None":
     """The features of the bins before those asked for; None where all bins are."""
     from ifcb_flow_pipeline.api import Work, archive_features, bins_before
 
@@ -596,6 +710,8 @@ def _progress(n_jobs: int, chunk_size: int, total: int | None) -> Iterator["Work
 
 
 def _report(table: "pa.Table") -> None:
+    import pyarrow.compute as pc
+
     from ifcb_flow_pipeline.days import status_counts
 
     counts: Mapping[str, int] = status_counts(table.column("status").to_pylist())
@@ -603,6 +719,15 @@ def _report(table: "pa.Table") -> None:
     if without:
         listed = ", ".join(f"{count} {status}" for status, count in without.items())
         click.echo(f"{sum(without.values())} of {table.num_rows} bins have no features: {listed}", err=True)
+        _name_each(table.filter(pc.field("status") != "ok"))
+
+
+def _name_each(rows: "pa.Table") -> None:
+    """Say why bins are not used, each on a line."""
+    from ifcb_flow_pipeline.store.left_out import examples
+
+    for line in examples(rows):
+        click.echo(f"  {line}", err=True)
 
 
 def _selected(config: str | None, config_file: Path | None) -> str | None:

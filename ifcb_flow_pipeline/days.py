@@ -17,28 +17,50 @@ import pyarrow.compute as pc
 from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, extent, signature
-from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
-from ifcb_flow_pipeline.detection.flow import Decision, FlowModel, TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelError, TrainingSet, train_model
-from ifcb_flow_pipeline.detection.reading import AnyModel
-from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
+from ifcb_flow_pipeline.detection.flow.training import FlowModel, TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.model_card import MIN_TRAINING_BINS, ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel, ForestChoice, train_forest
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet
+from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
-from ifcb_flow_pipeline.features.full import STUCK_COLUMNS, description, full_features, header_features, no_rows
+from ifcb_flow_pipeline.features.full import (
+    STUCK_COLUMNS,
+    description,
+    features_and_run,
+    header_features,
+    no_rows,
+    sources,
+)
+from ifcb_flow_pipeline.features.run import Run, blind_s_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.lasting import keep_verdicts, read_or_stored, with_gone_bins
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.claim import claim
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
+from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What features are made of: columns of the ADC file, and of the stored clouds.
 CLOUD_COLUMNS = STREAM_COLUMNS
 IDENTITY = ("pid", "instrument", "start_time")
 
-#: So many days before a day are looked at for what is usual at the time, and for what has been going on since.
-HISTORY_DAYS = 7
+#: So many days before a day are looked at for what is usual at the time, and for what has been going on since: where
+#: the core moved without a reason, that is an open question for two weeks (``detection.flow.baseline``).
+HISTORY_DAYS = 15
+
+#: What a model needs of the bins of these days; the texts of ``bin_features`` take longer to read than all features.
+HISTORY_COLUMNS = (*IDENTITY, "status", "n_points", "configuration", *STUCK_COLUMNS, *(f.name for f in CATALOGUE))
+
+#: A fault is no history: what is usual is learnt from bins without these verdicts.
+NO_HISTORY = ("bad", "unreadable")
+
+_MORE_BINS = (
+    "widen the training window, or process more days; bins written less than IFCB_SETTLE_SECONDS ago come later"
+)
 
 _LIBRARIES = ("ifcb-flow-pipeline", "numpy", "scikit-learn", "scipy", "pandas", "pyarrow", "dagster")
 
@@ -112,7 +134,7 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
         # A bin that was listed or settled after the clouds were made is missing from them.
         late = row["status"] == "ok"
         unread = CloudEntry(pid, "unsettled", "not read yet") if late else CloudEntry(pid, row["status"], row["reason"])
-        outcome = found.get(pid) or feature_row(unread, None, settings)
+        outcome = found.get(pid) or feature_row(unread, None, settings, row["roi_bytes"])
         rows.append({name: row[name] for name in IDENTITY} | outcome)
     table = pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema)
     tables.write(BIN_FEATURES, day, table, replace(made_of, made_of=asdict(settings), unread=n_unread))
@@ -122,8 +144,8 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
 def write_scores(tables: DailyTables, model: AnyModel, day: date, history: pa.Table | None = None) -> pa.Table:
     """Write ``bin_scores``: one row per row of ``bin_features``, worst first.
 
-    ``history``: rows of ``bin_features`` of the days before, as RecentDays gives them. Raises ModelError, naming the
-    remedy, where the model does not fit the features.
+    ``history``: rows of ``bin_features`` of the days before, as ``history_of`` gives them. Raises ModelError, naming
+    the remedy, where the model does not fit the features.
     """
     features, made_of = _input(tables, BIN_FEATURES, day)
     model.check_usable(FeatureSettings(**made_of.made_of))
@@ -138,12 +160,14 @@ class RecentDays:
     """The stored rows of the days before a day. Goes from day to day and reads each only once, or hardly more often
     where threads ask.
 
-    ``columns``: those that are wanted (None: all).
+    ``columns``: those that are wanted (None: all). ``without``: bins that have one of these verdicts in ``bin_scores``
+    are left out; of a day without scores, or whose scores cannot be read, none are.
     """
 
     tables: DailyTables
     table: Table
     columns: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
     _kept: dict[date, pa.Table | None] = field(default_factory=dict)
 
     def before(self, day: date) -> pa.Table:
@@ -163,7 +187,26 @@ class RecentDays:
         # A day of another version is to be made again: until then it is no history, but no obstacle either.
         if self.tables.provenance(self.table, day) is None:
             return None
-        return self.tables.read(self.table, day, self.columns)
+        rows = self.tables.read(self.table, day, self.columns)
+        if rows is None or not self.without:
+            return rows
+        left_out = self._left_out(day)
+        return rows.filter(~pc.field("pid").isin(left_out)) if len(left_out) else rows
+
+    def _left_out(self, day: date) -> pa.Array | pa.ChunkedArray:
+        """The pids of the day's bins with one of the verdicts ``without``."""
+        try:
+            scores = self.tables.read(BIN_SCORES, day, ("pid", "verdict"))
+        except StoreError:  # told where that day is looked at; it must not stop this one
+            scores = None
+        if scores is None:
+            return pa.array([], pa.string())
+        return scores.filter(pc.field("verdict").isin(self.without))["pid"].combine_chunks()
+
+
+def history_of(tables: DailyTables) -> RecentDays:
+    """The bins of the days before a day that models learn what is usual from."""
+    return RecentDays(tables, BIN_FEATURES, HISTORY_COLUMNS, NO_HISTORY)
 
 
 def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any]:
@@ -197,9 +240,12 @@ def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] 
     if row.get("gone_since") is not None:
         return CloudEntry(row["pid"], "gone", row["reason"])
     if row["status"] == "no_adc" and row["hdr_path"] is not None:
-        header = archive.read_header(row["hdr_path"])
+        header = archive.read_header(row["hdr_path"], parse_pid(row["pid"]).schema)
         reason = "; ".join(filter(None, (row["reason"], header.problem)))
-        return CloudEntry(row["pid"], row["status"], reason, header=header.values, unread=header.unread)
+        return CloudEntry(
+            row["pid"], row["status"], reason, header=header.values, unread=header.unread, header_state=header.state,
+            header_problem=header.problem,
+        )  # fmt: skip
     if row["status"] != "ok":
         return CloudEntry(row["pid"], row["status"], row["reason"])
     read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"], columns)
@@ -214,7 +260,8 @@ def feature_row(
 
     ``columns``: CLOUD_COLUMNS of its cloud, None where it has none; ``roi_bytes``: size of its .roi, None without.
     """
-    outcome = reference_row(entry, columns, settings) | description(entry.header) | {"roi_complete": None}
+    outcome = reference_row(entry, columns, settings) | _of_files(entry) | {"roi_complete": None}
+    outcome["has_roi"] = roi_bytes is not None
     if columns is None:
         return (
             dict.fromkeys((*FULL_FEATURE_NAMES, *STUCK_COLUMNS), float("nan")) | outcome | _of_header(entry, settings)
@@ -223,7 +270,19 @@ def feature_row(
     if roi_bytes is not None:
         needed = bytes_needed(columns["width_px"], columns["height_px"], FIRST_BYTE[stream.schema])
         outcome["roi_complete"] = roi_bytes >= needed
-    return outcome | full_features(stream)
+    features, run = features_and_run(stream)
+    return outcome | features | sources(run)
+
+
+def _of_files(entry: CloudEntry) -> dict[str, str]:
+    """What the files say of themselves, and the settings, which a damaged header does not tell."""
+    told = description(entry.header)
+    if entry.header_state == "damaged":
+        told |= {"configuration": "", "settings": ""}
+    return told | {
+        "header_state": entry.header_state, "header_problem": entry.header_problem, "adc_source": entry.adc_source,
+        "dead_signals": entry.file_quality.dead_signals,
+    }  # fmt: skip
 
 
 def reference_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings) -> dict[str, Any]:
@@ -238,25 +297,28 @@ def reference_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings
     return outcome | dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
 
 
-def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, float]:
+def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, Any]:
     """What is known of a bin that gave no cloud."""
     if entry.status == "empty":
-        return full_features(_stream(entry, no_rows(), settings))
-    return header_features(entry.header)
+        features, run = features_and_run(_stream(entry, no_rows(), settings))
+        return {**features, **sources(run)}
+    # Without rows, the schema changes nothing; misnamed files and what was not found have none.
+    return {**header_features(entry.header), **sources(Run("v2", entry.header))}
 
 
 def _stream(entry: CloudEntry, columns: Mapping[str, Any], settings: FeatureSettings) -> Stream:
     bin_id = parse_pid(entry.pid)
     frame = settings.frame_px(bin_id.instrument, bin_id.schema)
-    return Stream(columns, bin_id.schema, entry.header, frame, entry.bad_lines)
+    return Stream(columns, bin_id.schema, entry.header, frame, entry.bad_lines, blind_s_of(bin_id), entry.file_quality)
 
 
 def score_table(features: pa.Table, model: AnyModel, history: pa.Table | None = None) -> pa.Table:
-    """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid.
+    """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid; those not judged last.
 
     ``history``: rows of ``bin_features`` of the days before, see ``FlowModel.judge``.
     """
     table = model.judge(features, history)
+    # NaN stands last in either direction: bins that were not judged, behind those that are ok.
     return table.sort_by([("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")]).cast(
         BIN_SCORES.schema
     )
@@ -267,23 +329,22 @@ def feature_matrix(features: pa.Table, names: tuple[str, ...]) -> np.ndarray:
     return np.column_stack([features.column(name).to_numpy() for name in names]).astype(np.float64)
 
 
-def train_reference(
+def train_forests(
     tables: DailyTables,
     window: TrainingWindow,
-    feature_names: tuple[str, ...],
+    choice: ForestChoice,
     settings: FeatureSettings,
-    forest: ForestSettings,
-    labels: Mapping[str, Decision],
+    labels: Decisions,
     created: datetime,
-) -> Model:
-    """Train the forest of ifcb-flow-metric on the stored features of a window, but for bins that people called bad.
+) -> Model | InstrumentForests:
+    """Grow the chosen forests on the stored features of a window, but for bins that people called bad.
 
     Raises ModelError, naming the remedy, where there is too little to train on, or where days of the window
     have features that were made with other settings.
     """
-    features = window_features(tables, window, settings)
-    training = training_set(features, window, feature_names, settings, labels)
-    return train_model(training, forest, created, library_versions())
+    features = without_context(window_features(tables, window, settings), labels)
+    training = training_set(features, window, choice.feature_names, settings, labels)
+    return train_forest(training, choice, created, library_versions())
 
 
 def window_features(tables: DailyTables, window: TrainingWindow, settings: FeatureSettings) -> pa.Table:
@@ -292,8 +353,59 @@ def window_features(tables: DailyTables, window: TrainingWindow, settings: Featu
     Raises ModelError, naming the remedy, where days of the window have features that were made with other settings.
     """
     _check_same_settings(tables, window, settings)
-    features = tables.read_range(BIN_FEATURES, window.first or date.min, window.last or date.max)
-    return chosen_rows(features, window)
+    features = chosen_rows(tables.read_range(BIN_FEATURES, window.first or date.min, window.last or date.max), window)
+    check_enough(features, window, _MORE_BINS)
+    return features
+
+
+def without_context(features: pa.Table, labels: Decisions) -> pa.Table:
+    """The rows without those of bins of which people said that they are lab tests, maintenance or the like."""
+    context = labels.context(features["pid"].to_pylist())
+    return features.filter(~pc.field("pid").isin(pa.array(context, pa.string()))) if context else features
+
+
+def unmatched(tables: DailyTables, window: TrainingWindow, labels: Decisions) -> list[str]:
+    """The decisions about bins of a window that are about none of its stored bins, see ``Decisions.unmatched``."""
+    first, last = window.first or date.min, window.last or date.max
+    features = chosen_rows(tables.read_range(BIN_FEATURES, first, last, IDENTITY), window)
+    inside = Decisions(
+        {pid: label for pid, label in labels.own.items() if _in_window(parse_pid(pid), window)},
+        [one for one in labels.ranges if first <= one.until.date() and one.first.date() <= last
+         and (not window.instruments or one.instrument in window.instruments)],
+    )  # fmt: skip
+    return inside.unmatched(features["pid"].to_pylist())
+
+
+def known_pids(tables: DailyTables, labels: Decisions) -> list[str]:
+    """The bins of the inventories of the days that decisions are about."""
+    singles = {parse_pid(pid).day for pid in labels.own}
+    wanted = [
+        day for day in tables.days(RAW_BINS)
+        if day in singles or any(one.first.date() <= day <= one.until.date() for one in labels.ranges)
+    ]  # fmt: skip
+    parts = [part for day in wanted if (part := tables.read(RAW_BINS, day, ["pid"])) is not None]
+    return [pid for part in parts for pid in part["pid"].to_pylist()]
+
+
+def _in_window(bin_id: BinId, window: TrainingWindow) -> bool:
+    return (
+        (window.first or date.min) <= bin_id.day <= (window.last or date.max)
+        and (not window.instruments or bin_id.instrument in window.instruments)
+        and (window.pids is None or bin_id.pid in window.pids)
+    )
+
+
+def check_enough(features: pa.Table, window: TrainingWindow, remedy: str = "add bins") -> None:
+    """Raise ModelError where rows of ``bin_features`` are too few to train on; ``remedy``: what may help."""
+    known = set(features["instrument"].to_pylist())
+    if unknown := sorted(window.instruments - known):
+        raise ModelError(f"No bins of {', '.join(unknown)}: check the name")
+    counts = Counter(features["status"].to_pylist())
+    if counts["ok"] >= MIN_TRAINING_BINS:
+        return
+    others = ", ".join(f"{count} {status}" for status, count in counts.most_common() if status != "ok")
+    unused = f" (not used: {others})" if others else ""
+    raise ModelError(f"only {counts['ok']} bins with features, {MIN_TRAINING_BINS} needed{unused}: {remedy}")
 
 
 def chosen_rows(features: pa.Table, window: TrainingWindow) -> pa.Table:
@@ -309,7 +421,7 @@ def train_flow(
     tables: DailyTables,
     window: TrainingWindow,
     settings: TrainingSettings,
-    labels: Mapping[str, Decision],
+    labels: Decisions,
     created: datetime,
 ) -> FlowModel:
     """Train a flow model on the stored features of a window, and on people's decisions about its bins.
@@ -317,7 +429,7 @@ def train_flow(
     Raises ModelError, naming the remedy, where there is too little to train on, or where days of the window
     have features that were made with other settings.
     """
-    features = window_features(tables, window, settings.feature_settings)
+    features = without_context(window_features(tables, window, settings.feature_settings), labels)
     return train_flow_model(features, settings, labels, created, library_versions())
 
 
@@ -326,7 +438,7 @@ def training_set(
     window: TrainingWindow,
     feature_names: tuple[str, ...],
     settings: FeatureSettings,
-    labels: Mapping[str, Decision] | None = None,
+    labels: Decisions | None = None,
 ) -> TrainingSet:
     """The rows of ``bin_features`` that a forest is trained on, and why the others are not, in order of pid.
 

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
-from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row, inventory_row, read_bin
-from ifcb_flow_pipeline.detection.prefixes import (
-    PREFIX_SHARES,
-    PrefixScore,
+from ifcb_flow_pipeline.days import IDENTITY, NO_HISTORY, feature_row, inventory_row, read_bin
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.trial.partial_bins import (
+    PARTIAL_SHARES,
+    PartialScore,
     certain_after,
     first_triggers,
     judge_running,
-    prefix_lengths,
+    partial_lengths,
     trigger_numbers,
 )
-from ifcb_flow_pipeline.detection.reading import AnyModel
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
@@ -35,20 +35,22 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 #: What a header says only of the whole run; the first part of a run is not to be measured against it.
 _OF_THE_WHOLE_RUN = ("run_time_s", "inhibit_time_s", "trigger_count", "roi_count")
 
-#: So many ended bins of an instrument tell what is usual at the time.
+#: So many ended bins of an instrument tell what is usual at the time, as far as they are in order.
 HISTORY_BINS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class LiveScore:
     """What a bin looks like so far. ``certain_after``: of an ended bin that is bad, after how many triggers that was
-    certain; None otherwise.
+    certain; None otherwise. ``reason``: why a running bin cannot be read, or what was amiss with the files of an ended
+    one, where the reasons of its score do not say so.
     """
 
     pid: str
     ended: bool
-    score: PrefixScore
+    score: PartialScore
     certain_after: int | None = None
+    reason: str = ""
 
     def line(self) -> str:
         """The bin in a line for people."""
@@ -56,8 +58,10 @@ class LiveScore:
         severity = "  -" if math.isnan(score.severity) else f"{score.severity:3.0f}"
         state = "ended" if self.ended else "running"
         certain = f" (certain after {self.certain_after} triggers)" if self.certain_after else ""
-        head = f"{self.pid} {state:7} {score.n_triggers:6} triggers  severity {severity}  {score.verdict}{certain}"
-        return f"{head}  {score.reasons}".rstrip()
+        verdict = score.verdict.replace("_", " ")
+        head = f"{self.pid} {state:7} {score.n_triggers:6} triggers  severity {severity}  {verdict}{certain}"
+        why = score.reasons or ("too little history of the instrument" if score.verdict == "not_judged" else "")
+        return "  ".join(filter(None, (head, why, self.reason)))
 
 
 @dataclass(slots=True)
@@ -100,17 +104,21 @@ class Watch:
     def _judge(self, raw: RawBin, ended: bool) -> LiveScore:
         pid, instrument = raw.bin_id.pid, raw.bin_id.instrument
         before = self._before(instrument)
-        found = prefix_scores(self.archive, raw, self.model, before, PREFIX_SHARES if ended else (1.0,))
+        entry, columns = _read_columns(self.archive, raw)
+        found = scores_of_parts(entry, columns, self.model, before, PARTIAL_SHARES if ended else (1.0,))
         if not ended:
-            return LiveScore(pid, False, found[-1])
+            return LiveScore(pid, False, found[-1], reason=entry.reason if entry.status == "unreadable" else "")
         whole = self._features(raw)
         score = self.model.judge(whole, before).to_pylist()[0]
-        self._keep(instrument, whole)
+        if score["verdict"] not in NO_HISTORY:
+            self._keep(instrument, whole)
         (self._ended or set()).add(pid)
         values = (score[name] for name in ("verdict", "severity", "anomaly_score", "cause", "reasons"))
         n_triggers = found[-1].n_triggers if found else 0
         certain = certain_after(found) if score["verdict"] == "bad" else None
-        return LiveScore(pid, True, PrefixScore(n_triggers, *values), certain)
+        # Of an unreadable bin, the reasons say what was amiss.
+        reason = "" if score["verdict"] == "unreadable" else score["reason"] or ""
+        return LiveScore(pid, True, PartialScore(n_triggers, *values), certain, reason)
 
     def _features(self, raw: RawBin) -> pa.Table:
         return whole_features(self.archive, raw, self.model.card.feature_settings)
@@ -122,8 +130,11 @@ class Watch:
                 past.setdefault(raw.bin_id.instrument, []).append(raw)
         for instrument, bins in past.items():
             self._ended = (self._ended or set()) | {raw.bin_id.pid for raw in bins}
-            for raw in bins[-HISTORY_BINS:]:
-                self._keep(instrument, self._features(raw))
+            past_bins = pa.concat_tables([self._features(raw) for raw in bins[-HISTORY_BINS:]])
+            verdicts = self.model.judge(past_bins)["verdict"].to_pylist()
+            for row, verdict in enumerate(verdicts):
+                if verdict not in NO_HISTORY:
+                    self._keep(instrument, past_bins.slice(row, 1))
 
     def _keep(self, instrument: str, features: pa.Table) -> None:
         kept = self._history.setdefault(instrument, [])
@@ -140,16 +151,13 @@ def prefix_scores(
     raw: RawBin,
     model: AnyModel,
     history: pa.Table | None = None,
-    shares: Sequence[float] = PREFIX_SHARES,
-) -> list[PrefixScore]:
+    shares: Sequence[float] = PARTIAL_SHARES,
+) -> list[PartialScore]:
     """The verdicts on the first parts of a bin, shortest first, as if it were still running.
 
     ``history``: rows of ``bin_features`` of the bins before. A bin without triggers has one verdict: waiting.
     """
-    read = _read(archive, raw)
-    if isinstance(read, CloudEntry):
-        return scores_of_parts(read, {}, model, history, shares)
-    return scores_of_parts(CloudEntry.of(read), read.adc.columns, model, history, shares)
+    return scores_of_parts(*_read_columns(archive, raw), model, history, shares)
 
 
 def scores_of_parts(
@@ -157,13 +165,13 @@ def scores_of_parts(
     columns: Mapping[str, NDArray],
     model: AnyModel,
     history: pa.Table | None = None,
-    shares: Sequence[float] = PREFIX_SHARES,
-) -> list[PrefixScore]:
-    """As ``prefix_scores``, of a bin that has been read. ``columns``: CLOUD_COLUMNS of all its lines."""
+    shares: Sequence[float] = PARTIAL_SHARES,
+) -> list[PartialScore]:
+    """As ``prefix_scores``, of a bin that has been read. ``columns``: of all its lines, at least STREAM_COLUMNS."""
     numbers = trigger_numbers(columns["trigger"]) if columns else np.zeros(0)
-    lengths = prefix_lengths(int(numbers[-1]) if len(numbers) else 0, shares)
+    lengths = partial_lengths(int(numbers[-1]) if len(numbers) else 0, shares)
     if not lengths or entry.status != "ok":
-        return [PrefixScore(0, "waiting", float("nan"), float("nan"), "", "")]
+        return [PartialScore(0, "waiting", float("nan"), float("nan"), "", "")]
     header = {name: value for name, value in entry.header.items() if name not in _OF_THE_WHOLE_RUN}
     bin_id, rows = parse_pid(entry.pid), []
     for length in lengths:
@@ -184,7 +192,13 @@ def whole_features(archive: Archive, raw: RawBin, settings: FeatureSettings) -> 
 
 def _read(archive: Archive, raw: RawBin) -> BinRead | CloudEntry:
     at_once = replace(archive, settle=timedelta())
-    return read_bin(at_once, inventory_row(raw, at_once, archive.now()), CLOUD_COLUMNS)
+    return read_bin(at_once, inventory_row(raw, at_once, archive.now()))
+
+
+def _read_columns(archive: Archive, raw: RawBin) -> tuple[CloudEntry, Mapping[str, NDArray]]:
+    """How reading a bin went, and all its lines; no columns where it was not read."""
+    read = _read(archive, raw)
+    return (read, {}) if isinstance(read, CloudEntry) else (CloudEntry.of(read), read.adc.columns)
 
 
 def _row(

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row
-from ifcb_flow_pipeline.detection.comparison import Comparison, compare_models, healthy_rows
-from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
-from ifcb_flow_pipeline.detection.planting import PLANTED, plant
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.trial.comparison import Comparison, compare_models, healthy_rows
+from ifcb_flow_pipeline.detection.trial.fault_injection import INJECTED, inject
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.clouds import CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
@@ -28,6 +28,9 @@ COMPARED_DAYS = 28
 
 #: Faults are planted into so many bins: a change of one in twenty then shows, and it takes seconds.
 PLANTED_BINS = 40
+
+#: What a header says of a run, which a fault planted into its rows does not change.
+_OF_THE_BIN_AS_IT_WAS = ("trigger_count", "roi_count", "inhibit_time_s")
 
 
 class WorseModelError(ModelError):
@@ -129,16 +132,16 @@ def planted_rows(tables: DailyTables, healthy: pa.Table, settings: FeatureSettin
     Bins whose clouds have been deleted are left out.
     """
     clouds = CloudTables(tables)
-    rows: dict[str, list[dict]] = {fault: [] for fault in PLANTED}
-    for row in healthy.select(list(IDENTITY)).to_pylist():
+    rows: dict[str, list[dict]] = {fault: [] for fault in INJECTED}
+    for row in healthy.select([*IDENTITY, "has_roi"]).to_pylist():
         bin_id = parse_pid(row["pid"])
         try:
             entry, columns = clouds.read_one(bin_id.day, row["pid"], CLOUD_COLUMNS)
         except (FileNotFoundError, KeyError):
             continue
-        # The header's counts are of the bin as it was.
-        header = {name: value for name, value in entry.header.items() if name not in ("trigger_count", "roi_count")}
-        for fault in PLANTED if columns is not None else ():
-            planted = plant(fault, columns or {}, bin_id.schema, seed=zlib.crc32(row["pid"].encode()))
-            rows[fault].append(row | feature_row(replace(entry, header=header), planted, settings))
+        # The header's counts and its blind time are of the bin as it was.
+        header = {name: value for name, value in entry.header.items() if name not in _OF_THE_BIN_AS_IT_WAS}
+        for fault in INJECTED if columns is not None else ():
+            planted = inject(fault, columns or {}, bin_id.schema, seed=zlib.crc32(row["pid"].encode()))
+            rows[fault].append(feature_row(replace(entry, header=header), planted, settings) | row)
     return {fault: pa.Table.from_pylist(found, schema=healthy.schema) for fault, found in rows.items()}

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiError, RoiTable, read_image
-from ifcb_flow_pipeline.days import RecentDays, feature_row, score_table
-from ifcb_flow_pipeline.detection.prefixes import PrefixScore
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.days import feature_row, history_of, score_table
+from ifcb_flow_pipeline.detection.open_model import AnyModel
+from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.review.upload import MAX_BYTES, UploadedBin, UploadError, uploaded_bin
@@ -60,7 +60,7 @@ class TriedBin:
         model.check_usable(settings)
         return score_table(self.features, model, self._history(tables)).to_pylist()[0]
 
-    def judged_in_parts(self, model: AnyModel, tables: DailyTables) -> list[PrefixScore]:
+    def judged_in_parts(self, model: AnyModel, tables: DailyTables) -> list[PartialScore]:
         """What the model says of the bin after each part of its run, shortest first. Raises as ``judged``."""
         entry = CloudEntry.of(self.read)
         return scores_of_parts(entry, self.read.adc.columns, model, self._history(tables))
@@ -81,7 +81,7 @@ class TriedBin:
 
     def _history(self, tables: DailyTables) -> pa.Table:
         bin_id = parse_pid(self.read.pid)
-        return RecentDays(tables, BIN_FEATURES).before(bin_id.day).filter(pc.field("pid") != bin_id.pid)
+        return history_of(tables).before(bin_id.day).filter(pc.field("pid") != bin_id.pid)
 
 
 def archived_bin(archive: Archive, path: str) -> UploadedBin:

@@ -17,7 +17,8 @@ from sklearn.ensemble import IsolationForest
 
 import ifcb_flow_pipeline
 from ifcb_flow_pipeline import FeatureExtractor, Inferencer, ModelTrainer, api, cli, days
-from ifcb_flow_pipeline.detection.model import ModelError
+from ifcb_flow_pipeline.detection.model_card import ModelError
+from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.features.selection import SelectionError
@@ -138,6 +139,29 @@ def test_the_bins_before_are_those_of_the_instrument_in_the_week_up_to_the_day(t
         "D20230809T060000_IFCB134", "D20230810T060000_IFCB134"
     ]  # fmt: skip
     assert api.bins_before(archive, ["no identifier"]) == []
+
+
+def test_a_forest_for_each_instrument_is_trained_from_rows_and_gives_unknown_instruments_no_score(
+    features, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 14)
+    trainer = ModelTrainer(tmp_path / "m.npz", detector="mcif-calibrated")
+    trained = trainer.train_classifier(features)
+    assert trained.card.kind == "mcif-calibrated"
+    assert trained.card.n_bins_by_instrument == {"IFCB134": 14}
+    assert trainer.load_model().card == trained.card
+    foreign = features[0] | {"pid": "D20230810T000000_IFCB9"}
+    scores = {row["pid"]: row for row in Inferencer(model_path=tmp_path / "m.npz").score([*features, foreign])}
+    assert all(scores[pid]["anomaly_score"] < 0 for pid in PIDS)
+    assert sum(row["is_anomaly"] for row in scores.values()) == 1
+    for pid in (foreign["pid"], HEADER_ONLY, TINY):
+        assert np.isnan(scores[pid]["anomaly_score"])
+        assert not scores[pid]["is_anomaly"]
+
+
+def test_the_flow_model_is_not_trained_from_rows_of_features_alone(features, tmp_path):
+    with pytest.raises(ModelError, match="train it with 'ifcb-flow train'"):
+        ModelTrainer(tmp_path / "m.npz", detector="flow").train_classifier(features)
 
 
 def test_classes_for_the_reference_features_refuse_a_model_of_others_with_the_remedy(archive, tmp_path):

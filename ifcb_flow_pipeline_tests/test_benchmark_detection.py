@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import detection, metrics
+from benchmarks import (
+    bubbles,
+    detection,
+    field,
+    field_day,
+    field_faults,
+    field_rigs,
+    metrics,
+    second_run,
+    second_simulator,
+)
+from benchmarks.field_figures import PARTS, Figure
 from benchmarks.metrics import Ranking, Truths
 from benchmarks.schedule import FAULT, VARIATION, Slot, Truth
 
@@ -88,3 +99,58 @@ def test_the_benchmark_runs_on_a_small_archive_and_writes_its_tables(tmp_path: P
     assert "| reference forest, 27 | " in summary
     assert "| all | " in summary
     assert "false alarms, worst first:" in (tmp_path / "detection-third.md").read_text()
+
+
+def test_the_benchmark_of_the_field_runs_small_and_marks_what_misses_its_bar(tmp_path: Path) -> None:
+    command = ["--small", "--samples", str(tmp_path)]
+    result = CliRunner().invoke(field.main, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert all(f"\n{part}\n" in result.output for part in PARTS)
+    rows = [line for line in result.output.splitlines() if line.startswith("| days: ")]
+    assert any(">= 0.97" in row for row in rows)
+
+
+def test_a_figure_that_misses_its_bar_is_marked_and_totals_count_bins() -> None:
+    figures = {0: [Figure("found", 0.5, 2, least=0.9)], 1: [Figure("found", 1.0, 6, least=0.9)]}
+    assert [cell.strip() for cell in field.as_table(figures).splitlines()[-1].split("|")[1:-1]] == [
+        "found", ">= 0.9", "0.875!", "8", "0.500!", "1.000",
+    ]  # fmt: skip
+
+
+def test_a_day_in_the_field_has_odd_bins_that_lost_images_and_headers_that_differ_by_one_word() -> None:
+    day = field_day.archive(3, field_day.SMALL)
+    odd = [truth for truth in day.truths if truth.slot.kind == FAULT]
+    assert {truth.slot.name for truth in odd} == set(field_faults.FAULTS)
+    assert all(0 < truth.slot.severity < 1 for truth in odd)
+    headers = [
+        next(day.root.rglob(f"{truth.pid}.hdr")).read_text().splitlines()
+        for truth in day.truths
+        if truth.instrument == day.truths[0].instrument
+    ]
+    measured = ("triggerCount", "roiCount", "runTime", "inhibitTime", "temperature", "humidity")
+    first, second = ([line for line in header if not line.startswith(measured)] for header in headers[:2])
+    assert set(first) ^ set(second) == {"sampleType: Normal", "sampleType: Alternative"}
+
+
+def test_blind_triggers_come_faster_and_take_no_image_along() -> None:
+    rng = np.random.default_rng(0)
+    rig = field_rigs.rig(rng, "IFCB201")
+    run = second_simulator.draw(rng, rig, second_run.Water(8000, rig.core_x, 0.1, 1.0, 0.01, 20, 5, 100, 0.13))
+    blind = field_faults.blinded(rng, run, [(300.0, 700.0)])
+    before, after = (((r.time >= 300) & (r.time < 700)).sum() for r in (run, blind))
+    assert after > 1.1 * before
+    assert not ((blind.width > 0) & (blind.time >= 300) & (blind.time < 700)).any()
+    assert (blind.width > 0).sum() == ((run.width > 0) & ((run.time < 300) | (run.time >= 700))).sum()
+    assert (np.diff(blind.time) >= 0).all()
+    assert set(np.diff(blind.trigger).tolist()) <= {0, 1}
+
+
+def test_bubbles_are_large_and_round_and_as_many_as_asked_for() -> None:
+    rng = np.random.default_rng(1)
+    rig = field_rigs.rig(rng, "IFCB201")
+    run = second_simulator.draw(rng, rig, second_run.Water(3000, rig.core_x, 0.1, 1.0, 0.01, 20, 5, 100, 0.13))
+    bubbly = bubbles.with_bubbles(rng, run, 0.08)
+    large = (bubbly.width > bubbles.LARGE_PX) & (bubbly.height > bubbles.LARGE_PX)
+    assert large.sum() / (bubbly.width > 0).sum() == pytest.approx(0.08, abs=0.02)
+    inner = (bubbly.width - 2 * rig.grow[0]) / (bubbly.height - 2 * rig.grow[1])
+    assert np.median(np.abs(np.log(inner[large]))) < 0.15

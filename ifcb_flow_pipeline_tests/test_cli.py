@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import math
 import os
 import pickle
 import pty
@@ -20,6 +21,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -27,7 +29,10 @@ from pyarrow import csv
 from sklearn.ensemble import IsolationForest
 
 from ifcb_flow_pipeline import api, days, demo, promotion, serving
-from ifcb_flow_pipeline.cli import main
+from ifcb_flow_pipeline.cli import _say_verdicts, main
+from ifcb_flow_pipeline.detection.open_model import DETECTORS
+from ifcb_flow_pipeline.detection.trial import instrument_forests
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
@@ -41,7 +46,10 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 from ifcb_flow_pipeline_tests.features.comparing import assert_same_features
 
 PIDS = [f"D202308{10 + i // 7}T{i:02}0000_IFCB134" for i in range(14)]
+OTHERS = [f"D20230810T{i:02}3000_IFCB124" for i in range(12)]
 HEADER_ONLY = "D20230811T200000_IFCB134"
+FUTURE = "D21500101T000000_IFCB134"
+WITHOUT_FEATURES = f"1 of 15 bins have no features: 1 no_adc\n  {HEADER_ONLY}  no_adc: the .adc file is missing\n"
 UNKNOWN = "D20230812T000000_IFCB134"
 THEIR_NAMES = FEATURE_NAMES[:26]
 REFERENCE = ("train", "--feature-set", "reference")
@@ -55,6 +63,16 @@ def archive(tmp_path_factory):
         write_bin(simulate_bin(pid, mean_triggers=80, seed=i), bin_directory(root, pid))
     write_bin(simulate_bin(HEADER_ONLY, mean_triggers=60), bin_directory(root, HEADER_ONLY))
     (bin_directory(root, HEADER_ONLY) / f"{HEADER_ONLY}.adc").unlink()
+    return root
+
+
+@pytest.fixture(scope="session")
+def two_instruments(archive, tmp_path_factory):
+    """The same, and twelve bins of another instrument."""
+    root = tmp_path_factory.mktemp("two") / "archive"
+    shutil.copytree(archive, root)
+    for i, pid in enumerate(OTHERS):
+        write_bin(simulate_bin(pid, mean_triggers=80, seed=100 + i), bin_directory(root, pid))
     return root
 
 
@@ -148,7 +166,7 @@ def test_the_version_is_that_of_the_package():
 def test_the_commands_are_those_of_the_readme():
     assert set(commands()) == {
         "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
-        "serve", "gone", "archive-moved", "verdicts", "backup", "restore",
+        "serve", "left-out", "labels", "gone", "archive-moved", "verdicts", "backup", "restore",
     }  # fmt: skip
 
 
@@ -200,7 +218,7 @@ def test_help_waits_for_no_library(arguments):
 def test_features_are_written_one_row_a_bin_with_the_columns_of_the_stored_table(archive, name):
     result = done("features", archive, "--output", name)
     assert result.stdout == f"15 bins: {name}\n"
-    assert result.stderr == "1 of 15 bins have no features: 1 no_adc\n"
+    assert result.stderr == WITHOUT_FEATURES
     found = table(Path(name))
     assert ["pid", *found.columns] == BIN_FEATURES.schema.names
     assert found.index.tolist() == sorted([*PIDS, HEADER_ONLY])
@@ -320,7 +338,7 @@ def test_training_says_what_it_made_and_writes_model_npz_here(archive):
         f"{card.model_id}: {card.n_bins} bins, {len(FULL_FEATURE_NAMES)} features, threshold 50.0000, "
         "written to model.npz\n"
     )
-    assert "1 of 15 bins have no features: 1 no_adc\n" in result.stderr
+    assert WITHOUT_FEATURES in result.stderr
     assert re.search("Warning: .*IFCB134 has only 12 bins", result.stderr)
     assert (card.feature_set, card.excluded["no_adc"]) == ("full", [HEADER_ONLY])
 
@@ -331,7 +349,7 @@ def test_training_a_reference_forest_says_what_it_made(archive):
     assert result.stdout == (
         f"{card.model_id}: 14 bins, 27 features, threshold {card.threshold:.4f}, written to model.npz\n"
     )
-    assert result.stderr == "1 of 15 bins have no features: 1 no_adc\n"
+    assert result.stderr == WITHOUT_FEATURES
     assert card.excluded == {"no_adc": [HEADER_ONLY]}
     assert (card.feature_settings.triggers, card.feature_settings.aspect_ratio) == ("images", 1.36)
     assert card.forest_settings.contamination == 0.02
@@ -374,7 +392,52 @@ def test_each_option_of_the_forest_changes_the_scores_but_contamination_moves_no
 
 def test_options_of_the_reference_forest_are_said_to_do_nothing_elsewhere(archive):
     said = done("train", archive, "--contamination", 0.1, "--max-features", 0.5).stderr
-    assert "--contamination, --max-features: without effect but with --feature-set reference" in said
+    assert "--contamination, --max-features: without effect with the detector flow" in said
+
+
+def test_the_choices_of_detector_are_those_that_there_are():
+    [option] = [each for each in main.commands["train"].params if each.name == "detector"]
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == tuple(DETECTORS)
+
+
+def test_the_forest_may_be_asked_for_by_its_name(archive, forest):
+    done("train", archive, "--detector", "forest", "--model", "m.npz")
+    pd.testing.assert_series_equal(
+        scores_of(archive, Path("m.npz"))["anomaly_score"], scores_of(archive, forest)["anomaly_score"]
+    )
+
+
+@pytest.mark.parametrize("detector", ["mcif", "mcif-calibrated", "latent"])
+def test_a_forest_for_each_instrument_is_trained_and_scores(two_instruments, detector, monkeypatch):
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 12)
+    options = ("--detector", detector, "--contamination", 0.25, "--model", "m.npz")
+    assert "without effect" not in done("train", two_instruments, *options).stderr
+    card = read_model(Path("m.npz")).card
+    assert (card.kind, card.feature_set, card.forest_settings.contamination) == (detector, "full", 0.25)
+    assert card.n_bins_by_instrument == {"IFCB124": 12, "IFCB134": 14}
+    found = scores_of(two_instruments, Path("m.npz"))
+    assert found.loc[HEADER_ONLY, "verdict"] == "unreadable"
+    assert (found.loc[OTHERS, "verdict"] == "bad").sum() == 3
+    assert set(found.loc[PIDS, "verdict"]) == {"ok", "bad"}
+
+
+def test_what_an_instrument_has_too_few_bins_for_is_said_and_its_bins_are_not_judged(two_instruments, monkeypatch):
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 13)
+    options = ("--detector", "mcif", "--feature-set", "reference", "--model", "m.npz")
+    said = done("train", two_instruments, *options).stderr
+    assert "Warning: IFCB124 has only 12 bins, below 13: it is not judged" in said
+    assert read_model(Path("m.npz")).card.feature_names == FEATURE_NAMES
+    found = scores_of(two_instruments, Path("m.npz"))
+    assert set(found.loc[OTHERS, "verdict"]) == {"not_judged"}
+    assert found.loc[OTHERS, "severity"].isna().all()
+    assert "not_judged" not in set(found.loc[PIDS, "verdict"])
+
+
+def test_a_detector_refuses_features_that_it_does_not_judge_by(archive):
+    assert "the detector forest judges by the feature set reference, not 'full'" in error_of(
+        "train", archive, "--detector", "forest", "--feature-set", "full"
+    )
 
 
 @pytest.mark.parametrize("way", ["--config", "--config-file"])
@@ -395,7 +458,7 @@ def test_the_selected_features_are_trained_on_and_found_again_by_score(archive, 
 def test_too_few_bins_to_train_on_write_no_model(archive):
     ids = written("ids.txt", "\n".join(PIDS[:9]))
     message = error_of("train", archive, "--id-file", ids)
-    assert " bins with features to train on, at least 10 are needed" in message
+    assert "only 9 bins with features, 10 needed" in message
     assert not Path("model.npz").exists()
 
 
@@ -410,15 +473,30 @@ def test_scores_have_a_row_a_bin_and_begin_with_what_people_look_at_first(archiv
     assert set(lines[0].split(",")) == set(BIN_SCORES.schema.names)
     found = table(Path("scores.csv"))
     assert sorted(found.index) == sorted([*PIDS, HEADER_ONLY])
-    assert found["severity"].is_monotonic_decreasing
+    # Bins that were not judged have none and stand last.
+    assert found["severity"].fillna(-1.0).is_monotonic_decreasing
     assert found.loc[HEADER_ONLY, ["verdict", "status", "reason"]].tolist() == [
         "unreadable", "no_adc", "the .adc file is missing"
     ]  # fmt: skip
-    judged = found.drop(index=HEADER_ONLY)
+    judged = found.drop(index=HEADER_ONLY).dropna(subset=["severity"])
     assert judged.sort_values("severity", kind="stable")["anomaly_score"].is_monotonic_decreasing
     assert (judged["anomaly_score"] < 0).all()
     assert result.stdout.splitlines()[-1] == "15 bins: scores.csv"
     assert "1 unreadable" in result.stdout.splitlines()[0]
+
+
+def test_bins_that_were_not_judged_are_told_by_instrument_and_old_episodes_do_not_go_on(capsys):
+    start = datetime(2023, 8, 10, tzinfo=UTC)
+    scores = pa.table({
+        "pid": ["a", "b", "c"], "instrument": ["IFCB1", "IFCB9", "IFCB9"],
+        "start_time": [start, start, start + timedelta(hours=1)], "severity": [80.0, math.nan, math.nan],
+        "verdict": ["bad", "not_judged", "not_judged"], "cause": ["air", "", ""],
+    })  # fmt: skip
+    _say_verdicts(scores)
+    assert capsys.readouterr().out.splitlines() == [
+        "2 not judged, 1 bad",
+        "IFCB9: 2 bins not judged, for the model and these bins hold too little history of it",
+    ]
 
 
 def test_a_bin_is_scored_alike_whichever_bins_are_asked_for_with_it(archive, model):
@@ -535,7 +613,7 @@ def test_a_model_that_is_not_there_is_a_usage_error(archive):
         (("--reader", "other"), 2, "'--reader'"),
         (("--id-file", "nowhere.txt"), 2, "'--id-file'"),
         (("--config-file", "nowhere.yaml"), 2, "'--config-file'"),
-        (("--config", "{edges: {}}"), 1, "unknown feature family 'edges'; known: clipping_detection"),
+        (("--config", "{edges: {}}"), 1, "unknown feature family 'edges'; known: bubbles, clipping_detection"),
         (("--config", "{temporal: {t_y: true}}"), 1, "unknown feature 't_y' in family 'temporal'; known: t_y_var"),
         (("--config", "{temporal: {t_y_var: 2}}"), 1, "temporal.t_y_var must be true or false, not 2"),
         (("--config", "{temporal: ["), 1, "the feature selection is no valid YAML: while parsing"),
@@ -565,7 +643,7 @@ def test_missing_arguments_and_unknown_commands_are_usage_errors(arguments):
 def test_an_empty_directory_trains_nothing_and_scores_as_an_empty_table(tmp_path, model):
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "0 bins with features to train on, at least 10 are needed" in error_of("train", empty)
+    assert "only 0 bins with features, 10 needed" in error_of("train", empty)
     assert not Path("model.npz").exists()
     found = scores_of(empty, model)
     assert found.empty
@@ -907,7 +985,136 @@ def test_decisions_that_are_none_are_named(archive, content, message):
     assert not Path("model.npz").exists()
 
 
+def test_a_range_of_time_decides_about_all_its_bins_and_context_is_not_trained_on(archive):
+    lines = [
+        "pid,instrument,day,start,end,decision,reason,context",
+        ",IFCB134,,2023-08-10T00:00:00,2023-08-10T01:00:00Z,bad,ferrybox off,",
+        f"{PIDS[0]},,,,,good,looked at it,",
+        ",134,,2023-08-11T09:00:00,2023-08-11T09:00:00,bad,lab test,yes",
+        ",IFCB999,2023-08-10,,,bad,,no",
+        "D2023,,,,,bad,,",
+        f"{UNKNOWN.lower()},,,,,bad,,",
+    ]
+    result = done("train", archive, "--labels", written("d.csv", "\n".join(lines)))
+    card = read_model(Path("model.npz")).card
+    assert card.excluded["labelled_bad"] == [PIDS[1]]
+    # The bin of 09:00 is neither trained on nor counted as bad.
+    assert card.n_bins + sum(map(len, card.excluded.values())) == len([*PIDS, HEADER_ONLY]) - 1
+    assert not any(PIDS[9] in pids for pids in card.excluded.values())
+    assert "3 decisions match none of these bins: D2023, D20230812T000000_IFCB134, IFCB999 from 2023-" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (",IFCB134,2023-13-01,,,bad,,", "line 2: '2023-13-01' is no day or time"),
+        (",IFCB134,,2023-08-02,2023-08-01,bad,,", "line 2: the range of IFCB134"),
+        (",IFCB134,,2023-08-02,,bad,,", "line 2: '' is no day or time"),
+        (",camera,2023-08-01,,,bad,,", "line 2: the instrument is 'CAMERA'"),
+        (",IFCB134,2023-08-01,,,bad,,maybe", "line 2: context is 'maybe'"),
+        (",,2023-08-01,,,bad,,", "line 2: a pid and a decision"),
+    ],
+)
+def test_a_range_that_makes_no_sense_is_named_with_its_line(line, message, monkeypatch, tmp_path):
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    content = f"pid,instrument,day,start,end,decision,reason,context\n{line}\n"
+    assert message in error_of("labels", "import", written("d.csv", content))
+    assert not (tmp_path / "home").exists()
+
+
+def test_decisions_are_imported_listed_and_withdrawn(monkeypatch, tmp_path):
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    content = f"pid,instrument,day,decision,reason,context\n,IFCB134,2023-08-10,bad,beads,yes\n{PIDS[-1]},,,bad,,\n"
+    result = done("labels", "import", written("d.csv", content), "--who", "ann")
+    assert result.stdout.startswith("1 decisions about single bins, 1 about ranges with 0 bins so far: ")
+    assert "2 decisions match none of the bins in the tables so far: " in result.stderr
+    line, last = done("labels", "list").stdout.splitlines()
+    assert "1 IFCB134 from 2023-08-10T00:00:00 to 2023-08-10T23:59:59  bad (context) by ann" in line
+    assert line.endswith(": beads")
+    assert last.startswith("1 single bins: ")
+    store = LabelStore(tmp_path / "home" / "labels.sqlite")
+    assert [store.decisions().get(pid) for pid in (PIDS[0], PIDS[7], PIDS[-1])] == ["bad", None, "bad"]
+    done("labels", "withdraw", 1)
+    assert store.decisions() == {PIDS[-1]: "bad"}
+    assert "no range number 9" in error_of("labels", "withdraw", 9)
+
+
+# What is left out
+
+
+@pytest.fixture
+def untidy(archive, tmp_path):
+    """The archive, with a bin in a directory of another date, one in lower case, one of beads and one of the future."""
+    root = tmp_path / "untidy"
+    shutil.copytree(archive, root)
+    for pid in PIDS[:3]:
+        for path in root.rglob(f"{pid}.*"):
+            new = {0: root / "D2019" / path.name, 1: path.with_name(path.name.lower()),
+                   2: path.with_name(f"{pid}_beads{path.suffix}")}[PIDS.index(pid)]  # fmt: skip
+            new.parent.mkdir(exist_ok=True)
+            path.rename(new)
+    write_bin(simulate_bin(FUTURE, mean_triggers=80), root)
+    return root
+
+
+def test_every_file_of_a_bin_is_a_row_with_its_reason_whatever_its_name_and_place(untidy):
+    result = done("features", untidy, "--output", "f.parquet")
+    rows = table(Path("f.parquet"))
+    assert set(rows.index) == {*PIDS[:2], f"{PIDS[2]}_beads", *PIDS[3:], HEADER_ONLY, FUTURE}
+    assert (rows.loc[PIDS[0], "status"], rows.loc[PIDS[1], "status"]) == ("misplaced", "ok")
+    assert "the name is in another case" in rows.loc[PIDS[1], "reason"]
+    assert rows.loc[FUTURE, "status"] == "ok"
+    assert "the instrument's clock was wrong: 2150-01-01 is in the future" in rows.loc[FUTURE, "reason"]
+    assert rows.loc[f"{PIDS[2]}_beads", "status"] == "misnamed"
+    for said in (f"{PIDS[0]}  misplaced: lies in D2019", f"{PIDS[2]}_beads  misnamed: ", f"rename to {PIDS[2]}",
+                 f"{HEADER_ONLY}  no_adc: the .adc file is missing"):  # fmt: skip
+        assert said in result.stderr
+
+
+def test_what_is_left_out_has_a_verdict_that_says_why(untidy, model):
+    rows = scores_of(untidy, model)
+    assert rows.loc[f"{PIDS[2]}_beads", "verdict"] == "unreadable"
+    assert f"rename to {PIDS[2]}" in rows.loc[f"{PIDS[2]}_beads", "reason"]
+
+
+def test_an_id_in_another_case_names_its_bin(archive):
+    ids = written("ids.txt", PIDS[3].lower())
+    assert list(features_of(archive, "--id-file", ids).index) == [PIDS[3]]
+
+
+def test_the_deployment_lists_what_is_in_no_days_tables(untidy, monkeypatch, tmp_path):
+    monkeypatch.setenv("IFCB_DATA_DIR", str(untidy))
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("IFCB_START_DAY", "2023-08-11")
+    *lines, last = done("left-out").stdout.splitlines()
+    listed = {line.split()[0]: line for line in lines}
+    assert f"{FUTURE}  outside: 2150-01-01 is in the future" in listed[FUTURE]
+    assert "before the first day 2023-08-11: set IFCB_START_DAY" in listed[PIDS[4]]
+    assert "misplaced" in listed[PIDS[0]]
+    assert last.startswith(f"{len(lines)} left out of all tables: ")
+    assert PIDS[-1] not in listed
+
+
 # The running bin
+
+
+def test_watching_names_causes_and_checks_and_says_why_a_bin_cannot_be_read(archive, model, tmp_path):
+    root = tmp_path / "watched"
+    shutil.copytree(archive, root)
+    pid = "D20230811T230000_IFCB134"
+    for path in write_bin(simulate_bin(pid, mean_triggers=300, fault="air", severity=1.0), root):
+        os.utime(path, (0, 0))
+    (line,) = done("watch", root, "--model", model, "--once").stdout.splitlines()
+    assert f"Suspected cause: {CAUSES['air'].title}" in line
+    assert CAUSES["air"].check in line
+    (root / f"{pid}.adc").write_bytes(b"no table\n" * 50)
+    (line,) = done("watch", root, "--model", model, "--once").stdout.splitlines()
+    assert "running" in line
+    assert "50 of 50 ADC lines unusable" in line
+    os.utime(root / f"{pid}.adc", (0, 0))
+    (line,) = done("watch", root, "--model", model, "--once").stdout.splitlines()
+    assert "unreadable" in line
+    assert "50 of 50 ADC lines unusable" in line
 
 
 def test_watching_once_tells_of_the_latest_bin(archive, model):

@@ -1,4 +1,4 @@
-"""Where the machine code of kernels is kept: never in a folder that somebody else could write to."""
+"""Where the machine code of kernels is kept, never in a folder that somebody else could write to, and until when."""
 
 import importlib.util
 import os
@@ -12,6 +12,31 @@ import numba
 import pytest
 
 from ifcb_flow_pipeline import compiled
+from ifcb_flow_pipeline.bins import scan
+from ifcb_flow_pipeline.features import kernels, stream_kernels
+
+#: A package whose kernel takes a constant from one file, and a function with a constant of its own from another.
+PACKAGE = {
+    "__init__.py": "",
+    "constants.py": "LIMIT = 60\nSTEPS = (1, 2)\n",
+    "parts.py": """
+from ifcb_flow_pipeline.compiled import inlined
+from tree import constants
+
+@inlined
+def steps(number):
+    return number * constants.STEPS[0]
+""",
+    "kernels.py": """
+from ifcb_flow_pipeline.compiled import kernel
+from tree.constants import LIMIT
+from tree.parts import steps
+
+@kernel
+def beyond(number):
+    return steps(number - LIMIT)
+""",
+}
 
 SOURCE = """
 from ifcb_flow_pipeline.compiled import inlined, kernel
@@ -140,3 +165,88 @@ def test_an_install_that_cannot_be_written_to_reads_files(places):
     # The second process found what the first one had compiled.
     assert run.stdout.split() == ["8", "1"]
     assert stat.S_IMODE(private_folder(places).stat().st_mode) == 0o700
+
+
+# What has changed is compiled anew
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """The files of the package."""
+    (tmp_path / "tree").mkdir()
+    for name, text in PACKAGE.items():
+        (tmp_path / "tree" / name).write_text(text)
+    return tmp_path / "tree"
+
+
+def beyond(tree: Path, number: int = 100) -> tuple[int, int]:
+    """What a fresh process computes with the package's kernel, and how often it found machine code in the cache."""
+    program = f"from tree.kernels import beyond; print(beyond({number}), sum(beyond.stats.cache_hits.values()))"
+    path = os.pathsep.join([str(tree.parent), *sys.path])
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", program], check=True, env=environment, capture_output=True, text=True, cwd=tree.parent
+    )
+    value, hits = map(int, run.stdout.split())
+    return value, hits
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_a_changed_constant_of_another_file_never_meets_machine_code_of_before(tree):
+    assert beyond(tree) == (40, 0)
+    assert beyond(tree) == (40, 1)
+    # Machine code with the old value stayed in use: the file of the kernel is what it was.
+    change(tree / "constants.py", "LIMIT = 60", "LIMIT = 90")
+    assert beyond(tree) == (10, 0)
+    assert beyond(tree) == (10, 1)
+
+
+def test_nor_does_a_changed_function_of_another_file_or_a_constant_that_only_this_one_takes(tree):
+    assert beyond(tree) == (40, 0)
+    change(tree / "parts.py", "number * constants", "1 + number * constants")
+    assert beyond(tree) == (41, 0)
+    change(tree / "constants.py", "STEPS = (1, 2)", "STEPS = (3, 2)")
+    assert beyond(tree) == (121, 0)
+
+
+def test_what_no_kernel_takes_may_change_and_nothing_is_compiled(tree):
+    assert beyond(tree) == (40, 0)
+    (tree / "other.py").write_text("LIMIT = 5")
+    assert beyond(tree) == (40, 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "constant", "changed"),
+    [
+        (stream_kernels, "STRAY_PX", 200.0),
+        (stream_kernels, "FULL_WIDTH", 0.8),
+        (stream_kernels, "LOGARITHMS", stream_kernels.LOGARITHMS + 1),
+        (kernels, "EDGE_TOLERANCE_PX", 4),
+        (scan, "DTYPES", scan.DTYPES[::-1]),
+    ],
+)
+def test_the_fingerprint_of_a_file_of_kernels_follows_the_constants_that_it_uses(
+    monkeypatch, module, constant, changed
+):
+    before = compiled.fingerprint(vars(module))
+    assert compiled.fingerprint(vars(module)) == before
+    monkeypatch.setattr(module, constant, changed)
+    assert compiled.fingerprint(vars(module)) != before
+
+
+def test_the_fingerprint_is_the_same_in_every_process():
+    module = "ifcb_flow_pipeline.features.stream_kernels"
+    program = f"import {module} as m; from ifcb_flow_pipeline.compiled import fingerprint; print(fingerprint(vars(m)))"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program], check=True, env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True, text=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert found == {compiled.fingerprint(vars(stream_kernels))}

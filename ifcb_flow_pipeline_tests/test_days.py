@@ -13,14 +13,18 @@ import pytest
 
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.days import MissingInputError, TrainingWindow
-from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelError
+from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError
+from ifcb_flow_pipeline.detection.open_model import ForestChoice
+from ifcb_flow_pipeline.detection.reference.model import Model
+from ifcb_flow_pipeline.detection.verdict.severity import verdict_table
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.lasting import forget, gone_bins, past_verdicts
 from ifcb_flow_pipeline.store.archive import Archive, ArchiveError
 from ifcb_flow_pipeline.store.claim import move
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
-from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
+from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
+from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, STATUSES, TABLES
 
 DAY = date(2023, 8, 10)
@@ -44,6 +48,15 @@ def adc_bytes(seed: int, n: int = 60) -> bytes:
         place = "0,0,0,0" if i % 6 == 0 else f"{x},{y},40,30"
         lines.append(f"{i},{i / 8},1,2,3,4,5,6,7,8,12.5,{i / 8},{i / 8},{place},{i * 1200},0,0,0,0,{i / 4},0.5\n")
     return "".join(lines).encode()
+
+
+def _trained(
+    tables: DailyTables, window: TrainingWindow, names: tuple[str, ...], settings: FeatureSettings = SETTINGS
+) -> Model:
+    """The forest of ifcb-flow-metric on these features of a window."""
+    model = days.train_forests(tables, window, ForestChoice("forest", names, SMALL), settings, Decisions(), CREATED)
+    assert isinstance(model, Model)
+    return model
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class Site:
         return found
 
     def train(self, window: TrainingWindow = EVERYTHING, settings: FeatureSettings = SETTINGS) -> Model:
-        return days.train_reference(self.tables, window, FEATURE_NAMES, settings, SMALL, {}, CREATED)
+        return _trained(self.tables, window, FEATURE_NAMES, settings)
 
     def files(self) -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in self.tables.root.rglob("*.parquet")}
@@ -162,7 +175,7 @@ def test_every_bin_is_in_every_table_with_its_status_and_reason(site):
         status = expected[name][0]
         assert entry["status"] == ("ok" if status == "too_few_points" else status)
     used = {status for status, _ in expected.values()}
-    assert used == set(STATUSES) - {"not_found", "gone"}
+    assert used == set(STATUSES) - {"not_found", "gone", "misnamed", "outside"}
 
 
 def test_the_inventory_says_what_listing_alone_can_say(site):
@@ -590,7 +603,7 @@ def test_a_score_is_that_of_the_model_with_its_threshold_and_verdict(full):
 
 def test_a_model_of_some_features_in_another_order_takes_them_by_name(full):
     names = ("std_y", "mean_x")
-    model = days.train_reference(full.tables, EVERYTHING, names, SETTINGS, SMALL, {}, CREATED)
+    model = _trained(full.tables, EVERYTHING, names)
     full.make(DAY, model)
     rows = full.rows(BIN_FEATURES)
     score = model.score(np.array([[rows[pid(3)][name] for name in names]])).anomaly_score[0]
@@ -606,11 +619,11 @@ def test_features_made_with_other_settings_than_the_model_are_not_scored(full):
 
 
 def test_the_days_before_a_day_are_its_history_as_far_as_they_were_made(full):
-    for offset in (1, 3, 9):
+    for offset in (1, 3, 17):
         full.put_bin(pid(0, DAY + timedelta(days=offset)))
         full.make(DAY + timedelta(days=offset))
     recent = days.RecentDays(full.tables, BIN_FEATURES)
-    found = [recent.before(DAY + timedelta(days=offset)).num_rows for offset in (0, 1, 4, 8, 9, 30)]
+    found = [recent.before(DAY + timedelta(days=offset)).num_rows for offset in (0, 1, 4, 16, 17, 40)]
     assert found == [0, 14, 16, 2, 1, 0]
     assert recent.before(DAY).schema.names == BIN_FEATURES.schema.names
 
@@ -620,6 +633,63 @@ def test_a_day_made_by_another_version_is_no_history(full, monkeypatch):
     assert days.RecentDays(full.tables, BIN_FEATURES).before(next_day).num_rows == 14
     newer = replace(BIN_FEATURES, version=BIN_FEATURES.version + 1)
     assert days.RecentDays(full.tables, newer).before(next_day).num_rows == 0
+
+
+def _scored_as(site: Site, day: date, verdicts: dict[str, str]) -> None:
+    """Gives the bins of a day these verdicts; all others are ok."""
+    features = site.tables.read(BIN_FEATURES, day)
+    rows = [
+        {column.name: None for column in BIN_SCORES.columns}
+        | {"pid": name, "verdict": verdicts.get(name, "ok"), "severity": 1.0}
+        for name in features["pid"].to_pylist()
+    ]
+    site.tables.write(BIN_SCORES, day, pa.Table.from_pylist(rows, schema=BIN_SCORES.schema), Provenance("signature"))
+
+
+def test_a_fault_is_no_history_and_what_was_not_judged_is(full):
+    next_day = DAY + timedelta(days=1)
+    _scored_as(full, DAY, {pid(1): "bad", pid(2): "unreadable", pid(3): "not_judged", pid(4): "watch"})
+    history = days.history_of(full.tables).before(next_day)
+    assert set(history["pid"].to_pylist()) == {pid(hour) for hour in range(14)} - {pid(1), pid(2)}
+    assert tuple(history.column_names) == days.HISTORY_COLUMNS
+
+
+def test_of_days_whose_scores_are_missing_of_another_version_or_damaged_all_bins_are_history(full, monkeypatch):
+    next_day = DAY + timedelta(days=1)
+    assert days.history_of(full.tables).before(next_day).num_rows == 14
+    _scored_as(full, DAY, {pid(1): "bad"})
+    assert days.history_of(full.tables).before(next_day).num_rows == 13
+    path = full.tables.path(BIN_SCORES, DAY)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert days.history_of(full.tables).before(next_day).num_rows == 14
+    path.write_bytes(whole)
+    monkeypatch.setattr(days, "BIN_SCORES", replace(BIN_SCORES, version=BIN_SCORES.version + 1))
+    assert days.history_of(full.tables).before(next_day).num_rows == 14
+
+
+def test_a_range_that_is_scored_in_order_uses_the_verdicts_of_its_own_days(full):
+    history = days.history_of(full.tables)
+    assert history.before(DAY).num_rows == 0
+    _scored_as(full, DAY, {pid(1): "bad"})
+    assert history.before(DAY + timedelta(days=1)).num_rows == 13
+
+
+def test_bins_that_were_not_judged_stand_last_in_the_scores(full):
+    class Judge:
+        def judge(self, features, _history=None):
+            n = features.num_rows
+            severity = np.where(np.arange(n) == 0, np.nan, np.arange(n, dtype=float))
+            columns = {"severity": severity, "anomaly_score": -severity}
+            return verdict_table(features, columns | {
+                "verdict": ["not_judged", *["ok"] * (n - 1)], "percentile": severity, "threshold": np.full(n, 50.0),
+                "model_id": ["a"] * n,
+            })  # fmt: skip
+
+    scores = days.score_table(full.tables.read(BIN_FEATURES, DAY), Judge())  # type: ignore[arg-type]
+    assert scores["verdict"].to_pylist() == ["ok"] * 13 + ["not_judged"]
+    assert np.all(np.diff(scores["severity"].to_numpy()[:-1]) < 0)
+    assert scores.schema.equals(BIN_SCORES.schema)
 
 
 # Training
@@ -656,9 +726,9 @@ def test_a_window_limits_days_and_instruments(full):
     assert full.train(TrainingWindow(last=DAY)).card.n_bins == 14
     both = TrainingWindow(DAY, DAY + timedelta(days=2), frozenset({"IFCB9"}))
     assert full.train(both).card.n_bins_by_instrument == {"IFCB9": 12}
-    with pytest.raises(ModelError, match=r"0 bins.*widen"):
+    with pytest.raises(ModelError, match=r"only 0 bins.*10 needed.*widen"):
         full.train(TrainingWindow(first=DAY + timedelta(days=3)))
-    with pytest.raises(ModelError, match=r"0 bins.*widen"):
+    with pytest.raises(ModelError, match=r"No bins of IFCB1: check the name"):
         full.train(TrainingWindow(instruments=frozenset({"IFCB1"})))
 
 
@@ -667,7 +737,7 @@ def test_a_window_of_pids_takes_these_and_tells_those_that_are_not_there(full):
     card = full.train(TrainingWindow(pids=(*chosen, "nonesuch", pid(23), chosen[0]))).card
     assert card.n_bins == len(chosen)
     assert card.excluded == {"not_found": sorted(["nonesuch", pid(23)])}
-    with pytest.raises(ModelError, match=r"^0 bins"):
+    with pytest.raises(ModelError, match=r"^only 0 bins"):
         full.train(TrainingWindow(pids=()))
 
 
@@ -697,7 +767,7 @@ def test_days_made_with_other_settings_are_not_mixed_in(full):
 
 
 def test_training_on_nothing_says_so(site):
-    with pytest.raises(ModelError, match=r"^0 bins"):
+    with pytest.raises(ModelError, match=r"^only 0 bins"):
         site.train()
 
 

@@ -13,6 +13,7 @@ from ifcb_flow_pipeline import demo
 from ifcb_flow_pipeline.defs.launch import prepare_dagster_home
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.simulate import ArchivePlan, Episode, InstrumentProfile
+from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.tables import BIN_SCORES, TABLES
@@ -100,27 +101,49 @@ def test_an_archive_without_bins_is_an_error_that_names_the_setting(tmp_path: Pa
         demo.prepare({"IFCB_DATA_DIR": str(tmp_path), "IFCB_FLOW_HOME": str(tmp_path / "home")}, lambda _: None)
 
 
+@pytest.mark.parametrize(("n_old", "waits"), [(9, True), (10, False)])
+def test_bins_that_may_still_grow_are_waited_for_where_too_few_others_are_there(
+    tmp_path: Path, n_old: int, *, waits: bool
+) -> None:
+    for number in range(n_old + 2):
+        path = tmp_path / f"D20240514T{number:02}0000_IFCB134.adc"
+        path.touch()
+        if number < n_old:
+            os.utime(path, (0, 0))
+    said: list[str] = []
+    waited: list[float] = []
+    demo.wait_for_young_bins(Archive(tmp_path), said.append, waited.append)
+    assert said[0].startswith("2 bins were written less than 120 s ago and may still grow: ")
+    assert "IFCB_SETTLE_SECONDS" in said[0]
+    assert [100 < seconds <= 122 for seconds in waited] == [True] * waits
+    if waits:
+        with pytest.raises(FlowError, match="IFCB_SETTLE_SECONDS"):
+            demo.wait_for_young_bins(Archive(tmp_path, settle=timedelta(hours=1)), said.append, waited.append)
+
+
 def test_the_list_ranks_by_severity_and_shows_what_cannot_be_judged_and_what_goes_on() -> None:
     noon = datetime(2024, 5, 14, 12, tzinfo=UTC)
     scores = pa.table(
         {
-            "pid": ["a", "b", "c"],
-            "instrument": ["IFCB1"] * 3,
-            "start_time": [noon + timedelta(minutes=20 * i) for i in range(3)],
-            "severity": [100.0, 10.0, 60.0],
-            "anomaly_score": [float("nan"), -0.4, -2.4],
-            "verdict": ["unreadable", "ok", "bad"],
-            "cause": ["", "", "air"],
-            "reasons": ["", "", "many strays - suspected: air in the flow cell"],
-            "status": ["no_adc", "ok", "ok"],
-            "reason": ["the .adc file is missing", "", ""],
+            "pid": ["a", "b", "c", "d"],
+            "instrument": ["IFCB1"] * 3 + ["IFCB9"],
+            "start_time": [noon + timedelta(minutes=20 * i) for i in range(4)],
+            "severity": [100.0, 10.0, 60.0, float("nan")],
+            "anomaly_score": [float("nan"), -0.4, -2.4, float("nan")],
+            "verdict": ["unreadable", "ok", "bad", "not_judged"],
+            "cause": ["", "", "air", ""],
+            "reasons": ["", "", "Many strays. Suspected cause: air bubbles.", ""],
+            "status": ["no_adc", "ok", "ok", "ok"],
+            "reason": ["the .adc file is missing", "", "", ""],
         }
     )
-    lines = demo.ranked_list(scores, {})
+    lines = demo.ranked_list(scores, {}, noon + timedelta(hours=2))
     ranked = [line.split()[:5] for line in lines if line[:4].strip().isdigit()]
     assert ranked == [["1", "c", "60", "bad", "air"], ["2", "b", "10", "ok", "-"]]
     assert "      a  no_adc: the .adc file is missing" in lines
-    assert any(line.startswith("      IFCB1: air since 2024-05-14 12:40, still going on") for line in lines)
+    assert any(line.startswith("      IFCB1: air bubbles since 2024-05-14 12:40, ongoing") for line in lines)
+    assert "1 bins of IFCB9 are not judged: it has too little history" in lines
+    assert "Ongoing:" not in demo.ranked_list(scores, {}, noon + timedelta(days=1))
 
 
 def test_dagsters_settings_are_written_once_and_then_the_users(tmp_path: Path) -> None:

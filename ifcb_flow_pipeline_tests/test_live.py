@@ -11,7 +11,7 @@ import pytest
 
 from ifcb_flow_pipeline.api import archive_features, train_on
 from ifcb_flow_pipeline.bins.pid import format_pid
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.live import LiveScore, Watch, prefix_scores, whole_features
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
@@ -119,6 +119,34 @@ def test_the_first_parts_of_healthy_runs_are_not_called_bad_for_being_short(heal
     # Of 48 parts of 6 healthy bins that do not wait; chance makes parts of the same bin bad together.
     assert verdicts.count("bad") <= 4
     assert verdicts.count("ok") >= 40
+
+
+def test_a_bin_of_an_instrument_without_history_has_no_verdict_and_says_why(site):
+    site.add(N, instrument="IFCB999")
+    live = next(live for live in Watch(site.archive, site.model).look() if "IFCB999" in live.pid)
+    assert live.score.verdict == "not_judged"
+    assert live.certain_after is None
+    assert "severity   -  not judged  too little history of the instrument" in live.line()
+
+
+def test_a_fault_is_no_history_of_the_bins_after_it(site, monkeypatch):
+    faulty = [site.add(number, fault="air") for number in (N, N + 1)]
+    watch = Watch(site.archive, site.model)
+    watch.look()
+    faulty.append(site.add(N + 2, fault="air"))
+    watch.look()
+    seen = []
+    judge = type(site.model).judge
+
+    def watched(model, features, history=None):
+        seen.append(set() if history is None else set(history["pid"].to_pylist()))
+        return judge(model, features, history)
+
+    monkeypatch.setattr(type(site.model), "judge", watched)
+    site.add(N + 3)
+    watch.look()
+    assert seen
+    assert all(history and not history & set(faulty) for history in seen)
 
 
 def test_a_bin_without_triggers_is_waited_for(site):

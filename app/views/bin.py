@@ -16,11 +16,11 @@ from app.pages import BIN, TIMELINE, go_to, link, scored_bins
 from app.series import Filter, Window
 from app.theme import LOOKS, cause_name
 from app.words import Finding, count, plain, sentence
-from ifcb_flow_pipeline.detection.prefixes import certain_after
-from ifcb_flow_pipeline.detection.verdicts import BAD_FROM
+from ifcb_flow_pipeline.detection.trial.partial_bins import certain_after
+from ifcb_flow_pipeline.detection.verdict.severity import BAD_FROM
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.stream import Stream
-from ifcb_flow_pipeline.store.tables import STATUSES
+from ifcb_flow_pipeline.store.tables import JUDGED, STATUSES
 
 #: Time before and after a bin whose bins are drawn beside it.
 _NEAR = timedelta(hours=36)
@@ -145,11 +145,14 @@ def _verdict(record: BinRecord) -> None:
         st.info(f"No score yet. Materialize bin_scores of {record.day} in the Dagster UI.")
     else:
         look = LOOKS.get(score["verdict"], LOOKS["unreadable"])
-        parts = [f":{look.badge}-badge[{look.icon} {look.name}]", f"severity **{score['severity']:.0f}** of 100"]
+        parts = [f":{look.badge}-badge[{look.icon} {look.name}]"]
+        parts += [f"severity **{score['severity']:.0f}** of 100"] if score["verdict"] != "not_judged" else []
         causes = [plain(cause_name(score[name])) for name in ("cause", "second_cause") if score[name]]
         parts += [f"suspected: **{causes[0]}**" + "".join(f", or {other}" for other in causes[1:])] if causes else []
         parts += ["the settings were changed before this bin"] * bool(score["config_changed"])
         st.markdown(" · ".join(parts))
+        if rests_on := words.rests_on(score):
+            st.caption(rests_on)
     if status != "ok":
         st.warning(f"**{plain(status)}**: {plain(STATUSES.get(status, ''))}" + f"  \n{plain(reason)}" * bool(reason))
     elif reason:
@@ -200,7 +203,8 @@ def _findings(record: BinRecord) -> None:
     found = words.findings(record.score["findings"]) if record.score is not None else []
     if not found:
         reasons = record.score["reasons"] if record.score is not None else ""
-        st.markdown(plain(reasons) or "Nothing unusual was found.")
+        judged = record.score is None or record.score["verdict"] in JUDGED
+        st.markdown(plain(reasons) or ("Nothing unusual was found." if judged else "There is nothing to say about it."))
         return
     _reasons(found[:_MAX_REASONS])
     if len(found) > _MAX_REASONS:
@@ -214,13 +218,13 @@ def _findings(record: BinRecord) -> None:
 def _reasons(found: Sequence[Finding]) -> None:
     told = {""}
     for finding in found:
-        to_do = "" if finding.check in told else f"  \n:gray[To do:] {plain(finding.check)}"
+        to_do = "" if finding.check in told else f"  \n:gray[{plain(finding.check)}]"
         told.add(finding.check)
         st.markdown(f"- **{plain(finding.text)}**{to_do}")
 
 
 def _ranges(measured: Sequence[Finding]) -> None:
-    rows = pd.DataFrame([(one.feature, one.value, one.low, one.high, one.written) for one in measured],
+    rows = pd.DataFrame([(one.what, one.value, one.low, one.high, one.written) for one in measured],
                         columns=["name", "value", "low", "high", "written"])  # fmt: skip
     st.vega_lite_chart(charts.ranges(rows), alt="Values of this bin against the normal ranges of its instrument")
     with st.expander("The numbers"):
@@ -254,8 +258,9 @@ def _elsewhere(stores: Stores, record: BinRecord) -> None:
         )
     if record.score is not None:
         score = record.score
-        st.caption(f"Judged by model {plain(score['model_id'])}; anomaly score {score['anomaly_score']:.3f} "
-                   f"(lower is more anomalous), bad from severity {score['threshold']:.0f}.")  # fmt: skip
+        has_score = score["anomaly_score"] is not None and np.isfinite(score["anomaly_score"])
+        number = f"anomaly score {score['anomaly_score']:.3f} (lower is more anomalous)" if has_score else "no score"
+        st.caption(f"Judged by model {plain(score['model_id'])}; {number}, bad from severity {score['threshold']:.0f}.")
 
 
 def _course(stream: Stream) -> None:
@@ -282,7 +287,9 @@ def _accumulated(stores: Stores, record: BinRecord) -> None:
         st.caption("There is no model in use that could judge the parts of the run.")
         return
     if not any(np.isfinite(score.severity) for score in scores):
-        st.caption("Too few triggers came to judge any part of the run.")
+        not_judged = any(score.verdict == "not_judged" for score in scores)
+        st.caption("The instrument has too little history to judge any part of the run." if not_judged
+                   else "Too few triggers came to judge any part of the run.")  # fmt: skip
         return
     threshold = BAD_FROM if record.score is None else record.score["threshold"]
     st.vega_lite_chart(charts.accumulated(scores, threshold), alt="Severity of the bin after each part of its run")
@@ -305,7 +312,7 @@ def _in_time(scored: Scored, record: BinRecord) -> None:
     if not len(rows):
         return
     st.subheader("Before and after", anchor=False)
-    track = series.track(scored, rows, scored.rows["severity"].to_numpy()[rows], window)
+    track = series.track(scored, rows, scored.rows["severity"].to_numpy()[rows], window, of_verdicts=True)
     marks = charts.Marks(chosen=record.pid, thresholds=series.thresholds(scored, rows))
     key = f"near {record.pid}"
 

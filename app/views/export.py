@@ -8,7 +8,7 @@ from app import data, exports
 from app.data import Scored, Stores
 from app.exports import Choice
 from app.pages import EXPORT, scored_stores
-from app.theme import LOOKS
+from app.theme import LOOKS, verdict_name
 from app.words import count, plain, sentence
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.handover import dashboard_files
@@ -43,8 +43,15 @@ def _choice(scored: Scored) -> Choice:
         last = _day("Last day", latest, (oldest, latest))
         names = sorted(scored.rows["instrument"].cat.categories)
         instruments = st.multiselect("Instruments", names, placeholder="all", key="export_instruments", width=220)
-        verdicts = st.multiselect("Verdicts", list(LOOKS), placeholder="all", key="export_verdicts", width=220,
-                                  help="Decisions are handed out whatever the verdict.")  # fmt: skip
+        verdicts = st.multiselect(
+            "Verdicts",
+            list(LOOKS),
+            key="export_verdicts",
+            format_func=verdict_name,
+            placeholder="all",
+            width=220,
+            help="Decisions are handed out whatever the verdict.",
+        )
     return Choice(first, last, tuple(instruments), tuple(verdicts))
 
 

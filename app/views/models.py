@@ -12,9 +12,10 @@ import streamlit as st
 from app import charts, data
 from app.data import Stores, stores
 from app.pages import BIN, MODELS, go_to
+from app.theme import verdict_name
 from app.words import count, plain, sentence
-from ifcb_flow_pipeline.detection.comparison import Comparison, Pair, compare_models
-from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.trial.comparison import Comparison, Pair, compare_models
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.review.handover import csv_of
@@ -37,6 +38,7 @@ _SHARES: Mapping[str, float] = {"1 %": 0.01, "25 %": 0.25, "median": 0.5, "75 %"
 #: In words, why bins taught a model nothing; others stand for themselves.
 _LEFT_OUT: Mapping[str, str] = {
     "rule": "with a plain fault", "rejected": "least like the others", "labelled_bad": "that people called bad",
+    "few_bins": "of instruments with too few bins",
     "too_few_points": "with too few points", "no_adc": "without .adc file", "unreadable": "not readable",
 }  # fmt: skip
 
@@ -106,8 +108,9 @@ def _card(card: ModelCard) -> None:
         f"{len(pids):,} {_LEFT_OUT.get(why, why.replace('_', ' '))}" for why, pids in card.excluded.items()
     )
     by_instrument = "; ".join(f"{name}: {count(n, 'bin')}" for name, n in sorted(card.n_bins_by_instrument.items()))
-    scale = "severity" if card.kind == "flow" else "anomaly score"
+    scale = "anomaly score" if card.kind == "forest" else "severity"
     lines = {
+        "Detector": card.kind,
         "Trained": f"{card.created[:16].replace('T', ' ')} UTC, on {count(card.n_bins, 'bin')} of {card.first_day} to "
         f"{card.last_day}",
         "Instruments": by_instrument,
@@ -178,13 +181,17 @@ def _compared(result: Comparison, first: str, second: str) -> None:
         agreement = "unknown" if np.isnan(result.rank_agreement) else f"{result.rank_agreement:.2f}"
         st.metric("Agreement of ranks", agreement, width="content",
                   help="Spearman's correlation of the anomaly scores: 1 is the same order")  # fmt: skip
+        if result.not_judged.champion or result.not_judged.challenger:
+            pair = result.not_judged
+            st.metric("Not judged", f"{pair.champion:.0%} | {pair.challenger:.0%}", width="content",
+                      help="Share of the bins that the first | second model has too little history for")  # fmt: skip
         _shares("Bad bins found", result.labelled_bad, "decided are bad")
         _shares("False alarms", result.labelled_good, "decided are good")
     for reason in result.worse:
         st.warning(f"{plain(second)}: {plain(reason)}")
     table = pd.DataFrame([
-        {"bin": one.pid, "first": one.champion, "second": one.challenger, "severity (first)": one.champion_severity,
-         "severity (second)": one.challenger_severity}
+        {"bin": one.pid, "first": verdict_name(one.champion), "second": verdict_name(one.challenger),
+         "severity (first)": one.champion_severity, "severity (second)": one.challenger_severity}
         for one in result.changed
     ], columns=["bin", "first", "second", "severity (first)", "severity (second)"])  # fmt: skip
     st.caption(

@@ -12,8 +12,8 @@ from app.series import Filter, Window
 from app.status import Check, InstrumentStatus, Place, State, Tally
 from app.theme import LOOKS, cause_name
 from app.words import age, count, plain, sentence
-from ifcb_flow_pipeline.detection.episodes import Episode
-from ifcb_flow_pipeline.detection.model import ModelCard
+from ifcb_flow_pipeline.detection.model_card import ModelCard
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.errors import FlowError
 
 #: Cards beside each other.
@@ -24,17 +24,19 @@ _STATES: Mapping[State, str] = {
     "bad": "a fault is running",
     "unreadable": "its last bins cannot be read",
     "watch": "look at it",
+    "not_judged": "no verdict: too little history",
     "ok": "fine",
 }
 
 #: The page on which a person acts on a check, what its link is called, and what it opens.
 _PLACES: Mapping[Place, tuple[Entry, str, Mapping[str, str]]] = {
     "unreadable bins": (TIMELINE, "Show them", {"verdict": "unreadable", "span": "week"}),
+    "bins not judged": (TIMELINE, "Show them", {"verdict": "not_judged", "span": "week"}),
     "bad bins": (TIMELINE, "Show the week", {"span": "week"}),
     "models": (MODELS, "To the models", {}),
 }
 
-_WORST_FIRST: Sequence[State] = ("bad", "unreadable", "watch", "ok")
+_WORST_FIRST: Sequence[State] = ("bad", "unreadable", "watch", "not_judged", "ok")
 
 
 def _page() -> None:
@@ -59,13 +61,16 @@ def _cards(stores: Stores, statuses: Sequence[InstrumentStatus]) -> None:
 
 
 def _card(one: InstrumentStatus, trained: datetime | None) -> None:
-    look, now = LOOKS[one.state], status.utc_now()
+    look, now = LOOKS[one.state], data.utc_now()
     st.markdown(f"### {plain(one.instrument)} :{look.badge}-badge[{look.icon} {_STATES[one.state]}]")
-    for episode in one.running:
-        _running(episode)
+    for episode in (*one.running, *one.unknown):
+        _episode(episode)
     with st.container(horizontal=True, gap="medium"):
         for label, tally, span in (("Bad in 24 hours", one.day, "24 hours"), ("Bad in 7 days", one.week, "7 days")):
             st.metric(label, _bad(tally), help=f"Of the {span} up to the instrument's last bin", width="content")
+        if one.week.n_not_judged:
+            st.metric("Not judged in 7 days", f"{one.week.n_not_judged:,}", help=LOOKS["not_judged"].meaning,
+                      width="content")  # fmt: skip
     silent = now - one.last_start > status.STALE
     when = f"{one.last_start:%Y-%m-%d %H:%M} UTC, {age(one.last_start, now)}"
     model = f"judged by {plain(one.model_id)}" + ("" if trained is None else f", trained {age(trained, now)}")
@@ -77,23 +82,25 @@ def _card(one: InstrumentStatus, trained: datetime | None) -> None:
             link(TRIAGE, "Decide", instrument=one.instrument)
 
 
-def _running(episode: Episode) -> None:
+def _episode(episode: Episode) -> None:
+    until = "" if episode.ongoing else f", last seen {episode.end:%Y-%m-%d %H:%M}, no bins since to tell"
     st.markdown(
-        f"**{plain(cause_name(episode.cause) or 'unknown cause')}** since {episode.start:%Y-%m-%d %H:%M} UTC: "
+        f"**{plain(cause_name(episode.cause) or 'unknown cause')}** since {episode.start:%Y-%m-%d %H:%M} UTC{until}: "
         f"{count(episode.n_bad, 'bad bin')}, worst severity {episode.worst_severity:.0f}"
     )
     link(BIN, "Open its worst bin", bin=episode.worst_pid)
 
 
 def _bad(tally: Tally) -> str:
-    return f"{tally.n_bad:,} of {tally.n_bins:,}"
+    return f"{tally.n_bad:,} of {tally.n_bins - tally.n_not_judged:,}"
 
 
 def _checks(stores: Stores, scored: Scored, statuses: Sequence[InstrumentStatus]) -> None:
-    now, card = status.utc_now(), _model(stores)
+    now, card = data.utc_now(), _model(stores)
     found = [
         status.freshness(statuses, now),
         status.readability(statuses),
+        status.judged(statuses),
         status.completeness(_missing(stores, statuses)),
         status.drift(scored, statuses),
         status.model_age(card, now),
@@ -149,7 +156,7 @@ def _week(stores: Stores, scored: Scored, statuses: Sequence[InstrumentStatus]) 
     window = Window(last - status.WEEK, last).within(series.whole(scored))
     rows = series.select(scored, window, Filter(), {})
     st.subheader("The last seven days of data", anchor=False)
-    track = series.track(scored, rows, scored.rows["severity"].to_numpy()[rows], window)
+    track = series.track(scored, rows, scored.rows["severity"].to_numpy()[rows], window, of_verdicts=True)
     marks = charts.Marks(
         episodes=series.episodes_in(data.read_episodes(stores), window),
         thresholds=series.thresholds(scored, rows),

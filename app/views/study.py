@@ -13,8 +13,9 @@ from app.data import Scored, Stores
 from app.decisions import ICONS, KEYS, UNDO_KEY, label_store
 from app.pages import STUDY, scored_stores
 from app.reviewer import reviewer, signature
-from app.theme import CAUSES, cause_name
+from app.theme import cause_name
 from app.words import count, plain, sentence
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.agreement import Kappa, Rate
 from ifcb_flow_pipeline.review.handover import csv_of
@@ -22,6 +23,7 @@ from ifcb_flow_pipeline.review.results import MODEL, StudyResult, left_for
 from ifcb_flow_pipeline.review.sampling import MIN_BINS, REPEAT_SHARE, draw
 from ifcb_flow_pipeline.store.labels import DECISIONS, MAX_NOTE, Decision, Label
 from ifcb_flow_pipeline.store.studies import MAX_NAME, Item, Rating, Study, StudyStore
+from ifcb_flow_pipeline.store.tables import JUDGED
 
 _DEFAULT_BINS, _MAX_BINS = 40, 500
 
@@ -108,9 +110,9 @@ def _new_study(stores: Stores, store: StudyStore, name: str) -> None:
 
 
 def _begin(store: StudyStore, scored: Scored, title: str, n_bins: int, name: str) -> None:
-    rows = scored.rows.loc[scored.rows["verdict"] != "unreadable"].dropna(subset=["severity", "threshold"])
+    rows = scored.rows.loc[scored.rows["verdict"].isin(JUDGED)].dropna(subset=["severity", "threshold"])
     if len(rows) < MIN_BINS:
-        st.error(f"A study needs at least {MIN_BINS} bins that can be judged; there are {len(rows)}.")
+        st.error(f"A study needs at least {MIN_BINS} bins that were judged; there are {len(rows)}.")
         return
     now = datetime.now(tz=UTC)
     seed = int(now.timestamp())
@@ -146,7 +148,7 @@ def _label(
     with desk.doing:
         st.markdown("**Can the data of this bin be used?**")
         _decisions(store, study, item, name)
-        st.pills("What is wrong?", list(CAUSES), key=_CAUSE, format_func=cause_name,
+        st.pills("What is wrong?", list(CAUSE_NAMES), key=_CAUSE, format_func=cause_name,
                  help="If you can tell. It is kept with your next answer.")  # fmt: skip
         _undo(store, mine, name)
         keys = ", ".join(f"{key} {decision}" for decision, key in KEYS.items())

@@ -16,9 +16,10 @@ from app import charts, data, series
 from app.data import Scored, Stores
 from app.pages import BIN, TIMELINE, go_to, scored_bins
 from app.series import Filter, Track, Window
-from app.theme import CAUSES, LOOKS, cause_name
+from app.theme import LOOKS, cause_name, verdict_name
 from app.words import count, number, plain, sentence
 from ifcb_flow_pipeline.bins.hdr import HeaderField
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE, Feature
 from ifcb_flow_pipeline.store.labels import DECISIONS, Label
@@ -83,8 +84,8 @@ def _filters(scored: Scored) -> Filter:
     with st.popover(f"Filter ({chosen})" if chosen else "Filter", icon=":material/filter_alt:", width="content"):
         return Filter(
             instruments=_choice("instrument", "Instruments", scored.instruments),
-            verdicts=_choice("verdict", "Verdicts", list(LOOKS)),
-            causes=_choice("cause", "Suspected causes", list(CAUSES), cause_name),
+            verdicts=_choice("verdict", "Verdicts", list(LOOKS), verdict_name),
+            causes=_choice("cause", "Suspected causes", list(CAUSE_NAMES), cause_name),
             statuses=_choice("status", "Status", list(STATUSES)),
             decisions=_choice("decision", "Decisions", [*DECISIONS, series.UNDECIDED]),
         )
@@ -162,7 +163,7 @@ def _lanes(
 ) -> None:
     values = scored.rows["anomaly_score" if name == "anomaly score" else "severity"].to_numpy()[rows]
     measure = charts.SEVERITY if name == "severity" else charts.Measure.fitted("anomaly score", values)
-    track = series.track(scored, rows, values, window)
+    track = series.track(scored, rows, values, window, of_verdicts=True)
     marks = charts.Marks(
         episodes=series.episodes_in(data.read_episodes(stores), window),
         thresholds=series.thresholds(scored, rows) if name == "severity" else pd.DataFrame(),
@@ -203,13 +204,17 @@ def _open_the_clicked_bin() -> None:
 
 def _what_is_drawn(track: Track, name: str) -> str:
     direction = "higher is worse" if name == "severity" else "lower is more anomalous"
-    hint = f"{name.capitalize()}: {direction}. Drag over a period to zoom in; click a mark to open the bin."
+    with_value = np.isfinite(track.points["value"].to_numpy(dtype=float))
+    floor = "" if with_value.all() else " Grey squares at the foot of a lane are bins that were not judged."
+    hint = f"{name.capitalize()}: {direction}.{floor} Drag over a period to zoom in; click a mark to open the bin."
     if track.envelope is None:
-        return f"{count(track.n_bins, 'bin')}, each a mark. {hint}"
+        each = "each a mark" if len(track.points) == track.n_bins else "of those not judged one mark a stretch of time"
+        return f"{count(track.n_bins, 'bin')}, {each}. {hint}"
     left_out = f" {count(track.n_left_out, 'more bin')} to look at appear when you zoom in." if track.n_left_out else ""
     return (
         f"{count(track.n_bins, 'bin')}: bands hold all of them (light) and nine of ten (dark), the line is the median. "
-        f"Marks are the {len(track.points):,} worst, those of every stretch of time among them.{left_out} {hint}"
+        f"Marks are the {np.count_nonzero(with_value):,} worst, those of every stretch of time among them."
+        f"{left_out} {hint}"
     )
 
 

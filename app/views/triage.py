@@ -3,6 +3,7 @@
 The open bin is the ``bin`` of the address, so that a reload or a link opens it again.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from app.data import Scored, Stores
 from app.decisions import KEYS, UNDO_KEY, Target, decide_all, decision_panel, label_store
 from app.pages import BIN, TRIAGE, link, scored_stores
 from app.reviewer import known_reviewer, signature
-from app.theme import LOOKS, cause_name
+from app.theme import LOOKS, cause_name, verdict_name
 from app.words import count, plain, sentence
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.errors import FlowError
@@ -36,6 +37,13 @@ _QUEUE_COLUMNS: dict[str, Any] = {
 
 _BIN = "bin"
 
+#: What is said of an episode that is not known to be over.
+_STATES: Mapping[str, str] = {
+    "ongoing": " · :material/sensors: still going on",
+    "unknown": " · :material/sensors_off: no bins since",
+    "over": "",
+}
+
 
 def _page() -> None:
     # One line: on a laptop the bin and the buttons are to be seen without scrolling.
@@ -46,12 +54,12 @@ def _page() -> None:
     for problem in scored.problems:
         st.error(plain(problem))
     try:
-        decided = label_store(stores).current()
+        decided = data.read_decisions(stores)
     except FlowError as error:
         st.error(sentence(str(error)))
         st.stop()
     rows = _chosen_rows(scored)
-    groups = waiting(rows, _settled(decided), _chosen_verdicts())
+    groups = waiting(rows, _settled(decided), _chosen_verdicts(), data.utc_now())
     with head:
         _summary(groups, rows, decided)
     if not groups:
@@ -94,8 +102,8 @@ def _chosen_rows(scored: Scored) -> pd.DataFrame:
         period = st.selectbox("Back from the latest bin", list(_PERIODS), index=1, key="period", width=180,
                               bind="query-params")  # fmt: skip
         st.pills("Verdicts", [name for name in LOOKS if name != "ok"], default=["bad"], selection_mode="multi",
-                 key="verdicts", format_func=lambda name: f"{LOOKS[name].icon} {name}",
-                 help="; ".join(f"{name}: {look.meaning}" for name, look in LOOKS.items()))  # fmt: skip
+                 key="verdicts", format_func=lambda name: f"{LOOKS[name].icon} {LOOKS[name].name}",
+                 help="; ".join(f"{look.name}: {look.meaning}" for look in LOOKS.values()))  # fmt: skip
         with st.container(width="content"):
             st.toggle("Unsure ones again", key="unsure_again", bind="query-params",
                       help="Bins that somebody was unsure about come back into the queue")  # fmt: skip
@@ -160,9 +168,9 @@ def _group_head(group: Group, pid: str) -> None:
         span += (
             f" to {group.end:%H:%M}" if group.end.date() == group.start.date() else f" to {group.end:%Y-%m-%d %H:%M}"
         )
-    title = cause_name(group.cause).capitalize() or "Unusual"
+    title = cause_name(group.cause).capitalize() or ("Not judged" if math.isnan(group.worst_severity) else "Unusual")
     st.subheader(f"{plain(title)}, {plain(group.instrument)}", anchor=False)
-    still = " · :material/sensors: still going on" if group.ongoing else ""
+    still = _STATES[group.state]
     bad = f" · {count(group.n_bad, 'bad bin')} of {group.n_bins:,}" if group.n_bad else ""
     st.caption(f"{span} UTC{bad}{still}")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -185,7 +193,7 @@ def _range(stores: Stores, rows: pd.DataFrame, group: Group) -> None:
         names = dict(zip(pids, around["verdict"], strict=True))
         ends = [
             st.selectbox(label, pids, index=pids.index(default), key=f"range_{label}_{group.worst_pid}",
-                         format_func=lambda pid: f"{parse_pid(pid).start_time:%m-%d %H:%M} {names[pid]}")
+                         format_func=lambda pid: f"{parse_pid(pid).start_time:%m-%d %H:%M} {verdict_name(names[pid])}")
             for label, default in (("First", group.pids[0]), ("Last", group.pids[-1]))
         ]  # fmt: skip
         target = Target(tuple(neighbours(around, *ends)), "The range")
@@ -197,12 +205,12 @@ def _queue(groups: Sequence[Group], group: Group) -> None:
     shown = groups[:MAX_GROUPS]
     table = pd.DataFrame({
         "": ["▶" if one == group else "" for one in shown],
-        "severity": [round(one.worst_severity) for one in shown],
+        "severity": [None if math.isnan(one.worst_severity) else round(one.worst_severity) for one in shown],
         "instrument": [one.instrument for one in shown],
         "suspected cause": [cause_name(one.cause) for one in shown],
         "from (UTC)": [one.start for one in shown],
         "to decide": [len(one.pids) for one in shown],
-        "still going on": [one.ongoing for one in shown],
+        "still going on": [one.state == "ongoing" for one in shown],
     })  # fmt: skip
     worst = [one.worst_pid for one in shown]
 

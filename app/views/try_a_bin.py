@@ -10,7 +10,7 @@ from app.data import Stores, stores
 from app.pages import TRY_A_BIN
 from app.shown_bin import Desk
 from app.words import count, plain, sentence
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.review.upload import UploadedBin, check_size, uploaded_bin
@@ -92,7 +92,7 @@ def _judged(desk: Desk, here: Stores, tried: TriedBin, model: AnyModel) -> None:
         if found:
             st.subheader("Why", anchor=False)
             st.dataframe(shown_bin.findings_table(found), hide_index=True,
-                         alt="What is unusual, and the usual range")  # fmt: skip
+                         alt="What is unusual, and the normal range")  # fmt: skip
             checks = dict.fromkeys(finding.check for finding in found if finding.check)
             st.markdown("**What to do**\n" + "\n".join(f"- {sentence(check)}" for check in checks))
         elif score["verdict"] == "ok":

@@ -4,14 +4,16 @@ Sources for columns and units: the acquisition software (github.com/robertjolson
 (github.com/joefutrelle/pyifcb, ``ifcb/data/adc.py``).
 
 The reader is careful: it accepts what real files contain (trailing commas, CRLF, numbers without a leading
-zero, exponents, 24 or 26 columns) and drops nothing silently. A line that it cannot use is counted and
-described; the others are read.
+zero, exponents, a byte order mark, 24, 26 or more columns) and drops nothing silently. A line that it cannot use is
+counted and described; the others are read. A signal that is NaN or infinite costs this signal in this row, and
+nothing else.
 
 There are two readers with one result. Clean files, nearly all, are read by the compiled one in ``scan``. Where
 that gives up, at anything out of the ordinary, the one here reads the whole file again: it is fifteen times slower,
 and knows what is wrong.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,14 +27,25 @@ from ifcb_flow_pipeline.bins.text import Text
 #: Columns of one ADC line. 26 are written by instruments with acoustic focusing.
 WIDTHS: Mapping[Schema, tuple[int, ...]] = {"v1": (15,), "v2": (24, 26)}
 
+#: Newer software appends columns, which are passed over: up to so many, if most lines of the file have as many. A line
+#: that has more than the others is damaged: two lines without a newline between them have at least 47.
+MOST_COLUMNS: Mapping[Schema, int] = {"v1": 15, "v2": 46}
+
 #: How many unusable lines are described; all are counted.
 MAX_DESCRIBED = 5
 
 #: No number in an ADC file is longer; 17 significant digits with sign and exponent take 24 bytes.
 _MAX_NUMBER_BYTES = 48
 
+#: What C and C++ libraries, Microsoft's among them, write for a number that is none or has no end.
+_NOT_FINITE = re.compile(rb"[+-]?(nan(\(ind\))?|inf(inity)?|1\.#(ind|qnan|snan|inf)0*)", re.IGNORECASE)
+
+#: A line's number of columns is looked for in so many bytes; lines have some 250.
+_LONGEST_LINE = 4096
+
+_BLANK = b" \t\r"
 _NEWLINE, _RETURN, _COMMA = b"\n\r,"
-_SPACES = np.isin(np.arange(256), list(b" \t\r"))
+_SPACES = np.isin(np.arange(256), list(_BLANK))
 _NUMERIC = np.isin(np.arange(256), list(b"0123456789+-.eE \t"))
 
 
@@ -50,6 +63,11 @@ class AdcColumn:
     def index(self, schema: Schema) -> int | None:
         """The 0-based position in a line of this schema."""
         return self.v1 if schema == "v1" else self.v2
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether a row can do without it, NaN standing for it: all measurements but the time of the row."""
+        return issubclass(self.dtype, np.floating) and self.name != "t_s"
 
 
 ADC_COLUMNS: tuple[AdcColumn, ...] = (
@@ -123,8 +141,9 @@ def parse_adc(data: bytes | Text, schema: Schema, columns: Sequence[str] | None 
     Never raises on content: what is unusable is counted and described in the result. An empty file gives
     no rows. Lines of white space alone do not count.
 
-    A line is usable if it has the right number of columns and all of ADC_COLUMNS hold good values, whichever are
-    wanted: all who read a file mean the same lines. Raises ValueError for a name that no column has, and for no name.
+    A line is usable if it has the right number of columns (see WIDTHS and MOST_COLUMNS) and all of ADC_COLUMNS hold
+    good values, whichever are wanted: all who read a file mean the same lines. A signal that is written as NaN or as
+    infinite is NaN, and its line usable. Raises ValueError for a name that no column has, and for no name.
     """
     wanted = _wanted(columns)
     text = data if isinstance(data, Text) else Text(data)
@@ -151,7 +170,7 @@ def _read_clean(text: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Ad
     from ifcb_flow_pipeline.bins.scan import scan
 
     cells = _cells(schema, wanted)
-    found = scan(text, WIDTHS[schema], tuple((index, dtype) for _, index, dtype in cells))
+    found = scan(text, _widths_by_first_line(text, schema), tuple((index, dtype) for _, index, dtype in cells))
     if found is None:
         return None
     n_rows, arrays = found
@@ -165,6 +184,22 @@ def _read_clean(text: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Ad
             for column in wanted
         },
     )
+
+
+def _widths_by_first_line(text: Text, schema: Schema) -> tuple[int, ...]:
+    """How many columns the lines of a clean file may have, its first line being one of them."""
+    head = text.data[:_LONGEST_LINE].tobytes()
+    line = head.partition(b"\n")[0].rstrip(_BLANK)
+    width = line.count(b",") + (not line.endswith(b","))
+    known = WIDTHS[schema]
+    return known if width in known or not min(known) <= width <= MOST_COLUMNS[schema] else (width,)
+
+
+def _widths_by_all_lines(n_fields: NDArray, schema: Schema) -> tuple[int, ...]:
+    """How many columns the lines of a file may have, whose lines have so many."""
+    known = WIDTHS[schema]
+    usual = int(np.bincount(n_fields).argmax()) if len(n_fields) else 0
+    return known if usual in known or not min(known) <= usual <= MOST_COLUMNS[schema] else (*known, usual)
 
 
 @lru_cache
@@ -183,7 +218,7 @@ def _read_carefully(file: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -
     """Read all that can be read, and describe the rest."""
     text = file.data
     lines = _Lines.of(text)
-    fits = np.isin(lines.n_fields, WIDTHS[schema])
+    fits = np.isin(lines.n_fields, _widths_by_all_lines(lines.n_fields, schema))
     problems = {int(i): _width_problem(lines, int(i), schema) for i in np.flatnonzero(~fits)[:MAX_DESCRIBED]}
     usable = fits.copy()
 
@@ -196,6 +231,8 @@ def _read_carefully(file: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -
         else:
             start, stop = lines.field(kept, index)
             values, good = _numbers(text, start, stop)
+            if column.may_be_missing:
+                good |= _not_finite(text, start, stop, ~good)
             values, in_range = _cast(values, column.dtype)
             bad = np.flatnonzero(~(good & in_range))
             usable[kept[bad]] = False
@@ -276,6 +313,14 @@ def _numbers(text: NDArray[np.uint8], start: NDArray, stop: NDArray) -> tuple[ND
         values = np.array([_float_or_nan(field) for field in fields])
     good &= np.isfinite(values)
     return np.where(good, values, np.nan), good
+
+
+def _not_finite(text: NDArray[np.uint8], start: NDArray, stop: NDArray, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of these fields say, of those ``among`` which to look, that there is no number or none that ends."""
+    found = np.zeros(len(start), dtype=bool)
+    for i in np.flatnonzero(among & (stop - start <= _MAX_NUMBER_BYTES)).tolist():
+        found[i] = _NOT_FINITE.fullmatch(text[start[i] : stop[i]].tobytes().strip(_BLANK)) is not None
+    return found
 
 
 def _float_or_nan(field: bytes) -> float:

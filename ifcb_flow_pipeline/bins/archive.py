@@ -9,23 +9,33 @@ import calendar
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
 
-from ifcb_flow_pipeline.bins.pid import BinId, InvalidPidError, parse_pid
+from ifcb_flow_pipeline.bins.pid import BinId, InvalidPidError, parse_name, parse_pid
 
 Extension = Literal["adc", "hdr", "roi"]
 EXTENSIONS: tuple[Extension, ...] = ("adc", "hdr", "roi")
+_EXTENSION_OF: Mapping[str, Extension] = {f".{extension}": extension for extension in EXTENSIONS}
+
+#: Where corrected ADC files lie: ``<archive>/../adcmod/<directory of the bin>/<pid>.adc.mod`` (WHOIGit/ifcbkit,
+#: ``fileset.py``). They are used instead of the raw .adc files, which stay untouched.
+CORRECTIONS = "../adcmod"
+CORRECTED_SUFFIX = ".adc.mod"
 
 #: Directories whose bins are not samples, by the habit of instrument and dashboard software.
 DEFAULT_EXCLUDED = frozenset({"beads", "skip", "bad", "temp", "data_temp"})
 
 #: Days are cut in UTC, some archives sort by local time: a bin may lie this far from its directory's date.
 DIRECTORY_SLACK = timedelta(days=1)
+
+#: There was no IFCB before, and none writes bins of tomorrow: then the instrument's clock was wrong.
+FIRST_IFCB = datetime(2005, 1, 1, tzinfo=UTC)
+_CLOCK_SLACK = timedelta(days=1)
 
 #: Directories and dates whose meaning is remembered: the bins of one directory are asked about together.
 _REMEMBERED = 1024
@@ -60,17 +70,22 @@ class BinState:
 
 @dataclass(frozen=True, slots=True)
 class RawBin:
-    """One bin of an archive: the files of its best copy, and where other copies lie."""
+    """One bin of an archive: the files of its best copy, and where other copies lie; the corrected ADC file, if any.
+
+    ``unused``: names of files beside them that differ only in case.
+    """
 
     bin_id: BinId
     directory: str
     files: Mapping[Extension, FoundFile]
     copies: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    correction: FoundFile | None = None
 
     @property
     def modified(self) -> datetime:
         """When the newest of its files was last written (UTC)."""
-        newest = max(found.mtime_ns for found in self.files.values())
+        newest = max(found.mtime_ns for found in self.all_files)
         return datetime.fromtimestamp(newest // 1_000_000_000, tz=UTC)
 
     @property
@@ -78,14 +93,24 @@ class RawBin:
         """Whether a directory on its path states a date more than a day from its own."""
         return not all(_may_hold(span, self.bin_id.day) for span in _spans(self.directory))
 
+    @property
+    def all_files(self) -> list[FoundFile]:
+        """Its files in the order of EXTENSIONS, and behind them the corrected ADC file, if any."""
+        found = [self.files[extension] for extension in EXTENSIONS if extension in self.files]
+        return found if self.correction is None else [*found, self.correction]
+
+    def file(self, extension: Extension) -> FoundFile | None:
+        """The file to read, which of the ADC file is the corrected one, if any; None where it is absent."""
+        return self.correction if extension == "adc" and self.correction else self.files.get(extension)
+
     def path(self, extension: Extension) -> str | None:
-        """The file's path relative to the archive; None where it is absent."""
-        found = self.files.get(extension)
+        """The path of the file to read, relative to the archive; None where it is absent."""
+        found = self.file(extension)
         return posixpath.join(found.directory, found.name) if found else None
 
     def size(self, extension: Extension) -> int | None:
-        """The file's size in bytes; None where it is absent."""
-        found = self.files.get(extension)
+        """The size in bytes of the file to read; None where it is absent."""
+        found = self.file(extension)
         return found.size if found else None
 
     def state(self, now: datetime, settle: timedelta) -> BinState:
@@ -101,12 +126,23 @@ class RawBin:
         if timedelta() <= age < settle:
             seconds = int(settle.total_seconds())
             return BinState("unsettled", f"written less than {seconds} s ago, perhaps still growing")
-        notes = [f"{1 + len(self.copies)} copies, took {self.directory or 'the top directory'}"] if self.copies else []
+        notes = [*self._notes(now)]
         if "adc" not in self.files:
             return BinState("no_adc", "; ".join(["the .adc file is missing", *notes]))
         if "hdr" not in self.files:
             return BinState("ok", "; ".join(["the .hdr file is missing", *notes]))
         return BinState("ok", "; ".join(notes), complete=True)
+
+    def _notes(self, now: datetime) -> Iterator[str]:
+        if self.copies:
+            yield f"{1 + len(self.copies)} copies, took {self.directory or 'the top directory'}"
+        pid = self.bin_id.pid
+        if others := [found.name for extension, found in self.files.items() if found.name != f"{pid}.{extension}"]:
+            yield f"the name is in another case: {', '.join(sorted(others))}"
+        if self.unused:
+            yield f"not used, as the name differs only in case: {', '.join(self.unused)}"
+        if not FIRST_IFCB <= self.bin_id.start_time <= now + _CLOCK_SLACK:
+            yield f"the instrument's clock was wrong: {self.bin_id.day} is {_era(self.bin_id.start_time, now)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,32 +169,84 @@ class Listing:
 
 def list_bins(found: Iterable[FoundFile]) -> Listing:
     """Make bins of files. Files with other extensions are ignored; .adc, .hdr and .roi files that are not
-    named as a bin are reported as strays.
+    named as a bin, in any case, are reported as strays. A corrected ADC file (see CORRECTIONS) is that of the bin in a
+    directory of the same name as its own, if this has a raw .adc file.
 
     Several copies of one bin: those in directories that fit its date come first; of them the largest .adc wins
     (a partial copy never beats a whole one), then a copy with .hdr, then the more dated directories, then
     the first by name.
     """
-    copies: dict[str, dict[str, dict[Extension, FoundFile]]] = {}
+    by_stem, corrections = _by_name(found)
+    by_pid: dict[str, tuple[BinId, _Files]] = {}
     strays = []
-    for entry in found:
-        stem, _, extension = entry.name.rpartition(".")
-        extension = extension.lower()
-        if extension in EXTENSIONS:
-            copies.setdefault(stem, {}).setdefault(entry.directory, {})[extension] = entry
-    bins = []
-    for stem, by_directory in copies.items():
+    for stem, files in by_stem.items():
         try:
-            bin_id = parse_pid(stem)
+            bin_id = parse_name(stem)
         except InvalidPidError:
-            strays += [posixpath.join(f.directory, f.name) for fs in by_directory.values() for f in fs.values()]
+            strays += [posixpath.join(found.directory, found.name) for found in files.all()]
             continue
-        candidates = [RawBin(bin_id, directory, files) for directory, files in by_directory.items()]
-        best = candidates[0] if len(candidates) == 1 else min(candidates, key=_preference)
-        others = tuple(sorted(raw.directory for raw in candidates if raw is not best))
-        bins.append(RawBin(bin_id, best.directory, best.files, others))
+        _, known = by_pid.setdefault(bin_id.pid, (bin_id, files))
+        if known is not files:  # the name in two cases
+            for entry in files.all():
+                known.add(entry)
+    bins = [files.best_copy(bin_id, corrections) for bin_id, files in by_pid.values()]
     bins.sort(key=lambda raw: (raw.bin_id.start_time, raw.bin_id.pid))
     return Listing(tuple(bins), tuple(sorted(strays)))
+
+
+@dataclass(slots=True)
+class _Files:
+    """The files of one bin, by directory and extension; ``alike``: smaller ones whose names differ only in case."""
+
+    by_directory: dict[str, dict[Extension, FoundFile]] = field(default_factory=dict)
+    alike: tuple[FoundFile, ...] = ()
+
+    def add(self, found: FoundFile) -> None:
+        extension = _EXTENSION_OF[found.name[-4:].lower()]
+        files = self.by_directory.get(found.directory)
+        if files is None:
+            files = self.by_directory[found.directory] = {}
+        other = files.setdefault(extension, found)
+        if other is not found:
+            # The larger one, for a partial copy never beats a whole one.
+            files[extension], unused = sorted((found, other), key=lambda f: (f.size, f.name), reverse=True)
+            self.alike += (unused,)
+
+    def all(self) -> Iterator[FoundFile]:
+        for files in self.by_directory.values():
+            yield from files.values()
+        yield from self.alike
+
+    def best_copy(self, bin_id: BinId, corrections: Mapping[tuple[str, str], FoundFile]) -> RawBin:
+        """The copy to use; ``corrections``: corrected ADC files by the name of their directory and by pid."""
+        candidates = [RawBin(bin_id, directory, files) for directory, files in self.by_directory.items()]
+        if len(candidates) == 1 and not self.alike and not corrections:
+            return candidates[0]
+        best = min(candidates, key=_preference)
+        others = tuple(sorted(raw.directory for raw in candidates if raw is not best))
+        unused = tuple(sorted(found.name for found in self.alike if found.directory == best.directory))
+        correction = corrections.get((posixpath.basename(best.directory), bin_id.pid)) if "adc" in best.files else None
+        return RawBin(bin_id, best.directory, best.files, others, unused, correction)
+
+
+def _by_name(found: Iterable[FoundFile]) -> tuple[dict[str, _Files], dict[tuple[str, str], FoundFile]]:
+    """The files of bins by name without extension; corrected ADC files by the name of their directory and by pid."""
+    by_stem: dict[str, _Files] = {}
+    corrections: dict[tuple[str, str], FoundFile] = {}
+    for entry in found:
+        if entry.name[-4:].lower() in _EXTENSION_OF:
+            files = by_stem.get(entry.name[:-4])
+            if files is None:
+                files = by_stem[entry.name[:-4]] = _Files()
+            files.add(entry)
+        elif entry.name.lower().endswith(CORRECTED_SUFFIX):
+            pid = entry.name[: -len(CORRECTED_SUFFIX)].upper()
+            corrections[posixpath.basename(entry.directory), pid] = entry
+    return by_stem, corrections
+
+
+def _era(start: datetime, now: datetime) -> str:
+    return "in the future" if start > now else "before the first IFCB"
 
 
 def signature(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> str:
@@ -172,11 +260,10 @@ def signature(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> str:
         if raw.state(now, settle).status in ("unsettled", "misplaced"):
             continue
         count += 1
-        for extension in EXTENSIONS:
-            if found := raw.files.get(extension):
-                line = f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n"
-                # Names that are no UTF-8 come from the disk as surrogates.
-                digest.update(line.encode(errors="surrogateescape"))
+        for found in raw.all_files:
+            line = f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n"
+            # Names that are no UTF-8 come from the disk as surrogates.
+            digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()[:16] if count else ""
 
 
@@ -191,7 +278,7 @@ class Extent:
 def extent(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> Extent:
     """The extent of the bins that the signature is of."""
     usable = [raw for raw in bins if raw.state(now, settle).status not in ("unsettled", "misplaced")]
-    return Extent(len(usable), max((file.mtime_ns for raw in usable for file in raw.files.values()), default=0))
+    return Extent(len(usable), max((file.mtime_ns for raw in usable for file in raw.all_files), default=0))
 
 
 def next_change(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> datetime | None:
@@ -210,6 +297,7 @@ def likely_day(stem: str) -> date | None:
     """
     if not (stem.isascii() and stem.isprintable()):
         return None
+    stem = stem.upper()
     date_part, separator, _ = stem.partition("T") if stem.startswith("D") else stem.rpartition("_")
     return _day_of(date_part) if separator else None
 

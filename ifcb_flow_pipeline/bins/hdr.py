@@ -24,6 +24,8 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from ifcb_flow_pipeline.bins.pid import Schema
+
 Kind = Literal["text", "sample type", "number", "count", "flag"]
 Value = str | float | int | bool
 
@@ -282,6 +284,58 @@ def parse_hdr(data: bytes) -> Header:
     pairs = tuple(pair for each in held for pair in each.pairs)
     other_lines = tuple(_unquoted(line) for line, each in zip(lines, held, strict=True) if not each.pairs)
     return Header(**values, raw=pairs, other_lines=other_lines)
+
+
+#: How whole a header is: ``missing`` also where it is empty or cannot be opened; ``damaged`` where part of it is lost.
+HeaderState = Literal["ok", "missing", "damaged"]
+
+#: What every header of instruments from IFCB7 on states that names its software, and where it has a key for that.
+#: Newer software writes run times first and settings last, older software the other way round.
+_ALWAYS: Final = {"run_time_s": "runTime", "inhibit_time_s": "inhibitTime"}
+_ALWAYS_BY_KEY: Final = _ALWAYS | {"sample_volume_ml": "SyringeSampleVolume"}
+_SOFTWARE_KEY = b"softwareversion"
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRead:
+    """What a header file gave: its typed values, how whole it is, and in words what is wrong with it.
+
+    ``unread``: it could not be read now, for a reason that may pass; it is to be read again.
+    """
+
+    values: Mapping[str, Value] = field(default_factory=dict)
+    state: HeaderState = "missing"
+    problem: str = ""
+    unread: bool = False
+
+
+def read_hdr(data: bytes, schema: Schema) -> HeaderRead:
+    """The typed values of a header (see ``header_values``), and whether it is whole.
+
+    A header is damaged if its last line does not end (the instruments end all of them), if it holds NUL bytes, if
+    nothing in it can be read, or if it lacks what all headers of its kind state.
+    """
+    if not data.strip():
+        return HeaderRead({}, "missing", "the .hdr file is empty")
+    values = header_values(data)
+    problem = _damage(data, values, schema)
+    return (
+        HeaderRead(values, "damaged", f"the .hdr file is damaged: {problem}") if problem else HeaderRead(values, "ok")
+    )
+
+
+def _damage(data: bytes, values: Mapping[str, Value], schema: Schema) -> str:
+    if b"\0" in data:
+        return "it holds NUL bytes"
+    if not values:
+        return "nothing in it can be read"
+    if not data.endswith((b"\n", b"\r")):
+        return "its last line is cut off"
+    if schema == "v1" or "software" not in values:
+        return ""
+    always = _ALWAYS_BY_KEY if data[:256].lower().startswith(_SOFTWARE_KEY) else _ALWAYS
+    lacking = [key for name, key in always.items() if name not in values]
+    return f"it lacks {' and '.join(lacking)}" if lacking else ""
 
 
 def header_values(data: bytes) -> dict[str, Value]:

@@ -68,6 +68,31 @@ def parse_pid(text: str) -> BinId:
     raise InvalidPidError(f"{text!r} is not a bin identifier; {_REMEDY}")
 
 
+def parse_name(text: str) -> BinId:
+    """Parse a bin identifier written in any case, as copies through other file systems may be.
+
+    ``pid`` is the identifier as instruments write it. Raises InvalidPidError like ``parse_pid``.
+    """
+    try:
+        return parse_pid(text)
+    except InvalidPidError:
+        # Outside of ASCII, other letters become those of an identifier, such as the dotless i.
+        if not text.isascii() or text == text.upper():
+            raise
+        return parse_pid(text.upper())
+
+
+def pid_within(text: str) -> BinId | None:
+    """The bin that a text begins with, in any case, such as ``D20230810T113059_IFCB134_beads``; None without one."""
+    if not text.isascii():
+        return None
+    match = _V2.match(text.upper()) or _V1.match(text.upper())
+    try:
+        return parse_pid(match[0]) if match else None
+    except InvalidPidError:
+        return None
+
+
 def format_pid(instrument: str, start_time: datetime, schema: Schema = "v2") -> str:
     """The identifier of a run of ``instrument`` (``IFCB134``) that started at ``start_time`` (UTC)."""
     if schema == "v2":

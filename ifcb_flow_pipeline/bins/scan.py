@@ -4,8 +4,7 @@ It reads only what it can read exactly, and gives up on a file at the first thin
 careful reader of ``adc`` then says what it is. So there is nothing here that repairs or describes.
 
 Bytes are taken eight at a time, as one 64-bit word whose lowest byte is the first in the file, or 64 at a time.
-Only ``adc`` imports this module, when it first reads a file, because numba takes long to load. All kernels of
-the reader are in this file: the cache of machine code notices changes of no other.
+Only ``adc`` imports this module, when it first reads a file, because numba takes long to load.
 """
 
 import math
@@ -21,7 +20,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.bins.text import MARGIN, Text
+from ifcb_flow_pipeline.bins.text import Text
 from ifcb_flow_pipeline.compiled import inlined, kernel, part
 from ifcb_flow_pipeline.kept import Kept
 
@@ -123,7 +122,7 @@ def scan(
     stop = text.end_last_line()
     # No line is shorter than its separators.
     with _arrays(len(text) // min(widths) + 1) as arrays:
-        n_rows = _scan(text.memory, MARGIN, stop, np.array(widths), *plan, *arrays)
+        n_rows = _scan(text.memory, text.start, stop, np.array(widths), *plan, *arrays)
         if n_rows < 0:
             return None
         kept = [array[:n, :n_rows].copy() if n else array for array, n in zip(arrays, n_arrays, strict=True)]

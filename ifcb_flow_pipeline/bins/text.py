@@ -1,5 +1,7 @@
 """The bytes of a file in memory that the fast reader of ADC files can take in large blocks, and that is used again."""
 
+from codecs import BOM_UTF8
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,9 +29,16 @@ class Text:
         return self._stop - MARGIN
 
     @property
+    def start(self) -> int:
+        """Where the lines start in memory: behind the byte order mark that some editors put before them."""
+        n_mark = len(BOM_UTF8)
+        has_mark = len(self) >= n_mark and self.memory[MARGIN : MARGIN + n_mark].tobytes() == BOM_UTF8
+        return MARGIN + n_mark if has_mark else MARGIN
+
+    @property
     def data(self) -> NDArray[np.uint8]:
-        """The bytes, shape (length,): not a copy."""
-        return self.memory[MARGIN : self._stop]
+        """The bytes from ``start`` on, shape (n,): not a copy."""
+        return self.memory[self.start : self._stop]
 
     def room(self, size: int) -> memoryview:
         """Memory to write at least that many bytes to; say with ``filled`` how many there are."""
@@ -43,7 +52,7 @@ class Text:
 
     def end_last_line(self) -> int:
         """Put a newline behind the last line where it has none, in the margin; where the lines stop in memory."""
-        if self._stop > MARGIN and self.memory[self._stop - 1] != _NEWLINE:
+        if self._stop > self.start and self.memory[self._stop - 1] != _NEWLINE:
             self.memory[self._stop] = _NEWLINE
             return self._stop + 1
         return self._stop

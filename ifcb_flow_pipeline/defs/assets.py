@@ -34,19 +34,20 @@ from ifcb_flow_pipeline.defs.metadata import (
     thumbnail,
     verdict_metadata,
 )
-from ifcb_flow_pipeline.defs.partitions import DAILY, RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG
+from ifcb_flow_pipeline.defs.partitions import DAILY, RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG, today
 from ifcb_flow_pipeline.defs.resources import Deployment
-from ifcb_flow_pipeline.detection.episodes import EPISODE_COLUMNS, episodes_of
-from ifcb_flow_pipeline.detection.flow import TrainingSettings
-from ifcb_flow_pipeline.detection.model import ForestSettings, ModelCard, ModelError, parse_amount
-from ifcb_flow_pipeline.detection.reading import AnyModel
+from ifcb_flow_pipeline.detection.flow.training import TrainingSettings
+from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
+from ifcb_flow_pipeline.detection.open_model import AnyModel, ForestChoice, detector_and_features
+from ifcb_flow_pipeline.detection.verdict.episodes import EPISODE_COLUMNS, episodes_of
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
 from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import ScoreOverview
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
+from ifcb_flow_pipeline.store.survey import Budget
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS, Table
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
 
 #: In a run over many days, only the last ones get large pictures, which take longer than scoring; all get small ones.
@@ -57,6 +58,9 @@ DAYS_AT_ONCE = 4
 
 #: A run tells how far it is so often at most: every line in its log is a transaction.
 SECONDS_BETWEEN_REPORTS = 5.0
+
+#: A run looks for so long, at most, for bins that no day has; the look goes on from those of the sensor.
+LEFT_OUT_SECONDS = 30.0
 
 #: For what may pass by itself, such as a network disk that does not answer. See permanent_failures.
 RETRY = dg.RetryPolicy(max_retries=2, delay=30)
@@ -93,14 +97,16 @@ def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
         wanted = _days(context)
         listing = archive.scan(wanted[0], wanted[-1])
         context.log.info(f"{len(listing.bins)} bins of {day_text(wanted)} in {archive.root}")
-        if listing.strays:
-            context.log.warning(f"{len(listing.strays)} files are not named as a bin, e.g. {listing.strays[0]}")
         _each_day(
             context,
             deployment,
             RAW_BINS,
             lambda day: _table(days.write_inventory(deployment.tables, archive, listing, day)),
         )
+        if not deployment.left_out.renew(deployment.settings, today(), Budget(LEFT_OUT_SECONDS), context.log):
+            context.log.warning(
+                "no time to look through all of the archive: what is left out is that of an earlier run"
+            )
 
 
 @_daily_asset(POINT_CLOUDS, deps=[raw_bins], code_version="1")
@@ -125,26 +131,33 @@ class TrainConfig(dg.Config):
     instruments: list[str] = Field([], description="Instruments to train on, such as IFCB134. Empty: all.")
     pids: list[str] = Field([], description="Train on these bins only. Empty: all of the window.")
     pid_file: str = Field("", description="A text file with one bin identifier a line, used like pids.")
+    detector: str = Field(
+        "",
+        description="flow: every instrument against its own history, with causes and reasons. forest: that of "
+        "ifcb-flow-metric. mcif, mcif-calibrated: an isolation forest for each instrument, its scores as they are or "
+        "on one scale. latent: these in the latent space of a classifier. Empty: flow, or forest for the feature set "
+        "reference.",
+    )
     feature_set: str = Field(
-        "full",
-        description="full: all features, every instrument against its own history, with causes and reasons. "
-        "reference: the features and the forest of ifcb-flow-metric.",
+        "",
+        description="full: all features. reference: those of ifcb-flow-metric. Empty: full, or reference for the "
+        "detector forest. flow judges by the full set and forest by the reference; the others take either.",
     )
     features: str = Field(
         "",
-        description="Reference only. Feature selection as YAML, family: {feature: true or false}; "
-        "what is not named is used.",
+        description="Forests only. Feature selection as YAML, family: {feature: true or false}; "
+        "what is not named is used if it is in the feature set.",
     )
     contamination: float = Field(
         0.02,
-        description="Reference only. Share of the training bins, up to 0.5, that is called bad. Moves no score.",
+        description="Forests only. Share of the training bins, up to 0.5, that is called bad. Moves no score.",
     )
-    n_estimators: int = Field(100, description="Reference only. Number of trees.")
+    n_estimators: int = Field(100, description="Forests only. Number of trees of a forest.")
     max_samples: str = Field(
-        "auto", description="Reference only. Bins per tree: a count such as 256, a share such as 0.5, or auto."
+        "auto", description="Forests only. Bins per tree: a count such as 256, a share such as 0.5, or auto."
     )
     max_features: str = Field(
-        "1.0", description="Reference only. Features per tree: a count such as 10 or a share such as 1.0."
+        "1.0", description="Forests only. Features per tree: a count such as 10 or a share such as 1.0."
     )
     random_seed: int = Field(42, description="Seed; the same seed and bins give the same model.")
     use: bool = Field(
@@ -156,14 +169,15 @@ class TrainConfig(dg.Config):
         """Train as configured. Raises ModelError for a setting that makes no sense."""
         tables, settings, labels = deployment.tables, deployment.settings.features, deployment.labels.decisions()
         created = datetime.now(tz=UTC)
-        if self.feature_set != "reference":
-            flow = TrainingSettings(settings, self.feature_set, self.random_seed)
+        detector, feature_set = detector_and_features(self.detector, self.feature_set)
+        if detector == "flow":
+            flow = TrainingSettings(settings, feature_set, self.random_seed)
             return days.train_flow(tables, self.window(), flow, labels, created)
-        names = select_features(self.features)
-        return days.train_reference(tables, self.window(), names, settings, self.forest_settings(), labels, created)
+        choice = ForestChoice(detector, select_features(self.features or None, feature_set), self.forest_settings())
+        return days.train_forests(tables, self.window(), choice, settings, labels, created)
 
     def forest_settings(self) -> ForestSettings:
-        """The settings of the reference forest. Raises ModelError for one that makes no sense."""
+        """The settings of forests. Raises ModelError for one that makes no sense."""
         max_features = parse_amount(self.max_features)
         if max_features == "auto":
             raise ModelError("max_features must be a count or a share up to 1.0, not auto")
@@ -209,6 +223,8 @@ def anomaly_model(
         models, settings = deployment.models, deployment.settings.features
         models.save(model)
         context.log.info(f"trained {model.card.model_id} on {model.card.n_bins} bins")
+        if lost := days.unmatched(deployment.tables, config.window(), deployment.labels.decisions()):
+            context.log.warning(f"{len(lost)} decisions match no bin that was trained on, e.g. {lost[0]}")
         if model.card.note:
             context.log.warning(model.card.note)
         trial = try_challenger(models, deployment.tables, model, deployment.labels.decisions(), settings)
@@ -230,16 +246,17 @@ class ScoreConfig(dg.Config):
     model_id: str = Field(CURRENT, description="The id of a kept model, or current: the one in use.")
 
 
-@_daily_asset(BIN_SCORES, deps=[bin_features, anomaly_model], code_version="2")
+@_daily_asset(BIN_SCORES, deps=[bin_features, anomaly_model], code_version="3")
 def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deployment: Deployment) -> None:
     """Judge each day's features with the model, in the light of the days before."""
     with permanent_failures():
-        step = _score_step(deployment, config.model_id, _days(context))
-        _each_day(context, deployment, BIN_SCORES, step)
-        # What is going on is told once, at the end: days of one run are scored side by side.
+        _each_day(context, deployment, BIN_SCORES, _score_step(deployment, config.model_id, _days(context)))
+        # What is going on is told once, at the end, from all days.
         last = _days(context)[-1]
         verdicts = days.RecentDays(deployment.tables, BIN_SCORES, EPISODE_COLUMNS).before(last + timedelta(days=1))
-        context.add_asset_metadata(episode_metadata(episodes_of(verdicts)), partition_key=last.isoformat())
+        context.add_asset_metadata(
+            episode_metadata(episodes_of(verdicts, datetime.now(tz=UTC))), partition_key=last.isoformat()
+        )
         ScoreOverview(deployment.tables).renew()
 
 
@@ -270,15 +287,15 @@ def _feature_step(deployment: Deployment) -> _Step:
 def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _Step:
     model = deployment.models.load(model_id)
     with_large = set(wanted[-DAYS_WITH_LARGE_PICTURES:])
-    features = days.RecentDays(deployment.tables, BIN_FEATURES)
+    history = days.history_of(deployment.tables)
 
     def step(day: date) -> dict[str, Any]:
         try:
-            scores = days.write_scores(deployment.tables, model, day, features.before(day))
+            scores = days.write_scores(deployment.tables, model, day, history.before(day))
         except DamagedError:
             # What can be made of the stored points again is, at once.
             days.write_features(deployment.tables, deployment.settings.features, day)
-            scores = days.write_scores(deployment.tables, model, day, features.before(day))
+            scores = days.write_scores(deployment.tables, model, day, history.before(day))
         found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
         return found | _score_pictures(deployment, day, scores, large=day in with_large)
 
@@ -342,7 +359,9 @@ def _try_days(
     own, failed = context.asset_key == dg.AssetKey(table.name), {}
     if before := [day for day in wanted if day in done]:
         context.log.info(f"{day_text(before)} done before the run was killed, {len(before)} of {len(wanted)}")
-    parallel = Parallel(n_jobs=min(DAYS_AT_ONCE, cpu_count()), prefer="threads", return_as="generator")
+    # Scores one after the other: which bins of a day are history for the next is known when that day is scored.
+    at_once = 1 if table is BIN_SCORES else DAYS_AT_ONCE
+    parallel = Parallel(n_jobs=min(at_once, cpu_count()), prefer="threads", return_as="generator")
     todo = [day for day in wanted if day not in done]
     timed = parallel(delayed(_timed)(deployment.tables, step, day) for day in todo)
     results = cast("Iterable[dict[str, Any] | Exception]", timed)
@@ -411,6 +430,7 @@ def _card_metadata(card: ModelCard) -> dict[str, Any]:
     excluded = {reason: len(pids) for reason, pids in card.excluded.items()}
     return {
         "model_id": card.model_id,
+        "detector": card.kind,
         "feature_set": card.feature_set,
         "training_window": f"{card.first_day} to {card.last_day}",
         "bins": card.n_bins,
@@ -429,8 +449,8 @@ def _without_lists(card: ModelCard) -> dict[str, Any]:
 
 
 def _severity_pictures(scores: pa.Table, name: str, of: str, *, large: bool) -> dict[str, Any]:
-    """A histogram of the severities of all bins that could be judged; nothing where there are none."""
-    severities = scores.filter(pc.field("verdict") != "unreadable")
+    """A histogram of the severities of all bins that were judged; nothing where there are none."""
+    severities = scores.filter(pc.field("verdict").isin(JUDGED))
     if not severities.num_rows:
         return {}
     # Thresholds may differ between instruments: the picture shows the usual one.
@@ -447,7 +467,7 @@ def _severity_pictures(scores: pa.Table, name: str, of: str, *, large: bool) -> 
 
 def _score_pictures(deployment: Deployment, day: date, scores: pa.Table, *, large: bool) -> dict[str, Any]:
     found = _severity_pictures(scores, "severities", f"{day}", large=large)
-    judged = scores.filter(pc.field("verdict") != "unreadable").slice(0, 1).to_pylist()
+    judged = scores.filter(pc.field("verdict").isin(JUDGED)).slice(0, 1).to_pylist()
     if not judged:
         return found
     worst = judged[0]["pid"]

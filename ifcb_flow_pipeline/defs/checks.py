@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from ifcb_flow_pipeline.days import status_counts
 from ifcb_flow_pipeline.defs.assets import (
     anomaly_model,
     bin_features,
@@ -21,9 +22,11 @@ from ifcb_flow_pipeline.defs.assets import (
 from ifcb_flow_pipeline.defs.metadata import comparison_metadata, day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags
 from ifcb_flow_pipeline.defs.resources import Deployment
-from ifcb_flow_pipeline.detection.drift import severity_drift
+from ifcb_flow_pipeline.detection.trial.drift import severity_drift
+from ifcb_flow_pipeline.detection.verdict.decision import MIN_BASELINE_BINS
 from ifcb_flow_pipeline.promotion import try_challenger
 from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.left_out import examples, summary
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: Days that a check looks at when it is started on its own.
@@ -34,6 +37,10 @@ MAX_UNREADABLE_SHARE = 0.05
 
 #: Share of bins whose files are gone from which a disk may be missing. Their results are kept.
 MAX_GONE_SHARE = 0.01
+
+#: Share of an instrument's readable bins without verdict from which a person should act. Its first 20 bins have none;
+#: two days of a bin every 25 minutes later they are less than this.
+MAX_NOT_JUDGED_SHARE = 0.2
 
 #: Largest distance (Kolmogorov-Smirnov) of the days' severities from those of healthy bins.
 MAX_SEVERITY_DRIFT = 0.3
@@ -55,6 +62,21 @@ def features_are_complete(context: dg.AssetCheckExecutionContext, deployment: De
 def scores_are_complete(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Fails where a bin of the inventory is missing."""
     return _completeness(deployment.tables, BIN_SCORES, _days(context, deployment, BIN_SCORES))
+
+
+@dg.asset_check(asset=raw_bins, description="Every bin of the archive is in the tables of its day.")
+def nothing_is_left_out(deployment: Deployment) -> dg.AssetCheckResult:
+    """Warns of bins in a directory of another date or with a time outside of the partitions, and of misnamed files."""
+    with permanent_failures():
+        rows = deployment.left_out.read()
+    if rows is None:
+        return _warning(True, "the archive has not been looked through yet", {})
+    counts = status_counts(rows["status"].to_pylist())
+    return _warning(
+        not counts,
+        summary(rows) or "every bin is in the tables of its day",
+        {"left_out": rows.num_rows, **counts, "examples": examples(rows)},
+    )
 
 
 @dg.asset_check(asset=point_clouds, description="Few bins are unreadable.")
@@ -96,7 +118,8 @@ def severities_have_not_drifted(context: dg.AssetCheckExecutionContext, deployme
     wanted = _days(context, deployment, BIN_SCORES)
     columns = ["severity", "percentile"]
     parts = [part for day in wanted if (part := deployment.tables.read(BIN_SCORES, day, columns)) is not None]
-    # Without a percentile the severity is no measure: the bin is unreadable, or the model does not know how rare it is.
+    # Without a percentile the severity is no measure: the bin is unreadable or was not judged, or the model does not
+    # know how rare it is.
     known = [part["severity"].to_numpy()[np.isfinite(part["percentile"].to_numpy())] for part in parts]
     severities = np.concatenate(known) if known else np.zeros(0)
     if len(severities) < MIN_BINS_FOR_DRIFT:
@@ -108,6 +131,28 @@ def severities_have_not_drifted(context: dg.AssetCheckExecutionContext, deployme
         f"of {day_text(wanted)}",
         {"drift": drift, "median_severity": float(np.median(severities))},
     )
+
+
+@dg.asset_check(asset=bin_scores, description="Every instrument has history enough to be judged.")
+def bins_are_judged(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    """Warns where more than one in five of an instrument's readable bins were not judged, naming the instruments."""
+    wanted = _days(context, deployment, BIN_SCORES)
+    columns = ["instrument", "verdict"]
+    parts = [part for day in wanted if (part := deployment.tables.read(BIN_SCORES, day, columns)) is not None]
+    rows = [row for part in parts for row in part.to_pylist() if row["verdict"] != "unreadable"]
+    readable = Counter(row["instrument"] for row in rows)
+    without = Counter(row["instrument"] for row in rows if row["verdict"] == "not_judged")
+    many = {name: n for name, n in sorted(without.items()) if n > MAX_NOT_JUDGED_SHARE * readable[name]}
+    found = (
+        f"{without.total()} of {readable.total()} readable bins of {day_text(wanted)} were not judged" if rows else ""
+    )
+    if many:
+        named = ", ".join(f"{name}: {n} of {readable[name]}" for name, n in many.items())
+        found = (
+            f"not judged are {named}. Once {MIN_BASELINE_BINS} healthy bins of an instrument have features, "
+            "materialize anomaly_model on days that hold them, then bin_scores of the days without verdicts"
+        )
+    return _warning(not many, found or "there are no bins to judge", {"not_judged": dict(without)})
 
 
 @dg.asset_check(asset=bin_scores, description="The model in use is not outdated.")

@@ -10,8 +10,9 @@ import dagster as dg
 import pyarrow as pa
 
 from ifcb_flow_pipeline.days import status_counts
-from ifcb_flow_pipeline.detection.comparison import Comparison
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.trial.comparison import Comparison
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.tables import VERDICTS, Table
 
 #: Rows of a table that people read in the UI; the whole of it is in the stored tables.
@@ -43,11 +44,12 @@ def outcome_metadata(statuses: list[str], rows: int, seconds: float) -> dict[str
 
 
 def verdict_metadata(scores: pa.Table) -> dict[str, Any]:
-    """Bins by verdict, worst verdict last, and the number of bad ones."""
+    """Bins by verdict, and the numbers of bad ones and of those that were not judged."""
     counts = status_counts(scores.column("verdict").to_pylist())
     by_verdict = {verdict: counts[verdict] for verdict in VERDICTS if verdict in counts}
     return {
         "bad_bins": counts.get("bad", 0),
+        "not_judged_bins": counts.get("not_judged", 0),
         "bins_by_verdict": dg.MetadataValue.md(markdown_table(("verdict", "bins"), by_verdict)),
     }
 
@@ -56,7 +58,13 @@ def episode_metadata(episodes: Sequence[Episode]) -> dict[str, Any]:
     """The episodes that are going on, worst first."""
     running = sorted((e for e in episodes if e.ongoing), key=lambda e: -e.worst_severity)
     rows = [
-        (e.instrument, f"{e.start:%Y-%m-%d %H:%M}", e.cause, f"{e.n_bad} of {e.n_bins}", e.worst_pid)
+        (
+            e.instrument,
+            f"{e.start:%Y-%m-%d %H:%M}",
+            CAUSE_NAMES.get(e.cause, e.cause),
+            f"{e.n_bad} of {e.n_bins}",
+            e.worst_pid,
+        )
         for e in running[:_MOST_ROWS]
     ]
     header = ("instrument", "since (UTC)", "suspected cause", "bad bins", "worst bin")
@@ -72,20 +80,26 @@ def comparison_metadata(comparison: Comparison | None) -> dict[str, Any]:
         "bins people called bad": comparison.labelled_bad,
         "bins people called good": comparison.labelled_good,
     }
+    not_judged = comparison.not_judged
     rows = [(what, pair.n, f"{pair.champion:.0%}", f"{pair.challenger:.0%}") for what, pair in shares.items() if pair.n]
     changed = [
-        (c.pid, f"{c.champion} ({c.champion_severity:.0f})", f"{c.challenger} ({c.challenger_severity:.0f})")
+        (c.pid, _verdict(c.champion, c.champion_severity), _verdict(c.challenger, c.challenger_severity))
         for c in comparison.changed[:_MOST_ROWS]
     ]
     found = {
         "compared_bins": comparison.n_bins,
         "called_bad": dg.MetadataValue.md(markdown_rows(("of", "bins", "model in use", "challenger"), rows)),
+        "not_judged": f"model in use {not_judged.champion:.0%}, challenger {not_judged.challenger:.0%}",
         "changed_verdicts": len(comparison.changed),
         "changed": dg.MetadataValue.md(markdown_rows(("bin", "model in use", "challenger"), changed)),
     }
     # A number that there is not would be no JSON.
     agreement = {} if math.isnan(comparison.rank_agreement) else {"rank_agreement": round(comparison.rank_agreement, 4)}
     return found | agreement
+
+
+def _verdict(verdict: str, severity: float) -> str:
+    return verdict if math.isnan(severity) else f"{verdict} ({severity:.0f})"
 
 
 def markdown_table(header: tuple[str, str], rows: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from ifcb_flow_pipeline.defs.liveness import alive
 from ifcb_flow_pipeline.store.clouds import CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import LabelStore
+from ifcb_flow_pipeline.store.left_out import LeftOutTable
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.settings import Settings
 
@@ -42,6 +43,11 @@ class Deployment(dg.ConfigurableResource):
     def models(self) -> ModelStore:
         """The trained models."""
         return ModelStore(self.settings.home / "models")
+
+    @property
+    def left_out(self) -> LeftOutTable:
+        """What the archive has that is in no day's tables."""
+        return LeftOutTable(self.settings.home)
 
     @property
     def labels(self) -> LabelStore:

@@ -28,6 +28,7 @@ from ifcb_flow_pipeline.defs.planning import (
 )
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.store.archive import ArchiveError
+from ifcb_flow_pipeline.store.left_out import days_outside
 from ifcb_flow_pipeline.store.survey import Budget, Survey, Surveyor
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 
@@ -111,8 +112,7 @@ def dead_runs(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg
 
 def survey(deployment: Deployment, budget: Budget, log: Logger | None, *, thorough: bool = False) -> Survey:
     """Look at the archive and the tables, going on from the last look."""
-    settings = deployment.settings
-    surveyor = Surveyor(settings.archive, deployment.tables, settings.home / "sensor" / "ledger.sqlite")
+    surveyor = Surveyor.of(deployment.settings)
     return surveyor.survey((BIN_FEATURES, BIN_SCORES), budget, thorough=thorough, log=log)
 
 
@@ -126,13 +126,10 @@ def states_with_partition(found: Survey, deployment: Deployment, log: Logger | N
     states = day_states(found)
     if not found.n_bins and any(state.features for state in states.values()):
         raise ArchiveError(f"{settings.archive.root} has no bins, but had: is the disk mounted?")
-    misplaced = [entry for entry in found.archive.values() if entry.n_misplaced]
-    if misplaced and log:
-        log.warning(
-            f"{sum(entry.n_misplaced for entry in misplaced)} bins lie in directories of another date and are not "
-            f"used, e.g. {misplaced[0].misplaced}: move them"
-        )
-    outside = [day for day in found.archive if not settings.start_day <= day <= today()]
+    if found.left_out and log:
+        first = found.left_out[0]
+        log.warning(f"{len(found.left_out)} bins or files are not used, e.g. {first.pid}: {first.reason}")
+    outside = days_outside(found, settings.start_day, today())
     if outside and log:
         log.warning(
             f"{len(outside)} days with bins have no partition, e.g. {outside[0]}: "

@@ -19,9 +19,10 @@ FEATURE_SETS: tuple[FeatureSet, ...] = ("reference", "full")
 
 Scale = Literal["plain", "log", "logit"]
 Noise = Literal["none", "mean"]
+Kernel = Literal["none", "cloud", "images", "triggers"]
 Role = Literal[
     "reference", "position", "spread", "stray", "stuck", "trigger", "size", "time", "velocity", "signal", "run",
-    "environment", "quality",
+    "environment", "quality", "bubbles",
 ]  # fmt: skip
 
 
@@ -36,7 +37,8 @@ class Feature:
     ``sets``: which sets it belongs to. ``failure_mode``: what it is there to find. ``source``: where the idea or the
     definition is from. ``scale``: under which transformation it is roughly normal between healthy bins. ``noise``:
     ``mean`` where its sampling error goes with one over the root of the number of points. ``role``: what kind of
-    number it is.
+    number it is. ``kernel``: which compiled kernel gives its value under this name, of those in ``kernels`` (cloud) and
+    ``stream_kernels``; what none gives, ``function`` computes for every bin.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Feature:
     scale: Scale = "plain"
     noise: Noise = "mean"
     role: Role = "reference"
+    kernel: Kernel = "none"
 
 
 #: What the families of the reference set are there to find; their source says it of none.
@@ -131,7 +134,7 @@ _REFERENCE: tuple[Feature, ...] = (
     ),
 )  # fmt: skip
 
-REFERENCE = tuple(replace(feature, failure_mode=_FOUND_BY[feature.family]) for feature in _REFERENCE)
+REFERENCE = tuple(replace(feature, failure_mode=_FOUND_BY[feature.family], kernel="cloud") for feature in _REFERENCE)
 
 
 _FG = "IFCB field guide (github.com/mrun0205/IFCB_FieldGuide)"
@@ -150,9 +153,10 @@ def _full(
     source: str = _OWN,
     scale: Scale = "plain",
     noise: Noise = "mean",
+    kernel: Kernel = "none",
 ) -> Feature:
     family = _FAMILIES[role]
-    return Feature(name, family, unit, meaning, function, ("full",), failure_mode, source, scale, noise, role)
+    return Feature(name, family, unit, meaning, function, ("full",), failure_mode, source, scale, noise, role, kernel)
 
 
 #: Family, as selections of features name it, of each role.
@@ -160,92 +164,96 @@ _FAMILIES: dict[Role, str] = {
     "position": "core_position", "spread": "core_spread", "stray": "strays", "stuck": "stuck_boxes",
     "trigger": "triggers", "size": "sizes", "time": "time_structure", "velocity": "velocity", "signal": "signals",
     "run": "run", "environment": "environment", "quality": "data_quality",
+    "bubbles": "bubbles",
 }  # fmt: skip
 
 FULL_ONLY: tuple[Feature, ...] = (
     _full(
         "position", "core_x_px", "px", "centre of the core along the flow, at the middle of its height",
-        wholebin.core_x, "flow speed, sheath pump, laser or camera moved", _OWN, "plain", "mean",
+        wholebin.core_x, "flow speed, sheath pump, laser or camera moved", _OWN, "plain", "mean", "images",
     ),
     _full(
         "position", "core_tilt", "px/px", "slope of the core: px along the flow per px across it",
-        wholebin.core_tilt, "camera or flow cell rotated", _FG, "plain", "mean",
+        wholebin.core_tilt, "camera or flow cell rotated", _FG, "plain", "mean", "images",
     ),
     _full(
         "position", "core_bend_px", "px", "how far the core has left its tangent half a frame away",
-        wholebin.core_bend, "deformed sheath flow, obstruction at the needle", _OWN, "plain", "mean",
+        wholebin.core_bend, "deformed sheath flow, obstruction at the needle", _OWN, "plain", "mean", "images",
     ),
     _full(
         "spread", "core_width_px", "px", "robust standard deviation of centres about the line of the core",
-        wholebin.core_width, "hydrodynamic focus lost, weak sheath", _FG, "log", "mean",
+        wholebin.core_width, "hydrodynamic focus lost, weak sheath", _FG, "log", "mean", "images",
     ),
     _full(
         "spread", "core_asymmetry", "", "how much farther the core reaches upstream than downstream; -1 to 1",
-        wholebin.core_asymmetry, "obstruction on one side, changed flash delay", _OWN, "plain", "mean",
+        wholebin.core_asymmetry, "obstruction on one side, changed flash delay", _OWN, "plain", "mean", "images",
     ),
     _full(
         "spread", "cross_low_px", "px", "5 % quantile of centres across the flow",
-        wholebin.cross_low, "part of the core not lit, sheath off centre", _OWN, "plain", "mean",
+        wholebin.cross_low, "part of the core not lit, sheath off centre", _OWN, "plain", "mean", "images",
     ),
     _full(
         "spread", "cross_high_px", "px", "95 % quantile of centres across the flow",
-        wholebin.cross_high, "part of the core not lit, sheath off centre", _OWN, "plain", "mean",
+        wholebin.cross_high, "part of the core not lit, sheath off centre", _OWN, "plain", "mean", "images",
     ),
     _full(
         "spread", "cross_range_px", "px", "distance of these two quantiles",
-        wholebin.cross_range, "part of the core not lit; focus lost", _OWN, "log", "mean",
+        wholebin.cross_range, "part of the core not lit; focus lost", _OWN, "log", "mean", "images",
     ),
     _full(
         "stray", "stray_fraction", "fraction", "images off the core by more than 60 px",
-        wholebin.stray_fraction, "air, bubbles", _FG, "logit", "mean",
+        wholebin.stray_fraction, "air, bubbles", _FG, "logit", "mean", "images",
     ),
     _full(
         "stray", "stray_left_fraction", "fraction", "images off the core, downstream (left)",
-        wholebin.stray_left, "air, debris in the flow cell", _FG, "logit", "mean",
+        wholebin.stray_left, "air, debris in the flow cell", _FG, "logit", "mean", "images",
     ),
     _full(
         "stray", "stray_right_fraction", "fraction", "images off the core, upstream (right)",
-        wholebin.stray_right, "air, debris in the flow cell", _FG, "logit", "mean",
+        wholebin.stray_right, "air, debris in the flow cell", _FG, "logit", "mean", "images",
     ),
     _full(
         "stray", "stray_spread", "", "how evenly these fill the frame: 1 evenly, 0 all at one place",
-        wholebin.stray_spread, "air (evenly) or a stain (at one place)", _FG, "plain", "mean",
+        wholebin.stray_spread, "air (evenly) or a stain (at one place)", _FG, "plain", "mean", "images",
     ),
     _full(
         "stray", "edge_touch_fraction", "fraction", "images that touch the edge of the frame",
-        wholebin.edge_touch, "clipping, air, large bubbles", _ACQ, "logit", "mean",
+        wholebin.edge_touch, "clipping, air, large bubbles", _ACQ, "logit", "mean", "images",
     ),
     _full(
         "stray", "full_width_fraction", "fraction", "images at least nine tenths as wide as the frame",
-        wholebin.full_width, "lines dropped by the camera, bubbles", _OWN, "logit", "mean",
+        wholebin.full_width, "lines dropped by the camera, bubbles", _OWN, "logit", "mean", "images",
     ),
     _full(
         "stray", "out_of_frame_fraction", "fraction", "images that reach beyond the frame",
-        wholebin.out_of_frame, "another camera than expected, damaged file", _OWN, "logit", "none",
+        wholebin.out_of_frame, "another camera than expected, damaged file", _OWN, "logit", "none", "images",
     ),
     _full(
         "stuck", "repeat_fraction", "fraction", "images with the most frequent box, within 8 px",
         wholebin.repeat_fraction, "stain or debris on the flow cell, seen again and again", _FG, "logit", "mean",
+        "images",
     ),
     _full(
         "stuck", "repeat_anchor_fraction", "fraction", "images with the most frequent corner of a box, within 8 px",
-        wholebin.repeat_anchor, "stain that merges with passing particles", _FG, "logit", "mean",
+        wholebin.repeat_anchor, "stain that merges with passing particles", _FG, "logit", "mean", "images",
     ),
     _full(
         "stuck", "hot_cell_fraction", "fraction", "images in the fullest cell of 32 px off the core",
-        wholebin.hot_cell, "stain, bubble that sits still", _FG, "logit", "mean",
+        wholebin.hot_cell, "stain, bubble that sits still", _FG, "logit", "mean", "images",
     ),
     _full(
         "trigger", "no_image_fraction", "fraction", "triggers without an image",
         wholebin.no_image, "laser misaligned, out of focus, noise", "Trautman, IFCB_QC_share.m", "logit", "mean",
+        "triggers",
     ),
     _full(
         "trigger", "multi_image_fraction", "fraction", "triggers with more than one image",
-        wholebin.multi_image, "stain seen in every frame, debris", _FG, "logit", "mean",
+        wholebin.multi_image, "stain seen in every frame, debris", _FG, "logit", "mean", "triggers",
     ),
     _full(
         "trigger", "images_per_trigger", "", "images per trigger",
         wholebin.images_per_trigger, "stain (more), misalignment (fewer)", "Trautman, IFCB_QC_share.m", "plain", "mean",
+        "triggers",
     ),
     _full(
         "trigger", "trigger_rate_hz", "Hz", "triggers per second of the run",
@@ -253,83 +261,95 @@ FULL_ONLY: tuple[Feature, ...] = (
     ),
     _full(
         "trigger", "no_image_burst", "", "correlation of being without an image between a trigger and the next",
-        wholebin.no_image_burst, "noise triggering in bursts, air passing", _OWN, "plain", "mean",
+        wholebin.no_image_burst, "noise triggering in bursts, air passing", _OWN, "plain", "mean", "triggers",
+    ),
+    _full(
+        "trigger", "blind_fraction", "fraction", "part of the run in which triggers went on but no image came",
+        wholebin.blind_fraction, "camera, flash or laser fails for a while", _OWN, "logit", "mean", "triggers",
+    ),
+    _full(
+        "trigger", "longest_blind_s", "s", "longest time in which triggers went on but no image came",
+        wholebin.longest_blind, "camera, flash or laser fails for a while", _OWN, "plain", "none", "triggers",
     ),
     _full(
         "size", "width_median_px", "px", "median width of images",
-        wholebin.width_median, "out of focus, beads", _IRFCB, "log", "mean",
+        wholebin.width_median, "out of focus, beads", _IRFCB, "log", "mean", "images",
     ),
     _full(
         "size", "width_p95_px", "px", "95 % quantile of the width",
-        wholebin.width_p95, "bubbles, out of focus", _OWN, "log", "mean",
+        wholebin.width_p95, "bubbles, out of focus", _OWN, "log", "mean", "images",
     ),
     _full(
         "size", "height_median_px", "px", "median height",
-        wholebin.height_median, "out of focus, beads", _OWN, "log", "mean",
+        wholebin.height_median, "out of focus, beads", _OWN, "log", "mean", "images",
     ),
     _full(
         "size", "area_p10_px2", "px^2", "10 % quantile of the area of boxes",
-        wholebin.area_p10, "out of focus: small ones are lost", _OWN, "log", "mean",
+        wholebin.area_p10, "out of focus: small ones are lost", _OWN, "log", "mean", "images",
     ),
     _full(
         "size", "area_median_px2", "px^2", "median area of boxes",
-        wholebin.area_median, "out of focus, beads", _OWN, "log", "mean",
+        wholebin.area_median, "out of focus, beads", _OWN, "log", "mean", "images",
     ),
     _full(
         "size", "large_fraction", "fraction", "images more than 300 px wide",
-        wholebin.large_fraction, "bubbles", "kudelalab/PSD", "logit", "mean",
+        wholebin.large_fraction, "bubbles", "kudelalab/PSD", "logit", "mean", "images",
     ),
     _full(
         "size", "size_spread", "", "robust standard deviation of the log of the area of boxes",
-        wholebin.size_spread, "beads: all of one size", "kudelalab/PSD", "log", "mean",
+        wholebin.size_spread, "beads: all of one size", "kudelalab/PSD", "log", "mean", "images",
+    ),
+    _full(
+        "bubbles", "bubble_fraction", "fraction", "images at least 150 px wide and high, and nearly as wide as high",
+        wholebin.bubble_fraction, "bubbles", "kudelalab/PSD", "logit", "mean", "images",
     ),
     _full(
         "time", "time_uniformity", "", "distance of triggers from being even in time, less what chance gives",
-        wholebin.time_uniformity, "clog, air passing, aborted run", _FG, "plain", "mean",
+        wholebin.time_uniformity, "clog, air passing, aborted run", _FG, "plain", "mean", "triggers",
     ),
     _full(
         "time", "longest_gap_fraction", "fraction", "longest part of the run without a trigger, less what chance gives",
-        wholebin.longest_gap, "clog, acquisition halted", _FG, "plain", "mean",
+        wholebin.longest_gap, "clog, acquisition halted", _FG, "plain", "mean", "triggers",
     ),
     _full(
         "time", "rate_change", "", "log of the trigger rate after over before the moment that parts the run best",
-        wholebin.rate_change, "clog or surge part-way", _FG, "plain", "mean",
+        wholebin.rate_change, "clog or surge part-way", _FG, "plain", "mean", "triggers",
     ),
     _full(
         "time", "drift_x_px", "px", "change of the core along the flow at the moment that parts the run best",
-        wholebin.drift_x, "flow speed changes during the run", _OWN, "plain", "mean",
+        wholebin.drift_x, "flow speed changes during the run", _OWN, "plain", "mean", "images",
     ),
     _full(
         "time", "drift_y_px", "px", "change of the core across the flow at the moment that parts the run best",
-        wholebin.drift_y, "sheath moves during the run", _OWN, "plain", "mean",
+        wholebin.drift_y, "sheath moves during the run", _OWN, "plain", "mean", "images",
     ),
     _full(
         "time", "dead_time_s", "s", "median blind time per trigger",
-        wholebin.dead_time, "acquisition computer too slow, damaged file", _ACQ, "plain", "none",
+        wholebin.dead_time, "acquisition computer too slow, damaged file", _ACQ, "plain", "none", "triggers",
     ),
     _full(
         "time", "time_backward_fraction", "fraction", "steps back in time between triggers",
-        wholebin.time_backward, "clock jump, repeated block of rows", "pyifcb", "plain", "none",
+        wholebin.time_backward, "clock jump, repeated block of rows", "pyifcb", "plain", "none", "triggers",
     ),
     _full(
         "velocity", "flight_time_us", "us", "median time of flight through the laser beam",
-        wholebin.flight_time, "flow speed, sheath pump", _FG, "log", "mean",
+        wholebin.flight_time, "flow speed, sheath pump", _FG, "log", "mean", "images",
     ),
     _full(
         "velocity", "flight_spread", "", "robust relative spread of the time of flight",
-        wholebin.flight_spread, "unsteady flow, focus lost", _OWN, "log", "mean",
+        wholebin.flight_spread, "unsteady flow, focus lost", _OWN, "log", "mean", "images",
     ),
     _full(
         "signal", "peak_median_v", "V", "median peak of the fluorescence signal, of images",
-        wholebin.peak_median, "laser misaligned or weak, photomultiplier", _OWN, "log", "mean",
+        wholebin.peak_median, "laser misaligned or weak, photomultiplier", _OWN, "log", "mean", "images",
     ),
     _full(
         "signal", "peak_floor_fraction", "fraction", "triggers whose fluorescence peak is at the noise floor",
-        wholebin.peak_floor, "noise triggering", _OWN, "logit", "mean",
+        wholebin.peak_floor, "noise triggering", _OWN, "logit", "mean", "triggers",
     ),
     _full(
         "signal", "peak_y_slope", "", "change of the log of that peak from the top of the frame to its bottom",
-        wholebin.peak_y_slope, "laser lights part of the core", _OWN, "plain", "mean",
+        wholebin.peak_y_slope, "laser lights part of the core", _OWN, "plain", "mean", "images",
     ),
     _full(
         "run", "run_time_s", "s", "length of the run",
@@ -352,11 +372,13 @@ FULL_ONLY: tuple[Feature, ...] = (
         attrgetter("run.inhibit_fraction"), "noise triggering, too slow a computer; also blooms", _OWN, "logit", "none",
     ),
     _full(
-        "run", "image_count_mismatch", "", "images in the ADC file over those that the header counts, less 1",
+        "run", "image_count_mismatch", "",
+        "images in the ADC file over those that the header counts, less 1; 0 where damaged lines may be the rest",
         attrgetter("run.image_count_mismatch"), "damaged or cut file", _IRFCB, "plain", "none",
     ),
     _full(
-        "run", "run_time_mismatch", "", "largest run time in the ADC file over that of the header, less 1",
+        "run", "run_time_mismatch", "",
+        "by which part the run is longer (negative: shorter) in the ADC file than in the header, of the longer one",
         attrgetter("run.run_time_mismatch"), "damaged or cut file", _IRFCB, "plain", "none",
     ),
     _full(
@@ -373,7 +395,7 @@ FULL_ONLY: tuple[Feature, ...] = (
     ),
     _full(
         "quality", "lattice_fraction", "fraction", "images whose box lies on the lattice of 8 px",
-        wholebin.lattice, "damaged file, other software", _ACQ, "plain", "none",
+        wholebin.lattice, "damaged file, other software", _ACQ, "plain", "none", "images",
     ),
     _full(
         "quality", "bad_line_fraction", "fraction", "ADC lines that cannot be used",
@@ -381,7 +403,29 @@ FULL_ONLY: tuple[Feature, ...] = (
     ),
     _full(
         "quality", "trigger_gap_fraction", "fraction", "trigger numbers that are missing",
-        wholebin.trigger_gaps, "lines lost while writing", _ACQ, "plain", "none",
+        wholebin.trigger_gaps, "lines lost while writing", _ACQ, "plain", "none", "triggers",
+    ),
+    # What header and files show of themselves
+    _full(
+        "quality", "header_adc_mismatch", "fraction",
+        "part of the run by which the header is off, in run or blind time, where the ADC file contradicts it",
+        attrgetter("run.header_adc_mismatch"), "header with wrong times: none, or some times too long", "pyifcb",
+        "plain", "none",
+    ),
+    _full(
+        "quality", "dead_signal_fraction", "fraction",
+        "recorded signals (pmt_a to peak_d) that have the same number in all rows",
+        attrgetter("quality.dead_signal_fraction"), "photomultiplier or its board is off", _OWN, "plain", "none",
+    ),
+    _full(
+        "quality", "time_still_fraction", "fraction", "triggers at the very time of the trigger before",
+        attrgetter("quality.time_still_fraction"), "clock that stands still, repeated rows", _OWN, "plain", "none",
+    ),
+    _full(
+        "quality", "start_byte_gap_fraction", "fraction",
+        "images that do not start in the .roi file where the image before ends",
+        attrgetter("quality.start_byte_gap_fraction"), "lost or repeated rows, images of another run", _OWN,
+        "plain", "none",
     ),
 )  # fmt: skip
 
@@ -392,6 +436,13 @@ FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in REFERENCE)
 
 #: All features: those of the set ``full``.
 FULL_FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
+
+
+#: The features that each kernel gives, in the order of the catalogue.
+KERNEL_FEATURES: dict[Kernel, tuple[str, ...]] = {
+    kernel: tuple(feature.name for feature in CATALOGUE if feature.kernel == kernel)
+    for kernel in ("cloud", "images", "triggers")
+}
 
 
 def names_of(feature_set: FeatureSet) -> tuple[str, ...]:

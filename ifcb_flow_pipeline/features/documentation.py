@@ -15,8 +15,10 @@ _FAMILIES = {
     "strays": f"Images off that line by more than {STRAY_PX:.0f} px, and what touches or leaves the camera frame.",
     "stuck_boxes": "What comes back again and again at one place. Sought in one half of the images and counted in the "
     "other, so that chance does not look like a stain.",
-    "triggers": "Images per trigger, and triggers per second; rows of one camera frame are one trigger.",
+    "triggers": "Images per trigger, and triggers per second; rows of one camera frame are one trigger. "
+    "A stretch without images counts as blind where chance does not explain it.",
     "sizes": "Sizes of the boxes around particles.",
+    "bubbles": "Boxes as only bubbles have them in any number: large and round.",
     "time_structure": "How triggers lie in the run, and what changes while it lasts. What chance alone would give is "
     "subtracted.",
     "velocity": "How fast particles pass the laser.",

@@ -17,9 +17,6 @@ from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 #: Names of the columns that describe the most repeated box.
 STUCK_COLUMNS = ("stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px")
 
-#: What is computed for a bin: the features, and the most repeated box.
-COMPUTED = (*(feature.name for feature in FULL_ONLY), *STUCK_COLUMNS)
-
 #: Without an ADC file only the header tells anything.
 _OF_HEADER = (
     "run_time_s", "run_time_ratio", "volume_ml", "volume_ratio", "inhibit_fraction", "temperature_c", "humidity_pct",
@@ -29,25 +26,41 @@ _OF_HEADER = (
 _OF_RUN = tuple(feature.name for feature in FULL_ONLY if hasattr(Run, feature.name))
 _values_of_run = attrgetter(*_OF_RUN)
 
+#: Features that go through their own functions even where the others come from kernels, and all that does not.
+_NOT_COMPILED = tuple(feature for feature in FULL_ONLY if feature.kernel == "none" and feature.name not in _OF_RUN)
+_COMPILED = (*(feature.name for feature in FULL_ONLY if feature not in _NOT_COMPILED), *STUCK_COLUMNS)
+
 #: STREAM_COLUMNS and the types that files are read as.
 _TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
 _DTYPES = list(_TYPES.values())
 
 
 def full_features(stream: Stream) -> dict[str, float]:
-    """The features of the set ``full`` that are not in ``reference``, and the most repeated box: by name, COMPUTED.
+    """The features of the set ``full`` that are not in ``reference``, and the most repeated box (STUCK_COLUMNS):
+    by name.
 
     NaN where the bin does not tell. Columns as files are read go through compiled kernels, without Python's lock. Any
-    others go through the functions of the catalogue. The two are equal as the kernels' module says.
+    others, and features that have no kernel, go through the functions of the catalogue. The two are equal as the
+    kernels' module says.
     """
+    return features_and_run(stream)[0]
+
+
+def features_and_run(stream: Stream) -> tuple[dict[str, float], Run]:
+    """The same, and the run that it is of."""
     columns = _for_kernels(stream)
-    return _by_catalogue(stream) if columns is None else _by_kernels(stream, columns)
+    return (_by_catalogue(stream), stream.run) if columns is None else _by_kernels(stream, columns)
 
 
 def header_features(header: Mapping[str, Any]) -> dict[str, float]:
     """What a header alone tells of a bin whose ADC file is missing or cannot be read."""
     run = Run("v2", header)
     return {name: getattr(run, name) for name in _OF_HEADER}
+
+
+def sources(run: Run) -> dict[str, str]:
+    """Whether the header or the ADC file tells the times of the run: ``run_time_source``, ``inhibit_time_source``."""
+    return {"run_time_source": run.run_time_source, "inhibit_time_source": run.inhibit_time_source}
 
 
 def no_rows() -> dict[str, NDArray]:
@@ -73,31 +86,38 @@ def _by_catalogue(stream: Stream) -> dict[str, float]:
     return found | dict(zip(STUCK_COLUMNS, place, strict=True))
 
 
-def _by_kernels(stream: Stream, columns: list[NDArray]) -> dict[str, float]:
+def _by_kernels(stream: Stream, columns: list[NDArray]) -> tuple[dict[str, float], Run]:
     from ifcb_flow_pipeline.features import stream_kernels as kernels
 
     header = stream.header
     trigger, t_s, x_px, y_px, width_px, height_px, peak_v, flight_us, run_time_s, inhibit_time_s = columns
-    triggers = kernels.trigger_features(
-        trigger, t_s, width_px, height_px, peak_v, run_time_s, inhibit_time_s, float(header.get("run_time_s", np.nan)),
+    counted = kernels.run_times(trigger, t_s, width_px, height_px, run_time_s, inhibit_time_s)
+    run = Run(
+        stream.schema, header, n_rows=stream.n_rows, bad_lines=stream.bad_lines, v1_blind_s=stream.v1_blind_s,
+        **counted._asdict(),
     )  # fmt: skip
+    triggers = kernels.trigger_features(
+        trigger, t_s, width_px, height_px, peak_v, inhibit_time_s, float(run.run_time_s)
+    )
     images = kernels.image_features(
         x_px, y_px, width_px, height_px, peak_v, flight_us, stream.frame_px, int(header.get("blob_grow_y_px", -1)),
         geometry.is_titled_bottom(header), stream.schema != "v1",
     )  # fmt: skip
-    run = Run(
-        stream.schema, header, stream.n_rows, images.n_images, int(triggers.n_triggers), stream.bad_lines,
-        triggers.adc_run_s, triggers.adc_inhibit_s, triggers.largest_run_s,
-    )  # fmt: skip
     pick = _picker(triggers._fields + images._fields + _OF_RUN)
-    return dict(zip(COMPUTED, pick(triggers + images + _values_of_run(run)), strict=True))
+    found = dict(zip(_COMPILED, pick(triggers + images + _values_of_run(run)), strict=True))
+    for feature in _NOT_COMPILED:
+        found[feature.name] = float(feature.function(stream))
+    return found, run
 
 
 @cache
 def _picker(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Takes what is computed, in its order, from a tuple of the values of these names; of a name's values the last."""
+    """Takes those of _COMPILED, in their order, from a tuple of the values of these names.
+
+    Of two values of one name, such as counts that the run tells too, the last.
+    """
     places = {name: place for place, name in enumerate(names)}
-    return itemgetter(*(places[name] for name in COMPUTED))
+    return itemgetter(*(places[name] for name in _COMPILED))
 
 
 def _for_kernels(stream: Stream) -> list[NDArray] | None:

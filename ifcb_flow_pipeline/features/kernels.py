@@ -14,14 +14,14 @@ Import this module only where a kernel is about to run: it loads numba.
 """
 
 import math
+from collections import namedtuple
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.compiled import kernel, part
-
-# The machine code in the cache knows the values of these: where one changes, this file has to be saved anew.
+from ifcb_flow_pipeline.features.catalogue import KERNEL_FEATURES
 from ifcb_flow_pipeline.features.measures import EDGE_TOLERANCE_PX, EPSILON, HISTOGRAM_BARS, ROLLING_POINTS
 
 #: More points might overflow the sums of whole numbers: squares of rolling sums take 40 bits each.
@@ -31,36 +31,8 @@ MAX_POINTS = 1_000_000
 MIN_ASPECT_RATIO, MAX_ASPECT_RATIO = 1e-3, 1e3
 
 
-class CloudFeatures(NamedTuple):
-    """The features of one cloud, by the names that the catalogue has for them."""
-
-    mean_x: float
-    mean_y: float
-    std_x: float
-    std_y: float
-    median_x: float
-    median_y: float
-    iqr_x: float
-    iqr_y: float
-    ratio_spread: float
-    core_fraction: float
-    duplicate_fraction: float
-    max_duplicate_fraction: float
-    cv_x: float
-    cv_y: float
-    skew_x: float
-    skew_y: float
-    kurt_x: float
-    kurt_y: float
-    angle: float
-    eigen_ratio: float
-    left_edge_fraction: float
-    right_edge_fraction: float
-    top_edge_fraction: float
-    bottom_edge_fraction: float
-    total_edge_fraction: float
-    t_y_var: float
-    roi_trigger_fraction: float
+#: The features of one cloud. All are numbers.
+CloudFeatures = namedtuple("CloudFeatures", KERNEL_FEATURES["cloud"])
 
 
 class _Axis(NamedTuple):

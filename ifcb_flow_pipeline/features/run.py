@@ -1,5 +1,19 @@
 """What the run was and what it should have been: time and volume against the settings, and the configuration.
 
+Run time and blind time stand in the header and in the rows of the ADC file, and either may be wrong: zero, some times
+too long, garbage in the last row. Which of the two counts:
+
+* Where only one has it, that one.
+* Where both agree (within 2 %), the header.
+* A header whose run ends before its last trigger is wrong: the ADC file counts.
+* A run may be quiet at its end. So a header with a longer run than the ADC file counts, unless the run is longer than
+  its sample lasts, or the ADC file has fewer images than the header counts, as a cut file has: then the ADC file
+  counts.
+* Of two blind times that differ, that of the ADC file counts: it grew trigger by trigger.
+
+pyifcb (``metrics/ml_analyzed.py``, issues 51, 57, 59, 61 and 70) takes the ADC file wherever the two differ by more
+than 2 %; that is something else only where a clog leaves the end of a run without triggers.
+
 Sources: the syringe pump draws 5 mL in 20 min and the run ends about 2 s before the sample does
 (github.com/robertjolson/ifcb-acq); volume from look time as in ifcb-analysis (``IFCB_volume_analyzed.m``) and pyifcb
 (``metrics/ml_analyzed.py``).
@@ -7,12 +21,17 @@ Sources: the syringe pump draws 5 mL in 20 min and the run ends about 2 s before
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
-from ifcb_flow_pipeline.bins.pid import Schema
+from ifcb_flow_pipeline.bins.pid import BinId, Schema
+
+#: Where a time is from; empty where nothing states it.
+Source = Literal["header", "adc", ""]
 
 #: Volume that passes the camera per minute of looking; from IFCB7 on.
 FLOW_ML_PER_MIN = 0.25
@@ -20,8 +39,23 @@ FLOW_ML_PER_MIN = 0.25
 #: IFCB1 to IFCB6: steps of the pump per second, and volume per step.
 _V1_STEPS_PER_S, _V1_ML_PER_STEP = 40, 5 / 48_000
 
-#: IFCB1 to IFCB6 write no blind time; at least so much passes per trigger.
-_V1_BLIND_S = 0.073
+#: IFCB1 to IFCB6 write no blind time; at least so much passes per trigger, of IFCB5 less from June 2015 on (pyifcb,
+#: issue 67).
+V1_BLIND_S = 0.073
+_IFCB5_BLIND_S, _IFCB5_SINCE = 0.050, datetime(2015, 6, 1, tzinfo=UTC)
+
+#: A syringe holds so much: no run is longer than this lasts.
+_FULL_SYRINGE_ML = 5.0
+
+#: Times agree that differ by no more than this share of the larger (pyifcb), or by this, for short runs and blind
+#: times: the last trigger's may be missing, and the two clocks are up to 1.3 s apart.
+_AGREEING_SHARE, _AGREEING_S = 0.02, 2.0
+
+#: An ADC file with a smaller share of the images that the header counts is cut.
+_CUT_SHARE = 0.98
+
+#: No run is divided by less.
+_SHORTEST_S = 1e-3
 
 _SECONDS_PER_ML = 60 / FLOW_ML_PER_MIN
 _UNUSED_S = 2.0
@@ -38,13 +72,20 @@ SETTINGS = (
 _SETTINGS_OF_USUAL_RUNS = tuple(name for name in SETTINGS if name != "run_fast_factor")
 
 
-@dataclass(frozen=True, slots=True)
+def blind_s_of(bin_id: BinId) -> float:
+    """The least time for which an instrument that writes no blind time is blind after a trigger, in s."""
+    is_newer = bin_id.instrument == "IFCB5" and bin_id.start_time >= _IFCB5_SINCE
+    return _IFCB5_BLIND_S if is_newer else V1_BLIND_S
+
+
+@dataclass(frozen=True)
 class Run:
     """What is known of a run besides its triggers; the properties named as features are these features.
 
     ``n_rows``, ``n_images``, ``n_triggers``, ``bad_lines``: counts of the ADC file. ``adc_run_s``, ``adc_inhibit_s``:
-    run and blind time as it has them, where they are believable, ``largest_run_s`` whether believable or not; NaN where
-    it does not say.
+    run and blind time as its columns have them, where they are believable. ``last_s``, ``due_s``: times of the last
+    trigger and of the next one, had there been any. NaN for what the file does not say. ``v1_blind_s``: see
+    ``blind_s_of``.
     """
 
     schema: Schema
@@ -55,17 +96,64 @@ class Run:
     bad_lines: int = 0
     adc_run_s: float = _NAN
     adc_inhibit_s: float = _NAN
-    largest_run_s: float = _NAN
+    last_s: float = _NAN
+    due_s: float = _NAN
+    v1_blind_s: float = V1_BLIND_S
 
     @property
     def run_time_s(self) -> float:
-        """Length of the run: as the header has it, else as the ADC file has it."""
-        return float(self.header.get("run_time_s", self.adc_run_s))
+        """Length of the run, from the better source."""
+        return self._stated_run_s if self.run_time_source == "header" else self._rows_run_s
 
     @property
     def inhibit_s(self) -> float:
-        """Blind part of the run: as the header has it, else as the ADC file has it."""
-        return float(self.header.get("inhibit_time_s", self.adc_inhibit_s))
+        """Blind part of the run, from the better source."""
+        return self._stated_inhibit_s if self.inhibit_time_source == "header" else self.adc_inhibit_s
+
+    @cached_property
+    def run_time_source(self) -> Source:
+        """Whether the header or the ADC file tells the length of the run."""
+        if math.isnan(self._rows_run_s):
+            return "" if math.isnan(self._stated_run_s) else "header"
+        return "adc" if math.isnan(self._stated_run_s) or self._run_is_contradicted else "header"
+
+    @cached_property
+    def inhibit_time_source(self) -> Source:
+        """Whether the header or the ADC file tells for how long the instrument was blind."""
+        stated, counted = self._stated_inhibit_s, self.adc_inhibit_s
+        if math.isnan(counted):
+            return "" if math.isnan(stated) else "header"
+        return "header" if _agree(stated, counted) and (stated > 0 or counted <= 0) else "adc"
+
+    @property
+    def _stated_run_s(self) -> float:
+        return float(self.header.get("run_time_s", _NAN))
+
+    @property
+    def _stated_inhibit_s(self) -> float:
+        return float(self.header.get("inhibit_time_s", _NAN))
+
+    @property
+    def _rows_run_s(self) -> float:
+        """Length of the run as the ADC file has it, or as its triggers let expect."""
+        return self.due_s if math.isnan(self.adc_run_s) else self.adc_run_s
+
+    @property
+    def _run_is_contradicted(self) -> bool:
+        """Whether the ADC file shows that the run cannot have been as long as the header says."""
+        stated = self._stated_run_s
+        seen = self.last_s if math.isnan(self.adc_run_s) else self.adc_run_s
+        if stated <= 0 or (stated < seen and not _agree(stated, seen)):
+            return True
+        if stated <= self._rows_run_s or _agree(stated, self._rows_run_s):
+            return False
+        longest = _FULL_SYRINGE_ML * _SECONDS_PER_ML / self.speed_factor
+        promised = longest if math.isnan(self.expected_run_s) else self.expected_run_s
+        return self._is_cut or (stated > promised and not _agree(stated, promised))
+
+    @property
+    def _is_cut(self) -> bool:
+        return self.n_images + self.bad_lines < _CUT_SHARE * self.header.get("roi_count", 0)
 
     @property
     def speed_factor(self) -> float:
@@ -94,7 +182,7 @@ class Run:
     def volume_ml(self) -> float:
         """The volume that was looked at: that which passed while the instrument was not blind."""
         if self.schema == "v1":
-            look_s = self.run_time_s - self.n_triggers * _V1_BLIND_S
+            look_s = self.run_time_s - self.n_triggers * self.v1_blind_s
             return look_s * _V1_STEPS_PER_S * _V1_ML_PER_STEP
         return (self.run_time_s - self.inhibit_s) / 60 * FLOW_ML_PER_MIN * self.speed_factor
 
@@ -115,15 +203,30 @@ class Run:
 
     @property
     def image_count_mismatch(self) -> float:
-        """Images in the ADC file over those that the header counts, less 1."""
+        """Images in the ADC file over those that the header counts, less 1; 0 where damaged lines may be the rest."""
         counted = self.header.get("roi_count", _NAN)
+        if self.n_images < counted <= self.n_images + self.bad_lines:
+            return 0.0
         return (self.n_images - counted) / max(counted, 1)
 
     @property
     def run_time_mismatch(self) -> float:
-        """Largest run time in the ADC file over that of the header, less 1."""
-        stated = self.header.get("run_time_s", _NAN)
-        return self.largest_run_s / stated - 1 if stated > 0 else _NAN
+        """By how much the run is longer (shorter: negative) in the ADC file than in the header, of the longer."""
+        stated, counted = self._stated_run_s, self.adc_run_s
+        longer = max(stated, counted)
+        return (counted - stated) / longer if longer > 0 else _NAN
+
+    @property
+    def header_adc_mismatch(self) -> float:
+        """Which part of the run the header is off by where the ADC file contradicts it, in run or blind time."""
+        if math.isnan(self._stated_run_s) or math.isnan(self._rows_run_s):
+            return _NAN
+        off = blind_off = 0.0
+        if self.run_time_source == "adc":
+            off = abs(self._stated_run_s - self._rows_run_s) / max(self._stated_run_s, self._rows_run_s, _SHORTEST_S)
+        if self.inhibit_time_source == "adc" and not math.isnan(self._stated_inhibit_s):
+            blind_off = abs(self._stated_inhibit_s - self.adc_inhibit_s) / max(self.run_time_s, _SHORTEST_S)
+        return min(max(off, blind_off), 1.0)
 
     @property
     def bad_line_fraction(self) -> float:
@@ -140,6 +243,11 @@ class Run:
     def humidity_pct(self) -> float:
         """Relative humidity inside the housing."""
         return float(self.header.get("humidity_pct", _NAN))
+
+
+def _agree(one: float, other: float) -> bool:
+    """Whether two times are the same but for what two clocks and a last trigger make; never where one is unknown."""
+    return abs(one - other) <= max(_AGREEING_SHARE * max(one, other), _AGREEING_S)
 
 
 def settings_of(header: Mapping[str, Any]) -> str:

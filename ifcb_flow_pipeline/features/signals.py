@@ -27,13 +27,13 @@ def flight_steps(flight_us: NDArray[np.float64]) -> NDArray[np.float64]:
 def slope_over_y(peak_v: NDArray[np.float64], y: NDArray[np.float64], frame_height_px: int) -> float:
     """Change of the log of the peak from the top of the frame to its bottom.
 
-    From the medians of the upper and of the lower third of the images. Arrays of shape (images,), images >= 3. NaN
-    where y does not vary, or a peak is NaN.
+    From the medians of the upper and of the lower third of the images. Arrays of shape (images,), images >= 3, without
+    NaN. NaN where y does not vary.
     """
     first, last = np.quantile(y, (1 / 3, 2 / 3))
     upper, lower = y <= first, y >= last
     distance = float(np.median(y[lower]) - np.median(y[upper]))
-    if distance <= 0 or np.isnan(peak_v).any():
+    if distance <= 0:
         return float("nan")
     brightness = np.log(np.maximum(peak_v, SMALLEST_V))
     return float((np.median(brightness[lower]) - np.median(brightness[upper])) / distance * frame_height_px)

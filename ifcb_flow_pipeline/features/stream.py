@@ -16,8 +16,9 @@ from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.pid import Schema
 from ifcb_flow_pipeline.features import geometry, timing
+from ifcb_flow_pipeline.features.file_quality import FileQuality
 from ifcb_flow_pipeline.features.geometry import Core
-from ifcb_flow_pipeline.features.run import Run
+from ifcb_flow_pipeline.features.run import V1_BLIND_S, Run
 
 #: What is read of an ADC file for the full set of features.
 STREAM_COLUMNS = (
@@ -38,7 +39,7 @@ class Stream:
 
     ``columns``: STREAM_COLUMNS, each of shape (n,), n >= 0. ``header``: typed values of the .hdr (see ``bins.hdr``),
     empty where there is none. ``frame_px``: width and height of the camera frame. ``bad_lines``: ADC lines that
-    could not be used.
+    could not be used. ``v1_blind_s``: see ``run.blind_s_of``. ``quality``: what else was seen as the files were read.
     """
 
     columns: Mapping[str, NDArray]
@@ -46,6 +47,8 @@ class Stream:
     header: Mapping[str, Any] = field(default_factory=dict)
     frame_px: tuple[int, int] = FRAME_PX["v2"]
     bad_lines: int = 0
+    v1_blind_s: float = V1_BLIND_S
+    quality: FileQuality = field(default_factory=FileQuality)
 
     @property
     def n_rows(self) -> int:
@@ -72,12 +75,14 @@ class Stream:
         return self.columns[name][self.has_image].astype(np.float64)
 
     def stated(self, name: str) -> NDArray[np.float64]:
-        """A column of measurements, shape (n,): NaN throughout if its n > 1 rows have one and the same number.
+        """A column of measurements, shape (n,): NaN throughout if its n > 1 rows have one and the same number, and
+        where a single row has none.
 
         What was not measured or not kept is written as zero or as -999; no signal and no clock stands still.
         """
         values = self.columns[name].astype(np.float64)
-        if len(values) > 1 and (values == values[0]).all():
+        known = values[~np.isnan(values)]
+        if len(values) > 1 and (known == known[:1]).all():
             return np.full(len(values), np.nan)
         return values
 
@@ -179,26 +184,9 @@ class Stream:
     # Run
 
     @cached_property
-    def adc_run_s(self) -> float:
-        """Run time that the ADC file gives: the last believable one, else when the next trigger was due; NaN: none."""
-        if not self.n_rows:
-            return float("nan")
-        run = self.stated("run_time_s")
-        believable = run[timing.is_believable(run, self.columns["t_s"])]
-        return float(believable.max()) if len(believable) else timing.next_due(self.time_s)
-
-    @cached_property
-    def adc_inhibit_s(self) -> float:
-        """Blind time that the ADC file gives: the largest that is not longer than the run; NaN if none."""
-        run, inhibit = self.stated("run_time_s"), self.stated("inhibit_time_s")
-        believable = inhibit[(inhibit >= 0) & (inhibit <= run) & timing.is_believable(run, self.columns["t_s"])]
-        return float(believable.max()) if len(believable) else float("nan")
-
-    @cached_property
     def run(self) -> Run:
         """What is known of the run besides its triggers."""
-        run_times = self.stated("run_time_s")
-        run_times = run_times[~np.isnan(run_times)]
+        run, blind = timing.counted_times(self.stated("run_time_s"), self.stated("inhibit_time_s"), self.stated("t_s"))
         return Run(
             schema=self.schema,
             header=self.header,
@@ -206,7 +194,9 @@ class Stream:
             n_images=self.n_images,
             n_triggers=self.n_triggers,
             bad_lines=self.bad_lines,
-            adc_run_s=self.adc_run_s,
-            adc_inhibit_s=self.adc_inhibit_s,
-            largest_run_s=float(run_times.max()) if len(run_times) else float("nan"),
+            adc_run_s=run,
+            adc_inhibit_s=blind,
+            last_s=float(self.time_s.max()) if self.n_rows else float("nan"),
+            due_s=timing.next_due(self.time_s) if self.n_rows else float("nan"),
+            v1_blind_s=self.v1_blind_s,
         )

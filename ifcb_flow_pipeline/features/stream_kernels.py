@@ -8,14 +8,15 @@ Import this module only where a kernel is about to run: it loads numba.
 """
 
 import math
+from collections import namedtuple
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.compiled import inlined, kernel, part
-
-# The machine code in the cache knows the values of these: where one changes, this file has to be saved anew.
+from ifcb_flow_pipeline.features.catalogue import KERNEL_FEATURES
+from ifcb_flow_pipeline.features.full import STUCK_COLUMNS
 from ifcb_flow_pipeline.features.geometry import (
     BANDS,
     FEW_OUTSIDE,
@@ -31,7 +32,15 @@ from ifcb_flow_pipeline.features.repeats import CELL_PX, SAME_PX
 from ifcb_flow_pipeline.features.signals import FLIGHT_STEP_US, FLOOR_V, MAX_FLIGHT_STEPS, SMALLEST_V
 from ifcb_flow_pipeline.features.stream import DAY_S, MIN_IMAGES, MIN_TRIGGERS
 from ifcb_flow_pipeline.features.timing import (
+    AHEAD_ROWS,
+    AHEAD_S,
+    AHEAD_SPREAD_S,
     BELIEVABLE_S,
+    BLIND_CHANCE,
+    BLIND_KNOWN_SHARE,
+    BLIND_S,
+    BLIND_SLACK_S,
+    BLIND_TRIGGERS,
     CHANGE_EVIDENCE,
     CHANGE_MARGIN_STEPS,
     CHANGE_STEPS,
@@ -40,7 +49,7 @@ from ifcb_flow_pipeline.features.timing import (
     EULER,
     MEDIAN_ERROR,
 )
-from ifcb_flow_pipeline.features.wholebin import AREA_STEP, FULL_WIDTH, LARGE_PX
+from ifcb_flow_pipeline.features.wholebin import AREA_STEP, BUBBLE_ASPECT, BUBBLE_PX, FULL_WIDTH, LARGE_PX
 
 NAN = math.nan
 
@@ -60,69 +69,25 @@ LOGARITHMS = np.array([math.nan, *map(math.log, range(1, 2048))])
 TABLE_CELLS, TABLE_COUNT = 1 << 16, (1 << 16) - 1
 
 
-class TriggerFeatures(NamedTuple):
-    """The features of a bin's triggers, by the names that the catalogue has for them.
+class RunTimes(NamedTuple):
+    """The run as the rows have it, by the names that ``Run`` has for it; NaN where they do not say."""
 
-    And the run as the ADC file has it: its length and how long the instrument was blind; NaN where it does not say.
-    """
-
-    n_triggers: float
-    no_image_fraction: float
-    multi_image_fraction: float
-    images_per_trigger: float
-    no_image_burst: float
-    time_uniformity: float
-    longest_gap_fraction: float
-    rate_change: float
-    dead_time_s: float
-    time_backward_fraction: float
-    peak_floor_fraction: float
-    trigger_gap_fraction: float
+    n_triggers: int
+    n_images: int
     adc_run_s: float
     adc_inhibit_s: float
-    largest_run_s: float
+    last_s: float
+    due_s: float
 
 
-class ImageFeatures(NamedTuple):
-    """The features of a bin's images, by the names that the catalogue has for them, and the most repeated box."""
+#: The features of a bin's triggers. All are numbers.
+TriggerFeatures = namedtuple("TriggerFeatures", ("n_triggers", *KERNEL_FEATURES["triggers"]))
 
-    n_images: int
-    core_x_px: float
-    core_tilt: float
-    core_bend_px: float
-    core_width_px: float
-    core_asymmetry: float
-    cross_low_px: float
-    cross_high_px: float
-    cross_range_px: float
-    stray_fraction: float
-    stray_left_fraction: float
-    stray_right_fraction: float
-    stray_spread: float
-    edge_touch_fraction: float
-    full_width_fraction: float
-    out_of_frame_fraction: float
-    repeat_fraction: float
-    repeat_anchor_fraction: float
-    hot_cell_fraction: float
-    width_median_px: float
-    width_p95_px: float
-    height_median_px: float
-    area_p10_px2: float
-    area_median_px2: float
-    large_fraction: float
-    size_spread: float
-    drift_x_px: float
-    drift_y_px: float
-    flight_time_us: float
-    flight_spread: float
-    peak_median_v: float
-    peak_y_slope: float
-    lattice_fraction: float
-    stuck_x_px: float
-    stuck_y_px: float
-    stuck_width_px: float
-    stuck_height_px: float
+#: The features of a bin's images, and the most repeated box. All are numbers.
+ImageFeatures = namedtuple("ImageFeatures", ("n_images", *KERNEL_FEATURES["images"], *STUCK_COLUMNS))
+
+#: All of these but the first, of a bin with too few images.
+_UNKNOWN = (NAN,) * (len(ImageFeatures._fields) - 1)
 
 
 class _Counted(NamedTuple):
@@ -152,6 +117,7 @@ class _Sizes(NamedTuple):
     area_p10: float
     area_median: float
     large: float
+    bubbles: float
     spread: float
 
 
@@ -372,20 +338,45 @@ def _n_between(counted, first, last):
 
 
 @kernel
+def run_times(
+    trigger: NDArray[np.int32],
+    t_s: NDArray[np.float64],
+    width_px: NDArray[np.int16],
+    height_px: NDArray[np.int16],
+    run_time_s: NDArray[np.float64],
+    inhibit_time_s: NDArray[np.float64],
+) -> RunTimes:
+    """What the rows of a bin, n >= 1, tell of its run."""
+    n = len(trigger)
+    first_rows = np.empty(n, np.int32)
+    n_triggers, n_images = 0, 0
+    for i in range(n):
+        if i == 0 or trigger[i] != trigger[i - 1]:
+            first_rows[n_triggers] = i
+            n_triggers += 1
+        n_images += (width_px[i] > 0) & (height_px[i] > 0)
+    run, blind = _counted_times(t_s, run_time_s, inhibit_time_s)
+    time, _ = _times(t_s, first_rows[:n_triggers])
+    first, last = _low_high(time)
+    due = last + (last - first) / max(n_triggers - 1, 1)
+    return RunTimes(n_triggers, n_images, run, blind, last, due)
+
+
+@kernel
 def trigger_features(
     trigger: NDArray[np.int32],
     t_s: NDArray[np.float64],
     width_px: NDArray[np.int16],
     height_px: NDArray[np.int16],
     peak_v: NDArray[np.float32],
-    run_time_s: NDArray[np.float64],
     inhibit_time_s: NDArray[np.float64],
     run_s: float,
 ) -> TriggerFeatures:
-    """The features of the triggers of a bin, from its rows, n >= 1; ``run_s`` as the header has it, NaN without."""
+    """The features of the triggers of a bin, from its rows, n >= 1; ``run_s``: length of the run, NaN if unknown."""
     n = len(trigger)
     first_rows = np.empty(n, np.int32)
     n_triggers, n_images, without, several = 0, 0, 0, 0
+    in_a_row, longest, counted_without, counted_with = 0, 0, 0, 0
     i = 0
     blank = np.empty(n, np.bool_)
     while i < n:
@@ -398,14 +389,25 @@ def trigger_features(
         n_images += images
         without += images == 0
         several += images > 1
+        # Of those in a row without an image the first tell how usual that is, as in ``blind_stretches``.
+        tells = in_a_row < BLIND_TRIGGERS
+        counted_without += tells & (images == 0)
+        counted_with += tells & (images > 0)
+        in_a_row = (in_a_row + 1) * (images == 0)
+        longest = max(longest, in_a_row)
     first_rows, blank = first_rows[:n_triggers], blank[:n_triggers]
-    adc_run, adc_inhibit, largest = _believable_run(t_s, run_time_s, inhibit_time_s)
-    time, backward = _times(t_s, first_rows)
-    if math.isnan(adc_run):
-        adc_run = _next_due(time)
-    share = _events(time, adc_run if math.isnan(run_s) else run_s)
+    time, steps_back = _times(t_s, first_rows)
+    share = _events(time, run_s)
     first, last = _low_high(time)
-    still = n_triggers < 2 or first == last
+    # Choices within the call would be too many for numba.
+    backward = NAN if n_triggers < 2 or first == last else steps_back / (n_triggers - 1)
+    burst = _persistence(blank, without) if n_triggers >= MIN_TRIGGERS else NAN
+    blind, longest_blind = NAN, NAN
+    if n_triggers >= MIN_TRIGGERS and n_images and last > first:
+        blind, longest_blind = 0.0, 0.0
+        if longest >= BLIND_TRIGGERS:
+            blind, longest_blind = _blind(blank, time, counted_without / (counted_without + counted_with))
+            blind = min(blind / (last - first), 1.0)
     uniformity, gap, change = NAN, NAN, NAN
     if n_triggers >= MIN_TRIGGERS and len(share):
         uniformity, gap, change = _unevenness(share), _longest_gap(share), _rate_change(share)
@@ -414,49 +416,79 @@ def trigger_features(
         no_image_fraction=without / n_triggers,
         multi_image_fraction=several / n_triggers,
         images_per_trigger=n_images / n_triggers,
-        no_image_burst=_persistence(blank, without) if n_triggers >= MIN_TRIGGERS else NAN,
+        no_image_burst=burst,
+        blind_fraction=blind,
+        longest_blind_s=longest_blind,
         time_uniformity=uniformity,
         longest_gap_fraction=gap,
         rate_change=change,
         dead_time_s=_dead_time(inhibit_time_s, first_rows),
-        time_backward_fraction=NAN if still else backward / (n_triggers - 1),
+        time_backward_fraction=backward,
         peak_floor_fraction=_floor_fraction(peak_v, first_rows),
         trigger_gap_fraction=_gap_fraction(trigger, first_rows),
-        adc_run_s=adc_run,
-        adc_inhibit_s=adc_inhibit,
-        largest_run_s=largest,
     )
 
 
 @part
 def _is_stated(column):
     """Whether a column holds anything, as ``Stream.stated`` has it."""
+    known = NAN
     for value in column:
-        if value != column[0]:
+        if math.isnan(value):
+            continue
+        if not math.isnan(known) and value != known:
             return True
+        known = value
     return len(column) == 1
 
 
 @part
-def _believable_run(t_s, run_time_s, inhibit_time_s):
-    """The largest believable run and blind time (NaN if none), and the largest run time there is (NaN: not stated)."""
-    run, inhibit, largest = NAN, NAN, NAN
+def _counted_times(t_s, run_time_s, inhibit_time_s):  # noqa: C901 - calls cost more than branches
+    """Run and blind time as ``timing.counted_times`` has them."""
+    run, blind, blind_at = NAN, NAN, NAN
     if not _is_stated(run_time_s):
-        return run, inhibit, largest
-    knows_blind = _is_stated(inhibit_time_s)
+        return run, blind
+    knows_blind, knows_time = _is_stated(inhibit_time_s), _is_stated(t_s)
+    offset, start = _ahead(t_s, run_time_s) if knows_time else 0.0, 0.0
+    if offset != 0.0 and knows_blind:
+        start = _first_known(inhibit_time_s)
     for i in range(len(t_s)):
-        at = run_time_s[i]
-        if math.isnan(at):
+        counted = run_time_s[i] - offset
+        if math.isnan(counted) or (knows_time and abs(counted - t_s[i]) > BELIEVABLE_S):
             continue
-        if not at <= largest:
-            largest = at
-        if abs(at - t_s[i]) <= BELIEVABLE_S:
-            if not at <= run:
-                run = at
-            blind = inhibit_time_s[i]
-            if knows_blind and 0 <= blind <= at and not blind <= inhibit:
-                inhibit = blind
-    return run, inhibit, largest
+        if not counted <= run:
+            run = counted
+        inhibit = inhibit_time_s[i] - start
+        if not knows_blind or not 0 <= inhibit <= counted or inhibit < blind:
+            continue
+        if not inhibit - blind > counted - blind_at + BLIND_SLACK_S:
+            blind, blind_at = inhibit, counted
+    if blind_at < BLIND_KNOWN_SHARE * run:
+        blind *= run / blind_at if blind_at > 0 else NAN
+    return run, blind
+
+
+@part
+def _ahead(t_s, run_time_s):
+    """By how much the counter is ahead; 0 where it is as it should be."""
+    ahead = np.empty(AHEAD_ROWS)
+    n = 0
+    for i in range(len(t_s)):
+        if n < AHEAD_ROWS and not math.isnan(run_time_s[i] - t_s[i]):
+            ahead[n] = run_time_s[i] - t_s[i]
+            n += 1
+    first = np.sort(ahead[:n])
+    if n == 0 or first[n // 2] <= AHEAD_S or not first[3 * n // 4] - first[n // 4] <= AHEAD_SPREAD_S:
+        return 0.0
+    return first[n // 2]
+
+
+@part
+def _first_known(column):
+    for value in column:
+        if not math.isnan(value):
+            return value
+    return 0.0
 
 
 @part
@@ -477,12 +509,6 @@ def _times(t_s, first_rows):
     for i in range(1, n):
         backward += time[i] < time[i - 1]
     return time, backward
-
-
-@part
-def _next_due(time):
-    first, last = _low_high(time)
-    return last + (last - first) / max(len(time) - 1, 1)
 
 
 @part
@@ -581,6 +607,21 @@ def _persistence(flags, count):
 
 
 @part
+def _blind(blank, time, share):
+    """How long all the blind stretches are together, and the longest; ``share``: of triggers without an image."""
+    total, longest, first, n = 0.0, 0.0, 0, len(blank)
+    for i in range(n + 1):
+        if i < n and blank[i]:
+            continue
+        # Triggers from the first on, up to this one, have no image.
+        seconds = time[min(i, n - 1)] - time[first] if first < i else 0.0
+        if i - first >= BLIND_TRIGGERS and seconds >= BLIND_S and share ** (i - first) < BLIND_CHANCE:
+            total, longest = total + seconds, max(longest, seconds)
+        first = i + 1
+    return total, longest
+
+
+@part
 def _dead_time(inhibit_time_s, first_rows):
     if len(first_rows) < 2 or not _is_stated(inhibit_time_s):
         return NAN
@@ -600,7 +641,7 @@ def _floor_fraction(peak_v, first_rows):
     for row in first_rows:
         stated += not math.isnan(peak_v[row])
         at_floor += peak_v[row] <= FLOOR_V
-    return at_floor / len(first_rows) if stated else NAN
+    return at_floor / stated if stated else NAN
 
 
 @part
@@ -637,10 +678,8 @@ def image_features(
     left, top, width, height, peak, flight = _with_image(x_px, y_px, width_px, height_px, peak_v, flight_us)
     n = len(left)
     if n < MIN_IMAGES:
-        return _too_few(n)
+        return ImageFeatures(n, *_UNKNOWN)
     has_peaks = _is_stated(peak_v)
-    for i in range(n):
-        has_peaks &= not math.isnan(peak[i])
     lattice = _lattice_fraction(left, top, width, height) if on_lattice else NAN
     if on_lattice and _y_is_bottom(top, height, frame_px[1], margin_px, titled_bottom):
         for i in range(n):
@@ -672,7 +711,14 @@ def image_features(
     flight_time, flight_spread = _flight(flight) if _is_stated(flight_us) else (NAN, NAN)
     peak_median, peak_slope = NAN, NAN
     if has_peaks:
-        peak_median, peak_slope = _median(peak, room), _peak_slope(peak, y2, y2s, frame_px[1], room)
+        known = ~np.isnan(peak)
+        n_known = np.count_nonzero(known)
+        if n_known == n:
+            peak_median, peak_slope = _median(peak, room), _peak_slope(peak, y2, y2s, frame_px[1], room)
+        elif n_known >= MIN_IMAGES:
+            peak, y2_known = _chosen(peak, known), _chosen(y2, known)
+            peak_median = _median(peak, room)
+            peak_slope = _peak_slope(peak, y2_known, _count(y2_known), frame_px[1], room)
     y_sigma = (_counted_quantile(y2s_small, 0.75) - _counted_quantile(y2s_small, 0.25)) / 2 / IQR_SIGMA
     return ImageFeatures(
         n_images=n,
@@ -701,6 +747,7 @@ def image_features(
         area_median_px2=sizes.area_median,
         large_fraction=sizes.large,
         size_spread=sizes.spread,
+        bubble_fraction=sizes.bubbles,
         drift_x_px=_drift(_chosen(off, small), sigma, room),
         drift_y_px=_drift(y2_small / 2, y_sigma, room),
         flight_time_us=flight_time,
@@ -712,49 +759,6 @@ def image_features(
         stuck_y_px=float(place[1]),
         stuck_width_px=float(place[2]),
         stuck_height_px=float(place[3]),
-    )
-
-
-@part
-def _too_few(n):
-    return ImageFeatures(
-        n_images=n,
-        core_x_px=NAN,
-        core_tilt=NAN,
-        core_bend_px=NAN,
-        core_width_px=NAN,
-        core_asymmetry=NAN,
-        cross_low_px=NAN,
-        cross_high_px=NAN,
-        cross_range_px=NAN,
-        stray_fraction=NAN,
-        stray_left_fraction=NAN,
-        stray_right_fraction=NAN,
-        stray_spread=NAN,
-        edge_touch_fraction=NAN,
-        full_width_fraction=NAN,
-        out_of_frame_fraction=NAN,
-        repeat_fraction=NAN,
-        repeat_anchor_fraction=NAN,
-        hot_cell_fraction=NAN,
-        width_median_px=NAN,
-        width_p95_px=NAN,
-        height_median_px=NAN,
-        area_p10_px2=NAN,
-        area_median_px2=NAN,
-        large_fraction=NAN,
-        size_spread=NAN,
-        drift_x_px=NAN,
-        drift_y_px=NAN,
-        flight_time_us=NAN,
-        flight_spread=NAN,
-        peak_median_v=NAN,
-        peak_y_slope=NAN,
-        lattice_fraction=NAN,
-        stuck_x_px=NAN,
-        stuck_y_px=NAN,
-        stuck_width_px=NAN,
-        stuck_height_px=NAN,
     )
 
 
@@ -1156,10 +1160,12 @@ def _sizes(width, height, widths):
     log_area, steps = np.empty(n), np.empty(n, np.int32)
     for i in range(n):
         log_area[i] = _log(width[i]) + _log(height[i])
-    large = 0
+    large, bubbles = 0, 0
     for i in range(n):
         steps[i] = np.int32(np.floor(log_area[i] / AREA_STEP))
         large += width[i] > LARGE_PX
+        shorter, longer = min(width[i], height[i]), max(width[i], height[i])
+        bubbles += (shorter >= BUBBLE_PX) & (longer <= BUBBLE_ASPECT * shorter)
     areas = _count(steps)
     spread = (_middle_quantile(areas, 0.75) - _middle_quantile(areas, 0.25)) * AREA_STEP / IQR_SIGMA
     return _Sizes(
@@ -1169,6 +1175,7 @@ def _sizes(width, height, widths):
         math.exp((_middle_quantile(areas, 0.1) + 0.5) * AREA_STEP),
         math.exp((_middle_quantile(areas, 0.5) + 0.5) * AREA_STEP),
         large / n,
+        bubbles / n,
         spread,
     )
 

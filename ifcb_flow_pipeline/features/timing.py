@@ -12,6 +12,17 @@ from numpy.typing import NDArray
 #: A run time is believed if it is within so many seconds of the time of its row: they differ by up to 1.3 s.
 BELIEVABLE_S = 60.0
 
+#: Where run times are ahead of the times of their rows by more than so much, the counter was not set back before the
+#: run: its blind times are too much, too. From the median of so many rows (pyifcb, ``metrics/ml_analyzed.py``), half of
+#: which are this near to each other.
+AHEAD_S, AHEAD_ROWS, AHEAD_SPREAD_S = 10.0, 50, 1.0
+
+#: Blind time grows no faster than time goes by, but for this.
+BLIND_SLACK_S = 1.0
+
+#: Where the last good blind time is from before this share of the run, the rest of the run was as blind as that.
+BLIND_KNOWN_SHARE = 0.98
+
 #: Moments between which a change of rate is sought, and how many at either end are left out: too few triggers tell.
 CHANGE_STEPS, CHANGE_MARGIN_STEPS = 200, 10
 
@@ -21,6 +32,12 @@ CHANGE_EVIDENCE = 6.0
 #: Blocks of equally many images between which drift is sought, and the evidence (standard errors) that halves it.
 DRIFT_BLOCKS = 8
 DRIFT_EVIDENCE = 3.0
+
+#: Triggers without an image, one after the other, are a blind stretch if they are at least so many, last at least so
+#: long, and are that improbable at the rate of images of the rest of the run. The shortest that was seen in the field
+#: lasted 20 s. Chance alone gives about five in a row in ten thousand triggers of which one in seven has no image; two
+#: thirds without an image in 7,500 triggers (simulated noise) gave 23 in a row, within 3.0 s.
+BLIND_TRIGGERS, BLIND_S, BLIND_CHANCE = 10, 5.0, 1e-6
 
 #: Standard error of a median over that of a mean, for normal values.
 MEDIAN_ERROR = 1.2533
@@ -52,9 +69,36 @@ class Events:
         return cls((ordered[1:] - start) / duration, duration)
 
 
-def is_believable(run_time_s: NDArray[np.float64], row_time_s: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which run times fit the time of their row; arrays of shape (rows,)."""
-    return np.abs(run_time_s - row_time_s) <= BELIEVABLE_S
+def counted_times(
+    run_time_s: NDArray[np.float64], inhibit_time_s: NDArray[np.float64], row_time_s: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Run and blind time that the counters of the ADC file give; NaN for what they do not. Arrays of shape (rows,).
+
+    The run time is the largest that fits the time of its row, where that is known. Blind times grow from row to row,
+    and no faster than run times: what is out of line, such as garbage in the last row or a lost digit, does not count.
+    """
+    offset = _ahead(run_time_s - row_time_s)
+    known = inhibit_time_s[~np.isnan(inhibit_time_s)]
+    counted, blind_times = run_time_s - offset, inhibit_time_s - (known[0] if offset and len(known) else 0.0)
+    fits = ~np.isnan(counted) & ~(np.abs(counted - row_time_s) > BELIEVABLE_S)
+    run = float(counted[fits].max()) if fits.any() else float("nan")
+    blind = blind_at = float("nan")
+    fits &= (blind_times >= 0) & (blind_times <= counted)
+    for at, time in zip(counted[fits].tolist(), blind_times[fits].tolist(), strict=True):
+        if not time < blind and not time - blind > at - blind_at + BLIND_SLACK_S:
+            blind, blind_at = time, at
+    if blind_at < BLIND_KNOWN_SHARE * run:
+        blind *= run / blind_at if blind_at > 0 else float("nan")
+    return run, blind
+
+
+def _ahead(ahead_s: NDArray[np.float64]) -> float:
+    """By how much the counter is ahead, of how much it is in each row; 0 where it is as it should be."""
+    first = np.sort(ahead_s[~np.isnan(ahead_s)][:AHEAD_ROWS])
+    n = len(first)
+    if not n or first[n // 2] <= AHEAD_S or not first[3 * n // 4] - first[n // 4] <= AHEAD_SPREAD_S:
+        return 0.0
+    return float(first[n // 2])
 
 
 def next_due(time_s: NDArray[np.float64]) -> float:
@@ -137,3 +181,23 @@ def persistence(flags: NDArray[np.bool_]) -> float:
         return 0.0
     pairs = float(np.mean((flags[1:] - share) * (flags[:-1] - share)))
     return pairs / variance
+
+
+def blind_stretches(blank: NDArray[np.bool_], time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How long each stretch lasts in which triggers go on but no image comes, in s; shape (stretches,).
+
+    From the first trigger without an image to the next one with an image, else to the last trigger. ``blank``: which
+    triggers have no image, in file order, and ``time_s`` their times; both of shape (triggers,), >= 1. How probable
+    triggers without an image are is told by all triggers, but of such triggers in a row by the first BLIND_TRIGGERS
+    alone, and not by the image after these: a blind stretch, however long, hardly makes itself look probable, and
+    where chance makes long rows, the share comes out right.
+    """
+    steps = np.diff(blank.astype(np.int64), prepend=0, append=0)
+    first, end = np.flatnonzero(steps > 0), np.flatnonzero(steps < 0)
+    length = end - first
+    without = int(np.minimum(length, BLIND_TRIGGERS).sum())
+    with_image = np.count_nonzero(~blank) - np.count_nonzero((length >= BLIND_TRIGGERS) & (end < len(blank)))
+    share = without / max(without + with_image, 1)
+    seconds = time_s[np.minimum(end, len(blank) - 1)] - time_s[first]
+    is_blind = (length >= BLIND_TRIGGERS) & (seconds >= BLIND_S) & (share**length < BLIND_CHANCE)
+    return seconds[is_blind]

@@ -4,6 +4,7 @@ A fault lasts for many bins, and who has understood one of them decides about th
 queued one by one but with those that share their fault.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ifcb_flow_pipeline.detection.episodes import Episode, episodes_of
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode, State, episodes_of
 
 #: Columns of ``bin_scores`` that the queue is made of.
 COLUMNS = ("pid", "instrument", "start_time", "verdict", "cause", "severity")
@@ -22,9 +23,10 @@ COLUMNS = ("pid", "instrument", "start_time", "verdict", "cause", "severity")
 class Group:
     """Undecided bins of one instrument that are looked at together: those of an episode, or a single bin.
 
-    ``pids``: the undecided ones, in order of time. ``worst_pid`` and ``worst_severity`` are of these. ``start``,
+    ``pids``: the undecided ones, in order of time. ``worst_pid`` and ``worst_severity`` are of these, NaN where none of
+    them was judged. ``start``,
     ``end``: of the episode, also where its first or last bin is decided. ``n_bad``, ``n_bins``: bad and all bins of
-    the episode. ``ongoing``: the episode reaches the instrument's latest bins.
+    the episode. ``state``: of the episode; ``over`` where there is none.
     """
 
     instrument: str
@@ -33,19 +35,22 @@ class Group:
     end: datetime
     n_bins: int
     n_bad: int
-    ongoing: bool
+    state: State
     pids: tuple[str, ...]
     worst_pid: str
     worst_severity: float
 
 
-def waiting(bins: pd.DataFrame, decided: Collection[str], verdicts: Collection[str]) -> list[Group]:
-    """The undecided bins of ``bins`` that have one of these verdicts: worst group first, then the longest.
+def waiting(
+    bins: pd.DataFrame, decided: Collection[str], verdicts: Collection[str], now: datetime | None = None
+) -> list[Group]:
+    """The undecided bins of ``bins`` that have one of these verdicts: worst group first, then the longest; bins that
+    were not judged last.
 
-    ``bins``: rows with COLUMNS, in any order. Bins of an episode that are not bad but whose verdict is asked for are
-    in the episode's group; those outside of all episodes are groups of one.
+    ``bins``: rows with COLUMNS, in any order; ``now``: see ``find_episodes``. Bins of an episode that are not bad but
+    whose verdict is asked for are in the episode's group; those outside of all episodes are groups of one.
     """
-    episodes = episodes_of(pa.Table.from_pandas(bins[list(COLUMNS)], preserve_index=False))
+    episodes = episodes_of(pa.Table.from_pandas(bins[list(COLUMNS)], preserve_index=False), now)
     rows = bins.loc[bins["verdict"].isin(list(verdicts)) & ~bins["pid"].isin(list(decided)), list(COLUMNS)]
     rows = rows.sort_values(["start_time", "pid"], ignore_index=True)
     number = _episode_numbers(rows, episodes)
@@ -60,9 +65,7 @@ def waiting(bins: pd.DataFrame, decided: Collection[str], verdicts: Collection[s
         if members.size
     ]
     # Severity ends at 100: of equally bad groups the longer one is no accident.
-    return sorted(
-        groups, key=lambda group: (-round(group.worst_severity), -len(group.pids), group.start, group.instrument)
-    )
+    return sorted(groups, key=lambda group: (_rank(group), -len(group.pids), group.start, group.instrument))
 
 
 def neighbours(bins: pd.DataFrame, first_pid: str, last_pid: str) -> list[str]:
@@ -82,6 +85,10 @@ def following(pids: Sequence[str], pid: str, step: int) -> str | None:
     """The bin ``step`` places after (or, negative, before) one in the queue; None beyond its ends."""
     place = pids.index(pid) + step if pid in pids else 0
     return pids[place] if 0 <= place < len(pids) else None
+
+
+def _rank(group: Group) -> int:
+    return 1 if math.isnan(group.worst_severity) else -round(group.worst_severity)
 
 
 def _episode_numbers(rows: pd.DataFrame, episodes: Sequence[Episode]) -> np.ndarray:
@@ -114,13 +121,15 @@ class _Undecided:
     @classmethod
     def of(cls, rows: pd.DataFrame) -> "_Undecided":
         names = ("pid", "instrument", "start_time", "cause", "severity")
-        return cls(*(pa.array(rows[name], from_pandas=True).to_pylist() for name in names))
+        columns = {name: pa.array(rows[name], from_pandas=True).to_pylist() for name in names}
+        columns["severity"] = rows["severity"].astype(float).tolist()
+        return cls(*columns.values())
 
     def group(self, rows: list[int], episode: Episode | None) -> Group:
-        worst = max(rows, key=lambda row: self.severity[row])
+        worst = max(rows, key=lambda row: -1.0 if math.isnan(self.severity[row]) else self.severity[row])
         if episode is None:
-            about = (self.instrument[worst], self.cause[worst], self.start[worst], self.start[worst], 1, 0, False)
+            about = (self.instrument[worst], self.cause[worst], self.start[worst], self.start[worst], 1, 0, "over")
         else:
             about = (episode.instrument, episode.cause, episode.start, episode.end, episode.n_bins, episode.n_bad,
-                     episode.ongoing)  # fmt: skip
+                     episode.state)  # fmt: skip
         return Group(*about, tuple(self.pid[row] for row in rows), self.pid[worst], self.severity[worst])

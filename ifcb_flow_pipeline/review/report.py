@@ -12,13 +12,16 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode, State
 from ifcb_flow_pipeline.store.labels import Label
 
 #: Columns of ``rows`` that the report reads.
 COLUMNS = ("pid", "instrument", "start_time", "severity", "verdict", "cause", "threshold", "model_id")
 
 _STRIP_PX = (900, 90)
+
+#: What is said behind the last bad bin of an episode.
+_END: Mapping[State, str] = {"ongoing": " (ongoing)", "over": "", "unknown": " (no bins since)"}
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -41,13 +44,17 @@ text {{ fill: currentColor; font-size: 11px; }} h2 {{ margin-top: 2rem; }} .quie
 
 @dataclass(frozen=True, slots=True)
 class Worst:
-    """A bin that the report shows in full: what the model says, and its cloud as a PNG (None: no cloud)."""
+    """A bin that the report shows in full: what the model says, and its cloud as a PNG (None: no cloud).
+
+    ``rests_on``: in words, what it was compared with and how much of it is lost.
+    """
 
     pid: str
     severity: float
     verdict: str
     cause: str
     reasons: str
+    rests_on: str
     picture: bytes | None
 
 
@@ -92,7 +99,7 @@ class Report:
         return _PAGE.format(title=escape(title), body="\n".join(body))
 
     def _counts(self) -> str:
-        verdicts = ["bad", "watch", "ok", "unreadable"]
+        verdicts = ["bad", "watch", "ok", "unreadable", "not_judged"]
         rows = []
         for name in sorted(self.rows["instrument"].unique()):
             of_instrument = self.rows.loc[self.rows["instrument"] == name]
@@ -100,7 +107,8 @@ class Report:
             decided = [self.labels[pid].decision for pid in of_instrument["pid"] if pid in self.labels]
             rows.append([name, len(of_instrument), *(int(counts.get(verdict, 0)) for verdict in verdicts),
                          decided.count("bad"), decided.count("good")])  # fmt: skip
-        return _table(["instrument", "bins", *verdicts, "decided bad", "decided good"], rows)
+        names = [verdict.replace("_", " ") for verdict in verdicts]
+        return _table(["instrument", "bins", *names, "decided bad", "decided good"], rows)
 
     def _causes(self) -> str:
         bad = self.rows.loc[self.rows["verdict"] == "bad", ["instrument", "cause"]].astype(str)
@@ -110,7 +118,7 @@ class Report:
 
     def _episodes(self) -> str:
         rows = [
-            [one.instrument, f"{one.start:%Y-%m-%d %H:%M}", f"{one.end:%Y-%m-%d %H:%M}" + " (ongoing)" * one.ongoing,
+            [one.instrument, f"{one.start:%Y-%m-%d %H:%M}", f"{one.end:%Y-%m-%d %H:%M}{_END[one.state]}",
              self._cause(one.cause), one.n_bad, round(one.worst_severity), one.worst_pid]
             for one in self.episodes
         ]  # fmt: skip
@@ -133,7 +141,7 @@ class Report:
         said = f"severity {worst.severity:.0f}, {worst.verdict}, {self._cause(worst.cause)}; {decided}"
         return (
             f"<figure>{picture}<figcaption><b>{escape(worst.pid)}</b><br>{escape(said)}<br>"
-            f"<span class=quiet>{escape(worst.reasons)}</span></figcaption></figure>"
+            f"<span class=quiet>{escape(worst.reasons)}<br>{escape(worst.rests_on)}</span></figcaption></figure>"
         )
 
     def _strip(self, instrument: str) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ifcb_flow_pipeline.bins.adc import parse_adc
-from ifcb_flow_pipeline.bins.hdr import parse_hdr
-from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
+from ifcb_flow_pipeline.bins.hdr import HeaderRead, read_hdr
+from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_name, parse_pid
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.archive import BinRead, bin_read
 
@@ -34,9 +34,9 @@ class UploadedBin:
 
     def read(self) -> BinRead:
         """The bin as the archive's reader would give it: a damaged file is no error, but told in the reason."""
-        adc = parse_adc(self.files["adc"], parse_pid(self.pid).schema)
-        header = parse_hdr(self.files["hdr"]).to_dict() if "hdr" in self.files else {}
-        return bin_read(self.pid, adc, header, [adc.problem] if adc.problem else [])
+        schema = parse_pid(self.pid).schema
+        header = read_hdr(self.files["hdr"], schema) if "hdr" in self.files else HeaderRead()
+        return bin_read(self.pid, parse_adc(self.files["adc"], schema), header)
 
 
 def uploaded_bin(named: Sequence[tuple[str, bytes]]) -> UploadedBin:
@@ -80,7 +80,7 @@ def _parts(name: str) -> tuple[str, str]:
     if extension.lower() not in MAX_BYTES:
         raise UploadError(f"{name} is none of the files of a bin: these end in .adc, .hdr or .roi")
     try:
-        return parse_pid(stem).pid, extension.lower()
+        return parse_name(stem).pid, extension.lower()
     except InvalidPidError as error:
         raise UploadError(
             f"the name of {name} is not that of a bin; the name says which instrument it is and when the run began: "

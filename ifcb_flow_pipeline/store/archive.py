@@ -7,14 +7,23 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ifcb_flow_pipeline.bins.adc import Adc, parse_adc
-from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED, EXTENSIONS, FoundFile, Listing, list_bins, may_hold
-from ifcb_flow_pipeline.bins.hdr import header_values
+from ifcb_flow_pipeline.bins.archive import (
+    CORRECTED_SUFFIX,
+    CORRECTIONS,
+    DEFAULT_EXCLUDED,
+    EXTENSIONS,
+    FoundFile,
+    Listing,
+    list_bins,
+    may_hold,
+)
+from ifcb_flow_pipeline.bins.hdr import HeaderRead, read_hdr
 from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
 from ifcb_flow_pipeline.bins.roi import Images, RoiError, RoiTable, read_image
 from ifcb_flow_pipeline.bins.text import Text
@@ -54,7 +63,9 @@ class BinRead:
     """What reading one bin gave: its ADC (without rows where unreadable or empty), its header's typed values
     (see ``bins.hdr``), and how it went.
 
-    ``unread``: a file of it could not be read now, for a reason that may pass; it is to be read again.
+    ``header_state``, ``header_problem``: whether the header is whole (see ``HeaderRead``), empty where nobody looked;
+    ``adc_source``: ``adc``, or ``adcmod`` for a corrected file (see ``bins.archive``). ``unread``: a file of it could
+    not be read now, for a reason that may pass; it is to be read again.
     """
 
     pid: str
@@ -62,18 +73,9 @@ class BinRead:
     status: str
     reason: str
     header: Mapping[str, Any]
-    unread: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderRead:
-    """The typed values of a header (see ``bins.hdr``), and what went wrong, empty where nothing did.
-
-    ``unread``: as of BinRead.
-    """
-
-    values: Mapping[str, Any]
-    problem: str = ""
+    header_state: str = ""
+    header_problem: str = ""
+    adc_source: str = "adc"
     unread: bool = False
 
 
@@ -90,7 +92,7 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A directory tree of raw bins, only ever read.
+    """A directory tree of raw bins, only ever read, with the corrected ADC files that lie beside it (CORRECTIONS).
 
     ``exclude`` names directories (at any depth, any case) that hold no samples; hidden ones never do.
     """
@@ -139,20 +141,18 @@ class Archive:
             adc = self._read_adc(adc_path, schema, columns)
         except OSError as error:
             reason = f"cannot read {adc_path}: {error.strerror or error}"
-            return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {}, _may_pass(error))
-        if hdr_path is None:
-            return bin_read(pid, adc, {}, [adc.problem] if adc.problem else [])
-        header = self.read_header(hdr_path)
-        notes = [note for note in (adc.problem, header.problem) if note]
-        return replace(bin_read(pid, adc, header.values, notes), unread=header.unread)
+            return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {}, unread=_may_pass(error))
+        header = HeaderRead() if hdr_path is None else self.read_header(hdr_path, schema)
+        return bin_read(pid, adc, header, "adcmod" if adc_path.lower().endswith(CORRECTED_SUFFIX) else "adc")
 
-    def read_header(self, hdr_path: str) -> "HeaderRead":
-        """Read a header, given by its path relative to the root."""
+    def read_header(self, hdr_path: str, schema: Schema) -> HeaderRead:
+        """What a header says (see ``bins.hdr``), given by its path relative to the root."""
         try:
             with _regular(self._path(hdr_path), LARGEST["hdr"]) as (file, size):
-                return HeaderRead(header_values(file.read(size)))
+                return read_hdr(file.read(size), schema)
         except OSError as error:
-            return HeaderRead({}, f"cannot read {hdr_path}: {error.strerror or error}", _may_pass(error))
+            problem = f"cannot read {hdr_path}: {error.strerror or error}"
+            return HeaderRead({}, "missing", problem, unread=_may_pass(error))
 
     def read_images(self, roi_path: str, table: RoiTable, rows: Sequence[int]) -> Images:
         """The images of some rows, from a .roi file given by its path relative to the root; nothing else of it is read.
@@ -184,7 +184,7 @@ class Archive:
         A directory that several ways lead to is entered once, under its own name where it has one in the archive.
         """
         seen: set[tuple[int, int]] = set()
-        pending, links = [""], []
+        pending, links = ["", *([CORRECTIONS] if _is_directory(self._path(CORRECTIONS)) else [])], []
         # Links last: a way back into the archive, or in a loop, leads to nothing that is new then.
         while pending or links:
             relative = pending.pop() if pending else links.pop()
@@ -206,12 +206,13 @@ class Archive:
     def inside(self, relative: str, wanted: tuple[date, date] | None = None) -> Inside:
         """List one directory; with ``wanted`` only what can hold bins from its first to its last day."""
         exclude = {name.lower() for name in self.exclude}
+        suffixes = (CORRECTED_SUFFIX,) if relative.startswith(CORRECTIONS) else _SUFFIXES
         directories, links, files = [], [], []
         for entry in self._entries(relative):
             if _look(entry.path, entry.is_dir):
                 if _enter(entry.name, exclude, wanted):
                     (links if entry.is_symlink() else directories).append(entry.name)
-            elif entry.name[-4:].lower() in _SUFFIXES and (status := _look(entry.path, entry.stat)):
+            elif _may_be_of_a_bin(entry.name, suffixes) and (status := _look(entry.path, entry.stat)):
                 files.append(FoundFile(relative, entry.name, status.st_size, status.st_mtime_ns))
         # In order of name, so that every walk takes the same one of several links to the same directory.
         return Inside(tuple(sorted(directories)), tuple(sorted(links)), tuple(files))
@@ -229,16 +230,22 @@ class Archive:
             raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
 
     def _path(self, relative: str) -> str:
+        if relative.startswith(CORRECTIONS):
+            # Beside the archive by its name, as ifcbkit has it, even where that is a link to elsewhere.
+            return os.path.join(os.path.dirname(os.path.abspath(self.root)), relative.removeprefix("../"))  # noqa: PTH100, PTH118, PTH120
         return os.path.join(self.root, relative) if relative else str(self.root)  # noqa: PTH118 (pathlib takes longer than the disk)
 
 
-def bin_read(pid: str, adc: Adc, header: Mapping[str, Any], notes: Sequence[str]) -> BinRead:
-    """A bin whose files were read, with the status that follows from them; ``notes`` come into the reason."""
+def bin_read(pid: str, adc: Adc, header: HeaderRead, adc_source: str = "adc") -> BinRead:
+    """A bin whose files were read, with the status that follows from them."""
+    notes = [adc.problem, header.problem]
     if len(adc) == 0 and adc.bad_lines == 0:
-        return BinRead(pid, adc, "empty", "; ".join(["the .adc file has no lines", *notes]), header)
-    # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
-    status = "unreadable" if adc.bad_lines > len(adc) else "ok"
-    return BinRead(pid, adc, status, "; ".join(notes), header)
+        status, notes = "empty", ["the .adc file has no lines", *notes]
+    else:
+        # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
+        status = "unreadable" if adc.bad_lines > len(adc) else "ok"
+    reason = "; ".join(filter(None, notes))
+    return BinRead(pid, adc, status, reason, header.values, header.state, header.problem, adc_source, header.unread)
 
 
 @contextmanager
@@ -288,10 +295,19 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def _may_be_of_a_bin(name: str, suffixes: tuple[str, ...]) -> bool:
+    # Hidden files are what transfers and Macs leave behind, whatever their extension.
+    return name.lower().endswith(suffixes) and not name.startswith(".")
+
+
 def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:
     if name.startswith(".") or name.lower() in exclude:
         return False
     return wanted is None or may_hold(name, *wanted)
+
+
+def _is_directory(path: str) -> bool:
+    return bool(_look(path, lambda: stat.S_ISDIR(os.stat(path).st_mode)))  # noqa: PTH116 (see Archive._path)
 
 
 def _look(path: str | Path, look: Callable[[], _Seen]) -> _Seen | None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
+from ifcb_flow_pipeline.features.file_quality import FileQuality
 from ifcb_flow_pipeline.store.archive import BinRead
 from ifcb_flow_pipeline.store.daily import (
     COMPRESSION,
@@ -57,7 +58,8 @@ _ENCODING: dict[str, Any] = {
 class CloudEntry:
     """One bin of a day's clouds: how reading it went, and its row group (None where it has no points).
 
-    ``header``: the typed values of its .hdr (see ``bins.hdr``). ``unread``: as of BinRead.
+    ``header``: the typed values of its .hdr (see ``bins.hdr``). ``header_state``, ``header_problem``, ``adc_source``,
+    ``unread``: see ``BinRead``. ``quality``: what FileQuality found in the rows.
     """
 
     pid: str
@@ -68,7 +70,16 @@ class CloudEntry:
     bad_lines: int = 0
     row_group: int | None = None
     header: Mapping[str, Any] = field(default_factory=dict)
+    header_state: str = ""
+    header_problem: str = ""
+    adc_source: str = ""
+    quality: Mapping[str, Any] = field(default_factory=dict)
     unread: bool = False
+
+    @property
+    def file_quality(self) -> FileQuality:
+        """What was found in the rows."""
+        return FileQuality(**self.quality)
 
     @classmethod
     def of(cls, read: BinRead, row_group: int | None = None) -> "CloudEntry":
@@ -82,6 +93,10 @@ class CloudEntry:
             bad_lines=read.adc.bad_lines,
             row_group=row_group if read.status == "ok" else None,
             header=dict(read.header),
+            header_state=read.header_state,
+            header_problem=read.header_problem,
+            adc_source=read.adc_source,
+            quality=FileQuality.of(read.adc.columns).known(),
             unread=read.unread,
         )
 

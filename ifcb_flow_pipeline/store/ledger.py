@@ -11,19 +11,23 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
-from datetime import date
+from datetime import date, datetime
 from logging import Logger, getLogger
 from pathlib import Path
 from typing import TypeVar
 
 from ifcb_flow_pipeline.bins.archive import FoundFile, likely_day
+from ifcb_flow_pipeline.bins.left_out import LeftOut
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.archive import Archive, Inside
 
 _Result = TypeVar("_Result")
 
 #: Rises when the tables below change; a ledger of another version is made anew.
-_VERSION = 2
+_VERSION = 3
+
+#: Stands for the day of files whose names state none.
+UNDATED = date.min
 
 #: Seconds to wait for another process that is writing. Nobody writes for longer than a moment.
 _PATIENCE = 20.0
@@ -40,8 +44,8 @@ CREATE TABLE directory (
 CREATE TABLE holding (directory INTEGER, day TEXT, files BLOB, PRIMARY KEY (directory, day)) WITHOUT ROWID;
 CREATE INDEX holding_by_day ON holding (day);
 CREATE TABLE day (
-    day TEXT PRIMARY KEY, signature TEXT, n_bins INTEGER, n_misplaced INTEGER, misplaced BLOB, holds_until_ns INTEGER,
-    newest_ns INTEGER, stale INTEGER
+    day TEXT PRIMARY KEY, signature TEXT, n_bins INTEGER, left_out TEXT, holds_until_ns INTEGER, newest_ns INTEGER,
+    stale INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX stale_day ON day (stale);
 CREATE TABLE footer (
@@ -77,14 +81,13 @@ class Visit:
 class DayEntry:
     """A day of the archive: the signature of its bins, until when that holds, how many there are.
 
-    ``misplaced`` names one of the misplaced bins, with its directory; ``newest_ns``: when the newest file of a bin was
-    written.
+    ``left_out``: its misplaced bins and misnamed files. ``newest_ns``: when the newest file of a bin was written. The
+    day UNDATED has the files whose names state no day.
     """
 
     signature: str
     n_bins: int
-    n_misplaced: int
-    misplaced: str
+    left_out: tuple[LeftOut, ...]
     holds_until_ns: int | None
     newest_ns: int = 0
 
@@ -176,28 +179,26 @@ class Ledger:
         """Make the entries of days anew from the files that are known of them; None removes an entry."""
         with self._writing():
             for day in days:
-                entry = entry_of(self._files(day.isoformat()))
+                entry = entry_of(self.files(day))
                 if entry is None:
                     self.connection.execute("DELETE FROM day WHERE day = ?", (day.isoformat(),))
                     continue
                 self.connection.execute(
-                    "INSERT OR REPLACE INTO day VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
-                    (day.isoformat(), entry.signature, entry.n_bins, entry.n_misplaced, os.fsencode(entry.misplaced),
-                     entry.holds_until_ns, entry.newest_ns),
+                    "INSERT OR REPLACE INTO day VALUES (?, ?, ?, ?, ?, ?, 0)",
+                    (day.isoformat(), entry.signature, entry.n_bins, _as_text(entry.left_out), entry.holds_until_ns,
+                     entry.newest_ns),
                 )  # fmt: skip
-
-    def files(self, day: date) -> list[FoundFile]:
-        """The files that are known of a day."""
-        return self._files(day.isoformat())
 
     def days(self) -> dict[date, DayEntry]:
         """The entries of all days that have one, ascending."""
         rows = self.connection.execute(
-            "SELECT day, signature, n_bins, n_misplaced, misplaced, holds_until_ns, newest_ns FROM day "
+            "SELECT day, signature, n_bins, left_out, holds_until_ns, newest_ns FROM day "
             "WHERE signature IS NOT NULL ORDER BY day"
         )
-        return {date.fromisoformat(day): DayEntry(signature, n, misplaced, os.fsdecode(example), *when)
-                for day, signature, n, misplaced, example, *when in rows}  # fmt: skip
+        return {
+            date.fromisoformat(day): DayEntry(signature, n, _of_text(left_out), *when)
+            for day, signature, n, left_out, *when in rows
+        }
 
     def footers(self, made_by: str) -> dict[date, Footer]:
         """What is known of the files of a table; ``made_by`` is its name and version."""
@@ -244,9 +245,11 @@ class Ledger:
             [(day,) for day in (*gone, *changed)],
         )
 
-    def _files(self, day: str) -> list[FoundFile]:
+    def files(self, day: date) -> list[FoundFile]:
+        """The files that are known of a day."""
         rows = self.connection.execute(
-            "SELECT path, files FROM holding JOIN directory ON directory = id WHERE day = ?", (day,)
+            "SELECT path, files FROM holding JOIN directory ON directory = id WHERE day = ?",
+            (day.isoformat(),),
         )
         return [file for path, files in rows for file in _unpacked(os.fsdecode(path), files)]
 
@@ -313,11 +316,13 @@ def _unusable(path: Path, error: Exception) -> LedgerError:
 
 
 def _packed(files: Iterable[FoundFile]) -> dict[str, bytes]:
-    """The files of bins by day, as compressed text; files that are no bins' are left out."""
+    """The files of bins by day, as compressed text; those whose names state no day under UNDATED."""
     lines: dict[date, list[str]] = {}
     for file in sorted(files, key=lambda file: file.name):
-        if day := likely_day(file.name[:-4]):
-            lines.setdefault(day, []).append(f"{file.name}\t{file.size}\t{file.mtime_ns}")
+        day = likely_day(file.name[:-4]) or UNDATED
+        # Who has no day is only ever shown.
+        name = file.name if file.name.isprintable() else file.name.encode("unicode_escape").decode()
+        lines.setdefault(day, []).append(f"{name}\t{file.size}\t{file.mtime_ns}")
     return {day.isoformat(): zlib.compress("\n".join(of_day).encode(), level=1) for day, of_day in lines.items()}
 
 
@@ -328,6 +333,26 @@ def _unpacked(directory: str, packed: bytes) -> Iterator[FoundFile]:
             yield FoundFile(directory, name, int(size), int(mtime_ns))
     except (zlib.error, ValueError) as error:
         raise _DamagedError(f"the files of {directory}: {error}") from error
+
+
+def _as_text(left_out: Iterable[LeftOut]) -> str:
+    rows = [(*_cells(one), one.start_time and one.start_time.isoformat()) for one in left_out]
+    return json.dumps(rows) if rows else ""
+
+
+def _of_text(text: str) -> tuple[LeftOut, ...]:
+    try:
+        rows = json.loads(text) if text else []
+        return tuple(
+            LeftOut(pid, instrument, datetime.fromisoformat(start) if start else None, path, status, reason)
+            for pid, instrument, path, status, reason, start in rows
+        )
+    except (ValueError, TypeError) as error:
+        raise _DamagedError(f"what is left out: {error}") from error
+
+
+def _cells(one: LeftOut) -> tuple[str, str | None, str, str, str]:
+    return one.pid, one.instrument, one.path, one.status, one.reason
 
 
 def _joined(names: Iterable[str]) -> bytes:

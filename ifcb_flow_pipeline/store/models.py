@@ -1,31 +1,24 @@
 """The models on disk: each under its own id, with its card beside it; which one is in use, and which were."""
 
-import io
 import json
-import math
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-import numpy as np
-
-from ifcb_flow_pipeline.detection.model import ModelCard, ModelError
-from ifcb_flow_pipeline.detection.reading import AnyModel, model_from_bytes
+from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
+from ifcb_flow_pipeline.detection.open_model import AnyModel, model_from_bytes
 from ifcb_flow_pipeline.store.daily import replacing
 
 #: What stands for the model in use wherever a model id is asked for.
 CURRENT = "current"
 
 
-#: The largest file of a model, and the memory of its arrays, in bytes: a hundred times what usual ones have.
+#: The largest file of a model, in bytes: a hundred times what usual ones have.
 _LARGEST_FILE = 2**27
-_LARGEST_MODEL = 2**28
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
@@ -185,7 +178,7 @@ class ModelStore:
 
 
 def read_model(path: Path) -> AnyModel:
-    """The model in a file, of either kind. Raises ModelError, naming file and remedy, where it is none."""
+    """The model in a file, of any kind. Raises ModelError, naming file and remedy, where it is none."""
     try:
         return model_from_bytes(_content_of(path))
     except OSError as error:
@@ -212,30 +205,7 @@ def _content_of(path: Path) -> bytes:
         data = file.read(_LARGEST_FILE + 1)
     if len(data) > _LARGEST_FILE:
         raise ModelError(f"it is no file of a model, which has at most {_LARGEST_FILE} bytes")
-    _check_sizes(data)
     return data
-
-
-def _check_sizes(data: bytes) -> None:
-    """Raise ModelError where the arrays in a file would take more memory than any model does, before they take it."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            n_bytes = sum(member.file_size for member in members)
-            if n_bytes <= _LARGEST_MODEL:
-                n_bytes = sum(_size_of_array(archive, member) for member in members)
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error):
-        return  # no file of arrays: the reader says what it is instead
-    if n_bytes > _LARGEST_MODEL:
-        raise ModelError(f"its arrays would take {n_bytes} bytes, more than any model does: it is not to be trusted")
-
-
-def _size_of_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    return math.prod(shape) * dtype.itemsize
 
 
 def _ends_a_line(file: BinaryIO) -> bool:

@@ -1,8 +1,9 @@
 """Reading ADC files through pyifcb, WHOI's own library, instead of ``bins.adc``.
 
 For those who want the very code that their other tools use. It reads a file as a whole or not at all: one
-garbled line makes the bin unreadable, where ``bins.adc`` leaves out the line. Numbers may differ from those
-of ``bins.adc`` in their last binary digit, because pandas rounds them so.
+garbled line makes the bin unreadable, where ``bins.adc`` leaves out the line. A signal that is NaN costs its row, as
+pyifcb gives no other sign of a line that is too short. Numbers may differ from those of ``bins.adc`` in their last
+binary digit, because pandas rounds them so.
 """
 
 from pathlib import Path

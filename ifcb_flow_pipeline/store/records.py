@@ -44,7 +44,8 @@ class RecordFile:
     """A file of records at ``path``; nothing is written before the first entry.
 
     ``mark``: number that tells this kind of file from other SQLite files. ``version``: rises when ``tables``, the
-    names and columns of the tables, change. ``what``: what the file holds, for messages.
+    names and columns of the tables, change. ``what``: what the file holds, for messages. ``earlier``: versions that
+    lack nothing but some of the tables, which the next entry adds.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class RecordFile:
     version: int
     tables: dict[str, str]
     what: str
+    earlier: tuple[int, ...] = ()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -99,7 +101,7 @@ class RecordFile:
             # IMMEDIATE: what is read in here is not changed by others before it is written.
             connection.execute("BEGIN IMMEDIATE")
             try:
-                if not self._is_ours(connection):
+                if not self._is_ours(connection) or _identity(connection)[1] != self.version:
                     self._make(connection)
                 yield connection
             except BaseException:
@@ -122,7 +124,7 @@ class RecordFile:
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         """Whether the tables are there; False for an empty file. Raises RecordError for any other file."""
         mark, version, n_tables = _identity(connection)
-        if (mark, version) == (self.mark, self.version):
+        if mark == self.mark and version in (self.version, *self.earlier):
             return True
         if mark == self.mark:
             raise RecordError(
@@ -134,7 +136,10 @@ class RecordFile:
         return False
 
     def _make(self, connection: sqlite3.Connection) -> None:
+        there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for name, columns in self.tables.items():
+            if name in there:
+                continue
             connection.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY AUTOINCREMENT, {columns})")
             for event in ("UPDATE", "DELETE"):
                 connection.execute(_NEVER.format(table=name, event=event))

@@ -19,17 +19,19 @@ A look that runs out of time is not complete: nothing must be concluded from it,
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from logging import Logger
 from pathlib import Path
 
 from ifcb_flow_pipeline.bins.archive import FoundFile, list_bins, next_change, signature
+from ifcb_flow_pipeline.bins.left_out import LeftOut, misnamed, misplaced, outside
 from ifcb_flow_pipeline.store.archive import Archive, Inside
 from ifcb_flow_pipeline.store.claim import check_archive
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.ledger import DayEntry, Footer, Ledger, Visit, with_ledger
+from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import RAW_BINS, Table
 
 #: Where many directories are due again, a look spends this long on them; it is the price of finding growth.
@@ -82,13 +84,15 @@ class Vanished:
 class Survey:
     """What the archive has by day, and by table what each day's file was made of: None for a damaged file.
 
-    Where it is not ``complete``, days may be missing or be of an earlier look. ``n_made``: how many bins of each day
-    the first of the tables was made of. ``vanished``: of days with fewer bins than that.
+    ``left_out``: misplaced bins and misnamed files. Where it is not ``complete``, days may be missing or be of an
+    earlier look. ``n_made``: how many bins of each day the first of the tables was made of. ``vanished``: of days with
+    fewer bins than that.
     """
 
     archive: Mapping[date, DayEntry]
     made_of: Mapping[str, Mapping[date, str | None]]
     complete: bool
+    left_out: tuple[LeftOut, ...] = ()
     n_made: Mapping[date, int] = field(default_factory=dict)
     vanished: Mapping[date, "Vanished"] = field(default_factory=dict)
 
@@ -105,6 +109,12 @@ class Surveyor:
     archive: Archive
     tables: DailyTables
     ledger: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Surveyor":
+        """The surveyor of a deployment."""
+        home = settings.home
+        return cls(settings.archive, DailyTables(home / "tables"), home / "sensor" / "ledger.sqlite")
 
     def survey(
         self, tables: Iterable[Table], budget: Budget, *, thorough: bool = False, log: Logger | None = None
@@ -129,13 +139,30 @@ class Surveyor:
                 for table, of_table in zip(wanted, footers, strict=True)
                 if of_table is not None
             }
+            entries = found or {}
+            days = {day: entry for day, entry in entries.items() if entry.n_bins}
+            left_out = tuple(one for entry in entries.values() for one in entry.left_out)
             if found is None or len(known) < len(wanted):
-                return Survey(found or {}, known, complete=False)
+                return Survey(days, known, False, left_out)
             made = {day: footer for day, footer in ((footers or [None])[0] or {}).items() if footer}
             n_made = {day: footer.n_bins for day, footer in made.items()}
-            return Survey(found, known, True, n_made, vanished_of(self.tables, made, found, ledger))
+            return Survey(days, known, True, left_out, n_made, vanished_of(self.tables, made, days, ledger))
 
         return with_ledger(self.ledger, self.archive, work, log)
+
+    def outside(self, days: Sequence[date], first: date, last: date) -> Iterator[LeftOut]:
+        """The bins of these days that are outside of the days from ``first`` to ``last``, as the last look found them.
+
+        Raises LedgerError where the ledger cannot be read.
+        """
+
+        def work(ledger: Ledger, batch: Iterable[date]) -> list[LeftOut]:
+            bins = (raw for day in batch for raw in list_bins(ledger.files(day)).bins)
+            return [one for raw in bins if not raw.misplaced and (one := outside(raw, first, last))]
+
+        for start in range(0, len(days), _DAYS_AT_ONCE):
+            batch = days[start : start + _DAYS_AT_ONCE]
+            yield from with_ledger(self.ledger, self.archive, lambda ledger, batch=batch: work(ledger, batch), None)
 
 
 def look(
@@ -283,15 +310,15 @@ def _renew(archive: Archive, ledger: Ledger, now: datetime, budget: Budget) -> b
     """Make the entries of days anew whose bins changed; False where there was not enough time for all."""
 
     def entry_of(files: list[FoundFile]) -> DayEntry | None:
-        bins = list_bins(files).bins
-        if not bins:
+        listing = list_bins(files)
+        bins = listing.bins
+        left_out = (*(misplaced(raw) for raw in bins if raw.misplaced), *misnamed(listing.strays))
+        if not bins and not left_out:
             return None
         until = next_change(bins, now, archive.settle)
-        wrong = [raw for raw in bins if raw.misplaced]
-        example = f"{wrong[0].bin_id.pid} in {wrong[0].directory}" if wrong else ""
         signed = signature(bins, now, archive.settle)
-        newest_ns = max(file.mtime_ns for raw in bins for file in raw.files.values())
-        return DayEntry(signed, len(bins), len(wrong), example, _ns(until) if until else None, newest_ns)
+        newest_ns = max((file.mtime_ns for raw in bins for file in raw.all_files), default=0)
+        return DayEntry(signed, len(bins), left_out, _ns(until) if until else None, newest_ns)
 
     stale = ledger.stale_days(_ns(now))
     for first in range(0, len(stale), _DAYS_AT_ONCE):
@@ -323,7 +350,7 @@ def vanished_of(
     tables: DailyTables, made: Mapping[date, Footer], archive: Mapping[date, DayEntry], ledger: Ledger
 ) -> dict[date, Vanished]:
     """The days that have fewer bins than they were made of."""
-    none = DayEntry("", 0, 0, "", None)
+    none = DayEntry("", 0, (), None)
     entries = {day: archive.get(day, none) for day in made}
     missing = {day: footer.n_bins - entries[day].n_bins for day, footer in made.items()}
     shrunk = [day for day, n in missing.items() if n > 0]

@@ -1,7 +1,7 @@
 """Every stored table, declared once: column, type, unit, meaning.
 
-All tables have one file per UTC day. ``status`` and ``reason`` mean the same everywhere: the status says
-how far a bin came (see STATUSES), the reason says why in words for people.
+All tables have one file per UTC day, but for ``left_out``, which is one file. ``status`` and ``reason`` mean the
+same everywhere: the status says how far a bin came (see STATUSES), the reason says why in words for people.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,8 @@ STATUSES: Mapping[str, str] = {
     "unsettled": "files were written moments ago and may still grow",
     "misplaced": "lies in a directory of another date; not used",
     "gone": "its files are gone from the archive, and its points were never stored or are damaged",
+    "misnamed": "files with the extension of a bin's but not the name of a bin; not used",
+    "outside": "its time is before the first day of the deployment or in the future; not used",
     "not_found": "asked for by its identifier, but not in the archive",
 }
 
@@ -88,7 +90,7 @@ RAW_BINS = Table(
 
 POINT_CLOUDS = Table(
     "point_clouds",
-    1,
+    2,
     "All triggers of the day's bins in file order, one row group a bin; positions and signals as in the .adc.",
     (
         Column("pid", pa.dictionary(pa.int32(), pa.string()), "", "identifier of the bin"),
@@ -99,7 +101,7 @@ POINT_CLOUDS = Table(
 
 BIN_FEATURES = Table(
     "bin_features",
-    2,
+    3,
     "One row a bin: its features, or why it has none, and the settings that it was made with.",
     (
         *_IDENTITY,
@@ -116,24 +118,33 @@ BIN_FEATURES = Table(
         Column("stuck_y_px", pa.float64(), "px", "its top edge"),
         Column("stuck_width_px", pa.float64(), "px", "its width"),
         Column("stuck_height_px", pa.float64(), "px", "its height"),
+        Column("run_time_source", pa.string(), "", "what tells the length of the run: header, adc or empty"),
+        Column("inhibit_time_source", pa.string(), "", "what tells how long it was blind: header, adc or empty"),
+        Column("header_state", pa.string(), "", "ok, missing (or empty), damaged; empty where it was not looked for"),
+        Column("header_problem", pa.string(), "", "what is wrong with the header, in words"),
+        Column("adc_source", pa.string(), "", "adc, or adcmod for a corrected ADC file from beside the archive"),
+        Column("has_roi", pa.bool_(), "", "there is a .roi file"),
+        Column("dead_signals", pa.string(), "", "signals with the same number in all rows, separated by spaces"),
         *(Column(f.name, pa.float64(), f.unit, f.meaning) for f in CATALOGUE),
     ),
 )
 
 BIN_SCORES = Table(
     "bin_scores",
-    2,
-    "One row a bin, worst first: severity, verdict, suspected cause and reasons, and the model that gave them.",
+    3,
+    "One row a bin, worst first, those not judged last: severity, verdict, suspected cause and reasons, and the model "
+    "that gave them.",
     (
         *_IDENTITY,
         Column(
             "severity",
             pa.float64(),
             "",
-            "0 to 100: HIGHER is worse; 99 of 100 healthy bins are below 50; unreadable bins have 100",
+            "0 to 100: HIGHER is worse; 99 of 100 healthy bins are below 50; unreadable bins have 100; bins that were "
+            "not judged have none (NaN) and stand last",
         ),
-        Column("verdict", pa.string(), "", "ok, watch, bad or unreadable"),
-        Column("cause", pa.string(), "", "code of the suspected cause; empty where the verdict is ok"),
+        Column("verdict", pa.string(), "", "ok, watch, bad, unreadable or not_judged"),
+        Column("cause", pa.string(), "", "code of the suspected cause; empty where the verdict is ok or not_judged"),
         Column("second_cause", pa.string(), "", "code of the next likely cause; empty where there is none"),
         Column("reasons", pa.string(), "", "what is unusual and what to check, in words, worst first"),
         Column(
@@ -145,12 +156,35 @@ BIN_SCORES = Table(
         ),
         Column("rules", pa.string(), "", "codes of the hard rules that the bin breaks, separated by spaces"),
         Column(
-            "anomaly_score", pa.float64(), "", "score of the detector: LOWER is more anomalous; NaN without features"
+            "anomaly_score",
+            pa.float64(),
+            "",
+            "score of the detector: LOWER is more anomalous; NaN without features, or where the bin was not judged",
         ),
-        Column("percentile", pa.float64(), "%", "training bins that look more normal: HIGHER is more anomalous"),
+        Column(
+            "percentile",
+            pa.float64(),
+            "%",
+            "healthy bins that look more normal: HIGHER is more anomalous; NaN where anomaly_score is",
+        ),
         Column("threshold", pa.float64(), "", "severity from which a bin of its instrument is bad"),
         Column("configuration", pa.string(), "", "short code of the settings that the header states"),
         Column("config_changed", pa.bool_(), "", "the settings differ from those of the instrument's bin before it"),
+        Column(
+            "baseline_bins",
+            pa.int64(),
+            "",
+            "healthy bins of the instrument, in training and in the days before, that the bin was compared with; null "
+            "where the model keeps no baseline",
+        ),
+        Column("baseline_days", pa.float64(), "day", "time from the first to the last of these; NaN as above"),
+        Column(
+            "affected_fraction",
+            pa.float64(),
+            "fraction",
+            "0 to 1: share of the run, or of its images, that is not to be used, by the suspected cause; 0 where the "
+            "verdict is ok, NaN where it is not known or the bin was not judged",
+        ),
         Column("model_id", pa.string(), "", "the model that gave the verdict"),
         *_OUTCOME,
     ),
@@ -169,12 +203,29 @@ PAST_VERDICTS = Table(
     ),
 )
 
-#: Every verdict, mildest first, and what it asks of people.
+LEFT_OUT = Table(
+    "left_out",
+    1,
+    "What the archive has that is in no day's tables: one row a misplaced, misnamed or outside bin, with the remedy.",
+    (
+        Column("pid", pa.string(), "", "identifier of the bin; of misnamed files their name without extension"),
+        Column("instrument", pa.string(), "", "instrument; null where the name does not begin with an identifier"),
+        Column("start_time", _TIME, "UTC", "start of the run, from the identifier; null where there is none"),
+        Column("path", pa.string(), "", "where it lies in the archive: the directory, of misnamed files the first"),
+        *_OUTCOME,
+    ),
+)
+
+#: Every verdict, mildest first, then those that say nothing about the data, and what each asks of people.
 VERDICTS: Mapping[str, str] = {
     "ok": "nothing unusual",
     "watch": "unusual: look when there is time",
     "bad": "to distrust: look now, exclude unless a person says otherwise",
     "unreadable": "no data that could be judged: missing, empty of lines or damaged",
+    "not_judged": "no verdict: the instrument has too few bins of its own to compare it with",
 }
+
+#: The verdicts that say something about the data of a bin; all others count neither as healthy nor as bad.
+JUDGED = ("ok", "watch", "bad")
 
 TABLES: tuple[Table, ...] = (RAW_BINS, POINT_CLOUDS, BIN_FEATURES, BIN_SCORES)

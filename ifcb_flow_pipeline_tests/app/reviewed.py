@@ -1,5 +1,6 @@
 """A small store with a planted episode, single bad bins and one that cannot be read, for the pages that decide."""
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,7 +11,8 @@ import pyarrow as pa
 from streamlit.testing.v1 import AppTest
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
-from ifcb_flow_pipeline.detection.model import ForestSettings, Model, TrainingSet, train_model
+from ifcb_flow_pipeline.detection.model_card import ForestSettings
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance
 from ifcb_flow_pipeline.store.models import ModelStore
@@ -19,8 +21,9 @@ from ifcb_flow_pipeline_tests.app.stored import StoredBin, pid_at, write_clouds
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
 
-#: Bins every 6 h, one a letter: ok, watch, bad, very Bad, unreadable.
-LETTERS = {"o": ("ok", 5.0), "w": ("watch", 40.0), "b": ("bad", 70.0), "B": ("bad", 95.0), "u": ("unreadable", 100.0)}
+#: Bins every 6 h, one a letter: ok, watch, bad, very Bad, unreadable, not judged.
+LETTERS = {"o": ("ok", 5.0), "w": ("watch", 40.0), "b": ("bad", 70.0), "B": ("bad", 95.0), "u": ("unreadable", 100.0),
+           "n": ("not_judged", math.nan)}  # fmt: skip
 PLAN: Mapping[str, str] = {"IFCB101": "ooobBbooooowoouooooo", "IFCB102": "oooooooooooboooooooo"}
 N_BINS = sum(map(len, PLAN.values()))
 
@@ -44,11 +47,11 @@ FINDINGS = (
 )
 
 
-def write_review_store(home: Path) -> Path:
+def write_review_store(home: Path, plan: Mapping[str, str] | None = None) -> Path:
     """Inventory, clouds, features, scores and two models, the first of them in use."""
     by_day: dict[date, list[dict[str, Any]]] = {}
     models = [_model(seed) for seed in (1, 2)]
-    for instrument, letters in PLAN.items():
+    for instrument, letters in (plan or PLAN).items():
         for number, letter in enumerate(letters):
             row = _row(pid_of(instrument, number), letter, number, models[0].card.model_id)
             by_day.setdefault(row["start_time"].date(), []).append(row)
@@ -102,11 +105,13 @@ def said(app: AppTest) -> str:
 def _row(pid: str, letter: str, number: int, model_id: str) -> dict[str, Any]:
     bin_id = parse_pid(pid)
     verdict, severity = LETTERS[letter]
-    bad = verdict in ("bad", "watch")
+    bad, judged = verdict in ("bad", "watch"), letter not in "un"
     return {
         "pid": pid, "instrument": bin_id.instrument, "start_time": bin_id.start_time, "schema": "v2", "copies": 0,
         "complete": True, "severity": severity, "verdict": verdict, "cause": "air" if bad else "", "second_cause": "",
         "reasons": "Images off the core" if bad else "", "findings": FINDINGS if bad else "[]", "rules": "",
+        "baseline_bins": 299 if judged else 3, "baseline_days": 21.3 if judged else None,
+        "affected_fraction": 0.43 if bad else 0.0 if judged else None,
         "anomaly_score": -severity, "percentile": severity, "threshold": 50.0, "configuration": "",
         "config_changed": False, "model_id": model_id, "status": "unreadable" if letter == "u" else "ok",
         "reason": HOSTILE if letter == "u" else "", "n_rows": 300, "n_images": 275, "n_points": 275, "bad_lines": 0,
@@ -120,9 +125,10 @@ def _table(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
     )
 
 
-def _model(seed: int) -> Model:
+def training_set(seed: int) -> TrainingSet:
+    """Forty healthy bins of IFCB101, of which two features are known."""
     rng = np.random.default_rng(seed)
-    training = TrainingSet(
+    return TrainingSet(
         pids=[f"bin{i}" for i in range(40)],
         instruments=["IFCB101"] * 40,
         days=[date(2026, 2, 1)] * 40,
@@ -130,4 +136,7 @@ def _model(seed: int) -> Model:
         feature_names=("mean_x", "mean_y"),
         feature_settings=FeatureSettings(),
     )
-    return train_model(training, ForestSettings(n_estimators=5), datetime(2026, 2, seed, tzinfo=UTC), {})
+
+
+def _model(seed: int) -> Model:
+    return train_model(training_set(seed), ForestSettings(n_estimators=5), datetime(2026, 2, seed, tzinfo=UTC), {})

@@ -7,8 +7,8 @@ import pytest
 from app import charts, series
 from app.series import Track, Window
 from app.theme import LOOKS
-from ifcb_flow_pipeline.detection.episodes import Episode
-from ifcb_flow_pipeline.detection.prefixes import PrefixScore
+from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -19,13 +19,13 @@ INSTRUMENTS = ["IFCB101", "IFCB102"]
 def _points() -> pd.DataFrame:
     verdicts = list(LOOKS)
     return pd.DataFrame({
-        "pid": [f"bin{number}" for number in range(4)],
-        "instrument": INSTRUMENTS * 2,
-        "start_time": pd.date_range(START, periods=4, freq="D"),
-        "severity": [5.0, 40.0, 90.0, 100.0],
-        "value": [5.0, 40.0, 90.0, 100.0],
+        "pid": [f"bin{number}" for number in range(5)],
+        "instrument": [*INSTRUMENTS * 2, INSTRUMENTS[1]],
+        "start_time": pd.date_range(START, periods=5, freq="D"),
+        "severity": [5.0, 40.0, 90.0, 100.0, np.nan],
+        "value": [5.0, 40.0, 90.0, 100.0, np.nan],
         "verdict": verdicts,
-        "cause": ["", "unknown", "air", ""],
+        "cause": ["", "unknown", "air", "", ""],
     })  # fmt: skip
 
 
@@ -46,11 +46,29 @@ def test_each_bin_is_a_mark_of_its_instruments_lane_with_colour_and_shape_of_its
     (marks,) = _layers(spec, "point")
     rows = _rows(marks).set_index("pid")
     assert rows.loc["bin0", "at"] - rows.loc["bin1", "at"] > 1  # the first instrument is on top
-    assert rows.loc["bin2", "tip"]["suspected cause"] == "air or bubbles"
+    assert rows.loc["bin2", "tip"]["suspected cause"] == "air bubbles"
     assert rows.loc["bin2", "said"].startswith("bin: bin2; start (UTC): 2026-03-03 00:00; verdict: bad;")
     for channel in ("color", "shape"):
         assert marks["encoding"][channel]["scale"]["domain"] == list(LOOKS)
         assert len(set(marks["encoding"][channel]["scale"]["range"])) == len(LOOKS)
+
+
+def test_a_bin_that_was_not_judged_stands_at_the_foot_of_its_lane():
+    rows = _rows(_layers(_lanes(), "point")[0]).set_index("pid")
+    assert rows.loc["bin4", "at"] == 0.0
+    assert rows.loc["bin4", "tip"]["verdict"] == "not judged"
+    assert rows.loc["bin4", "tip"]["severity"] == "none"
+    assert rows.loc["bin4", "verdict"] == "not_judged"
+
+
+@pytest.mark.parametrize(
+    ("state", "until"),
+    [("ongoing", "still running"), ("over", "2026-03-01 00:00"), ("unknown", "unknown, no bins since")],
+)
+def test_an_episode_says_as_much_of_its_end_as_is_known(state, until):
+    episode = Episode("IFCB101", "air", "a", "b", START - timedelta(days=1), START, 3, 3, 90.0, "a", state)
+    (layer,) = [one for one in _layers(_lanes(charts.Marks(episodes=[episode])), "rule") if "values" in one["data"]]
+    assert layer["data"]["values"][0]["tip"]["until (UTC)"] == until
 
 
 def test_a_value_beyond_the_range_stays_in_its_lane():
@@ -68,10 +86,10 @@ def test_time_is_utc_whatever_the_browser_thinks():
 
 def test_episodes_thresholds_models_and_decisions_are_drawn_and_others_left_out():
     label = Label("D20260301T000000_IFCB101", "good", (), "", "Ada", START, "triage")
-    episode = Episode("IFCB101", "air", "a", "b", START - timedelta(days=1), START, 3, 3, 90.0, "a", True)
+    episode = Episode("IFCB101", "air", "a", "b", START - timedelta(days=1), START, 3, 3, 90.0, "a", "ongoing")
     spec = _lanes(
         charts.Marks(
-            episodes=[episode, Episode("IFCB999", "air", "a", "b", START, START, 1, 1, 90.0, "a", False)],
+            episodes=[episode, Episode("IFCB999", "air", "a", "b", START, START, 1, 1, 90.0, "a", "over")],
             thresholds=pd.DataFrame({"instrument": ["IFCB101"], "first": [START], "last": [START], "value": [50.0]}),
             models=pd.DataFrame({"start": [START], "model_id": ["flow"]}),
             decided=[("IFCB101", START, label), ("IFCB999", START, label)],
@@ -142,9 +160,9 @@ def test_a_cloud_is_coloured_by_what_is_asked_for(colouring):
 
 def test_parts_of_a_run_that_waited_are_no_marks():
     scores = [
-        PrefixScore(10, "waiting", np.nan, np.nan, "", ""),
-        PrefixScore(100, "ok", 20.0, -0.4, "", ""),
-        PrefixScore(200, "bad", 80.0, -0.7, "air", "strays"),
+        PartialScore(10, "waiting", np.nan, np.nan, "", ""),
+        PartialScore(100, "ok", 20.0, -0.4, "", ""),
+        PartialScore(200, "bad", 80.0, -0.7, "air", "strays"),
     ]
     spec = charts.accumulated(scores, 50.0)
     marks = _rows(spec["layer"][-1])

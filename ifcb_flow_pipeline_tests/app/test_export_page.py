@@ -131,6 +131,6 @@ def test_the_report_shows_the_worst_bins_with_pictures_and_escapes_notes(stores:
     # The worst of each of the two episodes, then the others of the first.
     assert figures[:2] == [WORST, SINGLE]
     assert set(figures[2:4]) == {EPISODE[0], EPISODE[2]}
-    assert "air or bubbles" in page
+    assert "air bubbles" in page
     assert "<script" not in page
     assert "http" not in page.replace("http://evil", "").replace("http-equiv", "")

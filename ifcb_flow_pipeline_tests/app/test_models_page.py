@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ifcb_flow_pipeline.detection.model_card import ForestSettings
+from ifcb_flow_pipeline.detection.trial import instrument_forests
+from ifcb_flow_pipeline.detection.trial.instrument_forests import train_instrument_forests
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.store.labels import Label, LabelStore
 from ifcb_flow_pipeline.store.models import ModelStore
@@ -64,6 +67,31 @@ def test_two_models_are_compared_on_all_bins_and_on_those_that_people_decided(mo
     assert metrics["Other verdict"] == str(len(changed))
     assert "Bad bins found" in metrics
     assert "False alarms" not in metrics
+
+
+def test_a_forest_for_each_instrument_is_read_and_compared_with_the_model_in_use(
+    models: ModelStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 40)
+    chosen = train_instrument_forests(
+        "mcif", reviewed.training_set(3), ForestSettings(), datetime(2026, 3, 1, tzinfo=UTC), {}
+    )
+    models.save(chosen)
+    app = open_page("models")
+    app.selectbox(key="card_of").select(chosen.card.model_id)
+    text = said(checked(app.run()))
+    assert "Detector**: mcif" in text
+    assert "Bad from**: severity 42.5" in text
+    app = open_page("models", models_part="Compare")
+    app.selectbox(key="compare_second").select(chosen.card.model_id)
+    app = checked(app.run())
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["Bins judged by both"] == str(reviewed.N_BINS)
+    # It knows IFCB101 alone.
+    changed = app.dataframe[0].value
+    of_the_other = changed[changed["bin"].str.endswith("IFCB102")]
+    assert {verdict.replace("_", " ") for verdict in of_the_other["second"]} == {"not judged"}
+    assert of_the_other["severity (second)"].isna().all()
 
 
 def test_a_feature_is_shown_with_its_meaning_and_what_is_usual_of_each_instrument(models: ModelStore):

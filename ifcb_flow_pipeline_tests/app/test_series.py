@@ -7,7 +7,7 @@ import pytest
 from app import series
 from app.data import Scored
 from app.series import Filter, Window
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ def _scored(n: int, bad: tuple[int, ...] = (), models: int = 1) -> Scored:
         "instrument": pd.Categorical([INSTRUMENTS[number % 2] for number in range(n)]),
         "start_time": starts,
         "severity": severity,
-        "verdict": pd.Categorical(verdict, categories=["ok", "watch", "bad", "unreadable"]),
+        "verdict": pd.Categorical(verdict, categories=["ok", "watch", "bad", "unreadable", "not_judged"]),
         "cause": pd.Categorical(np.where(verdict == "bad", "air", "")),
         "threshold": np.where(np.arange(n) < n // 2, 50.0, 60.0),
         "model_id": pd.Categorical([f"model{number * models // n}" for number in range(n)]),
@@ -79,6 +79,31 @@ def test_a_bin_without_value_is_neither_drawn_nor_counted():
     values = np.array([np.nan] + [1.0] * 9)
     track = series.track(scored, np.arange(10), values, series.whole(scored))
     assert track.n_bins == len(track.points) == 9
+
+
+def _unjudged(n: int, which: slice, bad: tuple[int, ...] = ()) -> Scored:
+    scored = _scored(n, bad)
+    scored.rows.loc[scored.rows.index[which], ["severity", "verdict"]] = (np.nan, "not_judged")
+    return scored
+
+
+def test_bins_that_were_not_judged_are_points_without_value_of_what_comes_from_the_verdict():
+    scored = _unjudged(10, slice(0, 3))
+    window, severity = series.whole(scored), scored.rows["severity"].to_numpy()
+    track = series.track(scored, np.arange(10), severity, window, of_verdicts=True)
+    assert (len(track.points), track.n_bins, int(track.points["value"].isna().sum())) == (10, 10, 3)
+    assert series.track(scored, np.arange(10), severity, window).n_bins == 7
+
+
+def test_many_bins_that_were_not_judged_leave_a_point_in_every_stretch_of_time_and_hide_no_bad_one():
+    scored = _unjudged(12_000, slice(0, 6000), bad=(7001,))
+    severity = scored.rows["severity"].to_numpy()
+    track = series.track(scored, np.arange(12_000), severity, series.whole(scored), of_verdicts=True)
+    assert track.n_bins == 12_000
+    assert track.points["value"].notna().sum() == 1
+    assert track.points["value"].isna().sum() == 2 * series.N_CELLS / 2
+    assert track.envelope is not None
+    assert np.isfinite(track.envelope["high"]).all()
 
 
 def test_an_empty_stretch_of_time_interrupts_the_envelope():
@@ -138,7 +163,7 @@ def test_a_distribution_rises_from_the_least_to_the_largest_value():
 def test_of_too_many_episodes_the_longest_are_drawn(monkeypatch):
     monkeypatch.setattr(series, "MAX_EPISODES", 1)
     short, long = (
-        Episode("IFCB101", "air", "a", "b", START, START + timedelta(hours=n), n, n, 90.0, "a", False) for n in (2, 5)
+        Episode("IFCB101", "air", "a", "b", START, START + timedelta(hours=n), n, n, 90.0, "a", "over") for n in (2, 5)
     )
     assert series.episodes_in([short, long], Window(START, START + timedelta(days=1))) == [long]
     assert series.episodes_in([short, long], Window(START - timedelta(days=2), START - timedelta(days=1))) == []

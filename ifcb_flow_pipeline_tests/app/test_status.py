@@ -7,10 +7,11 @@ import pytest
 from app import status
 from app.data import Scored
 from app.status import InstrumentStatus, Tally
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode, State
 
 NOW = datetime(2026, 3, 20, tzinfo=UTC)
-LETTERS = {"o": ("ok", 5.0), "w": ("watch", 40.0), "b": ("bad", 80.0), "u": ("unreadable", 100.0)}
+LETTERS = {"o": ("ok", 5.0), "w": ("watch", 40.0), "b": ("bad", 80.0), "u": ("unreadable", 100.0),
+           "n": ("not_judged", np.nan)}  # fmt: skip
 
 
 def _scored(letters: str) -> Scored:
@@ -32,8 +33,8 @@ def _status(letters: str, *episodes: Episode) -> InstrumentStatus:
     return status.instrument_status(_scored(letters), "IFCB101", episodes)
 
 
-def _episode(ongoing: bool, instrument: str = "IFCB101") -> Episode:
-    return Episode(instrument, "air", "a", "b", NOW, NOW, 1, 1, 90.0, "a", ongoing)
+def _episode(state: State, instrument: str = "IFCB101") -> Episode:
+    return Episode(instrument, "air", "a", "b", NOW, NOW, 1, 1, 90.0, "a", state)
 
 
 def test_bins_are_counted_over_the_day_and_the_week_up_to_the_last_bin():
@@ -46,17 +47,36 @@ def test_bins_are_counted_over_the_day_and_the_week_up_to_the_last_bin():
 @pytest.mark.parametrize(
     ("letters", "state"),
     [("oooo", "ok"), ("ooow", "watch"), ("owoo", "ok"), ("boooo", "watch"), ("booooo", "ok"), ("ouuu", "unreadable"),
-     ("oouu", "ok")],
+     ("oouu", "ok"), ("nnnnnn", "not_judged"), ("nnnnno", "ok"), ("onnnn", "ok"), ("ownnn", "watch"),
+     ("obnnn", "watch"), ("ooooonnnnnn", "not_judged"), ("nuuu", "unreadable")],
 )  # fmt: skip
 def test_the_state_is_that_of_the_last_day(letters, state):
     assert _status(letters).state == state
 
 
 def test_an_episode_that_has_not_ended_is_a_fault_that_runs():
-    one = _status("oooo", _episode(ongoing=True), _episode(ongoing=True, instrument="IFCB999"))
+    one = _status("oooo", _episode("ongoing"), _episode("ongoing", instrument="IFCB999"))
     assert one.state == "bad"
     assert [episode.instrument for episode in one.running] == ["IFCB101"]
-    assert _status("oooo", _episode(ongoing=False)).state == "ok"
+    assert _status("oooo", _episode("over")).state == "ok"
+
+
+def test_an_episode_of_which_nobody_knows_is_told_and_is_no_fault_that_runs():
+    one = _status("oooo", _episode("unknown"))
+    assert (one.state, one.running, len(one.unknown)) == ("ok", (), 1)
+
+
+def test_bins_that_were_not_judged_are_a_count_of_their_own():
+    assert _status("nnob").day == Tally(4, 1, 0, 2)
+
+
+def test_many_bins_without_verdict_are_told_with_the_remedy():
+    assert status.judged([_status("o" * 8 + "nn")]).passed
+    found = status.judged([_status("o" * 7 + "unnn"), _status("oooo")])
+    assert not found.passed
+    assert found.found == "IFCB101: 3 of 10 were not"
+    assert "anomaly_model" in found.remedy
+    assert found.place == "bins not judged"
 
 
 def test_an_instrument_without_bins_for_longer_than_a_day_is_told():
@@ -82,6 +102,8 @@ def test_a_week_of_unusual_bins_is_a_drift_and_a_healthy_one_is_not():
     healthy = _scored("o" * 28)
     healthy.rows["severity"] = np.clip(-25 * np.log10(np.linspace(0.01, 1, 28)), 0, 100)
     assert status.drift(healthy, [status.instrument_status(healthy, "IFCB101", ())]).passed
+    unknown = _scored("n" * 28)
+    assert status.drift(unknown, [status.instrument_status(unknown, "IFCB101", ())]).passed
     letters = "b" * 30
     scored = _scored(letters)
     scored.rows["severity"] = 80.0

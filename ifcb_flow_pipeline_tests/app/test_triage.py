@@ -1,11 +1,12 @@
 """The page "Triage" without a browser: the queue, decisions, undo, and two reviewers at once."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from ifcb_flow_pipeline.store.labels import Label, LabelStore
+from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.store.labels import Label, LabelStore, RangeLabel
 from ifcb_flow_pipeline_tests.app import reviewed
 from ifcb_flow_pipeline_tests.app.reviewed import (
     EPISODE,
@@ -36,7 +37,7 @@ def test_the_worst_bin_of_the_worst_episode_is_open_with_its_reasons(labels: Lab
     assert opened(app) == WORST
     text = said(app)
     assert "4 bins to decide in 2 places" in text.replace("*", "")
-    assert "Air or bubbles, IFCB101" in text
+    assert "Air bubbles, IFCB101" in text
     assert "3 bad bins of 3" in text
     assert "Images off the core" in text
     assert app.dataframe[-1].value["to decide"].tolist() == [3, 1]
@@ -82,6 +83,15 @@ def test_a_range_takes_all_bins_of_the_instrument_whatever_their_verdict(labels:
     checked(first.select(reviewed.pid_of("IFCB101", 1)).run())
     press(app, "decide_range_bad")
     assert sorted(labels.decisions()) == [reviewed.pid_of("IFCB101", number) for number in range(1, 6)]
+
+
+def test_bins_of_a_range_that_somebody_decided_about_do_not_wait_and_say_who_did(labels: LabelStore):
+    start = parse_pid(EPISODE[0]).start_time
+    when = datetime(2026, 3, 1, tzinfo=UTC)
+    labels.add([], [RangeLabel("IFCB101", start, start + timedelta(days=1), "bad", (), "intake closed", "Bo", when)])
+    app = open_page("triage")
+    assert opened(app) == SINGLE
+    assert "1 bins to decide" in said(app).replace("*", "") or "1 bin to decide" in said(app).replace("*", "")
 
 
 def test_arrows_go_to_the_bins_beside_and_stop_at_the_ends(labels: LabelStore):

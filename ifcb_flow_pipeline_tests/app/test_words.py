@@ -63,11 +63,27 @@ def test_findings_are_told_in_the_units_of_people_with_what_they_are_the_mean_of
         ' {"feature": "width_median_px", "bins": 8, "value": 86.7, "low": 79.2, "high": 84.1, "unit": "px"},'
         ' {"rule": "empty", "value": NaN, "text": "no trigger"}]'
     )
-    assert (share.what, share.written, share.normal, share.cause) == ("stray_fraction", "60 %", "1.2 to 5 %", "air")
-    assert (mean.what, mean.written, mean.normal) == ("width_median_px, mean of 8 bins", "86.7 px", "79.2 to 84.1 px")
+    assert (share.what, share.written, share.normal, share.cause) == (
+        "images outside the core",
+        "60 %",
+        "1.2 to 5 %",
+        "air",
+    )
+    assert (mean.what, mean.written, mean.normal) == (
+        "typical image width, mean of 8 bins",
+        "86.7 px",
+        "79.2 to 84.1 px",
+    )
     assert (rule.what, rule.written, rule.normal, rule.text) == ("empty", "", "", "no trigger")
 
 
 def test_a_message_begins_with_a_capital_and_keeps_the_rest():
     assert words.sentence("the file A.adc is empty") == "The file A\\.adc is empty"
     assert words.sentence("") == ""
+
+
+def test_reasons_are_told_sentence_by_sentence():
+    assert words.reasons("The run lasted 3.5 min (normally 20 min). Are images blurred? Refocus with beads.") == [
+        "The run lasted 3.5 min (normally 20 min).", "Are images blurred? Refocus with beads.",
+    ]  # fmt: skip
+    assert words.reasons("") == []

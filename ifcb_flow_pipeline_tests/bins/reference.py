@@ -31,6 +31,8 @@ COLUMNS = (
     ("inhibit_time_s", np.float64, None, 23),
 )
 WIDTHS = {"v1": (15,), "v2": (24, 26)}
+MOST = {"v1": 15, "v2": 46}
+NOT_FINITE = ("nan", "nan(ind)", "inf", "infinity", "1.#ind", "1.#qnan", "1.#snan", "1.#inf")
 LARGEST = {np.int16: 2**15 - 1, np.int32: 2**31 - 1, np.int64: 2**53, np.float32: float(np.finfo(np.float32).max)}
 BLANK = b" \t\r"
 
@@ -49,10 +51,14 @@ class ReferenceAdc:
 
 def read_reference(data: bytes, schema: str) -> ReferenceAdc:
     rows, bad_numbers = [], []
-    for number, line in enumerate(data.split(b"\n"), start=1):
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    lengths = [len(_fields(line)) for line in lines if line.strip(BLANK)]
+    usual = max(sorted(set(lengths)), key=lengths.count, default=0)
+    widths = (*WIDTHS[schema], usual) if min(WIDTHS[schema]) <= usual <= MOST[schema] else WIDTHS[schema]
+    for number, line in enumerate(lines, start=1):
         if not line.strip(BLANK):
             continue
-        row = _row(line, schema)
+        row = _row(line, schema, widths)
         if row is None:
             bad_numbers.append(number)
         else:
@@ -60,17 +66,22 @@ def read_reference(data: bytes, schema: str) -> ReferenceAdc:
     return ReferenceAdc(rows, bad_numbers)
 
 
-def _row(line: bytes, schema: str) -> dict | None:
+def _fields(line: bytes) -> list[bytes]:
     line = line.rstrip(BLANK)
-    if line.endswith(b","):
-        line = line[:-1]
-    fields = line.split(b",")
-    if len(fields) not in WIDTHS[schema]:
+    return line.removesuffix(b",").split(b",")
+
+
+def _row(line: bytes, schema: str, widths: tuple[int, ...]) -> dict | None:
+    fields = _fields(line)
+    if len(fields) not in widths:
         return None
     row = {}
     for name, dtype, v1, v2 in COLUMNS:
         position = v1 if schema == "v1" else v2
-        row[name] = float("nan") if position is None else _number(fields[position], dtype)
+        value = float("nan") if position is None else _number(fields[position], dtype)
+        if value is None and _may_be_missing(name, dtype) and _says_not_finite(fields[position]):
+            value = float("nan")
+        row[name] = value
     return None if None in row.values() else row
 
 
@@ -87,3 +98,16 @@ def _number(field: bytes, dtype: type) -> float | None:
     if np.issubdtype(dtype, np.integer) and not value.is_integer():
         return None
     return value
+
+
+def _may_be_missing(name: str, dtype: type) -> bool:
+    return np.issubdtype(dtype, np.floating) and name != "t_s"
+
+
+def _says_not_finite(field: bytes) -> bool:
+    text = field.strip(BLANK).decode("latin-1").lower() if len(field) <= 48 else ""
+    if text[:1] in ("+", "-"):
+        text = text[1:]
+    if text.startswith("1.#"):
+        text = text.rstrip("0")
+    return text in NOT_FINITE

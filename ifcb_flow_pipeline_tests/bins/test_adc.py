@@ -15,6 +15,7 @@ from .reference import COLUMNS, read_reference
 V1_LINE = b"1,.31,2.5,3.5,4.5,5.5,.6,.7,.8,202,673,96,45,1,-.275,\n"
 V1_NO_IMAGE = b"2,1.31,2.5,3.5,4.5,5.5,.6,.7,.8,-11,-11,0,0,4321,-.275,\n"
 V2_LINE = b"7,11.25,2.5,3.5,4.5,5.5,6.5,7.5,8.5,9.5,54.25,11.5,11.75,980,632,80,34,123456,0,0,0,0,12.5,0.5\n"
+BOM = b"\xef\xbb\xbf"
 V2_NO_IMAGE = b"8,12.25,2.5,3.5,4.5,5.5,6.5,7.5,8.5,9.5,-999,11.5,11.75,0,0,0,0,0,0,0,0,0,13.5,0.75\n"
 
 
@@ -165,6 +166,54 @@ def test_lines_of_24_and_of_26_columns_may_follow_each_other():
     adc = parse_adc(data, "v2")
     assert adc.problem == ""
     assert adc.columns["inhibit_time_s"].tolist() == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("more", [b",24.5", b",24.5,1510000,1", b",x" * 22])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b",\n"])
+def test_columns_that_newer_software_appends_to_all_lines_are_passed_over(more, end):
+    wide = [line.replace(b"\n", more + end) for line in (V2_LINE, V2_NO_IMAGE, V2_LINE)]
+    adc = assert_equals_reference(b"".join(wide), "v2")
+    assert adc.problem == ""
+    assert adc.columns["inhibit_time_s"].tolist() == [0.5, 0.75, 0.5]
+
+
+def test_two_lines_without_a_newline_between_them_are_no_line_with_more_columns():
+    glued = V2_LINE.rstrip(b"\n") + V2_LINE
+    assert parse_adc(glued * 3, "v2").bad_lines == 3
+
+
+def test_a_byte_order_mark_before_the_first_line_costs_nothing():
+    adc = assert_equals_reference(BOM + V2_LINE + V2_NO_IMAGE, "v2")
+    assert (adc.columns["trigger"].tolist(), adc.problem) == ([7, 8], "")
+    assert parse_adc(BOM + b"x\n" + V2_LINE, "v2").described == (
+        BadLine(1, "has 1 columns where a v2 ADC has 24 or 26"),
+    )
+    assert len(parse_adc(BOM, "v2")) == parse_adc(BOM, "v2").bad_lines == 0
+
+
+def test_a_line_of_titles_is_counted_and_the_rows_below_are_read():
+    adc = parse_adc(b"trigger,adc_time\r\n" + V2_LINE + V2_NO_IMAGE, "v2")
+    assert (adc.columns["trigger"].tolist(), adc.bad_lines) == ([7, 8], 1)
+
+
+@pytest.mark.parametrize(
+    "field", [b"NaN", b"nan", b"-nan(ind)", b"inf", b"-Inf", b"Infinity", b"1.#QNAN", b"-1.#IND00", b" 1.#INF\t"]
+)
+@pytest.mark.parametrize(
+    ("name", "position"), [("pmt_c", 4), ("peak_b", 7), ("time_of_flight_us", 10), ("run_time_s", 22)]
+)
+def test_a_signal_that_is_no_number_or_has_no_end_is_missing_in_its_row_and_costs_nothing_else(field, name, position):
+    adc = assert_equals_reference(with_field(V2_LINE, position, field) + V2_NO_IMAGE, "v2")
+    assert adc.problem == ""
+    assert np.isnan(adc.columns[name]).tolist() == [True, False]
+    usual = parse_adc(V2_LINE + V2_NO_IMAGE, "v2")
+    for other in {column.name for column in ADC_COLUMNS} - {name}:
+        assert adc.columns[other].tolist() == usual.columns[other].tolist()
+
+
+@pytest.mark.parametrize("position", [1, 13, 17])
+def test_a_row_without_a_time_or_a_place_is_unusable(position):
+    assert parse_adc(with_field(V2_LINE, position, b"NaN") + V2_LINE, "v2").bad_lines == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"\r\n\r\n", b" \t\r\n \n", b"   "])
@@ -336,13 +385,20 @@ def test_what_was_written_in_any_dialect_is_what_is_read(schema, data):
 
 LINES = {
     "v1": [V1_LINE, V1_NO_IMAGE, V1_LINE.replace(b",\n", b"\r\n"), b"\r\n"],
-    "v2": [V2_LINE, V2_NO_IMAGE, V2_LINE.replace(b"\n", b",20.5,1.5e6\n"), V2_LINE.replace(b"\n", b",\r\n"), b"\n"],
+    "v2": [
+        V2_LINE,
+        V2_NO_IMAGE,
+        V2_LINE.replace(b"\n", b",20.5,1.5e6\n"),
+        V2_LINE.replace(b"\n", b",\r\n"),
+        b"\n",
+        V2_LINE.replace(b"\n", b",20.5,1.5e6,1\n"),
+    ],
 }
 FRAGMENTS = st.one_of(
     st.binary(max_size=8),
     st.text(",.-+eE0123456789 \t\r\n", max_size=8).map(str.encode),
     st.sampled_from(
-        [b"\0", b"\n", b"\r", b",", b"nan", b"inf", b"1e400", b"1_0", b'"', b"\xef\xbb\xbf", b"32768", b" " * 50]
+        [b"\0", b"\n", b"\r", b",", b"nan", b"-1.#IND00", b"inf", b"1e400", b"1_0", b'"', BOM, b"32768", b" " * 50]
     ),
 )
 
@@ -363,7 +419,7 @@ def test_of_a_damaged_file_the_oracle_says_which_lines_are_usable_and_their_valu
     lines = data.draw(st.lists(st.sampled_from(LINES[schema]), min_size=1, max_size=8))
     text = reduce(_mutate, mutations, b"".join(lines))
     adc = assert_equals_reference(text, schema)
-    non_blank = sum(1 for line in text.split(b"\n") if line.strip(b" \t\r"))
+    non_blank = sum(1 for line in text.removeprefix(BOM).split(b"\n") if line.strip(b" \t\r"))
     assert len(adc) + adc.bad_lines == non_blank
     assert len(adc.problem) > 0 or adc.bad_lines == 0
 

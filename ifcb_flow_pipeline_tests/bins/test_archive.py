@@ -144,6 +144,36 @@ def test_extensions_may_be_written_in_capitals():
     assert raw.state(NOW, SETTLE).complete
 
 
+# Names in another case
+
+
+def test_a_name_in_another_case_is_the_bin_that_it_names_and_says_so():
+    files = [*files_of(V2.lower(), roi=None, hdr=None), *files_of(V2, adc=None)]
+    raw = only_bin(files)
+    assert raw.bin_id.pid == V2
+    assert set(raw.files) == {"adc", "hdr", "roi"}
+    assert raw.path("adc") == f"{V2.lower()}.adc"
+    assert raw.state(NOW, SETTLE) == BinState("ok", f"the name is in another case: {V2.lower()}.adc", complete=True)
+    assert only_bin(files_of(V1.lower())).bin_id.pid == V1
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_of_files_whose_names_differ_only_in_case_the_largest_is_used_and_the_others_are_named(swap):
+    files = [*files_of(V2, adc=5), *files_of(V2.lower(), adc=7, hdr=None, roi=None), FoundFile("", f"{V2}.ADC", 6, 0)]
+    raw = only_bin(files[::-1] if swap else files)
+    assert (raw.size("adc"), raw.path("adc")) == (7, f"{V2.lower()}.adc")
+    assert raw.unused == (f"{V2}.ADC", f"{V2}.adc")
+    assert f"not used, as the name differs only in case: {V2}.ADC, {V2}.adc" in raw.state(NOW, SETTLE).reason
+
+
+@pytest.mark.parametrize(
+    ("pid", "era"),
+    [("D20230814T113059_IFCB134", "in the future"), ("IFCB1_1999_028_081515", "before the first IFCB")],
+)
+def test_a_clock_that_cannot_be_right_is_told(pid, era):
+    assert only_bin(files_of(pid)).state(NOW, SETTLE).reason.endswith(f"is {era}")
+
+
 # Copies
 
 

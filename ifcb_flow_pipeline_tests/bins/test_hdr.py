@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, Header, HeaderField, header_values, parse_hdr
+from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, Header, HeaderField, header_values, parse_hdr, read_hdr
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "ifcb-samples"
 
@@ -354,3 +354,36 @@ def test_real_headers_of_every_software_are_read():
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="no sample bins beside the checkout")
 def test_placeholders_of_zero_bytes_give_empty_headers():
     assert parse_hdr((SAMPLES / "odd/skip/IFCB5_2006_001_121212.hdr").read_bytes()).is_empty
+
+
+# Whether a header is whole
+
+WHOLE = b"SoftwareVersion: 2.3.0.0\nrunTime: 1200.5\ninhibitTime: 80.5\nSyringeSampleVolume: 5\n"
+OLD = b'"Imaging FlowCytobot Acquisition Software version 1.0; October 2005"\r\n"SyringeStatus =  0"\r\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "schema", "state", "problem"),
+    [
+        (WHOLE, "v2", "ok", ""),
+        (WHOLE.replace(b"\n", b"\r\n"), "v2", "ok", ""),
+        (b"temperature: 21.5\n", "v2", "ok", ""),
+        (OLD, "v1", "ok", ""),
+        (b"", "v2", "missing", "the .hdr file is empty"),
+        (b" \r\n", "v1", "missing", "the .hdr file is empty"),
+        (WHOLE[:-3], "v2", "damaged", "the .hdr file is damaged: its last line is cut off"),
+        (OLD[:-9], "v1", "damaged", "the .hdr file is damaged: its last line is cut off"),
+        (WHOLE + bytes(40), "v2", "damaged", "the .hdr file is damaged: it holds NUL bytes"),
+        (b"\x89PNG\n", "v2", "damaged", "the .hdr file is damaged: nothing in it can be read"),
+        (
+            b"SoftwareVersion: 2.3.0.0\nrunTime: 1200.5\n",
+            "v2",
+            "damaged",
+            "the .hdr file is damaged: it lacks inhibitTime and SyringeSampleVolume",
+        ),
+    ],
+)
+def test_a_header_says_whether_it_is_whole_and_if_not_why(data, schema, state, problem):
+    found = read_hdr(data, schema)
+    assert (found.state, found.problem) == (state, problem)
+    assert found.values == header_values(data)

@@ -19,8 +19,10 @@ from ifcb_flow_pipeline.store.claim import move
 
 FIRST_DAY = date(2023, 8, 10)
 DAYS = [FIRST_DAY + timedelta(days=i) for i in range(3)]
-HOURS = (0, 6, 12, 18)
+#: Of three days, as many bins as it takes to judge an instrument.
+HOURS = (0, 6, 7, 8, 12, 13, 14, 18)
 INSTRUMENTS = ("IFCB134", "IFCB124")
+N_A_DAY = len(HOURS) * len(INSTRUMENTS)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]
 
 @pytest.fixture
 def pipeline(empty: Pipeline) -> Pipeline:
-    """The pipeline over three days of two instruments, 24 bins; nothing has been run."""
+    """The pipeline over three days of two instruments, 48 bins; nothing has been run."""
     _add_bins(empty)
     return empty
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,10 +18,11 @@ from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.bins.archive import EXTENSIONS
 from ifcb_flow_pipeline.definitions import defs
 from ifcb_flow_pipeline.defs import assets
-from ifcb_flow_pipeline.detection.flow import FlowModel
+from ifcb_flow_pipeline.detection.flow.training import FlowModel
+from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.store.daily import StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, TABLES
-from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle
+from ifcb_flow_pipeline_tests.defs.conftest import DAYS, HOURS, N_A_DAY, Pipeline, settle
 
 FEATURE_STEPS = ("raw_bins", "point_clouds", "bin_features")
 
@@ -56,7 +58,7 @@ def test_a_range_of_days_is_one_run_that_makes_every_table_of_every_day(made: Pi
         for table in (RAW_BINS, BIN_FEATURES, BIN_SCORES):
             rows = tables.read(table, day)
             assert rows is not None
-            assert rows.num_rows == 8
+            assert rows.num_rows == N_A_DAY
             assert set(rows["status"].to_pylist()) == {"ok"}
             assert set(rows["instrument"].to_pylist()) == {"IFCB134", "IFCB124"}
 
@@ -155,18 +157,40 @@ def test_a_day_is_scored_alike_in_a_range_and_alone_in_any_order(made: Pipeline)
     assert {day: tables.path(BIN_SCORES, day).read_bytes() for day in DAYS} == written
 
 
+def test_the_days_of_a_range_are_scored_in_order_each_with_the_verdicts_of_those_before(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = made.deployment.tables
+    for day in DAYS:
+        tables.path(BIN_SCORES, day).unlink()
+    scored_before = []
+    write = days.write_scores
+
+    def watched(*given):
+        scored_before.append(tables.days(BIN_SCORES))
+        return write(*given)
+
+    monkeypatch.setattr(days, "write_scores", watched)
+    assert made.run("daily_flow", DAYS[0], DAYS[-1], "bin_scores").success
+    assert scored_before == [DAYS[:0], DAYS[:1], DAYS[:2]]
+
+
 def test_each_day_has_its_own_metadata(pipeline: Pipeline) -> None:
     pipeline.add_bin(DAYS[1], 9)
     pipeline.make_everything()
-    assert [pipeline.metadata("raw_bins", day)["dagster/row_count"].value for day in DAYS] == [8, 9, 8]
+    assert [pipeline.metadata("raw_bins", day)["dagster/row_count"].value for day in DAYS] == [
+        N_A_DAY,
+        N_A_DAY + 1,
+        N_A_DAY,
+    ]
     clouds = pipeline.metadata("point_clouds", DAYS[0])
-    assert int(str(clouds["dagster/row_count"].value)) > 8 * 30
-    assert clouds["bins"].value == 8
+    assert int(str(clouds["dagster/row_count"].value)) > N_A_DAY * 30
+    assert clouds["bins"].value == N_A_DAY
     features = pipeline.metadata("bin_features", DAYS[0])
-    assert "| ok | 8 |" in str(features["bins_by_status"].value)
+    assert f"| ok | {N_A_DAY} |" in str(features["bins_by_status"].value)
     assert float(str(features["seconds"].value)) > 0
     scores = pipeline.metadata("bin_scores", DAYS[2])
-    assert scores["dagster/row_count"].value == 8
+    assert scores["dagster/row_count"].value == N_A_DAY
     assert {"running_episodes", "episodes"} <= set(scores)
 
 
@@ -238,7 +262,7 @@ def test_the_model_in_use_is_the_last_one_trained_and_all_are_kept(made: Pipelin
     assert set(made.deployment.models.ids()) == {first, second}
     card = made.deployment.models.card()
     assert card.forest_settings.random_seed == 7
-    assert (card.feature_set, card.n_bins + len(card.excluded.get("rejected", []))) == ("full", 24)
+    assert (card.feature_set, card.n_bins + len(card.excluded.get("rejected", []))) == ("full", 3 * N_A_DAY)
     assert card.first_day == DAYS[0].isoformat()
     assert card.versions["scikit-learn"]
 
@@ -246,7 +270,7 @@ def test_the_model_in_use_is_the_last_one_trained_and_all_are_kept(made: Pipelin
 def test_training_takes_window_instruments_ids_and_features_from_the_launchpad(made: Pipeline, tmp_path: Path) -> None:
     config = {"first_day": DAYS[0].isoformat(), "instruments": ["IFCB124"], "use": False}
     made.run("retrain", anomaly_model={"config": config})
-    assert made.deployment.models.card(newest(made)).n_bins_by_instrument == {"IFCB124": 12}
+    assert made.deployment.models.card(newest(made)).n_bins_by_instrument == {"IFCB124": 3 * len(HOURS)}
 
     pids = made.deployment.tables.read_range(BIN_FEATURES, DAYS[0], DAYS[-1])["pid"].to_pylist()[:11]
     (tmp_path / "ids.txt").write_text("\n".join([*pids, "D20230810T999999_IFCB134"]))
@@ -257,6 +281,39 @@ def test_training_takes_window_instruments_ids_and_features_from_the_launchpad(m
     assert card.n_bins == 11
     assert "t_y_var" not in card.feature_names
     assert card.excluded == {"not_found": ["D20230810T999999_IFCB134"]}
+
+
+@pytest.mark.parametrize("detector", ["mcif", "mcif-calibrated", "latent"])
+def test_a_forest_for_each_instrument_is_chosen_in_the_launchpad_and_scores_the_next_days(
+    made: Pipeline, detector: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 12)
+    made.run("retrain", anomaly_model={"config": {"detector": detector, "n_estimators": 5, "use": False}})
+    model = newest(made)
+    card = made.deployment.models.card(model)
+    assert (card.kind, card.feature_set, set(card.n_bins_by_instrument)) == (detector, "full", {"IFCB124", "IFCB134"})
+    assert made.metadata("anomaly_model")["detector"].value == detector
+    assert "planted air" in str(made.metadata("anomaly_model")["called_bad"].value)
+    made.deployment.models.promote(model, "tests")
+    assert made.run("daily_flow", DAYS[0], DAYS[0], "bin_scores").success
+    rows = made.deployment.tables.read(BIN_SCORES, DAYS[0])
+    assert rows is not None
+    assert set(rows["model_id"].to_pylist()) == {model}
+    assert {"ok", "bad"} <= set(rows["verdict"].to_pylist())
+
+
+def test_bins_of_an_instrument_without_a_forest_are_stored_as_not_judged(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instrument_forests, "MIN_INSTRUMENT_BINS", 12)
+    made.run("retrain", anomaly_model={"config": {"detector": "mcif", "instruments": ["IFCB124"], "use": False}})
+    made.deployment.models.promote(newest(made), "tests")
+    assert made.run("daily_flow", DAYS[0], DAYS[0], "bin_scores").success
+    rows = made.deployment.tables.read(BIN_SCORES, DAYS[0])
+    assert rows is not None
+    other = rows.filter(pc.field("instrument") == "IFCB134")
+    assert set(other["verdict"].to_pylist()) == {"not_judged"}
+    assert other["severity"].is_null(nan_is_null=True).to_pylist() == [True] * other.num_rows
 
 
 def newest(pipeline: Pipeline) -> str:
@@ -273,9 +330,12 @@ def newest(pipeline: Pipeline) -> str:
         ({"max_features": "auto"}, "max_features"),
         ({"features": "nonsense: {a: true}"}, "unknown feature family 'nonsense'"),
         ({"pid_file": "/no/such/file"}, "/no/such/file"),
-        ({"instruments": ["IFCB999"]}, "widen the training window"),
-        ({"instruments": ["IFCB999"], "feature_set": "full"}, "widen the training window"),
+        ({"instruments": ["IFCB999"]}, "No bins of IFCB999: check the name"),
+        ({"instruments": ["IFCB999"], "feature_set": "full"}, "No bins of IFCB999: check the name"),
         ({"feature_set": "all"}, "there is no feature set 'all'"),
+        ({"detector": "svm"}, "there is no detector 'svm'"),
+        ({"detector": "flow"}, "the detector flow judges by the feature set full"),
+        ({"detector": "mcif"}, "no instrument has 50 bins"),
     ],
 )
 def test_a_wrong_training_setting_fails_at_once_and_is_named(pipeline: Pipeline, config, message) -> None:
@@ -382,8 +442,8 @@ def test_a_run_killed_in_the_middle_of_writing_leaves_no_torn_table_and_the_next
     assert pipeline.run("daily_flow", day, day, *FEATURE_STEPS).success
     entries = pipeline.deployment.clouds.entries(day)
     assert entries is not None
-    assert len(entries) == 8
-    assert pq.ParquetFile(tables.path(POINT_CLOUDS, day)).num_row_groups == 8
+    assert len(entries) == N_A_DAY
+    assert pq.ParquetFile(tables.path(POINT_CLOUDS, day)).num_row_groups == N_A_DAY
 
 
 def test_a_retry_of_a_killed_run_goes_on_where_it_stopped_and_another_run_starts_afresh(pipeline: Pipeline) -> None:
@@ -410,7 +470,7 @@ def test_a_retry_does_not_take_what_was_there_before_the_killed_run(pipeline: Pi
 def test_the_model_file_holds_no_pickle(made: Pipeline) -> None:
     path = made.deployment.settings.home / "models" / str(made.deployment.models.current_id()) / "model.npz"
     with np.load(path, allow_pickle=False) as arrays:
-        assert {arrays[name].dtype.kind for name in arrays.files} <= set("iuf")
+        assert {arrays[name].dtype.kind for name in arrays.files} <= set("biuf")
     assert FlowModel.from_bytes(path.read_bytes()).card == made.deployment.models.card()
 
 

@@ -7,9 +7,10 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from ifcb_flow_pipeline.detection.drift import severity_drift
+from ifcb_flow_pipeline.defs.partitions import today
+from ifcb_flow_pipeline.detection.trial.drift import severity_drift
 from ifcb_flow_pipeline.store.daily import Provenance
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle
 
 ALL_STEPS = ("raw_bins", "point_clouds", "bin_features", "bin_scores")
@@ -23,10 +24,12 @@ def test_all_checks_of_a_healthy_run_pass(made: Pipeline) -> None:
     checks = outcomes(made.run("daily_flow", DAYS[0], DAYS[-1]))
     assert set(checks) == {
         "bins_are_readable",
+        "nothing_is_left_out",
         "features_are_complete",
         "files_are_there",
         "scores_are_complete",
         "severities_have_not_drifted",
+        "bins_are_judged",
         "model_is_recent",
     }
     assert all(check.passed for check in checks.values())
@@ -43,6 +46,49 @@ def test_many_unreadable_bins_are_a_warning_that_names_them(pipeline: Pipeline) 
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     assert damaged in str(check.metadata["examples"].value)
+
+
+def test_what_is_in_no_days_tables_is_a_warning_that_names_each_with_its_reason(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IFCB_START_DAY", DAYS[0].isoformat())
+    misplaced, beads, lower = (made.add_bin(DAYS[0], hour) for hour in (3, 4, 5))
+    early, future = made.add_bin(DAYS[0] - timedelta(days=9), 0), made.add_bin(today() + timedelta(days=9), 0)
+    wrong = made.archive / "D2019"
+    wrong.mkdir()
+    for path in made.files(misplaced):
+        path.rename(wrong / path.name)
+    for path in made.files(beads):
+        path.rename(path.with_name(f"{beads}_beads{path.suffix}"))
+    for path in made.files(lower):
+        path.rename(path.with_name(path.name.lower()))
+    check = outcomes(made.run("daily_flow", DAYS[0], DAYS[0], *ALL_STEPS[:3]))["nothing_is_left_out"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    table = made.deployment.left_out.read()
+    assert table is not None
+    rows = {row["pid"]: row for row in table.to_pylist()}
+    assert {pid: row["status"] for pid, row in rows.items()} == {
+        misplaced: "misplaced", f"{beads}_beads": "misnamed", early: "outside", future: "outside"
+    }  # fmt: skip
+    for pid, reason in ((misplaced, "lies in D2019"), (f"{beads}_beads", f"rename to {beads}"),
+                        (early, "IFCB_START_DAY"), (future, "is in the future")):  # fmt: skip
+        assert reason in rows[pid]["reason"]
+        assert f"{pid}  {rows[pid]['status']}: {rows[pid]['reason']}" in str(check.metadata["examples"].value)
+    inventory = made.deployment.tables.read(RAW_BINS, DAYS[0])
+    assert inventory is not None
+    (read,) = [row for row in inventory.to_pylist() if row["pid"] == lower]
+    assert read["status"] == "ok"
+    assert f"the name is in another case: {lower.lower()}.adc" in read["reason"]
+
+
+def test_what_is_put_right_is_left_out_no_longer(made: Pipeline) -> None:
+    pid = made.add_bin(DAYS[0], 3)
+    for path in made.files(pid):
+        path.rename(path.with_name(f"{pid}_beads{path.suffix}"))
+    assert not outcomes(made.run("daily_flow", DAYS[0], DAYS[0], "raw_bins"))["nothing_is_left_out"].passed
+    for path in made.archive.rglob("*_beads.*"):
+        path.unlink()
+    assert outcomes(made.run("daily_flow", DAYS[0], DAYS[0], "raw_bins"))["nothing_is_left_out"].passed
 
 
 def test_features_that_miss_a_bin_stop_the_run_before_it_scores(made: Pipeline, monkeypatch) -> None:
@@ -100,6 +146,35 @@ def test_severities_above_those_of_healthy_bins_are_a_warning(made: Pipeline) ->
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     assert float(str(check.metadata["drift"].value)) > 0.3
+
+
+def test_an_instrument_that_the_model_does_not_know_is_a_warning_that_names_it_and_the_remedy(made: Pipeline) -> None:
+    for hour in (1, 2, 3):
+        made.add_bin(DAYS[0], hour, "IFCB999")
+    result = made.run("daily_flow", DAYS[0], DAYS[0])
+    check = outcomes(result)["bins_are_judged"]
+    assert result.success
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert "not judged are IFCB999: 3 of 3. Once 20 healthy bins" in str(check.description)
+    assert "anomaly_model" in str(check.description)
+    assert check.metadata["not_judged"].value == {"IFCB999": 3}
+    metadata = made.metadata("bin_scores", DAYS[0])
+    assert metadata["not_judged_bins"].value == 3
+    assert "| not_judged | 3 |" in str(metadata["bins_by_verdict"].value)
+    scores = made.deployment.tables.read(BIN_SCORES, DAYS[0])
+    assert scores is not None
+    assert scores["verdict"].to_pylist()[-3:] == ["not_judged"] * 3
+    assert np.isnan(scores["severity"].to_numpy()[-3:]).all()
+    assert metadata["worst_bin"].value == scores["pid"][0].as_py()
+
+
+def test_bins_without_verdict_are_no_part_of_the_drift(made: Pipeline, monkeypatch) -> None:
+    monkeypatch.setattr("ifcb_flow_pipeline.defs.checks.MIN_BINS_FOR_DRIFT", 1)
+    before = outcomes(made.run("daily_flow", DAYS[0], DAYS[0], "bin_scores"))["severities_have_not_drifted"]
+    made.add_bin(DAYS[0], 1, "IFCB999")
+    after = outcomes(made.run("daily_flow", DAYS[0], DAYS[0]))["severities_have_not_drifted"]
+    assert after.metadata["drift"].value == before.metadata["drift"].value
 
 
 def test_a_few_bins_say_nothing_about_drift(made: Pipeline) -> None:

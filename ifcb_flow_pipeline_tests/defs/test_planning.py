@@ -172,7 +172,7 @@ def test_a_failed_run_of_a_range_is_remembered_also_when_a_neighbour_changes() -
 def test_the_states_are_of_all_days_that_the_archive_or_a_table_has() -> None:
     held, featured, scored = days(3)
     found = Survey(
-        archive={held: DayEntry("s1", 4, 0, "", None)},
+        archive={held: DayEntry("s1", 4, (), None)},
         made_of={"bin_features": {featured: "s2", scored: None}, "bin_scores": {scored: "s3"}},
         complete=True,
     )

@@ -1,15 +1,15 @@
 """Champion and challenger through Dagster: a worse model stays a challenger; promotion and rollback are one action."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
 
-from ifcb_flow_pipeline import promotion
-from ifcb_flow_pipeline.store.labels import Label
+from ifcb_flow_pipeline import days, promotion
+from ifcb_flow_pipeline.store.labels import Label, RangeLabel
 from ifcb_flow_pipeline.store.tables import BIN_SCORES
-from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline
+from ifcb_flow_pipeline_tests.defs.conftest import DAYS, HOURS, N_A_DAY, Pipeline
 
 #: A forest that calls half of its training bins bad.
 WORSE = {"feature_set": "reference", "contamination": 0.5}
@@ -52,7 +52,7 @@ def test_a_challenger_that_is_no_worse_comes_into_use_by_the_run_that_trained_it
     assert made.deployment.models.current_id() == second != first
     metadata = made.metadata("anomaly_model")
     assert metadata["in_use"].value is True
-    assert str(metadata["challenger"].value) == f"no worse than {first} on 24 bins"
+    assert str(metadata["challenger"].value) == f"no worse than {first} on {3 * N_A_DAY} bins"
     assert "planted air" in str(metadata["called_bad"].value)
 
 
@@ -133,9 +133,26 @@ def test_bins_that_people_called_bad_teach_neither_kind_of_model(made: Pipeline)
     for feature_set in ("full", "reference"):
         newest, _ = train(made, feature_set=feature_set, use=False)
         assert made.deployment.models.card(newest).excluded["labelled_bad"] == [pid]
-        assert made.deployment.models.card(newest).n_bins == 23
+        card = made.deployment.models.card(newest)
+        assert card.n_bins + len(card.excluded.get("rejected", [])) == 3 * N_A_DAY - 1
         agreement = str(made.metadata("anomaly_model")["people_agree"].value)
         assert ("0 good and 1 bad bins: precision " in agreement) == (feature_set == "full")
+
+
+def test_bins_of_a_range_teach_as_if_each_was_decided_about_and_context_teaches_nothing(made: Pipeline) -> None:
+    at, noon = datetime(2023, 8, 20, tzinfo=UTC), datetime(2023, 8, 10, 12, tzinfo=UTC)
+    bad = RangeLabel("IFCB134", noon, noon + timedelta(hours=7), "bad", (), "intake closed", "ann", at)
+    test = RangeLabel("IFCB124", noon, noon + timedelta(hours=1), "bad", ("context",), "lab test", "ann", at)
+    lost = RangeLabel("IFCB999", noon, noon + timedelta(hours=1), "bad", (), "", "ann", at)
+    made.deployment.labels.add([], [bad, test, lost])
+    for feature_set in ("full", "reference"):
+        newest, _ = train(made, feature_set=feature_set, use=False)
+        card = made.deployment.models.card(newest)
+        assert card.excluded["labelled_bad"] == [f"D20230810T{hour}0000_IFCB134" for hour in HOURS if 12 <= hour < 19]
+        assert card.n_bins + card.n_excluded == len(DAYS) * N_A_DAY - 1
+    labels = made.deployment.labels.decisions()
+    assert days.unmatched(made.deployment.tables, days.TrainingWindow(), labels) == [lost.name]
+    assert days.unmatched(made.deployment.tables, days.TrainingWindow(last=date(2023, 8, 1)), labels) == []
 
 
 def test_where_features_are_made_in_another_way_the_old_model_is_no_rival(

@@ -218,6 +218,25 @@ def test_a_misplaced_bin_is_not_asked_for_over_and_over(pipeline: Pipeline) -> N
     assert not tick(pipeline).run_requests
 
 
+def test_what_is_left_out_is_told_and_not_asked_for_over_and_over(
+    pipeline: Pipeline, capfd: pytest.CaptureFixture[str]
+) -> None:
+    beads, lower = pipeline.add_bin(DAYS[0], 3), pipeline.add_bin(DAYS[0], 4)
+    pipeline.add_bin(today() + timedelta(days=9), 0)
+    for path in pipeline.files(beads):
+        path.rename(path.with_name(f"{beads}_beads{path.suffix}"))
+    for path in pipeline.files(lower):
+        path.rename(path.with_name(path.name.lower()))
+    result = tick(pipeline)
+    assert days_asked_for(result) == DAYS
+    carry_out(pipeline, result)
+    again = tick(pipeline, result.cursor)
+    assert not again.run_requests
+    assert not tick(pipeline, again.cursor).run_requests
+    assert {row["status"] for row in pipeline.deployment.left_out.read().to_pylist()} == {"misnamed", "outside"}
+    assert f"1 bins or files are not used, e.g. {beads}_beads" in capfd.readouterr().err
+
+
 def test_a_damaged_table_is_made_again(pipeline: Pipeline) -> None:
     pipeline.make_everything()
     pipeline.deployment.tables.path(BIN_FEATURES, DAYS[1]).write_bytes(b"PAR1 torn")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ifcb_flow_pipeline.detection.flow import TrainingSettings, train_flow_model
-from ifcb_flow_pipeline.detection.flow_model import FlowModel
+from ifcb_flow_pipeline.detection.flow.model import FlowModel
+from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, train_flow_model
 
 from . import fleet
 

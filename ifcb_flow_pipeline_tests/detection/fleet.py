@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.traits import plain_values, scaled_values
+from ifcb_flow_pipeline.detection.feature_metadata import plain_values, scaled_values
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FULL_FEATURE_NAMES
 
 CREATED = datetime(2024, 6, 1, tzinfo=UTC)
@@ -35,7 +35,9 @@ USUAL: Mapping[str, tuple[float, float]] = {
     "volume_ratio": (0.93, 0.006), "inhibit_fraction": (0.07, 0.03), "image_count_mismatch": (0.0, 0.0),
     "run_time_mismatch": (-0.001, 0.0003), "n_triggers": (960, 0.3), "temperature_c": (17, 0.4),
     "humidity_pct": (24, 0.3), "lattice_fraction": (1.0, 0.0), "bad_line_fraction": (0.0, 0.0),
-    "trigger_gap_fraction": (0.0, 0.0),
+    "trigger_gap_fraction": (0.0, 0.0), "blind_fraction": (0.0, 0.0), "longest_blind_s": (0.0, 0.0),
+    "bubble_fraction": (0.001, 0.02), "header_adc_mismatch": (0.001, 0.0), "dead_signal_fraction": (0.0, 0.0),
+    "time_still_fraction": (0.0, 0.0), "start_byte_gap_fraction": (0.0, 0.0),
 }  # fmt: skip
 
 _SCALES = {feature.name: feature.scale for feature in CATALOGUE}
@@ -78,6 +80,15 @@ def changed(columns: Columns, rows: NDArray | slice | Sequence[int] | int, **val
     return found
 
 
+def same(one: pa.Table, other: pa.Table) -> bool:
+    """Whether two tables hold the same, number by number; an unknown one is as another unknown one."""
+    return one.schema.equals(other.schema) and all(
+        a == b or (a != a and b != b)
+        for name in one.column_names
+        for a, b in zip(one[name].to_pylist(), other[name].to_pylist(), strict=True)
+    )
+
+
 def times(factor: float) -> Any:
     """Values so many times as large."""
     return lambda values: values * factor
@@ -113,6 +124,11 @@ FAULTS: Mapping[str, tuple[str, Columns]] = {
     "boxes cut off at the edges": ("electronics", {
         "edge_touch_fraction": 0.2, "stray_fraction": 0.22, "stray_left_fraction": 0.11, "stray_right_fraction": 0.11,
         "lattice_fraction": 0.8}),
+    "blind for a third of the run": ("electronics", {
+        "blind_fraction": 0.33, "longest_blind_s": 400.0, "no_image_fraction": 0.4, "images_per_trigger": 0.6,
+        "no_image_burst": 0.5}),
+    "a core that creeps within the run": ("sheath_flow", {
+        "drift_x_px": 150.0, "core_width_px": times(2.0), "core_x_px": plus(70)}),
     "a run that was stopped": ("incomplete_run", {
         "run_time_s": 400.0, "run_time_ratio": 0.33, "volume_ml": 1.5, "volume_ratio": 0.31,
         "n_triggers": times(0.33)}),

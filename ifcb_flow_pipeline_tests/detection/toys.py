@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.model import ForestSettings, Model, TrainingSet, train_model
+from ifcb_flow_pipeline.detection.model_card import ForestSettings
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
@@ -15,7 +16,7 @@ SMALL = ForestSettings(n_estimators=5, max_samples=16)
 
 
 def normal_rows(n: int, columns: int = len(NAMES), seed: int = 0) -> NDArray[np.float64]:
-    """Rows of independent normal numbers, shape (n, columns)."""
+    """BinTable of independent normal numbers, shape (n, columns)."""
     return np.random.default_rng(seed).normal(size=(n, columns))
 
 

@@ -11,7 +11,8 @@ from ifcb_flow_pipeline.bins.adc import parse_adc
 from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.hdr import parse_hdr
 from ifcb_flow_pipeline.bins.pid import Schema, format_pid, parse_pid
-from ifcb_flow_pipeline.features.full import full_features
+from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
+from ifcb_flow_pipeline.features.full import STUCK_COLUMNS, full_features
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.simulate import files_of, simulate_bin
 
@@ -20,6 +21,9 @@ TYPES = {
     "height_px": np.int16, "peak_b": np.float32, "time_of_flight_us": np.float32, "run_time_s": np.float64,
     "inhibit_time_s": np.float64,
 }  # fmt: skip
+
+#: What is computed for a bin.
+COMPUTED = (*(feature.name for feature in FULL_ONLY), *STUCK_COLUMNS)
 
 HEADER = {"run_time_s": 1200.0, "sample_volume_ml": 5.0, "skip_volume_ml": 0.0, "blob_grow_y_px": 1}
 
@@ -96,6 +100,8 @@ def streams(draw: st.DrawFn) -> Stream:
     schema = draw(st.sampled_from(["v2", "v2", "v1"]))
     columns = _boxes(rng, n, kind)
     blank = rng.random(n) < draw(st.sampled_from([0.0, 0.1, 0.9]))
+    first, last = draw(st.sampled_from([(0, 0), (0.2, 0.5), (0.9, 1), (0, 1)]))
+    blank[int(first * n) : int(last * n)] = True
     for name in ("width_px", "height_px"):
         columns[name] = np.where(blank, 0, columns[name])
     columns["trigger"] = np.cumsum(rng.choice([0, 1, 2], n, p=draw(st.sampled_from(_TRIGGERS))))
@@ -156,5 +162,8 @@ def _times(rng: np.random.Generator, n: int, kind: str) -> dict[str, np.ndarray]
         t = np.zeros(n)
     # Single run times are damaged, and single blind times lack a digit.
     run = t + 0.045 + 1e6 * (rng.random(n) < 0.02)
-    inhibit = 0.083 * np.arange(n) / rng.choice([1, 10], n, p=[0.95, 0.05])
+    inhibit = 0.083 * np.arange(n) / rng.choice([1, 10, 0.2], n, p=[0.94, 0.05, 0.01])
+    if rng.random() < 0.2:
+        # Counters that were not set back before the run.
+        run, inhibit = run + 700, inhibit + 90
     return {"t_s": t, "run_time_s": run, "inhibit_time_s": inhibit}

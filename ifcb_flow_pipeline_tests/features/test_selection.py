@@ -56,7 +56,7 @@ def test_a_selection_is_not_changed_by_being_read():
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        ({"spatial": {"mean_x": True}}, "unknown feature family 'spatial'; known: clipping_detection, "),
+        ({"spatial": {"mean_x": True}}, "unknown feature family 'spatial'; known: bubbles, clipping_detection, "),
         ({None: {"mean_x": True}}, "unknown feature family None"),
         ("12: {mean_x: true}", "unknown feature family 12"),
         ({"temporal": {"t_x_var": True}}, "unknown feature 't_x_var' in family 'temporal'; known: t_y_var"),

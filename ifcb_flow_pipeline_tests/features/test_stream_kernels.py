@@ -1,17 +1,21 @@
 """Compiled kernels of whole bins: held equal to the functions of the catalogue, whatever a file states."""
 
+import importlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from ifcb_flow_pipeline.features import full, stream_kernels
-from ifcb_flow_pipeline.features.full import COMPUTED, full_features
+from ifcb_flow_pipeline.features import catalogue, full, stream_kernels
+from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
+from ifcb_flow_pipeline.features.full import STUCK_COLUMNS, full_features
 
-from .streams import rows_of, simulated, stream_of, streams, with_columns
+from .streams import COMPUTED, rows_of, simulated, stream_of, streams, with_columns
 
 
 def assert_same(actual, expected, tolerance=1e-9):
-    assert list(actual) == list(expected) == list(COMPUTED)
+    assert actual.keys() == expected.keys() == set(COMPUTED)
     for name, value in expected.items():
         assert actual[name] == pytest.approx(value, rel=tolerance, abs=tolerance, nan_ok=True), name
 
@@ -70,3 +74,36 @@ def test_what_files_are_read_as_goes_through_the_kernels(monkeypatch):
     monkeypatch.setattr(full, "_by_catalogue", seen.append)
     full_features(simulated(100))
     assert not seen
+
+
+# What has no kernel
+
+
+@pytest.fixture
+def new_feature(monkeypatch):
+    """A feature that is one entry in the catalogue and one function."""
+    new = replace(FULL_ONLY[0], name="widest_px", function=lambda stream: stream.width_px.max(), kernel="none")
+    monkeypatch.setattr(catalogue, "FULL_ONLY", (new, *FULL_ONLY))
+    importlib.reload(full)
+    yield new
+    monkeypatch.undo()
+    importlib.reload(full)
+
+
+def test_a_feature_without_a_kernel_is_computed_by_its_function_and_the_others_by_theirs(monkeypatch, new_feature):
+    stream = simulated(300)
+    by_functions, seen = by_catalogue(stream), []
+    monkeypatch.setattr(full, "_by_catalogue", seen.append)
+    values = full_features(stream)
+    assert not seen
+    assert values.keys() == by_functions.keys() == {new_feature.name, *COMPUTED}
+    assert values["widest_px"] == stream.width_px.max()
+    del values["widest_px"], by_functions["widest_px"]
+    assert_same(values, by_functions)
+
+
+def test_each_kernel_gives_the_features_that_the_catalogue_says_it_does():
+    of_kernels = (stream_kernels.TriggerFeatures._fields, stream_kernels.ImageFeatures._fields)
+    for kernel, fields in zip(("triggers", "images"), of_kernels, strict=True):
+        named = {feature.name for feature in FULL_ONLY if feature.kernel == kernel}
+        assert named == set(fields) & set(COMPUTED) - {"n_triggers"} - set(STUCK_COLUMNS)

@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
-from ifcb_flow_pipeline.features.full import COMPUTED, description, full_features, header_features
+from ifcb_flow_pipeline.features.full import description, full_features, header_features
+from ifcb_flow_pipeline.features.run import Run, blind_s_of
 from ifcb_flow_pipeline.features.stream import MIN_IMAGES
 
-from .streams import HEADER, feature, rows_of, simulated, stream_of, with_columns
+from .streams import COMPUTED, HEADER, feature, rows_of, simulated, stream_of, with_columns
 
 RNG = np.random.default_rng(4)
 N = 300
@@ -213,7 +215,7 @@ def test_steps_back_in_time_are_counted():
 
 def test_time_and_volume_are_those_that_the_settings_promise():
     header = {"run_time_s": 1198.0, "inhibit_time_s": 238.0, "sample_volume_ml": 5.0, "roi_count": 400}
-    values = full_features(off(np.full(N, 940), header=header))
+    values = full_features(off(np.full(N, 940), header=header, inhibit_time_s=np.linspace(0.1, 238, N)))
     assert values["run_time_ratio"] == 1
     assert values["volume_ml"] == pytest.approx(4)
     assert values["volume_ratio"] == pytest.approx(0.8)
@@ -223,7 +225,9 @@ def test_time_and_volume_are_those_that_the_settings_promise():
 
 def test_a_fast_run_is_as_long_as_its_factor_says():
     header = {"run_time_s": 598.0 / 2, "run_fast": True, "run_fast_factor": 2.0, "sample_volume_ml": 2.5}
-    assert feature(off(np.full(N, 940), header=header), "run_time_ratio") == 1
+    t = np.linspace(1, 298, N)
+    stream = off(np.full(N, 940), header=header, t_s=t, run_time_s=t + 0.045, inhibit_time_s=0.1 * t)
+    assert feature(stream, "run_time_ratio") == 1
 
 
 def test_without_a_header_the_adc_file_tells_time_and_volume_and_nothing_promises_any():
@@ -233,6 +237,40 @@ def test_without_a_header_the_adc_file_tells_time_and_volume_and_nothing_promise
     assert values["volume_ml"] == pytest.approx((1198.045 - 0.083 * N) / 240)
     for name in ("run_time_ratio", "volume_ratio", "temperature_c", "humidity_pct", "image_count_mismatch"):
         assert math.isnan(values[name]), name
+
+
+@pytest.mark.parametrize(
+    ("pid", "blind_s"),
+    [
+        ("IFCB5_2015_151_235959", 0.073),
+        ("IFCB5_2015_152_000000", 0.050),
+        ("IFCB1_2016_010_000000", 0.073),
+    ],
+)
+def test_an_instrument_that_writes_no_blind_time_is_blind_for_its_least_time_after_each_trigger(pid, blind_s):
+    assert blind_s_of(parse_pid(pid)) == blind_s
+    # 17,000 triggers of 0.073 s each are longer than a run.
+    run = Run("v1", n_triggers=17_000, due_s=1200.0, v1_blind_s=blind_s)
+    assert run.volume_ml == pytest.approx((1200 - 17_000 * blind_s) * 40 * 5 / 48_000)
+
+
+def test_blind_times_that_nothing_explains_do_not_count():
+    t = np.linspace(1, 1199, N)
+    inhibit = np.linspace(0.1, 240, N)
+    usual = full_features(off(np.full(N, 940), header={}, t_s=t, run_time_s=t, inhibit_time_s=inhibit))
+    for row, garbage in ((-1, 1100.0), (-1, 0.0), (-1, -5.0), (N // 2, 24.0), (N // 2, 590.0), (-1, math.nan)):
+        changed = inhibit.copy()
+        changed[row] = garbage
+        found = full_features(off(np.full(N, 940), header={}, t_s=t, run_time_s=t, inhibit_time_s=changed))
+        assert found["volume_ml"] == pytest.approx(usual["volume_ml"], rel=2e-3), (row, garbage)
+
+
+def test_a_missing_peak_is_missing_in_its_row_only():
+    peak = np.where(np.arange(N) % 10 == 3, np.nan, RNG.uniform(0.1, 0.5, N))
+    values = full_features(off(np.full(N, 940), peak_b=peak))
+    assert values["peak_median_v"] == pytest.approx(np.nanmedian(peak.astype(np.float32)))
+    assert values["peak_floor_fraction"] == 0
+    assert not math.isnan(values["peak_y_slope"])
 
 
 def test_a_header_alone_tells_what_it_says():
@@ -255,7 +293,7 @@ OF_TRIGGERS = {
 def test_of_few_images_only_counts_times_and_the_run_are_known(n, instrument):
     values = full_features(rows_of(simulated(200, instrument=instrument), slice(0, n)))
     known = {feature.name for feature in FULL_ONLY if feature.role in ("run", "environment")} | OF_TRIGGERS
-    known |= {"bad_line_fraction"}
+    known |= {"bad_line_fraction", "header_adc_mismatch"}
     assert {name for name in COMPUTED if not math.isnan(values[name])} <= known
     assert values["n_triggers"] <= n
 
@@ -263,7 +301,8 @@ def test_of_few_images_only_counts_times_and_the_run_are_known(n, instrument):
 def test_thirty_images_are_enough_for_their_shape():
     stream = stream_of(x_px=940 + 8 * (np.arange(MIN_IMAGES) % 3))
     values = full_features(stream)
-    shape = [one.name for one in FULL_ONLY if one.role in ("position", "spread", "stuck", "size", "signal", "velocity")]
+    roles = ("position", "spread", "stuck", "size", "bubbles", "signal", "velocity")
+    shape = [one.name for one in FULL_ONLY if one.role in roles]
     assert [name for name in shape if math.isnan(values[name])] == []
 
 
@@ -294,7 +333,17 @@ def test_where_neither_header_nor_column_has_the_run_time_it_is_when_the_next_tr
         ("time_of_flight_us", {"flight_time_us", "flight_spread"}),
         ("inhibit_time_s", {"dead_time_s", "volume_ml", "volume_ratio", "inhibit_fraction"}),
         ("run_time_s", {"run_time_mismatch", "volume_ml", "volume_ratio", "inhibit_fraction"}),
-        ("t_s", {"time_uniformity", "longest_gap_fraction", "rate_change", "time_backward_fraction"}),
+        (
+            "t_s",
+            {
+                "time_uniformity",
+                "longest_gap_fraction",
+                "rate_change",
+                "time_backward_fraction",
+                "blind_fraction",
+                "longest_blind_s",
+            },
+        ),
     ],
 )
 def test_a_column_that_is_the_same_in_every_row_was_not_measured(column, names, number):

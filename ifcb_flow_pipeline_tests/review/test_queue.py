@@ -1,5 +1,6 @@
 """The queue of bins that wait for a decision."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -8,11 +9,13 @@ import pytest
 from ifcb_flow_pipeline.review.queue import Group, following, neighbours, waiting
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-LETTERS = {"o": ("ok", 5.0), "w": ("watch", 40.0), "b": ("bad", 70.0), "B": ("bad", 90.0), "u": ("unreadable", 100.0)}
+#: ok, watch, bad, very Bad, unreadable, not judged.
+LETTERS = {"o": ("ok", 5.0), "w": ("watch", 40.0), "b": ("bad", 70.0), "B": ("bad", 90.0), "u": ("unreadable", 100.0),
+           "n": ("not_judged", math.nan)}  # fmt: skip
 
 
 def bins(**instruments: str) -> pd.DataFrame:
-    """Bins every 20 min, one a letter: ok, watch, bad, very Bad, unreadable; named a0, a1 ... after the instrument."""
+    """Bins every 20 min, one a letter (see LETTERS), named a0, a1 ... after the instrument."""
     rows = [
         {"pid": f"{name}{i}", "instrument": name, "start_time": START + timedelta(minutes=20 * i),
          "verdict": LETTERS[letter][0], "cause": "air" if letter in "bB" else "", "severity": LETTERS[letter][1]}
@@ -31,7 +34,7 @@ def test_bad_bins_in_a_row_are_one_group_in_order_of_time():
     assert group.pids == ("a3", "a4", "a5")
     assert (group.worst_pid, group.worst_severity, group.cause) == ("a4", 90.0, "air")
     assert (group.start, group.end) == (START + timedelta(hours=1), START + timedelta(minutes=100))
-    assert (group.n_bins, group.n_bad, group.ongoing) == (3, 3, False)
+    assert (group.n_bins, group.n_bad, group.state) == (3, 3, "over")
 
 
 def test_the_group_with_the_worst_bin_comes_first_whatever_the_instrument():
@@ -57,6 +60,22 @@ def test_other_verdicts_join_their_episode_or_stand_alone():
     groups = waiting(bins(a="bwuboooowooou"), set(), {"bad", "watch", "unreadable"})
     assert pids(groups) == [("a0", "a1", "a2", "a3"), ("a12",), ("a8",)]
     assert groups[2].n_bad == 0
+
+
+def test_bins_that_were_not_judged_wait_only_if_asked_for_and_behind_all_others():
+    found = bins(a="nnobn", b="oow")
+    assert pids(waiting(found, set(), {"bad", "watch"})) == [("a3",), ("b2",)]
+    groups = waiting(found, set(), {"bad", "watch", "not_judged"})
+    assert pids(groups) == [("a3",), ("b2",), ("a0",), ("a1",), ("a4",)]
+    assert [math.isnan(group.worst_severity) for group in groups] == [False, False, True, True, True]
+    assert pids(waiting(bins(a="bnb"), set(), {"bad", "not_judged"})) == [("a0", "a1", "a2")]
+    assert waiting(bins(a="bnb"), set(), {"bad", "not_judged"})[0].worst_severity == 70.0
+
+
+def test_a_group_says_whether_its_episode_lasts():
+    found = bins(a="oob")
+    states = [waiting(found, set(), {"bad"}, START + timedelta(hours=hours))[0].state for hours in (1, 9, 99)]
+    assert states == ["ongoing", "unknown", "over"]
 
 
 def test_bins_of_another_instrument_at_the_same_time_are_not_of_the_episode():

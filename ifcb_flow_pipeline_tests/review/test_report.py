@@ -1,12 +1,14 @@
 """The report for the cruise log: complete, escaped, and without any need of a network."""
 
+import math
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 
-from ifcb_flow_pipeline.detection.episodes import Episode
+from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.review.report import Report, Worst
 from ifcb_flow_pipeline.store.labels import Label
 
@@ -19,8 +21,8 @@ def bins(n: int = 6) -> pd.DataFrame:
         "pid": [f"D20260301T{hour:02}0000_IFCB101" for hour in range(n)],
         "instrument": "IFCB101",
         "start_time": [pd.Timestamp(START + timedelta(hours=hour)) for hour in range(n)],
-        "severity": [5.0, 60.0, 90.0, 40.0, 100.0, 5.0][:n],
-        "verdict": ["ok", "bad", "bad", "watch", "unreadable", "ok"][:n],
+        "severity": [5.0, 60.0, 90.0, 40.0, 100.0, math.nan][:n],
+        "verdict": ["ok", "bad", "bad", "watch", "unreadable", "not_judged"][:n],
         "cause": ["", "air", "air", "clog", "corrupt", ""][:n],
         "threshold": 50.0,
         "model_id": "flow-1",
@@ -33,10 +35,10 @@ def report() -> Report:
     worst_pid = rows["pid"][2]
     label = Label(worst_pid, "bad", ("bubbles",), HOSTILE, f"Ada {HOSTILE}"[:80], START, "triage")
     episode = Episode("IFCB101", "air", rows["pid"][1], worst_pid, START + timedelta(hours=1),
-                      START + timedelta(hours=2), 2, 2, 90.0, worst_pid, True)  # fmt: skip
-    worst = Worst(worst_pid, 90.0, "bad", "air", HOSTILE, b"\x89PNG picture")
+                      START + timedelta(hours=2), 2, 2, 90.0, worst_pid, "ongoing")  # fmt: skip
+    worst = Worst(worst_pid, 90.0, "bad", "air", HOSTILE, "compared with 299 healthy bins", b"\x89PNG picture")
     return Report(date(2026, 3, 1), date(2026, 3, 2), START, rows, [episode], [worst], {worst_pid: label},
-                  {"air": "air or bubbles"})  # fmt: skip
+                  {"air": "air bubbles"})  # fmt: skip
 
 
 class Elements(HTMLParser):
@@ -87,11 +89,19 @@ def test_nothing_is_asked_of_a_network(report):
 
 def test_the_counts_the_episode_the_worst_bin_and_the_decision_are_there(report):
     text = Elements(report.html()).text
-    for said in ("6 bins", "flow-1", "air or bubbles", "2026-03-01 02:00 (ongoing)", "decided bad by Ada", "bubbles"):
+    for said in ("6 bins", "flow-1", "air bubbles", "2026-03-01 02:00 (ongoing)", "decided bad by Ada", "bubbles",
+                 "compared with 299 healthy bins"):  # fmt: skip
         assert said in text, said
-    assert "instrument bins bad watch ok unreadable decided bad decided good IFCB101 6 2 1 2 1 1 0" in " ".join(
-        text.split()
+    assert (
+        "instrument bins bad watch ok unreadable not judged decided bad decided good IFCB101 6 2 1 1 1 1 1 0"
+        in " ".join(text.split())
     )
+
+
+@pytest.mark.parametrize(("state", "said"), [("over", "02:00"), ("unknown", "02:00 (no bins since)")])
+def test_the_end_of_an_episode_is_told_as_far_as_it_is_known(report, state, said):
+    whole = replace(report, episodes=[replace(report.episodes[0], state=state)])
+    assert f">2026-03-01 {said}<" in whole.html()
 
 
 def test_each_instrument_has_its_severities_over_time(report):

@@ -356,6 +356,33 @@ def test_the_schema_of_a_bin_is_that_of_its_name(tmp_path):
     assert np.isnan(found.adc.columns["run_time_s"]).all()
 
 
+def test_a_corrected_adc_file_is_read_instead_of_the_raw_one_and_named(tmp_path):
+    root = tmp_path / "data"
+    put_bin(root / "2023" / "D20230810")
+    put(tmp_path / "adcmod" / "D20230810" / f"{PID}.adc.mod", adc_text(3))
+    put(tmp_path / "adcmod" / "D20230811" / f"{PID}.adc.mod", adc_text(2))
+    put(tmp_path / "adcmod" / "D20230810" / "D20230810T235959_IFCB134.adc.mod", adc_text(2))
+    listing = Archive(root).scan(date(2023, 8, 10), date(2023, 8, 10))
+    (raw,) = listing.bins
+    assert listing.strays == ()
+    found = Archive(root).read_bin(PID, raw.path("adc"), raw.path("hdr"))
+    assert (len(found.adc), found.adc_source, found.header["temperature_c"]) == (3, "adcmod", 21.5)
+    assert Archive(root).read_bin(PID, f"2023/D20230810/{PID}.adc", None).adc_source == "adc"
+
+
+def test_a_corrected_adc_file_is_that_of_the_bin_also_where_names_are_in_another_case_and_hidden_ones_are_none(
+    tmp_path,
+):
+    root = tmp_path / "data"
+    put(root / "D20230810" / f"{PID.lower()}.adc", adc_text(4))
+    put(tmp_path / "adcmod" / "D20230810" / f"{PID}.ADC.MOD", adc_text(3))
+    put(tmp_path / "adcmod" / "D20230810" / f"._{PID}.adc.mod", b"left behind")
+    listing = Archive(root).scan()
+    (raw,) = listing.bins
+    found = Archive(root).read_bin(PID, raw.path("adc"), None)
+    assert (len(found.adc), found.adc_source, listing.strays) == (3, "adcmod", ())
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"  \r\n"])
 def test_a_file_without_lines_is_empty(tmp_path, content):
     put_bin(tmp_path, adc=content)

@@ -13,7 +13,16 @@ from threading import Barrier
 
 import pytest
 
-from ifcb_flow_pipeline.store.labels import DECISIONS, MAX_NOTE, TAGS, Label, LabelError, LabelStore
+from ifcb_flow_pipeline.store.labels import (
+    DECISIONS,
+    MAX_NOTE,
+    TAGS,
+    Decisions,
+    Label,
+    LabelError,
+    LabelStore,
+    RangeLabel,
+)
 from ifcb_flow_pipeline.store.records import RecordError
 
 PID, OTHER = "D20230810T113059_IFCB134", "IFCB1_2009_216_075913"
@@ -193,9 +202,9 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(store):
 def test_a_store_of_a_newer_program_is_refused_with_the_remedy(store):
     store.add([BAD])
     connection = sqlite3.connect(store.path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(RecordError, match=r"version 2 of decisions.*newer"):
+    with pytest.raises(RecordError, match=r"version 3 of decisions.*newer"):
         store.current()
 
 
@@ -242,3 +251,70 @@ def test_a_note_is_kept_as_it_was_written(store):
     note = "'); DROP TABLE label; -- <b>ü</b>\n=1+1"
     store.add([replace(BAD, note=note)])
     assert store.current()[PID].note == note
+
+
+# Ranges
+
+
+def a_range(first: datetime, until: datetime, decision: str = "bad", *tags: str) -> RangeLabel:
+    return RangeLabel("IFCB134", first, until, decision, tags, "ferrybox off", "Ada", NOON)  # type: ignore[arg-type]
+
+
+START = datetime(2023, 8, 10, 11, 30, 59, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def test_a_range_counts_for_every_bin_in_it_and_for_no_other(store):
+    store.add([], [a_range(START, START + HOUR)])
+    decisions = store.decisions()
+    assert decisions[PID] == "bad"
+    assert decisions.get("D20230810T123058_IFCB134") == "bad"
+    for other in ("D20230810T123059_IFCB134", "D20230810T113058_IFCB134", "D20230810T113059_IFCB135", "no bin"):
+        assert decisions.get(other) is None
+    assert dict(decisions) == {}
+    found = decisions.resolved([PID, OTHER])
+    assert [(label.pid, label.note, label.reviewer) for label in found.values()] == [(PID, "ferrybox off", "Ada")]
+    assert [label.note for label in store.history(PID)] == ["ferrybox off"]
+
+
+def test_a_decision_about_the_bin_itself_counts_before_a_range_whenever_it_was_made(store):
+    (number,) = store.add([replace(BAD, decision="good")], [a_range(START - HOUR, START + HOUR)])
+    assert store.decisions()[PID] == "good"
+    assert [label.decision for label in store.history(PID)] == ["bad", "good"]
+    store.withdraw([number], "Ada", NOON)
+    assert store.decisions()[PID] == "bad"
+
+
+def test_of_several_ranges_the_latest_kept_counts_and_withdrawing_it_restores_the_one_before(store):
+    store.add([], [a_range(START - HOUR, START + HOUR), a_range(START, START + HOUR, "good", "context")])
+    assert store.decisions()[PID] == "good"
+    assert store.decisions()["D20230810T113000_IFCB134"] == "bad"
+    assert store.decisions().context([PID, "D20230810T113000_IFCB134"]) == [PID]
+    store.withdraw_range(2, "Ada", NOON)
+    assert store.decisions()[PID] == "bad"
+
+
+def test_decisions_that_match_no_bin_are_named():
+    ranges = [a_range(START, START + HOUR), a_range(START - HOUR, START), a_range(START, START + 2 * HOUR)]
+    decisions = Decisions({OTHER: replace(BAD, pid=OTHER)}, ranges)
+    assert decisions.unmatched([PID]) == [OTHER, "IFCB134 from 2023-08-10T10:30:59 to 2023-08-10T11:30:58"]
+    assert decisions.unmatched([PID, OTHER, "D20230810T110000_IFCB134"]) == []
+
+
+def test_a_store_of_the_version_before_is_read_and_takes_ranges(store):
+    store.add([BAD])
+    connection = sqlite3.connect(store.path)
+    for name in ("range_withdrawal", "range_label"):
+        connection.execute(f"DROP TABLE {name}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    assert store.decisions() == {PID: "bad"}
+    assert store.history(PID)
+    store.add([], [a_range(START - HOUR, START + HOUR, "good")])
+    assert store.decisions() == {PID: "bad"}
+    assert store.decisions().get("D20230810T113000_IFCB134") == "good"
+
+
+def test_a_range_that_ends_before_it_begins_is_refused():
+    with pytest.raises(LabelError, match="ends before it begins"):
+        a_range(START, START)

@@ -7,7 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from ifcb_flow_pipeline.detection.model import ModelError
+from ifcb_flow_pipeline.detection import model_card
+from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.store import models
 from ifcb_flow_pipeline.store.models import ModelStore, read_model
 
@@ -46,7 +47,7 @@ def test_a_file_with_the_id_of_another_model_is_refused(tmp_path):
 
 
 def test_arrays_that_would_fill_the_memory_are_refused_before_they_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "_LARGEST_MODEL", 2**20)
+    monkeypatch.setattr(model_card, "_LARGEST_MODEL", 2**20)
     with pytest.raises(ModelError, match="more than any model does"):
         read_model(file_of(tmp_path, surplus=np.zeros(2**18)))
 

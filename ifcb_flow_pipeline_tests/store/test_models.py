@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.detection.model import ForestSettings, Model, ModelError, TrainingSet, train_model
+from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError
+from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.models import CURRENT, Change, ModelStore, read_model, write_model
 

@@ -178,9 +178,26 @@ def test_of_copies_in_several_directories_the_best_is_chosen_wherever_it_appears
 
 def test_misplaced_bins_are_counted_and_named(site: Site) -> None:
     site.put_bin("D2019/D20190101")
-    entry = site.survey().archive[DAY]
-    assert (entry.signature, entry.n_bins, entry.n_misplaced) == ("", 1, 1)
-    assert entry.misplaced == f"{PID} in D2019/D20190101"
+    found = site.survey()
+    entry = found.archive[DAY]
+    assert (entry.signature, entry.n_bins) == ("", 1)
+    (left_out,) = found.left_out
+    assert (left_out.pid, left_out.status, left_out.path) == (PID, "misplaced", "D2019/D20190101")
+    assert "D2019/D20190101, which states another date: move it" in left_out.reason
+
+
+def test_a_corrected_adc_file_beside_the_archive_changes_its_day_as_it_comes_and_goes(site: Site) -> None:
+    site.put_bin("D2023/D20230810")
+    raw = site.look()
+    correction = site.root.parent / "adcmod" / "D20230810" / f"{PID}.adc.mod"
+    put(correction, adc_text(3), (site.at - timedelta(days=2)).timestamp())
+    corrected = site.look()
+    assert corrected == site.walked()
+    assert corrected[DAY] != raw[DAY]
+    assert site.archive.scan().of_day(DAY)[0].path("adc") == f"../adcmod/D20230810/{PID}.adc.mod"
+    correction.unlink()
+    site.changed("../adcmod/D20230810")
+    assert site.look() == site.walked() == raw
 
 
 def test_directories_behind_links_are_entered_once_and_followed_when_the_link_changes(site: Site, tmp_path) -> None:
@@ -222,6 +239,30 @@ def test_files_that_are_no_bins_make_no_days(site: Site, name: str) -> None:
     assert site.look() == {} == site.walked()
     site.put_bin("")
     assert site.look() == site.walked()
+
+
+@pytest.mark.parametrize(
+    "name", ["notes", "D20230810T999999_IFCB1", "D20230810Ta\tb", f"{PID}_beads", os.fsdecode(b"\xe9")]
+)
+def test_files_that_are_no_bins_are_listed_as_misnamed_until_they_are_renamed(site: Site, name: str) -> None:
+    put(site.root / f"{name}.adc")
+    put(site.root / f"{name}.hdr")
+    (left_out,) = site.survey().left_out
+    assert left_out.status == "misnamed"
+    assert left_out.pid == (name if name.isprintable() else name.encode("unicode_escape").decode())
+    assert left_out.instrument == ("IFCB134" if PID in name else None)
+    assert site.survey().left_out == (left_out,)
+    for extension in ("adc", "hdr"):
+        (site.root / f"{name}.{extension}").rename(site.root / f"{PID}.{extension}")
+    assert site.survey().left_out == ()
+    assert site.look() == site.walked() != {}
+
+
+def test_a_name_in_another_case_is_the_bin_that_it_names(site: Site) -> None:
+    site.put_bin("", PID.lower())
+    assert site.look() == site.walked()
+    assert list(site.walked()) == [DAY]
+    assert site.survey().left_out == ()
 
 
 # Settling and growing

@@ -4,8 +4,18 @@ import pyarrow as pa
 import pytest
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
+from ifcb_flow_pipeline.detection.verdict import severity
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, STATUSES, TABLES
+from ifcb_flow_pipeline.store.tables import (
+    BIN_FEATURES,
+    BIN_SCORES,
+    JUDGED,
+    POINT_CLOUDS,
+    RAW_BINS,
+    STATUSES,
+    TABLES,
+    VERDICTS,
+)
 
 EVERY_TABLE = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 #: Columns that are no quantities: texts, flags, counts and pure numbers.
@@ -19,6 +29,7 @@ WITHOUT_UNIT = {
     "n_images",
     "n_points",
     "bad_lines",
+    "baseline_bins",
 }
 
 
@@ -78,6 +89,14 @@ def test_statuses_are_documented_in_the_column_that_holds_them():
         for name, meaning in STATUSES.items():
             assert name in status.meaning
             assert len(meaning) > 10
+
+
+def test_the_scores_have_the_columns_of_a_verdict_in_their_order_and_document_every_verdict():
+    assert tuple(BIN_SCORES.schema.names) == severity.VERDICT_COLUMNS
+    assert set(VERDICTS) == set(severity.VERDICTS)
+    meanings = {column.name: column.meaning for column in BIN_SCORES.columns}
+    assert all(name in meanings["verdict"] for name in VERDICTS)
+    assert set(JUDGED) == set(VERDICTS) - {"unreadable", "not_judged"}
 
 
 def test_the_direction_of_scores_is_documented():

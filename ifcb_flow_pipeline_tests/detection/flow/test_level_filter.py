@@ -1,0 +1,385 @@
+"""The local baseline bin by bin: its formulas written out once more, and what it promises."""
+
+from dataclasses import dataclass, replace
+from math import exp, isfinite, isnan, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.detection.flow.level_filter import _BACK_Z, _MOST_Z, FLOW, HOUSING, WATER, follow
+
+HOUR = 3600.0
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the kernel is given: n bins of d features, of which the one in column ``core`` may be put elsewhere."""
+
+    values: NDArray
+    scatter: NDArray
+    time_s: NDArray
+    usable: NDArray
+    range_: NDArray
+    memory_s: float
+    limit: NDArray
+    anchored: NDArray
+    anchor: NDArray
+    anchor_sd: NDArray
+    is_jump: NDArray
+    core: int
+    group: NDArray
+    first: tuple[NDArray, NDArray]
+    reach: NDArray
+    is_short: NDArray
+
+    @classmethod
+    def of(cls, values: NDArray, every_s: float = HOUR, **changes: object) -> "Run":
+        """A run with a scatter of 1 and a level that wanders by 2, in which nothing is limited and nothing moves."""
+        values = np.asarray(values, dtype=np.float32)
+        values = values[:, None] if values.ndim == 1 else values
+        n, d = values.shape
+        given: dict = {
+            "values": values,
+            "scatter": np.ones((n, d), np.float32),
+            "time_s": every_s * np.arange(n),
+            "usable": np.ones(n, bool),
+            "range_": np.full(d, 2.0, np.float32),
+            "memory_s": 2 * DAY,
+            "limit": np.full(d, np.inf, np.float32),
+            "anchored": np.zeros(n, bool),
+            "anchor": np.zeros(n, np.float32),
+            "anchor_sd": np.zeros(n, np.float32),
+            "is_jump": np.zeros(n, bool),
+            "core": -1,
+            "group": np.full(d, FLOW),
+            "first": (np.zeros(d, np.float32), np.full(d, 0.1, np.float32)),
+            "reach": np.full((2, 2, d), np.inf, np.float32),
+            "is_short": np.zeros(n, bool),
+        }
+        return cls(**(given | changes))
+
+    def follow(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """What the kernel says: levels, spreads, which bins are in order, and which are where the core jumped to."""
+        z, spread = self.values.copy(), self.scatter.copy()
+        in_order, jumped = follow(
+            z, spread, self.time_s, self.usable, self.range_, self.memory_s, self.limit, self.anchored, self.anchor,
+            self.anchor_sd, self.is_jump, self.core, self.group, self.first, self.reach, self.is_short,
+        )  # fmt: skip
+        assert np.array_equal(np.isnan(z), np.isnan(self.values))
+        return np.nan_to_num(self.values) - np.nan_to_num(z) * spread, spread, in_order, jumped
+
+
+@dataclass
+class Level:
+    """What is known of one feature's level: where it is, and the variance of that."""
+
+    at: float
+    variance: float
+
+    def forget(self, passed_s: float, range_: float, memory_s: float, stays: bool) -> None:
+        """Time passes: the level returns to the centre, unless it ``stays``, and the variance to that of the range."""
+        keep = exp(-passed_s / memory_s)
+        self.at *= 1.0 if stays else keep
+        self.variance = self.variance * keep**2 + range_**2 * (1 - keep**2)
+
+    def learn(self, value: float, scatter: float, limit: float) -> None:
+        """A bin is seen: Kalman's gain times how far it lies from the level, _MOST_Z spreads at most."""
+        spread = sqrt(self.variance + scatter**2)
+        gain = self.variance / spread**2
+        step = np.clip((value - self.at) / spread, -_MOST_Z, _MOST_Z) * spread
+        self.at = float(np.clip(self.at + gain * step, -limit, limit))
+        self.variance *= 1 - gain
+
+
+def slow_follow(run: Run) -> tuple[NDArray, NDArray, NDArray, NDArray]:  # noqa: C901 - the formulas as they follow
+    """The same as the kernel, one bin and one feature after the other."""
+    n, d = run.values.shape
+    known = [Level(float(level), float(sd) ** 2) for level, sd in zip(*run.first, strict=True)]
+    other: Level | None = None  # the place from which the core jumped
+    at_jump = False
+    levels, spreads, in_order, jumped = [], [], [], []
+    held: set[int] = set()  # groups of which a fault lasts: neither level nor variance changes
+    for i in range(n):
+        if run.core >= 0 and run.anchored[i]:
+            other = known[run.core] if run.is_jump[i] else None
+            at_jump = bool(run.is_jump[i])
+            known[run.core] = Level(float(run.anchor[i]), float(run.anchor_sd[i]) ** 2)
+        for j in range(d):
+            if i and run.range_[j] > 0 and run.group[j] not in held:
+                passed = max(float(run.time_s[i] - run.time_s[i - 1]), 0.0)
+                known[j].forget(passed, float(run.range_[j]), run.memory_s, j == run.core)
+        if other is not None and not isnan(run.values[i, run.core]):
+            here, there = (abs(float(run.values[i, run.core]) - place.at) for place in (known[run.core], other))
+            far = _BACK_Z * sqrt(known[run.core].variance + float(run.scatter[i, run.core]) ** 2)
+            if there < here and here > far:
+                known[run.core], other, at_jump = other, known[run.core], not at_jump
+        spread = [sqrt(known[j].variance + float(run.scatter[i, j]) ** 2) for j in range(d)]
+        z = [(float(run.values[i, j]) - known[j].at) / spread[j] for j in range(d)]
+        below, above = run.reach[int(run.is_short[i])]
+        odd = {int(run.group[j]) for j in range(d) if z[j] < -below[j] or z[j] > above[j]}
+        odd |= {WATER} if FLOW in odd else set()
+        # What is unknown counts as nothing, and as the level in the kernel's answer.
+        levels.append([0.0 if isnan(z[j]) else known[j].at for j in range(d)])
+        spreads.append(spread)
+        in_order.append(bool(run.usable[i]) and FLOW not in odd)
+        jumped.append(at_jump)
+        held = odd - {WATER} if run.usable[i] else set()
+        for j in range(d):
+            if run.usable[i] and run.range_[j] > 0 and isfinite(run.values[i, j]) and run.group[j] not in odd:
+                known[j].learn(float(run.values[i, j]), float(run.scatter[i, j]), float(run.limit[j]))
+    shape = (n, d)
+    return np.reshape(levels, shape), np.reshape(spreads, shape), np.array(in_order, bool), np.array(jumped, bool)
+
+
+def any_run(seed: int, n: int, d: int, core: int) -> Run:
+    """A series with all that may come: unknown values, gaps, unusable bins, faults, services, jumps and ways back."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((n, d)) * rng.choice([1.0, 1.0, 1.0, 6.0], (n, d))
+    anchored = rng.random(n) < 0.1
+    anchor = np.where(anchored, rng.normal(0, 20, n), 0)
+    if core >= 0:
+        # The core is at the last place, or at the one before it.
+        place = 0.0
+        before = 0.0
+        for i in range(n):
+            if anchored[i]:
+                place, before = float(anchor[i]), place
+            if rng.random() < 0.1:
+                place, before = before, place
+            values[i, core] += place
+    values[rng.random((n, d)) < 0.1] = np.nan
+    return Run.of(
+        values,
+        time_s=np.cumsum(rng.choice([0.0, 1200.0, 1200.0, 1200.0, 40 * HOUR], n)),
+        scatter=rng.uniform(0.5, 2.0, (n, d)).astype(np.float32),
+        usable=rng.random(n) < 0.8,
+        range_=rng.choice([0.0, 0.5, 3.0], d).astype(np.float32),
+        memory_s=float(rng.uniform(HOUR, 4 * DAY)),
+        limit=rng.choice([1.0, 4.0, np.inf], d).astype(np.float32),
+        anchored=anchored,
+        anchor=anchor.astype(np.float32),
+        anchor_sd=rng.uniform(0.1, 3.0, n).astype(np.float32),
+        is_jump=anchored & (rng.random(n) < 0.6),
+        core=core,
+        group=rng.integers(0, 3, d),
+        first=(rng.normal(0, 1, d).astype(np.float32), rng.uniform(0, 2, d).astype(np.float32)),
+        reach=rng.choice([2.0, 4.0, np.inf], (2, 2, d)).astype(np.float32),
+        is_short=np.arange(n) < rng.integers(0, 20),
+    )
+
+
+@settings(derandomize=True, max_examples=150)
+@given(st.integers(0, 2**20), st.integers(0, 40), st.sampled_from([(1, -1), (1, 0), (3, -1), (3, 1), (4, 0)]))
+def test_the_kernel_does_what_its_formulas_say(seed: int, n: int, shape: tuple[int, int]) -> None:
+    run = any_run(seed, n, *shape)
+    levels, spreads, in_order, jumped = run.follow()
+    slow_levels, slow_spreads, slow_in_order, slow_jumped = slow_follow(run)
+    assert levels.shape == spreads.shape == run.values.shape
+    assert levels == pytest.approx(slow_levels, rel=1e-3, abs=1e-3)
+    assert spreads == pytest.approx(slow_spreads, rel=1e-3, abs=1e-4)
+    assert in_order.tolist() == slow_in_order.tolist()
+    assert jumped.tolist() == slow_jumped.tolist()
+
+
+@settings(derandomize=True)
+@given(st.integers(0, 2**20), st.integers(0, 29))
+def test_no_bin_is_part_of_its_own_baseline(seed: int, at: int) -> None:
+    run = any_run(seed, 30, 3, -1)
+    values = run.values.copy()
+    values[at] = 3.0 - 0.5 * np.nan_to_num(values[at])
+    levels, spreads, in_order, _ = run.follow()
+    other_levels, other_spreads, other_in_order, _ = replace(run, values=values).follow()
+    assert levels[:at] == pytest.approx(other_levels[:at], abs=1e-4)
+    known = np.isfinite(run.values[at])
+    assert levels[at, known] == pytest.approx(other_levels[at, known], abs=1e-4)
+    assert np.array_equal(spreads[: at + 1], other_spreads[: at + 1])
+    assert np.array_equal(in_order[:at], other_in_order[:at])
+
+
+def test_what_a_bin_teaches_is_known_from_the_next_bin_on() -> None:
+    levels, spreads, _, _ = Run.of([1.0, 0.0, 0.0], range_=np.ones(1, np.float32), first=FIRST).follow()
+    assert levels[0, 0] == pytest.approx(0.0, abs=1e-6)
+    assert levels[1, 0] == pytest.approx(0.5, abs=0.02)
+    assert spreads[0, 0] == pytest.approx(sqrt(2.0))
+    assert spreads[1, 0] == pytest.approx(sqrt(1.5), abs=0.02)
+
+
+FIRST = (np.zeros(1, np.float32), np.ones(1, np.float32))
+
+
+def test_what_is_usual_widens_with_the_time_since_the_last_bin_up_to_the_range() -> None:
+    hours = np.array([1, 6, 24, 72, 1000.0])
+    runs = [Run.of(np.zeros(12), time_s=np.r_[HOUR * np.arange(11), HOUR * (10 + after)]) for after in hours]
+    spreads = np.array([run.follow()[1][-1, 0] for run in runs])
+    assert (np.diff(spreads) > 0).all()
+    assert spreads[0] < 1.3
+    assert spreads[-1] == pytest.approx(sqrt(1 + 2.0**2), rel=1e-3)
+
+
+def test_after_a_long_time_the_level_is_at_its_centre_again_but_a_core_stays_where_it_was_put() -> None:
+    values, time_s = np.full((21, 2), 1.5), HOUR * np.r_[np.arange(20), 20_000]
+    levels, _, _, _ = Run.of(values, time_s=time_s, core=1).follow()
+    assert levels[19] == pytest.approx([1.5, 1.5], abs=0.3)
+    assert levels[20, 0] == pytest.approx(0.0, abs=1e-3)
+    assert levels[20, 1] == pytest.approx(1.5, abs=0.3)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_while_a_fault_lasts_the_baseline_is_held(sign: float) -> None:
+    values = np.r_[np.zeros(20), np.full(200, sign * 9.0), np.zeros(5)]
+    reach = np.full((2, 2, 1), 4.0, np.float32)
+    levels, spreads, in_order, _ = Run.of(values, reach=reach).follow()
+    assert in_order.tolist() == [True] * 20 + [False] * 200 + [True] * 5
+    # From the first bin of the fault to the first one after it.
+    assert len(np.unique(levels[20:221])) == len(np.unique(spreads[20:221])) == 1
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_each_side_has_its_own_reach(side: int) -> None:
+    reach = np.full((2, 2, 1), 2.0, np.float32)
+    reach[0, side] = 20.0
+    _, _, in_order, _ = Run.of([-9.0, 0.0, 9.0], reach=reach, range_=np.zeros(1, np.float32)).follow()
+    assert in_order.tolist() == ([True, True, False] if side == 0 else [False, True, True])
+
+
+def test_a_bin_beyond_reach_in_one_feature_teaches_no_feature() -> None:
+    values = np.zeros((10, 2))
+    values[5] = [1.0, 50.0]
+    reach = np.full((2, 2, 2), 4.0, np.float32)
+    levels, _, in_order, _ = Run.of(values, reach=reach).follow()
+    assert not in_order[5]
+    assert not levels.any()
+
+
+def test_a_short_history_has_a_reach_of_its_own() -> None:
+    reach = np.full((2, 2, 1), 2.0, np.float32)
+    reach[1] = 20.0
+    is_short = np.array([True, True, False, False])
+    run = Run.of([-9.0, 9.0, -9.0, 9.0], reach=reach, is_short=is_short, range_=np.zeros(1, np.float32))
+    assert run.follow()[2].tolist() == is_short.tolist()
+
+
+def grouped(values: NDArray) -> Run:
+    """One feature of each group: flow, water, housing."""
+    return Run.of(values, group=np.array([FLOW, WATER, HOUSING]), reach=np.full((2, 2, 3), 4.0, np.float32))
+
+
+def test_a_fault_of_the_flow_holds_its_group_while_time_goes_on_for_the_water_and_the_housing() -> None:
+    values = np.tile([0.0, 1.0, 1.0], (60, 1))
+    values[20:40, 0] = 50.0
+    levels, spreads, in_order, _ = grouped(values).follow()
+    assert in_order.tolist() == [True] * 20 + [False] * 20 + [True] * 20
+    assert len(np.unique(spreads[20:41, 0])) == 1
+    # The water is measured by the same images: it is not learnt, but what was known of it grows old.
+    assert (np.diff(levels[22:41, 1]) < 0).all()
+    assert (np.diff(spreads[22:41, 1]) > 0).all()
+    assert levels[40, 2] > levels[20, 2] - 1e-3
+    assert spreads[40, 2] <= spreads[20, 2] + 1e-3
+
+
+def test_a_fault_of_the_housing_says_nothing_of_the_flow() -> None:
+    values = np.tile([1.0, 1.0, 0.0], (60, 1))
+    values[20:, 2] = 50.0
+    levels, spreads, in_order, _ = grouped(values).follow()
+    assert in_order.all()
+    assert levels[-1, :2] == pytest.approx([1.0, 1.0], abs=0.2)
+    assert len(np.unique(spreads[20:, 2])) == 1
+    assert not levels[:, 2].any()
+
+
+def test_what_is_odd_in_the_water_teaches_nothing_of_it_alone() -> None:
+    values = np.tile([1.0, 0.0, 1.0], (60, 1))
+    values[20:, 1] = 500.0
+    levels, _, in_order, _ = grouped(values).follow()
+    assert in_order.all()
+    assert not levels[:21, 1].any()
+    assert levels[-1, 0] == pytest.approx(1.0, abs=0.2)
+
+
+def test_how_far_out_a_faulty_bin_lies_makes_no_difference_later() -> None:
+    reach = np.full((2, 2, 1), 4.0, np.float32)
+    near, far = (Run.of(np.r_[np.zeros(9), value, np.ones(9)], reach=reach).follow() for value in (20.0, 20_000.0))
+    for one, other in zip(near, far, strict=True):
+        assert np.array_equal(np.delete(one, 9, axis=0), np.delete(other, 9, axis=0))
+
+
+def test_a_bin_that_may_not_teach_changes_nothing_but_its_time_passes() -> None:
+    usable = np.ones(20, bool)
+    usable[10:] = False
+    levels, spreads, in_order, _ = Run.of(np.ones(20), usable=usable).follow()
+    assert in_order.tolist() == usable.tolist()
+    assert (np.diff(levels[11:, 0]) < 0).all()
+    assert (np.diff(spreads[11:, 0]) > 0).all()
+
+
+def test_one_odd_bin_is_not_a_trend() -> None:
+    far, farther = (Run.of(np.r_[np.zeros(20), value, 0.0]).follow()[0][-1, 0] for value in (100.0, 1e6))
+    assert far == farther  # more than so many standard deviations count as these
+    assert 0 < far < _MOST_Z
+
+
+def test_a_level_goes_as_far_as_its_limit_and_no_farther() -> None:
+    values = np.linspace(0, 30, 300)
+    levels, _, _, _ = Run.of(values, limit=np.full(1, 5.0, np.float32)).follow()
+    free, _, _, _ = Run.of(values).follow()
+    assert levels.max() <= 5.0
+    assert levels[-1, 0] == pytest.approx(5.0, abs=0.3)
+    assert free[-1, 0] > 25
+    below, _, _, _ = Run.of(-values, limit=np.full(1, 5.0, np.float32)).follow()
+    assert below.min() >= -5.0
+
+
+def test_creeping_drift_is_followed() -> None:
+    levels, spreads, _, _ = Run.of(np.linspace(0, 6, 200), every_s=1200.0).follow()
+    z = (np.linspace(0, 6, 200) - levels[:, 0]) / spreads[:, 0]
+    assert np.abs(z).max() < 1.0
+
+
+def test_what_does_not_wander_keeps_its_level() -> None:
+    levels, spreads, _, _ = Run.of(np.full(50, 2.0), range_=np.zeros(1, np.float32)).follow()
+    assert not levels.any()
+    assert len(np.unique(spreads)) == 1
+
+
+def core_run(core: NDArray, jump_at: int, is_jump: bool = True) -> Run:
+    """A core that is put 40 px farther at a bin; with a size beside it that does not change."""
+    n = len(core)
+    anchored = np.arange(n) == jump_at
+    return Run.of(
+        np.stack([np.zeros(n), core], axis=1),
+        core=1,
+        anchored=anchored,
+        anchor=np.where(anchored, 40.0, 0.0).astype(np.float32),
+        anchor_sd=np.where(anchored, 1.0, 0.0).astype(np.float32),
+        is_jump=anchored & is_jump,
+    )
+
+
+def test_a_core_that_jumped_is_expected_at_the_new_place_and_is_at_home_at_the_old_one_too() -> None:
+    core = np.r_[np.zeros(10), np.full(10, 40.0), np.zeros(10), np.full(10, 40.0)]
+    levels, _, _, jumped = core_run(core, 10).follow()
+    assert levels[:, 1] == pytest.approx(core, abs=1.5)
+    assert jumped.tolist() == [False] * 10 + [True] * 10 + [False] * 10 + [True] * 10
+    assert not levels[:, 0].any()
+
+
+def test_a_core_that_a_service_put_elsewhere_is_not_expected_where_it_was() -> None:
+    core = np.r_[np.zeros(10), np.full(10, 40.0), np.zeros(3)]
+    levels, _, _, jumped = core_run(core, 10, is_jump=False).follow()
+    assert levels[-3:, 1] == pytest.approx([40.0, 37.0, 34.0], abs=5.0)
+    assert not jumped.any()
+
+
+def test_an_unknown_core_is_at_neither_place() -> None:
+    core = np.r_[np.zeros(10), np.full(10, 40.0), np.full(3, np.nan)]
+    _, _, in_order, jumped = core_run(core, 10).follow()
+    assert in_order.all()
+    assert jumped[-3:].all()
+
+
+def test_no_bins_have_no_baseline() -> None:
+    assert [len(part) for part in Run.of(np.zeros((0, 2))).follow()] == [0, 0, 0, 0]

@@ -1,0 +1,50 @@
+"""What only the bins before tell: boxes that stay, humidity and heat that rise."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ifcb_flow_pipeline.detection.lag_features import DRY_PCT, lag_values
+
+from .fleet import FLEET, changed, columns, table
+
+
+def test_a_box_that_stays_at_its_place_is_seen_over_the_bins_before():
+    bins = changed(columns(20, (FLEET[0],)), slice(8, 20), stuck_x_px=400.0, stuck_y_px=300.0, stuck_width_px=80.0)
+    bins = changed(bins, slice(8, 20), stuck_height_px=40.0)
+    found = lag_values(table(bins))["stuck_persistence"]
+    assert np.isnan(found[:3]).all()
+    assert found[3:9].tolist() == [0.0] * 6
+    assert found[9:14] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    order = np.random.default_rng(0).permutation(20)
+    shuffled = lag_values(table(bins).take(pa.array(order)))["stuck_persistence"]
+    assert shuffled == pytest.approx(found[order], nan_ok=True)
+
+
+def test_the_rise_of_humidity_is_that_above_the_bins_before_of_the_same_instrument():
+    bins = columns(20)
+    bins = changed(bins, slice(None), humidity_pct=np.concatenate([np.full(20, 20.0), np.full(20, 60.0)]))
+    bins = changed(bins, slice(10, 20), humidity_pct=np.arange(10) + 21.0)
+    found = lag_values(table(bins))["humidity_rise_pct"]
+    assert found[[10, 11, 12]].tolist() == [1.0, 2.0, 3.0]
+    assert found[23:].tolist() == [0.0] * 17
+
+
+def test_below_a_dry_level_humidity_does_not_rise_whatever_the_sensor_reads():
+    bins = columns(20, (FLEET[0],))
+    bins = changed(bins, slice(None), humidity_pct=np.r_[np.full(10, -8.0), np.full(10, DRY_PCT - 1)])
+    assert lag_values(table(bins))["humidity_rise_pct"][3:].tolist() == [0.0] * 17
+    bins = changed(bins, slice(10, 20), humidity_pct=DRY_PCT + 3)
+    assert lag_values(table(bins))["humidity_rise_pct"][10] == 3.0
+
+
+def test_heat_rises_above_the_median_of_the_bins_before():
+    bins = changed(columns(12, (FLEET[0],)), slice(None), temperature_c=np.r_[np.full(10, 15.0), 18.0, 18.0])
+    bins = changed(bins, 4, temperature_c=np.nan)
+    found = lag_values(table(bins))["temperature_rise_c"]
+    assert np.isnan(found[[0, 1, 2, 4]]).all()
+    assert found[[3, 5, 9, 10, 11]].tolist() == [0.0, 0.0, 0.0, 3.0, 3.0]
+
+
+def test_of_no_bins_there_is_nothing_to_tell():
+    assert [len(values) for values in lag_values(table(columns(0))).values()] == [0, 0, 0]

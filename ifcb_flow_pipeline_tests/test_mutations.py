@@ -1,0 +1,64 @@
+"""Mutations of sources: what is changed, what is left alone."""
+
+import ast
+from pathlib import Path
+
+from benchmarks.mutants import all_mutants, mirroring_tests
+from benchmarks.mutations import mutations
+
+
+def _changes(source: str) -> set[str]:
+    return {str(mutation) for mutation in mutations(source)}
+
+
+def test_comparisons_are_negated_and_moved_to_their_limit_only_beside_whole_numbers() -> None:
+    assert _changes("a < b") == {"< -> >="}
+    assert _changes("len(a) < b") == {"< -> >=", "< -> <="}
+    assert _changes("a not in b") == {"not in -> in"}
+
+
+def test_operators_constants_and_returned_values_are_changed() -> None:
+    assert _changes("x = a * 2.0 - b") == {"* -> /", "- -> +", "2.0 -> 3.0"}
+    assert _changes("x = not a or b[0]") == {"not -> ", "or -> and", "0 -> 1"}
+    assert _changes("def f():\n    return a") == {"a -> None"}
+
+
+def test_texts_annotations_errors_and_seeds_are_left_alone() -> None:
+    source = '''
+"""A docstring of 3 words."""
+SEED = 42
+def f(x: "Literal[1]", seed=0) -> tuple[1]:
+    """2 + 2"""
+    if x:
+        raise ValueError(f"{x + 1} is 1 too many")
+    assert x > 1
+    g(random_state_seed=3)
+'''
+    assert _changes(source) == {"0 -> 1"}
+
+
+def test_a_mutation_is_placed_by_characters_though_syntax_trees_count_bytes() -> None:
+    source = 'x = ("µµµ", 1 + y)\n'
+    mutated = {mutation.applied(source) for mutation in mutations(source)}
+    assert mutated == {'x = ("µµµ", 2 + y)\n', 'x = ("µµµ", 1 - y)\n'}
+
+
+def test_every_mutant_of_the_detection_is_valid_and_knows_its_line() -> None:
+    root = Path(__file__).parents[1]
+    mutants = all_mutants(root, "calibration")
+    assert mutants
+    for mutant in mutants:
+        source = (root / mutant.path).read_text("utf-8")
+        ast.parse(mutant.mutation.applied(source))
+        assert mutant.mutation.before.splitlines()[0] in source.splitlines()[mutant.mutation.line - 1]
+
+
+def test_a_module_is_tested_by_its_mirror_first_and_without_one_by_all(tmp_path: Path) -> None:
+    tests = tmp_path / "ifcb_flow_pipeline_tests/detection/flow"
+    tests.mkdir(parents=True)
+    for name in ("test_tails.py", "test_model.py"):
+        (tests / name).touch()
+    others = "ifcb_flow_pipeline_tests/detection/flow/test_model.py"
+    own = "ifcb_flow_pipeline_tests/detection/flow/test_tails.py"
+    assert mirroring_tests(Path("ifcb_flow_pipeline/detection/flow/tails.py"), tmp_path) == [[own], [others]]
+    assert mirroring_tests(Path("ifcb_flow_pipeline/detection/flow/spreads.py"), tmp_path) == [[others, own]]
