@@ -521,7 +521,7 @@ def test_what_is_no_usual_file_costs_its_bin_and_nothing_else(tmp_path, monkeypa
         assert not read.unread
         assert "cannot read a.adc" in read.reason
     elif extension == "hdr":
-        header = found.read_header(path.name)
+        header = found.read_header(path.name, "v2")
         assert (header.values, header.unread) == ({}, False)
         assert "cannot read a.hdr" in header.problem
     else:
