@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ifcb_flow_pipeline.api import Work
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.store.archive import Archive
+    from ifcb_flow_pipeline.store.daily import DailyTables
     from ifcb_flow_pipeline.store.labels import LabelStore
     from ifcb_flow_pipeline.store.models import ModelStore
 
@@ -493,6 +494,96 @@ def serve(dagster_port: int, app_port: int) -> None:
     _serve(Settings.from_environment(os.environ), dagster_port, app_port)
 
 
+@main.command()
+@click.option("--first-day", type=click.DateTime(["%Y-%m-%d"]), help="First day to look at.  [default: all]")
+@click.option("--last-day", type=click.DateTime(["%Y-%m-%d"]), help="Last day to look at.  [default: all]")
+@click.option("--instrument", "instruments", multiple=True, help="Only of this instrument; may be repeated.")
+@click.option("--remove", is_flag=True, help="Remove their results, for good, after asking.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def gone(first_day: Any, last_day: Any, instruments: tuple[str, ...], remove: bool, yes: bool) -> None:
+    """List the bins whose files are gone from the archive. Their results are kept until they are removed here."""
+    from datetime import date
+
+    from ifcb_flow_pipeline.lasting import forget, gone_bins
+
+    tables = _tables()
+    days = (first_day.date() if first_day else date.min, last_day.date() if last_day else date.max)
+    found = [each for each in gone_bins(tables, *days) if not instruments or each.instrument in instruments]
+    for each in found:
+        click.echo(f"{each.pid}  files gone since {each.since:%Y-%m-%d %H:%M} UTC")
+    click.echo(f"{len(found)} bins whose files are gone")
+    if remove and found:
+        if not yes:
+            click.confirm(f"Remove all results of these {len(found)} bins, for good?", abort=True)
+        click.echo(f"{forget(tables, found)} bins removed")
+
+
+@main.command()
+def archive_moved() -> None:
+    """Say that the archive of this data folder is now where IFCB_DATA_DIR says."""
+    from ifcb_flow_pipeline.store.claim import move
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    settings = Settings.from_environment(os.environ)
+    settings.archive.check_mounted()
+    move(_tables(), settings.archive)
+    click.echo(f"The results in {settings.home} are of the archive {settings.archive.root}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def backup(folder: Path) -> None:
+    """Copy people's decisions, studies and the models into the new folder FOLDER, also while everything runs."""
+    from ifcb_flow_pipeline.store.backup import back_up
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    copied = back_up(Settings.from_environment(os.environ).home, folder)
+    click.echo(f"{', '.join(copied) or 'nothing to be copied'}: {folder}")
+
+
+@main.command()
+@click.argument("folder", type=_DIRECTORY)
+def restore(folder: Path) -> None:
+    """Put the backup in FOLDER into a data folder that has no decisions, studies or models."""
+    from ifcb_flow_pipeline.store.backup import restore as put_back
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    home = Settings.from_environment(os.environ).home
+    click.echo(f"{', '.join(put_back(home, folder))}: {home}")
+
+
+@main.command()
+@click.argument("pid")
+def verdicts(pid: str) -> None:
+    """Show what models have said of the bin PID, oldest first, with the verdict that stands at the end."""
+    import pyarrow.compute as pc
+
+    from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
+    from ifcb_flow_pipeline.lasting import past_verdicts
+    from ifcb_flow_pipeline.store.tables import BIN_SCORES
+
+    try:
+        day = parse_pid(pid).day
+    except InvalidPidError as error:
+        raise click.BadParameter(str(error)) from error
+    tables = _tables()
+    for row in past_verdicts(tables, pid):
+        click.echo(
+            f"{row['model_id']:34} {row['severity']:5.1f}  {row['verdict']:10} until {row['until']:%Y-%m-%d %H:%M}"
+        )
+    rows = tables.read(BIN_SCORES, day, ["pid", "model_id", "severity", "verdict"])
+    if rows is None or not (now := rows.filter(pc.field("pid") == pid).to_pylist()):
+        raise click.ClickException(f"{pid} has no score")
+    click.echo(f"{now[0]['model_id']:34} {now[0]['severity']:5.1f}  {now[0]['verdict']}")
+
+
+def _tables() -> "DailyTables":
+    from ifcb_flow_pipeline.store.daily import DailyTables
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    return DailyTables(Settings.from_environment(os.environ).home / "tables")
+
+
 def _serve(settings: Any, dagster_port: int, app_port: int) -> None:
     from ifcb_flow_pipeline.serving import serve_until_stopped
 
@@ -667,7 +758,9 @@ def _write(table: "pa.Table", output: Path) -> None:
 
             pq.write_table(table, temporary)
         else:
-            table.to_pandas().to_csv(temporary, index=False)
+            from ifcb_flow_pipeline.review.handover import without_formulas
+
+            without_formulas(table.to_pandas()).to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":

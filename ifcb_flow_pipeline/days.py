@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from joblib import Parallel, delayed
 
-from ifcb_flow_pipeline.bins.archive import Listing, RawBin, signature
+from ifcb_flow_pipeline.bins.archive import Listing, RawBin, extent, signature
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
 from ifcb_flow_pipeline.detection.flow.training import FlowModel, TrainingSettings, train_flow_model
@@ -36,7 +36,9 @@ from ifcb_flow_pipeline.features.full import (
 )
 from ifcb_flow_pipeline.features.run import Run, blind_s_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+from ifcb_flow_pipeline.lasting import keep_verdicts, read_or_stored, with_gone_bins
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
+from ifcb_flow_pipeline.store.claim import claim
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.labels import Decisions
@@ -81,45 +83,61 @@ class TrainingWindow:
 
 
 def write_inventory(tables: DailyTables, archive: Archive, listing: Listing, day: date) -> pa.Table:
-    """Write ``raw_bins``: every bin of the day that the listing has, and what state it is in."""
+    """Write ``raw_bins``: every bin of the day that the listing has, and what state it is in; and those that were read
+    before and whose files are gone.
+
+    Raises ArchiveError where the tables are of another archive.
+    """
+    claim(tables, archive)
     now = archive.now()
     bins = listing.of_day(day)
-    rows = pa.Table.from_pylist([inventory_row(raw, archive, now) for raw in bins], schema=RAW_BINS.schema)
-    tables.write(RAW_BINS, day, rows, Provenance(signature(bins, now, archive.settle)))
+    listed = [inventory_row(raw, archive, now) for raw in bins]
+    rows = pa.Table.from_pylist(with_gone_bins(tables, day, listed, now), schema=RAW_BINS.schema)
+    made_of = Provenance(signature(bins, now, archive.settle), extent=extent(bins, now, archive.settle))
+    tables.write(RAW_BINS, day, rows, made_of)
     return rows
 
 
 def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[CloudEntry]:
-    """Write ``point_clouds``: all triggers of the bins of the inventory. Returns an entry per bin."""
+    """Write ``point_clouds``: all triggers of the bins of the inventory. Returns an entry per bin.
+
+    A bin that was read before keeps its points where its files are gone or cannot be read now.
+    """
     inventory, made_of = _input(tables, RAW_BINS, day)
+    clouds, rows = CloudTables(tables), inventory.to_pylist()
     # Threads read ahead while this one writes: neither the disk nor a core waits for the other.
     parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
-    bins = cast(
-        "Iterable[BinRead | CloudEntry]", parallel(delayed(read_bin)(archive, row) for row in inventory.to_pylist())
-    )
-    return CloudTables(tables).write(day, bins, Provenance(made_of.signature, {"reader": archive.reader}))
+    bins = cast("Iterable[BinRead | CloudEntry]", parallel(delayed(read_bin)(archive, row) for row in rows))
+    with clouds.stored(day) as stored:
+        return clouds.write(
+            day, (read_or_stored(read, stored) for read in bins), replace(made_of, made_of={"reader": archive.reader})
+        )
 
 
 def write_features(tables: DailyTables, settings: FeatureSettings, day: date) -> pa.Table:
-    """Write ``bin_features``: one row per bin of the inventory, from the stored clouds."""
-    inventory, listed = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason", "roi_bytes"))
+    """Write ``bin_features``: one row per bin of the inventory, from the stored clouds.
+
+    Where another run lists the day meanwhile, they are of the clouds that are there, and so not up to date.
+    """
+    inventory, _ = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason", "roi_bytes"))
     made_of = tables.provenance(POINT_CLOUDS, day)
-    if made_of is None or made_of.signature != listed.signature:
-        raise MissingInputError(f"point_clouds of {day} are missing or older than raw_bins: materialize them first")
+    if made_of is None:
+        raise MissingInputError(f"point_clouds of {day} are missing: materialize them first")
     bins = {row["pid"]: row for row in inventory.to_pylist()}
     found = {
         entry.pid: feature_row(entry, columns, settings, bins[entry.pid]["roi_bytes"])
         for entry, columns in CloudTables(tables).read_all(day, CLOUD_COLUMNS)
         if entry.pid in bins
     }
-    rows = []
+    rows, n_unread = [], sum(entry.unread for entry in CloudTables(tables).entries(day) or [])
     for pid, row in bins.items():
-        # Only a bin that was not settled when the clouds were made can be missing from them.
-        unread = CloudEntry(pid, row["status"], row["reason"])
+        # A bin that was listed or settled after the clouds were made is missing from them.
+        late = row["status"] == "ok"
+        unread = CloudEntry(pid, "unsettled", "not read yet") if late else CloudEntry(pid, row["status"], row["reason"])
         outcome = found.get(pid) or feature_row(unread, None, settings, row["roi_bytes"])
         rows.append({name: row[name] for name in IDENTITY} | outcome)
     table = pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema)
-    tables.write(BIN_FEATURES, day, table, Provenance(made_of.signature, asdict(settings)))
+    tables.write(BIN_FEATURES, day, table, replace(made_of, made_of=asdict(settings), unread=n_unread))
     return table
 
 
@@ -132,7 +150,8 @@ def write_scores(tables: DailyTables, model: AnyModel, day: date, history: pa.Ta
     features, made_of = _input(tables, BIN_FEATURES, day)
     model.check_usable(FeatureSettings(**made_of.made_of))
     scores = score_table(features, model, history)
-    tables.write(BIN_SCORES, day, scores, Provenance(made_of.signature, {"model_id": model.card.model_id}))
+    keep_verdicts(tables, day, model.card.model_id)
+    tables.write(BIN_SCORES, day, scores, replace(made_of, made_of={"model_id": model.card.model_id}))
     return scores
 
 
@@ -207,6 +226,7 @@ def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any
         "modified": raw.modified,
         "copies": len(raw.copies),
         "complete": state.complete,
+        "gone_since": None,
         "status": state.status,
         "reason": _storable(state.reason),
     }
@@ -217,11 +237,13 @@ def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] 
 
     With ``columns`` only these of its ADC. A bin without ADC file still has what its header says.
     """
+    if row.get("gone_since") is not None:
+        return CloudEntry(row["pid"], "gone", row["reason"])
     if row["status"] == "no_adc" and row["hdr_path"] is not None:
         header = archive.read_header(row["hdr_path"], parse_pid(row["pid"]).schema)
         reason = "; ".join(filter(None, (row["reason"], header.problem)))
         return CloudEntry(
-            row["pid"], row["status"], reason, header=header.values, header_state=header.state,
+            row["pid"], row["status"], reason, header=header.values, unread=header.unread, header_state=header.state,
             header_problem=header.problem,
         )  # fmt: skip
     if row["status"] != "ok":

@@ -1,6 +1,15 @@
-"""Starting the Dagster UI, its daemon and the review app, and stopping all of it again."""
+"""Starting Dagster and the review app, keeping them going, and stopping all of it again.
 
+Four programs of their own: the code server, which the runs belong to, Dagster's web server (behind the guard) and
+daemon, and the review app. What dies is started again, after a pause that grows while it keeps dying. All end with
+this process, however it ends, and a second one on the same data folder is refused.
+"""
+
+import ctypes
+import fcntl
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,7 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,49 +31,175 @@ _START_SECONDS = 120.0
 _STOP_SECONDS = 20.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+#: A program that lived for so long starts again at once; one that keeps dying waits up to _LONGEST_PAUSE.
+_LIVED_SECONDS = 60.0
+_LONGEST_PAUSE = 60.0
+
+#: A log that is longer, in bytes, becomes the one before, in place of the one that was.
+LONGEST_LOG = 10 * 2**20
+
+_PR_SET_PDEATHSIG = 1
+
 
 class ServingError(FlowError):
-    """A program did not start; the message says where its log is."""
+    """A program did not start, or another process serves already; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Program:
+@dataclass(slots=True)
+class Program:
+    """A program that is kept going. ``url``: its page, None where it has none; ``ready``: answers once it is up."""
+
     name: str
-    url: str
-    ready: str
+    command: Sequence[str]
     log: Path
-    process: subprocess.Popen[bytes]
+    url: str | None = None
+    ready: str | None = None
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    n_deaths: int = 0
+    again: float | None = None
+
+    def start(self, environment: dict[str, str], folder: Path) -> None:
+        """Start it, in a session of its own, so that stopping reaches everything that it has started."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=folder,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - it calls the system once and takes no lock
+            )
+        self.started, self.again = time.monotonic(), None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is not running."""
+        return self.process is None or self.process.poll() is not None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to it and to all that it has started."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+    def pause(self, now: float) -> float:
+        """Seconds to wait before it is started again, having died ``now``."""
+        self.n_deaths = 0 if now - self.started > _LIVED_SECONDS else self.n_deaths + 1
+        return min(float(2**self.n_deaths - 1), _LONGEST_PAUSE)
 
 
 def serve_until_stopped(settings: Settings, dagster_port: int, app_port: int, echo: Callable[[str], object]) -> None:
-    """Start everything, say where it is, and wait for Ctrl-C or a signal; then stop everything.
+    """Start everything, say where it is, and keep it going until Ctrl-C or a signal; then stop everything.
 
-    Raises ServingError where a program does not start or ends by itself.
+    Raises ServingError where a program does not start, or where another process serves this data folder.
     """
     from ifcb_flow_pipeline.defs.launch import prepare_dagster_home
 
-    root = _project_root()
+    dagster_home = prepare_dagster_home(settings.home)
     environment = os.environ | {
-        "DAGSTER_HOME": str(prepare_dagster_home(settings.home)),
+        "DAGSTER_HOME": str(dagster_home),
         "IFCB_FLOW_HOME": str(settings.home),
         "IFCB_DATA_DIR": str(settings.archive.root),
         # Dagster advises another command for developers at each start; for users it is noise.
         "PYTHONWARNINGS": "ignore",
     }
-    with _stop_requested() as stopped, _running(root, environment, settings, (dagster_port, app_port)) as programs:
-        for program in programs:
-            _wait_until_ready(program, stopped)
-        if not stopped.is_set():
+    # What the programs write is their owner's: others on the machine have no business with it.
+    os.umask(0o077)
+    with _only_one(settings.home) as say_where, _stop_requested() as stopped:
+        programs = _programs(settings, dagster_home, dagster_port, app_port)
+        try:
             for program in programs:
-                echo(f"{program.name}: {program.url}")
-            again = Path(sys.executable).with_name("ifcb-flow")
-            echo(f"Everything is in {settings.home}. Ctrl-C stops; to start again:")
-            echo(f"IFCB_FLOW_HOME={settings.home} IFCB_DATA_DIR={settings.archive.root} {again} serve")
-        while not stopped.wait(1.0):
-            for program in programs:
-                if program.process.poll() is not None:
-                    raise ServingError(f"{program.name} ended by itself; its log is {program.log}")
-        echo("Stopping ...")
+                program.start(environment, settings.home)
+                _wait_until_ready(program, stopped)
+            pages = [program for program in programs if program.url]
+            say_where({program.name: program.url for program in pages})
+            if not stopped.is_set():
+                for program in pages:
+                    echo(f"{program.name}: {program.url}")
+                again = Path(sys.executable).with_name("ifcb-flow")
+                echo(f"Everything is in {settings.home}. Ctrl-C stops; to start again:")
+                echo(f"IFCB_FLOW_HOME={settings.home} IFCB_DATA_DIR={settings.archive.root} {again} serve")
+            while not stopped.wait(1.0):
+                for program in programs:
+                    keep_going(program, environment, settings.home, echo)
+            echo("Stopping ...")
+        finally:
+            _stop(programs)
+
+
+def keep_going(program: Program, environment: dict[str, str], folder: Path, echo: Callable[[str], object]) -> None:
+    """Start a program that has ended, once its pause is over; keep its log short."""
+    _shorten(program.log)
+    if not program.ended:
+        return
+    now = time.monotonic()
+    if program.again is None:
+        program.send(signal.SIGKILL)  # what it has left behind
+        pause = program.pause(now)
+        program.again = now + pause
+        echo(f"{program.name} ended by itself (its log is {program.log}); started again in {pause:.0f} s")
+    if now >= program.again:
+        program.start(environment, folder)
+
+
+def _programs(settings: Settings, dagster_home: Path, dagster_port: int, app_port: int) -> list[Program]:
+    root, logs = _project_root(), settings.home / "logs"
+    code_port, dagster_port, app_port = _free_port(dagster_port + 500), _free_port(dagster_port), _free_port(app_port)
+    workspace = dagster_home / "workspace.yaml"
+    location = {"host": _HOST, "port": code_port, "location_name": "ifcb_flow_pipeline"}
+    workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))  # JSON is YAML
+    python, page, app = sys.executable, f"http://{_HOST}:{dagster_port}", f"http://{_HOST}:{app_port}"
+    return [
+        Program(
+            "Code server",
+            [python, "-m", "dagster", "api", "grpc", "-m", "ifcb_flow_pipeline.definitions", "-h", _HOST,
+             "-p", str(code_port), "--location-name", "ifcb_flow_pipeline", "--use-python-environment-entry-point"],
+            logs / "code-server.log", ready=f"tcp://{_HOST}:{code_port}",
+        ),
+        Program(
+            "Dagster UI",
+            [python, "-m", "ifcb_flow_pipeline.defs.webserver", "-h", _HOST, "-p", str(dagster_port),
+             "-w", str(workspace)],
+            logs / "dagster-ui.log", page, f"{page}/server_info",
+        ),
+        Program(
+            "Dagster daemon",
+            [str(Path(python).with_name("dagster-daemon")), "run", "-w", str(workspace)],
+            logs / "dagster-daemon.log",
+        ),
+        Program(
+            "Review app",
+            [python, "-m", "streamlit", "run", str(root / "app" / "main.py"), "--server.headless", "true",
+             "--server.address", _HOST, "--server.port", str(app_port)],
+            logs / "review-app.log", app, f"{app}/_stcore/health",
+        ),
+    ]  # fmt: skip
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[Callable[[object], None]]:
+    """Inside, no other process serves this folder; what is given says where the pages are.
+
+    Raises ServingError, naming the process and its pages, where another does.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "serve.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ServingError(f"{home} is served already: {file.read() or 'it is just starting'}") from None
+
+        def say(pages: object) -> None:
+            file.truncate(0)
+            file.write(f"process {os.getpid()}, {pages}")
+            file.flush()
+
+        say("starting")
+        yield say
 
 
 @contextmanager
@@ -79,69 +214,55 @@ def _stop_requested() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _running(
-    root: Path, environment: dict[str, str], settings: Settings, ports: tuple[int, int]
-) -> Iterator[list[_Program]]:
-    programs: list[_Program] = []
-    try:
-        port = _free_port(ports[0])
-        command = [sys.executable, "-m", "dagster", "dev", "-w", str(root / "workspace.yaml"), "-h", _HOST]
-        programs.append(_start("Dagster UI", [*command, "-p", str(port)], port, "server_info", settings, environment))
-        port = _free_port(ports[1])
-        command = [sys.executable, "-m", "streamlit", "run", str(root / "app" / "main.py"), "--server.headless", "true"]
-        command += ["--server.address", _HOST, "--server.port", str(port)]
-        programs.append(_start("Review app", command, port, "_stcore/health", settings, environment))
-        yield programs
-    finally:
-        _stop(programs)
-
-
-def _start(
-    name: str, command: list[str], port: int, ready: str, settings: Settings, environment: dict[str, str]
-) -> _Program:
-    log = settings.home / "logs" / f"{name.lower().replace(' ', '-')}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        # A session of its own, so that stopping reaches everything that the program has started.
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=settings.home, start_new_session=True
-        )
-    url = f"http://{_HOST}:{port}"
-    return _Program(name, url, f"{url}/{ready}", log, process)
-
-
-def _wait_until_ready(program: _Program, stopped: threading.Event) -> None:
+def _wait_until_ready(program: Program, stopped: threading.Event) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while not stopped.is_set():
-        if program.process.poll() is not None:
+    while not stopped.is_set() and program.ready:
+        if program.ended:
             raise ServingError(f"{program.name} ended while it was starting; its log is {program.log}")
-        try:
-            with urllib.request.urlopen(program.ready, timeout=5) as answer:  # noqa: S310 - a fixed local address
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            pass
+        if _answers(program.ready):
+            return
         if time.monotonic() > deadline:
             raise ServingError(f"{program.name} did not start within {_START_SECONDS:.0f} s; its log is {program.log}")
         stopped.wait(0.3)
 
 
-def _stop(programs: list[_Program]) -> None:
+def _answers(address: str) -> bool:
+    try:
+        if address.startswith("tcp://"):
+            host, port = address.removeprefix("tcp://").split(":")
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return True
+        with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310 - a fixed local address
+            return answer.status == 200
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+def _stop(programs: Sequence[Program]) -> None:
     for program in programs:
-        _signal(program, signal.SIGTERM)
+        program.send(signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     for program in programs:
+        if program.process is None:
+            continue
         with suppress(subprocess.TimeoutExpired):
             program.process.wait(max(0.1, deadline - time.monotonic()))
         # Whatever of its session is still there by now does not stop by itself.
-        _signal(program, signal.SIGKILL)
+        program.send(signal.SIGKILL)
         program.process.wait()
 
 
-def _signal(program: _Program, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(program.process.pid, number)
+def _end_with_parent() -> None:
+    # In the child, before the program: the system kills it when this process is killed. Linux only, as is IFCB's world.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _shorten(log: Path) -> None:
+    # Copied and cut, not renamed: its program goes on writing to the same file.
+    if log.exists() and log.stat().st_size > LONGEST_LOG:
+        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        os.truncate(log, 0)
 
 
 def _free_port(wanted: int) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from benchmarks import faults
 from benchmarks.__main__ import main
 
 
@@ -15,3 +16,9 @@ def test_all_measurements_run_and_agree_with_their_baselines(tmp_path: Path) -> 
     assert len(rows) == 24
     assert all(row["ours_s"] > 0 for row in rows)
     assert all(row["workload"] in (tmp_path / "results.md").read_text() for row in rows)
+
+
+def test_every_fault_of_the_small_campaign_is_survived() -> None:
+    result = CliRunner().invoke(faults.main, ["--small"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert len(result.output.splitlines()) == 10

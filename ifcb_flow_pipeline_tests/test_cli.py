@@ -13,7 +13,8 @@ import subprocess
 import sys
 import termios
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
@@ -27,14 +28,18 @@ from click.testing import CliRunner, Result
 from pyarrow import csv
 from sklearn.ensemble import IsolationForest
 
-from ifcb_flow_pipeline import api, demo, promotion, serving
+from ifcb_flow_pipeline import api, days, demo, promotion, serving
 from ifcb_flow_pipeline.cli import _say_verdicts, main
 from ifcb_flow_pipeline.detection.open_model import DETECTORS
 from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES
+from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.simulate.archive import bin_directory
+from ifcb_flow_pipeline.store.archive import Archive, ArchiveError
+from ifcb_flow_pipeline.store.claim import check_archive
+from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import Label, LabelStore
 from ifcb_flow_pipeline.store.models import ModelStore, read_model
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
@@ -161,7 +166,7 @@ def test_the_version_is_that_of_the_package():
 def test_the_commands_are_those_of_the_readme():
     assert set(commands()) == {
         "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
-        "serve", "left-out", "labels",
+        "serve", "left-out", "labels", "gone", "archive-moved", "verdicts", "backup", "restore",
     }  # fmt: skip
 
 
@@ -874,6 +879,59 @@ def test_a_model_is_promoted_and_rolled_back_by_name(kept, model, forest):
     changes = [(change.action, change.model_id, change.who) for change in kept.history()]
     assert changes == [("promote", first, "ann"), ("promote", second, "bob"), ("rollback", first, "eve")]
     assert kept.history()[1].note == "try"
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch, archive, model):
+    """A deployment with two days, made and scored, of which one bin is gone; returns its pid."""
+    shutil.copytree(archive, tmp_path / "archive")
+    monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("IFCB_DATA_DIR", str(tmp_path / "archive"))
+    tables, there = DailyTables(tmp_path / "home" / "tables"), Archive(tmp_path / "archive", settle=timedelta())
+    for _ in range(2):
+        listing = there.scan()
+        for day in listing.days:
+            days.write_inventory(tables, there, listing, day)
+            days.write_clouds(tables, there, day)
+            days.write_features(tables, FeatureSettings(), day)
+            days.write_scores(tables, read_model(model), day)
+        for path in (tmp_path / "archive").rglob(f"{PIDS[0]}.*"):
+            path.unlink()
+    return PIDS[0]
+
+
+def test_bins_that_are_gone_are_listed_and_removed_only_when_told_and_asked(site):
+    assert done("gone", "--instrument", "IFCB1").stdout == "0 bins whose files are gone\n"
+    listed = done("gone", "--first-day", "2023-08-10").stdout.splitlines()
+    assert listed[0].startswith(f"{site}  files gone since ")
+    assert run("gone", "--remove", answer="n\n").exit_code == 1
+    assert done("gone").stdout.splitlines() == listed
+    assert done("gone", "--remove", answer="y\n").stdout.endswith("1 bins removed\n")
+    assert done("gone").stdout == "0 bins whose files are gone\n"
+    assert f"{site} has no score" in error_of("verdicts", site)
+
+
+def test_the_verdicts_of_a_bin_are_those_of_earlier_models_and_the_one_that_stands(site, model, tmp_path):
+    card = read_model(model).card
+    assert done("verdicts", site).stdout.split()[0] == card.model_id
+    tables = DailyTables(tmp_path / "home" / "tables")
+    other = replace(read_model(model), card=replace(card, model_id="other"))
+    days.write_scores(tables, other, date(2023, 8, 10))
+    before, now = done("verdicts", site).stdout.splitlines()
+    assert before.split()[0] == card.model_id
+    assert " until 20" in before
+    assert now.split()[0] == "other"
+    assert "not a bin identifier" in error_of("verdicts", "nonsense", code=2)
+
+
+def test_another_archive_is_refused_until_it_is_said_that_it_was_moved(site, tmp_path, monkeypatch):
+    (tmp_path / "archive").rename(tmp_path / "elsewhere")
+    monkeypatch.setenv("IFCB_DATA_DIR", str(tmp_path / "elsewhere"))
+    tables, there = DailyTables(tmp_path / "home" / "tables"), Archive(tmp_path / "elsewhere")
+    with pytest.raises(ArchiveError, match="archive-moved"):
+        check_archive(tables, there)
+    assert "elsewhere" in done("archive-moved").stdout
+    assert not check_archive(tables, there)
 
 
 def test_a_model_in_a_file_is_kept_and_promoted(forest, tmp_path, monkeypatch):

@@ -72,7 +72,11 @@ def test_every_image_has_a_full_version_as_its_tag(compose, dockerfile):
 def test_the_three_services_share_one_image_and_differ_by_command(compose):
     services = [compose["services"][name] for name in OWN_SERVICES]
     assert len({service["image"] for service in services}) == 1
-    assert [service["command"][0] for service in services] == ["dagster-webserver", "dagster-daemon", "streamlit"]
+    assert [service["command"][0] for service in services] == ["python", "dagster-daemon", "streamlit"]
+
+
+def test_dagsters_page_is_behind_the_guard(compose):
+    assert "ifcb_flow_pipeline.defs.webserver" in compose["services"]["webserver"]["command"]
 
 
 def test_the_image_runs_as_a_user_of_fixed_number_that_is_not_root(compose, dockerfile):

@@ -1,5 +1,6 @@
 """The steps of a day, from an archive in a folder to scores: no bin vanishes, and each says how it went."""
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,9 @@ from ifcb_flow_pipeline.detection.reference.model import Model
 from ifcb_flow_pipeline.detection.verdict.severity import verdict_table
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
-from ifcb_flow_pipeline.store.archive import Archive
+from ifcb_flow_pipeline.lasting import forget, gone_bins, past_verdicts
+from ifcb_flow_pipeline.store.archive import Archive, ArchiveError
+from ifcb_flow_pipeline.store.claim import move
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.labels import Decisions
@@ -172,7 +175,7 @@ def test_every_bin_is_in_every_table_with_its_status_and_reason(site):
         status = expected[name][0]
         assert entry["status"] == ("ok" if status == "too_few_points" else status)
     used = {status for status, _ in expected.values()}
-    assert used == set(STATUSES) - {"not_found", "misnamed", "outside"}
+    assert used == set(STATUSES) - {"not_found", "gone", "misnamed", "outside"}
 
 
 def test_the_inventory_says_what_listing_alone_can_say(site):
@@ -317,12 +320,158 @@ def test_a_bin_that_grows_has_new_features_and_the_others_their_old_ones(full):
     }
 
 
-def test_a_bin_that_disappears_is_gone_from_all_tables(full):
+def said(site):
+    """The features of each bin as text: NaN is equal to NaN."""
+    return {name: str(row) for name, row in site.rows(BIN_FEATURES).items()}
+
+
+def points_of(site, name):
+    entry, columns = CloudTables(site.tables).read_one(DAY, name, days.CLOUD_COLUMNS)
+    return entry.status, {key: values.tolist() for key, values in columns.items()}
+
+
+def test_a_bin_that_disappears_keeps_its_rows_its_points_and_its_features(full):
+    features, points = said(full), points_of(full, pid(0))
+    CHANGES["disappears"](full)
+    for _ in range(2):  # also when the day is made once more
+        full.make()
+        assert said(full) == features
+        assert points_of(full, pid(0)) == points
+        row = full.rows(RAW_BINS)[pid(0)]
+        assert (row["status"], row["gone_since"], row["complete"]) == ("ok", NOW, False)
+        assert row["reason"] == "files gone since 2023-09-02 00:00 UTC"
+
+
+def test_a_bin_that_is_back_is_no_longer_gone(full):
     CHANGES["disappears"](full)
     full.make()
+    full.put_bin(pid(0))
+    full.make()
+    row = full.rows(RAW_BINS)[pid(0)]
+    assert (row["gone_since"], row["reason"], row["complete"]) == (None, "", True)
+
+
+def test_a_bin_that_loses_its_header_keeps_what_the_header_said(full):
+    before = said(full)
+    for hour, extension in ((1, "hdr"), (2, "adc")):
+        (full.archive.root / f"{pid(hour)}.{extension}").unlink()
+    full.make()
+    assert said(full) == before
+    assert [full.rows(RAW_BINS)[pid(hour)]["gone_since"] for hour in (1, 2, 3)] == [NOW, NOW, None]
+
+
+def test_all_bins_of_a_day_may_be_gone(full):
+    before = said(full)
+    for path in full.archive.root.iterdir():
+        path.unlink()
+    full.make()
+    assert said(full) == before
+    assert full.tables.provenance(BIN_FEATURES, DAY).signature == ""
+
+
+def test_a_bin_that_was_never_read_leaves_no_row(site):
+    site.put_bin(pid(0))
+    site.put_bin(pid(1), age=timedelta(seconds=10))
+    site.make()
+    for path in site.archive.root.glob(f"{pid(1)}.*"):
+        path.unlink()
+    site.make()
+    assert set(site.rows(RAW_BINS)) == {pid(0)}
+
+
+def test_gone_bins_outlive_a_damaged_inventory(full):
+    before = said(full)
+    CHANGES["disappears"](full)
+    full.tables.path(RAW_BINS, DAY).write_bytes(b"PAR1 torn")
+    full.make()
+    assert said(full) == before
+    assert full.rows(RAW_BINS)[pid(0)]["gone_since"] == NOW
+
+
+def test_an_inventory_of_the_version_before_is_taken_over(full, monkeypatch):
+    columns = tuple(column for column in RAW_BINS.columns if column.name != "gone_since")
+    older = replace(RAW_BINS, version=1, columns=columns)
+    rows = full.tables.read(RAW_BINS, DAY).drop_columns(["gone_since"])
+    full.tables.write(older, DAY, rows, full.tables.provenance(RAW_BINS, DAY))
+    CHANGES["disappears"](full)
+    full.make()
+    row = full.rows(RAW_BINS)[pid(0)]
+    assert (row["gone_since"], row["adc_path"]) == (NOW, f"{pid(0)}.adc")
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ESTALE, errno.EIO, errno.EACCES, errno.EMFILE, errno.ETIMEDOUT])
+def test_what_cannot_be_read_now_costs_nothing_and_is_to_be_read_again(full, monkeypatch, code):
+    before = said(full)
+    full.put_bin(pid(20))
+    with monkeypatch.context() as broken:
+        broken.setattr("ifcb_flow_pipeline.store.archive.os.open", lambda *_: fail(code))
+        full.make()
+    assert full.tables.provenance(BIN_FEATURES, DAY).unread == 15
+    assert full.rows(BIN_FEATURES).pop(pid(20))["status"] == "unreadable"
+    assert {name: row for name, row in said(full).items() if name in before} == before
+    full.make()
+    assert full.tables.provenance(BIN_FEATURES, DAY).unread == 0
+    assert full.rows(BIN_FEATURES)[pid(20)]["status"] == "ok"
+
+
+def fail(code):
+    raise OSError(code, os.strerror(code))
+
+
+def test_what_can_never_be_read_is_not_read_again(site):
+    site.put_bin(pid(0))
+    (site.archive.root / f"{pid(0)}.adc").unlink()
+    os.mkfifo(site.archive.root / f"{pid(0)}.adc")
+    os.utime(site.archive.root / f"{pid(0)}.adc", ((NOW - timedelta(days=1)).timestamp(),) * 2)
+    site.make()
+    assert "no regular file" in site.rows(BIN_FEATURES)[pid(0)]["reason"]
+    assert site.tables.provenance(BIN_FEATURES, DAY).unread == 0
+
+
+def test_what_earlier_models_said_of_a_bin_can_still_be_read(full):
+    first, second = full.train(), full.train()
+    first = replace(first, card=replace(first.card, model_id="first"))
+    second = replace(second, card=replace(second.card, model_id="second"))
+    days.write_scores(full.tables, first, DAY)
+    said = full.rows(BIN_SCORES)[pid(3)]
+    assert past_verdicts(full.tables, pid(3)) == []
+    for _ in range(2):
+        days.write_scores(full.tables, second, DAY)
+        [past] = past_verdicts(full.tables, pid(3))
+        assert past.pop("until").tzinfo
+        assert past == {name: said[name] for name in ("pid", "model_id", "severity", "verdict")}
+    days.write_scores(full.tables, first, DAY)
+    assert [past["model_id"] for past in past_verdicts(full.tables, pid(3))] == ["first", "second"]
+
+
+def test_forgotten_are_only_bins_that_are_gone_and_only_when_it_is_said(full):
+    model = full.train()
+    days.write_scores(full.tables, model, DAY)
+    CHANGES["disappears"](full)
+    full.make(DAY, model)
+    left = points_of(full, pid(5))
+    [gone] = gone_bins(full.tables)
+    assert (gone.pid, gone.day, gone.since) == (pid(0), DAY, NOW)
+    assert gone_bins(full.tables, first=DAY + timedelta(days=1)) == []
+    assert forget(full.tables, [gone]) == 1
     remaining = {pid(hour) for hour in range(1, 14)}
-    assert set(full.rows(RAW_BINS)) == set(full.rows(BIN_FEATURES)) == remaining
-    assert {entry.pid for entry in CloudTables(full.tables).entries(DAY)} == remaining
+    assert set(full.rows(RAW_BINS)) == set(full.rows(BIN_FEATURES)) == set(full.rows(BIN_SCORES)) == remaining
+    assert points_of(full, pid(5)) == left
+    full.make(DAY, model)
+    assert set(full.rows(BIN_SCORES)) == remaining
+
+
+def test_another_archive_is_refused_unless_the_archive_was_moved(full, tmp_path):
+    before = said(full)
+    (tmp_path / "other").mkdir()
+    other = Archive(tmp_path / "other")
+    with pytest.raises(ArchiveError, match="archive-moved"):
+        days.write_inventory(full.tables, other, other.scan(), DAY)
+    assert said(full) == before
+    move(full.tables, other)
+    days.write_inventory(full.tables, other, other.scan(), DAY)
+    with pytest.raises(ArchiveError, match="archive-moved"):
+        full.make()
 
 
 def test_a_bin_that_settles_is_read_then(site, monkeypatch):
@@ -367,15 +516,20 @@ def test_each_step_names_the_table_that_it_misses(site):
         with pytest.raises(MissingInputError, match=f"{table} of 2023-08-10 is missing: materialize it first"):
             step()
     days.write_inventory(site.tables, site.archive, site.archive.scan(), DAY)
-    with pytest.raises(MissingInputError, match=r"point_clouds of 2023-08-10 are missing .*materialize"):
+    with pytest.raises(MissingInputError, match=r"point_clouds of 2023-08-10 are missing: materialize"):
         days.write_features(site.tables, SETTINGS, DAY)
 
 
-def test_features_are_not_made_of_clouds_that_are_older_than_the_inventory(full):
+def test_features_of_clouds_that_another_run_has_overtaken_are_not_up_to_date(full):
+    before = full.tables.provenance(BIN_FEATURES, DAY).signature
     full.put_bin(pid(20))
     days.write_inventory(full.tables, full.archive, full.archive.scan(), DAY)
-    with pytest.raises(MissingInputError, match=r"point_clouds of 2023-08-10 .*older than raw_bins: materialize"):
-        days.write_features(full.tables, SETTINGS, DAY)
+    days.write_features(full.tables, SETTINGS, DAY)
+    assert full.tables.provenance(BIN_FEATURES, DAY).signature == before
+    late = full.rows(BIN_FEATURES)[pid(20)]
+    assert (late["status"], late["reason"]) == ("unsettled", "not read yet")
+    full.make()
+    assert full.rows(BIN_FEATURES)[pid(20)]["status"] == "ok"
 
 
 def test_a_bin_that_was_listed_after_the_clouds_were_made_is_in_the_features_as_listed(full):
@@ -639,3 +793,23 @@ def test_library_versions_name_what_numbers_depend_on(monkeypatch):
     assert found["numpy"] == np.__version__
     monkeypatch.setattr(days, "_LIBRARIES", ("no-such-library",))
     assert days.library_versions() == {"no-such-library": "not installed"}
+
+
+def test_an_archive_inside_the_data_folder_moves_with_it(tmp_path):
+    for home in (tmp_path / "one", tmp_path / "two"):
+        if (tmp_path / "one").exists():
+            (tmp_path / "one").rename(home)
+        (home / "archive").mkdir(parents=True, exist_ok=True)
+        archive = Archive(home / "archive")
+        days.write_inventory(DailyTables(home / "tables"), archive, archive.scan(), DAY)
+
+
+def test_a_disk_that_is_full_while_clouds_are_written_again_is_told_as_that(full, monkeypatch):
+    def no_room(_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ifcb_flow_pipeline.store.clouds.fill", no_room)
+    before = said(full)
+    with pytest.raises(OSError, match="No space left"):
+        full.make()
+    assert said(full) == before

@@ -93,6 +93,9 @@ def test_serving_starts_everything_picks_up_bins_and_stops_everything_that_it_st
         finally:
             process.kill()
     assert (tmp_path / "home" / "dagster" / "dagster.yaml").exists()
+    for name in ("logs/dagster-ui.log", "tables/archive.json"):
+        if (tmp_path / "home" / name).exists():
+            assert (tmp_path / "home" / name).stat().st_mode & 0o077 == 0
 
 
 def test_a_port_in_use_is_stepped_over() -> None:
@@ -108,6 +111,80 @@ def test_a_program_that_dies_at_its_start_is_an_error_that_names_its_log_and_sto
 ) -> None:
     monkeypatch.setattr(serving, "_project_root", lambda: tmp_path)
     settings = Settings.from_environment({"IFCB_FLOW_HOME": str(tmp_path / "home")})
-    with pytest.raises(ServingError, match=r"dagster-ui\.log"):
+    with pytest.raises(ServingError, match=r"review-app\.log"):
         serving.serve_until_stopped(settings, 34200, 38700, lambda _: None)
     assert not processes_with(str(tmp_path / "home"))
+
+
+def test_a_second_process_on_the_same_data_folder_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"IFCB_FLOW_HOME": str(tmp_path / "home")})
+    with serving._only_one(settings.home) as say_where:
+        say_where({"Dagster UI": "http://127.0.0.1:3000"})
+        with pytest.raises(ServingError, match=rf"served already: process {os.getpid()}, .*127\.0\.0\.1:3000"):
+            serving.serve_until_stopped(settings, 34200, 38700, lambda _: None)
+    with serving._only_one(settings.home):
+        pass
+
+
+def sleeper(tmp_path: Path) -> serving.Program:
+    return serving.Program("Sleeper", [sys.executable, "-c", "import sys; sys.stdin.read()"], tmp_path / "sleeper.log")
+
+
+def test_a_program_that_dies_is_started_again_and_ever_later_while_it_keeps_dying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, said, now = sleeper(tmp_path), [], 1000.0
+    program.command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(serving.time, "monotonic", lambda: now)
+    pauses = []
+    for _ in range(9):
+        program.start(dict(os.environ), tmp_path)
+        first = program.process
+        assert first
+        first.kill()
+        first.wait()
+        serving.keep_going(program, dict(os.environ), tmp_path, said.append)
+        assert program.process is first
+        assert program.again
+        pauses.append(program.again - now)
+        now = program.again
+        serving.keep_going(program, dict(os.environ), tmp_path, said.append)
+        assert program.process is not first
+        program.process.kill()
+        program.process.wait()
+    assert pauses == [1, 3, 7, 15, 31, 60, 60, 60, 60]
+    assert "sleeper.log" in said[0]
+    assert program.pause(now + 61) == 0  # it had lived for long
+
+
+KEEPER = """
+import os, sys
+from pathlib import Path
+from ifcb_flow_pipeline.serving import Program
+program = Program("Child", [sys.executable, "-c", "import time; time.sleep(600)"], Path(sys.argv[1]) / "child.log")
+program.start(dict(os.environ), Path(sys.argv[1]))
+print(program.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_was_started_ends_when_the_process_that_serves_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KEEPER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        child = int(process.stdout.readline())
+        assert Path(f"/proc/{child}").exists()
+        process.kill()
+        process.wait()
+    wait_for(lambda: not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_bytes())
+
+
+def test_a_long_log_becomes_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "LONGEST_LOG", 10)
+    log = tmp_path / "a.log"
+    log.write_text("short")
+    serving._shorten(log)
+    assert log.read_text() == "short"
+    log.write_text("longer than ten")
+    serving._shorten(log)
+    assert (log.read_text(), (tmp_path / "a.log.1").read_text()) == ("", "longer than ten")

@@ -267,6 +267,20 @@ def signature(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> str:
     return digest.hexdigest()[:16] if count else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many usable bins a day has, and when the newest of their files was written, in nanoseconds since 1970."""
+
+    n_bins: int = 0
+    newest_ns: int = 0
+
+
+def extent(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> Extent:
+    """The extent of the bins that the signature is of."""
+    usable = [raw for raw in bins if raw.state(now, settle).status not in ("unsettled", "misplaced")]
+    return Extent(len(usable), max((file.mtime_ns for raw in usable for file in raw.all_files), default=0))
+
+
 def next_change(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> datetime | None:
     """When the signature changes by the passing of time alone; None where it does not.
 

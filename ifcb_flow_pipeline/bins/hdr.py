@@ -298,11 +298,15 @@ _SOFTWARE_KEY = b"softwareversion"
 
 @dataclass(frozen=True, slots=True)
 class HeaderRead:
-    """What a header file gave: its typed values, how whole it is, and in words what is wrong with it."""
+    """What a header file gave: its typed values, how whole it is, and in words what is wrong with it.
+
+    ``unread``: it could not be read now, for a reason that may pass; it is to be read again.
+    """
 
     values: Mapping[str, Value] = field(default_factory=dict)
     state: HeaderState = "missing"
     problem: str = ""
+    unread: bool = False
 
 
 def read_hdr(data: bytes, schema: Schema) -> HeaderRead:

@@ -7,7 +7,7 @@ did. The model is linked by ``deps``: which bins it is trained on is configurati
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,6 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from dagster._core.storage.tags import RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG
 from joblib import Parallel, cpu_count, delayed
 from pydantic import Field
 
@@ -35,7 +34,7 @@ from ifcb_flow_pipeline.defs.metadata import (
     thumbnail,
     verdict_metadata,
 )
-from ifcb_flow_pipeline.defs.partitions import DAILY, today
+from ifcb_flow_pipeline.defs.partitions import DAILY, RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG, today
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
@@ -44,6 +43,7 @@ from ifcb_flow_pipeline.detection.verdict.episodes import EPISODE_COLUMNS, episo
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
+from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import ScoreOverview
 from ifcb_flow_pipeline.store.survey import Budget
@@ -64,6 +64,9 @@ LEFT_OUT_SECONDS = 30.0
 
 #: For what may pass by itself, such as a network disk that does not answer. See permanent_failures.
 RETRY = dg.RetryPolicy(max_retries=2, delay=30)
+
+#: What is done for a day; returns what is told of it.
+_Step = Callable[[date], dict[str, Any]]
 
 #: One group: the UI then shows the whole way of the data at once.
 _GROUP = "ifcb_flow"
@@ -94,7 +97,12 @@ def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
         wanted = _days(context)
         listing = archive.scan(wanted[0], wanted[-1])
         context.log.info(f"{len(listing.bins)} bins of {day_text(wanted)} in {archive.root}")
-        _each_day(context, lambda day: _table(days.write_inventory(deployment.tables, archive, listing, day)))
+        _each_day(
+            context,
+            deployment,
+            RAW_BINS,
+            lambda day: _table(days.write_inventory(deployment.tables, archive, listing, day)),
+        )
         if not deployment.left_out.renew(deployment.settings, today(), Budget(LEFT_OUT_SECONDS), context.log):
             context.log.warning(
                 "no time to look through all of the archive: what is left out is that of an earlier run"
@@ -104,24 +112,15 @@ def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
 @_daily_asset(POINT_CLOUDS, deps=[raw_bins], code_version="1")
 def point_clouds(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
     """Read the ADC and HDR files of each day's inventory and write its clouds."""
-
-    def step(day: date) -> dict[str, Any]:
-        entries = days.write_clouds(deployment.tables, deployment.settings.archive, day)
-        found = outcome_metadata([entry.status for entry in entries], sum(entry.n_rows for entry in entries), 0.0)
-        return found | {"images": sum(entry.n_images for entry in entries),
-                        "unusable_adc_lines": sum(entry.bad_lines for entry in entries)}  # fmt: skip
-
     with permanent_failures():
-        _each_day(context, step, done=_done_before(context, deployment, POINT_CLOUDS))
+        _each_day(context, deployment, POINT_CLOUDS, _cloud_step(deployment))
 
 
 @_daily_asset(BIN_FEATURES, deps=[point_clouds], code_version="1")
 def bin_features(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
     """Compute the features of each day's bins from the stored clouds."""
     with permanent_failures():
-        settings = deployment.settings.features
-        done = _done_before(context, deployment, BIN_FEATURES)
-        _each_day(context, lambda day: _table(days.write_features(deployment.tables, settings, day)), done)
+        _each_day(context, deployment, BIN_FEATURES, _feature_step(deployment))
 
 
 class TrainConfig(dg.Config):
@@ -199,8 +198,8 @@ class TrainConfig(dg.Config):
             except OSError as error:
                 raise ModelError(f"cannot read pid_file {self.pid_file}: {error.strerror}") from error
         return days.TrainingWindow(
-            first=_day("first_day", self.first_day),
-            last=_day("last_day", self.last_day),
+            first=day_of("first_day", self.first_day),
+            last=day_of("last_day", self.last_day),
             instruments=frozenset(self.instruments),
             pids=tuple(pids) if pids else None,
         )
@@ -251,17 +250,8 @@ class ScoreConfig(dg.Config):
 def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deployment: Deployment) -> None:
     """Judge each day's features with the model, in the light of the days before."""
     with permanent_failures():
-        model = deployment.models.load(config.model_id)
-        with_large = set(_days(context)[-DAYS_WITH_LARGE_PICTURES:])
-        history = days.history_of(deployment.tables)
-
-        def step(day: date) -> dict[str, Any]:
-            scores = days.write_scores(deployment.tables, model, day, history.before(day))
-            found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
-            return found | _score_pictures(deployment, day, scores, large=day in with_large)
-
-        # One after the other: which bins of a day are history for the next is known when that day is scored.
-        _each_day(context, step, done=_done_before(context, deployment, BIN_SCORES), at_once=1)
+        _each_day(context, deployment, BIN_SCORES, _score_step(deployment, config.model_id, _days(context)))
+        # What is going on is told once, at the end, from all days.
         last = _days(context)[-1]
         verdicts = days.RecentDays(deployment.tables, BIN_SCORES, EPISODE_COLUMNS).before(last + timedelta(days=1))
         context.add_asset_metadata(
@@ -279,38 +269,139 @@ def permanent_failures() -> Iterator[None]:
         raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
-def _each_day(
-    context: dg.AssetExecutionContext,
-    step: Callable[[date], dict[str, Any]],
-    done: frozenset[date] = frozenset(),
-    at_once: int = DAYS_AT_ONCE,
-) -> None:
-    """Do the step for every day of the run but those that are done, a few at once, and report them in order."""
+def _cloud_step(deployment: Deployment) -> _Step:
+    def step(day: date) -> dict[str, Any]:
+        entries = days.write_clouds(deployment.tables, deployment.settings.archive, day)
+        found = outcome_metadata([entry.status for entry in entries], sum(entry.n_rows for entry in entries), 0.0)
+        return found | {"images": sum(entry.n_images for entry in entries),
+                        "unusable_adc_lines": sum(entry.bad_lines for entry in entries)}  # fmt: skip
+
+    return step
+
+
+def _feature_step(deployment: Deployment) -> _Step:
+    settings = deployment.settings.features
+    return lambda day: _table(days.write_features(deployment.tables, settings, day))
+
+
+def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _Step:
+    model = deployment.models.load(model_id)
+    with_large = set(wanted[-DAYS_WITH_LARGE_PICTURES:])
+    history = days.history_of(deployment.tables)
+
+    def step(day: date) -> dict[str, Any]:
+        try:
+            scores = days.write_scores(deployment.tables, model, day, history.before(day))
+        except DamagedError:
+            # What can be made of the stored points again is, at once.
+            days.write_features(deployment.tables, deployment.settings.features, day)
+            scores = days.write_scores(deployment.tables, model, day, history.before(day))
+        found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
+        return found | _score_pictures(deployment, day, scores, large=day in with_large)
+
+    return step
+
+
+def _each_day(context: dg.AssetExecutionContext, deployment: Deployment, table: Table, step: _Step) -> None:
+    """Do the step for every day of the run, and report them in order.
+
+    Where days fail, the others are made all the same, up to the last table of the run, and then one error names the
+    days: FlowError where trying again cannot help. Dagster would leave the later tables alone.
+    """
+    failed = _try_days(context, deployment, table, _days(context), step)
+    if not failed:
+        return
     wanted = _days(context)
+    if len(wanted) == 1:
+        raise failed[wanted[0]]
+    if left := [day for day in wanted if day not in failed]:
+        failed |= _carry_on(context, deployment, table, left)
+    others = ", the others were made" if len(failed) < len(wanted) else ""
+    told = "; ".join(f"{day}: {error}" for day, error in sorted(failed.items()))
+    text = f"{len(failed)} of {len(wanted)} days failed{others}: {told}"
+    if all(isinstance(error, FlowError) for error in failed.values()):
+        raise FlowError(text)
+    raise RuntimeError(text) from next(error for error in failed.values() if not isinstance(error, FlowError))
+
+
+def _carry_on(
+    context: dg.AssetExecutionContext, deployment: Deployment, table: Table, left: list[date]
+) -> dict[date, Exception]:
+    """Make the later tables that the run is about, of these days; which of them failed, and how."""
+    selected = context.run.asset_selection  # nothing stands for everything
+    run_config = cast("Mapping[str, Any]", context.run.run_config)
+    config = run_config.get("ops", {}).get(BIN_SCORES.name, {}).get("config", {})
+    makers: dict[Table, Callable[[], _Step]] = {
+        POINT_CLOUDS: lambda: _cloud_step(deployment),
+        BIN_FEATURES: lambda: _feature_step(deployment),
+        BIN_SCORES: lambda: _score_step(deployment, config.get("model_id", CURRENT), left),
+    }
+    order = (RAW_BINS, *makers)
+    failed: dict[date, Exception] = {}
+    for later in order[order.index(table) + 1 :]:
+        if selected and dg.AssetKey(later.name) not in selected:
+            continue
+        todo = [day for day in left if day not in failed]
+        failed |= _try_days(context, deployment, later, todo, makers[later]())
+        if later is BIN_SCORES:
+            ScoreOverview(deployment.tables).renew()
+    return failed
+
+
+def _try_days(
+    context: dg.AssetExecutionContext, deployment: Deployment, table: Table, wanted: list[date], step: _Step
+) -> dict[date, Exception]:
+    """Do a step for these days but those that are done, a few at once; which of them failed, and how.
+
+    Each day is recorded as materialized as soon as it is written, so that Dagster knows of it whatever comes next.
+    """
+    done = _done_before(context, deployment, table)
+    own, failed = context.asset_key == dg.AssetKey(table.name), {}
     if before := [day for day in wanted if day in done]:
         context.log.info(f"{day_text(before)} done before the run was killed, {len(before)} of {len(wanted)}")
+    # Scores one after the other: which bins of a day are history for the next is known when that day is scored.
+    at_once = 1 if table is BIN_SCORES else DAYS_AT_ONCE
     parallel = Parallel(n_jobs=min(at_once, cpu_count()), prefer="threads", return_as="generator")
     todo = [day for day in wanted if day not in done]
-    results = cast("Iterable[dict[str, Any]]", parallel(delayed(_timed)(step, day) for day in todo))
+    timed = parallel(delayed(_timed)(deployment.tables, step, day) for day in todo)
+    results = cast("Iterable[dict[str, Any] | Exception]", timed)
     told = time.monotonic()
     for number, (day, metadata) in enumerate(zip(todo, results, strict=True), start=1 + len(before)):
-        context.add_asset_metadata(metadata, partition_key=day.isoformat())
+        if isinstance(metadata, Exception):
+            failed[day] = metadata
+            context.log.error(f"{table.name} of {day} failed: {metadata}")
+            continue
+        if own:
+            context.add_asset_metadata(metadata, partition_key=day.isoformat())
+        if not own or len(_days(context)) > 1:  # a single day is recorded at once as it is
+            context.log_event(dg.AssetMaterialization(table.name, partition=day.isoformat(), metadata=metadata))
         if number == len(wanted) or time.monotonic() - told > SECONDS_BETWEEN_REPORTS:
             told = time.monotonic()
             context.log.info(f"{day} done in {metadata['seconds']} s, {number} of {len(wanted)}")
+    return failed
 
 
-def _timed(step: Callable[[date], dict[str, Any]], day: date) -> dict[str, Any]:
-    started = time.perf_counter()
-    return step(day) | {"seconds": round(time.perf_counter() - started, 3)}
+def _timed(tables: DailyTables, step: _Step, day: date) -> dict[str, Any] | Exception:
+    try:
+        with tables.alone(day):
+            started = time.perf_counter()
+            return step(day) | {"seconds": round(time.perf_counter() - started, 3)}
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this day's, and told at the end
+        return error
 
 
 def _done_before(context: dg.AssetExecutionContext, deployment: Deployment, table: Table) -> frozenset[date]:
-    """The days that a killed run had written already, where this run is Dagster's retry of it."""
+    """The days that a killed run had written already, where this run is Dagster's retry of it, or that this run had
+    when its step is tried again.
+    """
     tags = context.run.tags
-    if RETRY_NUMBER_TAG not in tags or ROOT_RUN_ID_TAG not in tags:
+    if RETRY_NUMBER_TAG in tags and ROOT_RUN_ID_TAG in tags:
+        before = tags[ROOT_RUN_ID_TAG]
+    elif context.retry_number:
+        before = context.run.run_id
+    else:
         return frozenset()
-    killed = context.instance.get_run_record_by_id(tags[ROOT_RUN_ID_TAG])
+    killed = context.instance.get_run_record_by_id(before)
     if killed is None or killed.start_time is None:
         return frozenset()
     paths = {day: deployment.tables.path(table, day) for day in _days(context)}
@@ -325,7 +416,8 @@ def _table(rows: Any) -> dict[str, Any]:
     return table_metadata(rows, 0.0)
 
 
-def _day(name: str, text: str) -> date | None:
+def day_of(name: str, text: str) -> date | None:
+    """The day of a setting; None where it is empty. Raises ModelError, naming the setting, where it is no day."""
     if not text:
         return None
     try:

@@ -35,6 +35,9 @@ LATEST_DAYS = 7
 #: Share of unreadable bins from which a person should look: some damage is normal in telemetry.
 MAX_UNREADABLE_SHARE = 0.05
 
+#: Share of bins whose files are gone from which a disk may be missing. Their results are kept.
+MAX_GONE_SHARE = 0.01
+
 #: Share of an instrument's readable bins without verdict from which a person should act. Its first 20 bins have none;
 #: two days of a bin every 25 minutes later they are less than this.
 MAX_NOT_JUDGED_SHARE = 0.2
@@ -91,6 +94,21 @@ def bins_are_readable(context: dg.AssetCheckExecutionContext, deployment: Deploy
             "unreadable_share": share,
             "examples": [f"{entry.pid}: {entry.reason}" for entry in bad[:5]],
         },
+    )
+
+
+@dg.asset_check(asset=raw_bins, description="The files of few bins are gone from the archive: no disk is missing.")
+def files_are_there(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    """Warns where more than one bin in a hundred is gone, and says of which instruments."""
+    wanted = _days(context, deployment, RAW_BINS)
+    parts = [deployment.tables.read(RAW_BINS, day, ["instrument", "gone_since"]) for day in wanted]
+    rows = [row for part in parts if part is not None for row in part.to_pylist()]
+    gone = Counter(row["instrument"] for row in rows if row["gone_since"] is not None)
+    n_gone = sum(gone.values())
+    return _warning(
+        n_gone <= MAX_GONE_SHARE * len(rows),
+        f"the files of {n_gone} of {len(rows)} bins are gone" + (": is a disk missing?" if n_gone else ""),
+        {"gone": n_gone, "gone_by_instrument": dict(gone)},
     )
 
 

@@ -1,5 +1,7 @@
 """The jobs: what the sensor, the schedules and people start."""
 
+from datetime import date
+
 import dagster as dg
 from pydantic import Field
 
@@ -7,11 +9,14 @@ from ifcb_flow_pipeline.defs.assets import (
     anomaly_model,
     bin_features,
     bin_scores,
+    day_of,
     permanent_failures,
     point_clouds,
     raw_bins,
 )
+from ifcb_flow_pipeline.defs.metadata import markdown_rows
 from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.lasting import forget, gone_bins
 from ifcb_flow_pipeline.promotion import promote
 
 #: The assets of a day up to its features, and with its scores.
@@ -70,6 +75,41 @@ def return_to_previous_model(context: dg.OpExecutionContext, config: RollbackCon
     with permanent_failures():
         model_id = deployment.models.rollback(config.who or f"run {context.run.run_id}", config.note)
     context.log.info(f"{model_id} is in use again")
+
+
+class ForgetConfig(dg.Config):
+    """Which bins to remove, of those whose files are gone from the archive."""
+
+    first_day: str = Field("", description="First UTC day, such as 2023-08-01. Empty: the first there is.")
+    last_day: str = Field("", description="Last UTC day, included. Empty: the last there is.")
+    instruments: list[str] = Field([], description="Only of these instruments, such as IFCB134. Empty: of all.")
+    remove: bool = Field(False, description="Remove them, for good. Without it, the run only says which they are.")
+
+
+@dg.op(description="Says which bins' files are gone, and removes their results where that is wanted.")
+def forget_bins(context: dg.OpExecutionContext, config: ForgetConfig, deployment: Deployment) -> None:
+    """Show the bins first; remove only what the configuration says."""
+    with permanent_failures():
+        first = day_of("first_day", config.first_day) or date.min
+        last = day_of("last_day", config.last_day) or date.max
+        found = [
+            each
+            for each in gone_bins(deployment.tables, first, last)
+            if not config.instruments or each.instrument in config.instruments
+        ]
+        rows = [(each.pid, f"{each.since:%Y-%m-%d %H:%M}") for each in found]
+        table = dg.MetadataValue.md(markdown_rows(("bin", "files gone since (UTC)"), rows))
+        context.add_output_metadata({"bins": len(found), "gone": table})
+        removed = forget(deployment.tables, found) if config.remove else 0
+    context.log.info(f"{len(found)} bins whose files are gone; {removed} removed")
+
+
+@dg.job(
+    description="List the bins whose files are gone from the archive; with `remove`, remove their results for good."
+)
+def forget_gone_bins() -> None:
+    """One action: the op that forgets."""
+    forget_bins()
 
 
 @dg.job(description="Put a kept model to use. What is scored from now on is scored by it; what is stored stays.")

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-)
 
 from ifcb_flow_pipeline.store.settings import start_day
+
+#: Dagster's own names of the tags that say which days a run is about, and that it is a retry.
+ASSET_PARTITION_RANGE_START_TAG = "dagster/asset_partition_range_start"
+ASSET_PARTITION_RANGE_END_TAG = "dagster/asset_partition_range_end"
+PARTITION_NAME_TAG = "dagster/partition"
+RETRY_NUMBER_TAG = "dagster/retry_number"
+ROOT_RUN_ID_TAG = "dagster/root_run_id"
 
 #: One partition per UTC day, today included (``end_offset=1``): today's bins are wanted today.
 DAILY = dg.DailyPartitionsDefinition(

@@ -4,7 +4,7 @@ A day is up to date when its last table was made of the files that the archive h
 ``bins.archive.signature``). What is not, is asked for in few runs over ranges of days.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
@@ -18,6 +18,9 @@ Stage = Literal["all", "scores"]
 
 #: Days in one run: a first look at twenty years becomes some twenty runs.
 MAX_DAYS_PER_RUN = 366
+
+#: Tries of the first day or so, at most an hour apart.
+_TRIES_OF_A_DAY = 27
 
 #: A run goes over days without bins where that saves a run; they cost next to nothing.
 MAX_GAP_DAYS = 7
@@ -50,7 +53,18 @@ class Plan:
     """Runs to ask for, and for each day that is not up to date what was decided about (see ``plan``)."""
 
     requests: tuple[Request, ...]
-    pending: Mapping[date, str]
+    pending: Mapping[date, "Asked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """That a day was asked for: the change that it lacked, how often that was, and from when it may be asked for again
+    (seconds since 1970).
+    """
+
+    change: str
+    times: int
+    again: float
 
 
 def day_states(found: Survey) -> dict[date, DayState]:
@@ -71,20 +85,23 @@ def plan(
     *,
     with_scores: bool,
     in_flight: Iterable[date] = (),
-    asked: Mapping[date, str] | None = None,
+    asked: Mapping[date, Asked] | None = None,
+    held_back: Collection[date] = (),
+    now: float = 0.0,
 ) -> Plan:
     """Decide what to run.
 
     ``with_scores``: there is a model to score with. ``in_flight``: days that a run is already about; they are
     looked at again when it has ended. ``asked``: the ``pending`` of the last plan: a day that was asked for
-    and still is as it was then is not asked for again (its run failed; the daily schedule tries once more).
+    and still is as it was then (its run failed, or could not read all of it) is asked for again by and by, ever more
+    rarely: see ``wait``. ``held_back``: days that are not to be asked for now. ``now``: seconds since 1970.
     """
     busy, asked = set(in_flight), asked or {}
-    pending: dict[date, str] = {}
+    pending: dict[date, Asked] = {}
     wanted: dict[Stage, dict[date, str]] = {"all": {}, "scores": {}}
     for day, state in sorted(states.items()):
         stage = _lacking(state, with_scores)
-        if stage is None:
+        if stage is None or day in held_back:
             continue
         change = sha256(f"{stage} {state}".encode()).hexdigest()[:8]
         if day in busy:
@@ -92,11 +109,45 @@ def plan(
             if day in asked:
                 pending[day] = asked[day]
             continue
-        pending[day] = change
-        if asked.get(day) != change:
-            wanted[stage][day] = change
+        before = asked.get(day)
+        if before and before.change == change and now < before.again:
+            pending[day] = before
+            continue
+        times = before.times + 1 if before and before.change == change else 1
+        pending[day] = Asked(change, times, now + wait(times))
+        wanted[stage][day] = f"{change} {times}"
     requests = [request for stage, days in wanted.items() for request in _ranges(stage, days, set(states), busy)]
     return Plan(tuple(requests), pending)
+
+
+def wait(times: int) -> float:
+    """Seconds until a day is asked for again that was asked for so many times: from 5 minutes to an hour, so that what
+    passes by itself is mended within an hour; and after a day of trying, 6 hours.
+    """
+    minutes = 5 * 2 ** min(times - 1, 4)
+    return 60.0 * min(minutes, 60) if times <= _TRIES_OF_A_DAY else 6 * 3600.0
+
+
+def missing_disk(found: Survey) -> bool:
+    """Whether so many bins have vanished that a disk is more likely to be missing than that somebody removed them: of
+    a whole day, or more than 10 and 1 % of all.
+    """
+    n_vanished = sum(lost.n_bins for lost in found.vanished.values())
+    n_known = sum(found.n_made.values())
+    whole_day = any(lost.n_bins == found.n_made[day] for day, lost in found.vanished.items())
+    return whole_day or (n_vanished > 10 and n_vanished > 0.01 * n_known)
+
+
+def vanished_text(found: Survey, root: str) -> str:
+    """What to tell people about vanished bins."""
+    days = sorted(found.vanished)
+    instruments = sorted({name for lost in found.vanished.values() for name in lost.instruments})
+    n_bins = sum(lost.n_bins for lost in found.vanished.values())
+    of = f" of {', '.join(instruments)}" if instruments else ""
+    return (
+        f"{n_bins} bins{of} vanished from {root}, on {len(days)} days from {days[0]} to {days[-1]}: is a disk missing? "
+        "Their results are kept. Unless they are back by then, the next nightly run marks them as gone"
+    )
 
 
 def _lacking(state: DayState, with_scores: bool) -> Stage | None:

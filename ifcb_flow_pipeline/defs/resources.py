@@ -1,9 +1,12 @@
 """What assets, sensors and checks are given: the settings of the deployment and its stores."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import dagster as dg
 
+from ifcb_flow_pipeline.defs.liveness import alive
 from ifcb_flow_pipeline.store.clouds import CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import LabelStore
@@ -14,6 +17,12 @@ from ifcb_flow_pipeline.store.settings import Settings
 
 class Deployment(dg.ConfigurableResource):
     """The archive that is read and the folder that is written to, from the IFCB_* environment variables."""
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Deployment"]:
+        """The deployment; a run that uses it counts as alive meanwhile (see ``liveness``)."""
+        with alive(self.settings.home, context.run.run_id) if context.run else nullcontext():
+            yield self
 
     @property
     def settings(self) -> Settings:

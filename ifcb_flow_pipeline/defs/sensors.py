@@ -1,20 +1,31 @@
 """The sensor that finds new, changed, late and vanished bins and asks for the days concerned.
 
-It remembers, in its cursor, only the days that it has asked for and that are not up to date yet. What is up
+It remembers, in its cursor, only the days that it has asked for and that are not up to date yet, and when. What is up
 to date stands in the tables themselves, so that neither a restart nor a lost cursor loses or repeats a day.
 How archives of any size are looked at within a tick is told in ``store.survey``.
 """
 
 import json
 from collections.abc import Mapping
-from datetime import date
+from dataclasses import astuple
+from datetime import UTC, date, datetime
 from logging import Logger
 
 import dagster as dg
 
+from ifcb_flow_pipeline.defs import liveness
 from ifcb_flow_pipeline.defs.jobs import FEATURE_STEPS, SCORE_STEPS, daily_flow
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
-from ifcb_flow_pipeline.defs.planning import DayState, Request, day_states, plan
+from ifcb_flow_pipeline.defs.planning import (
+    Asked,
+    DayState,
+    Plan,
+    Request,
+    day_states,
+    missing_disk,
+    plan,
+    vanished_text,
+)
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.store.archive import ArchiveError
 from ifcb_flow_pipeline.store.left_out import days_outside
@@ -50,13 +61,53 @@ def new_bins(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.
     states = states_with_partition(found, deployment, context.log)
     with_scores = deployment.models.current_id() is not None
     busy = days_in_flight(context.instance)
-    asked = {date.fromisoformat(day): change for day, change in json.loads(context.cursor or "{}").items()}
-    decided = plan(states, with_scores=with_scores, in_flight=busy, asked=asked)
+    told, held_back = "", frozenset()
+    if missing_disk(found):
+        # Nothing would be lost. But all of it would be made again, and once more when the disk is back.
+        told = vanished_text(found, str(deployment.settings.archive.root))
+        held_back = frozenset(day for day, lost in found.vanished.items() if lost.alone)
+        context.log.warning(told)
+    decided = plan(
+        states,
+        with_scores=with_scores,
+        in_flight=busy,
+        asked=_asked(context.cursor),
+        held_back=held_back,
+        now=datetime.now(tz=UTC).timestamp(),
+    )
     return dg.SensorResult(
         run_requests=[run_request(request, with_scores) for request in decided.requests],
-        skip_reason=None if decided.requests else f"{found.n_bins} bins, nothing new",
-        cursor=json.dumps({day.isoformat(): change for day, change in decided.pending.items()}),
+        skip_reason=None if decided.requests else told or _nothing_new(found, decided, busy),
+        cursor=json.dumps({day.isoformat(): astuple(asked) for day, asked in decided.pending.items()}),
     )
+
+
+def _asked(cursor: str | None) -> dict[date, Asked]:
+    # A text in place of a list: a cursor of before days were asked for again.
+    return {
+        date.fromisoformat(day): Asked(*asked) if isinstance(asked, list) else Asked(asked, 1, 0.0)
+        for day, asked in json.loads(cursor or "{}").items()
+    }
+
+
+def _nothing_new(found: Survey, decided: Plan, busy: set[date]) -> str:
+    waiting = [day for day in decided.pending if day not in busy]
+    told = [f"{found.n_bins} bins, nothing new"]
+    told += [f"{len(busy)} days wait for a run"] if busy else []
+    told += [f"{len(waiting)} days failed or could not be read whole, and are tried again"] if waiting else []
+    return "; ".join(told)
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Reports runs whose process is gone as failed, so that they are started again; prunes old logs daily.",
+)
+def dead_runs(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.SensorResult:
+    """Look at the runs that are started."""
+    home, now = deployment.settings.home, datetime.now(tz=UTC)
+    told, cursor = liveness.tick(context.instance, home, context.cursor, now)
+    return dg.SensorResult(skip_reason=told, cursor=cursor)
 
 
 def survey(deployment: Deployment, budget: Budget, log: Logger | None, *, thorough: bool = False) -> Survey:

@@ -7,6 +7,7 @@ runs anything that it holds.
 import hashlib
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,9 @@ FORMAT_VERSION = 1
 
 #: Fewer bins train nothing that could be called normal.
 MIN_TRAINING_BINS = 10
+
+#: The largest memory of a model's arrays, in bytes: a hundred times what usual ones have.
+_LARGEST_MODEL = 2**28
 
 #: What reading a NumPy archive raises where the bytes are none, or a damaged one (encrypted: RuntimeError).
 _NO_ARRAYS = (ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -152,7 +156,11 @@ class ModelCard:
 
 
 def read_arrays(data: bytes) -> dict[str, NDArray]:
-    """The arrays of a model file but for its version. Raises ModelError, naming the remedy, where it is none."""
+    """The arrays of a model file but for its version.
+
+    Raises ModelError, naming the remedy, where it is none, or where its arrays would take more memory than any model's.
+    """
+    _check_sizes(data)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -173,6 +181,28 @@ def model_id(kind: str, created: datetime, arrays: Mapping[str, NDArray], *made_
     for array in arrays.values():
         digest.update(array.tobytes())
     return f"{kind}-{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
+
+
+def _check_sizes(data: bytes) -> None:
+    """Raise ModelError where the arrays in a file would take more memory than any model does, before they take it."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            n_bytes = sum(member.file_size for member in members)
+            if n_bytes <= _LARGEST_MODEL:
+                n_bytes = sum(_size_of_array(archive, member) for member in members)
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error):
+        return  # no file of arrays: the reader says what it is instead
+    if n_bytes > _LARGEST_MODEL:
+        raise ModelError(f"its arrays would take {n_bytes} bytes, more than any model does: it is not to be trusted")
+
+
+def _size_of_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return math.prod(shape) * dtype.itemsize
 
 
 def _is_count_or_share(value: object) -> bool:

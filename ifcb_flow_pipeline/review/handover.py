@@ -39,17 +39,26 @@ class Decided:
 
 
 def harmless(text: str) -> str:
-    """The text with a mark before it where a spreadsheet would take it for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """The text with a mark before it where a spreadsheet would take it for a formula, on any of its lines.
+
+    Carriage returns become line feeds: readers of CSV differ in whether one ends a row.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(f"'{line}" if line.startswith(_FORMULA) else line for line in lines)
 
 
 def csv_of(rows: pd.DataFrame) -> bytes:
     """The rows as CSV in UTF-8, texts harmless in spreadsheets, times in ISO 8601."""
-    safe = rows.copy()
+    return without_formulas(rows).to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%SZ").encode()
+
+
+def without_formulas(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with all texts and names of columns harmless in spreadsheets."""
+    safe = rows.rename(columns=lambda name: harmless(str(name)))
     for name in safe.columns:
         if not (pd.api.types.is_numeric_dtype(safe[name]) or pd.api.types.is_datetime64_any_dtype(safe[name])):
             safe[name] = [harmless(value) if isinstance(value, str) else value for value in safe[name]]
-    return safe.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%SZ").encode()
+    return safe
 
 
 def dashboard_files(decided: Iterable[Decided], max_bytes: int = MAX_UPLOAD_BYTES) -> list[bytes]:

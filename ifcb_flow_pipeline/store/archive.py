@@ -1,6 +1,7 @@
 """The archive on disk: walking it once, and reading the files of one bin."""
 
 import errno
+import io
 import mmap
 import os
 import stat
@@ -40,6 +41,13 @@ DEFAULT_SETTLE = timedelta(seconds=120)
 #: The memory that a longer file was read into, in bytes, is not kept for the next.
 _LARGEST_KEPT = 2**24
 
+#: The largest file of each kind that is read, in bytes: many times what any instrument has written. Larger ones are
+#: no such file, and would fill the memory.
+LARGEST: Mapping[str, int] = {"adc": 2**29, "hdr": 2**20, "roi": 2**34}
+
+#: Errors that say what a file is, and not how its disk is doing: trying again does not help.
+_LASTING = frozenset({errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP})
+
 _SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS)
 
 #: Open ends of a range of days, with room for a day's slack.
@@ -56,7 +64,8 @@ class BinRead:
     (see ``bins.hdr``), and how it went.
 
     ``header_state``, ``header_problem``: whether the header is whole (see ``HeaderRead``), empty where nobody looked;
-    ``adc_source``: ``adc``, or ``adcmod`` for a corrected file (see ``bins.archive``).
+    ``adc_source``: ``adc``, or ``adcmod`` for a corrected file (see ``bins.archive``). ``unread``: a file of it could
+    not be read now, for a reason that may pass; it is to be read again.
     """
 
     pid: str
@@ -67,6 +76,7 @@ class BinRead:
     header_state: str = ""
     header_problem: str = ""
     adc_source: str = "adc"
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +141,18 @@ class Archive:
             adc = self._read_adc(adc_path, schema, columns)
         except OSError as error:
             reason = f"cannot read {adc_path}: {error.strerror or error}"
-            return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {})
+            return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {}, unread=_may_pass(error))
         header = HeaderRead() if hdr_path is None else self.read_header(hdr_path, schema)
         return bin_read(pid, adc, header, "adcmod" if adc_path.lower().endswith(CORRECTED_SUFFIX) else "adc")
 
     def read_header(self, hdr_path: str, schema: Schema) -> HeaderRead:
         """What a header says (see ``bins.hdr``), given by its path relative to the root."""
         try:
-            with open(self._path(hdr_path), "rb", buffering=0) as file:  # noqa: PTH123 (see _path)
-                return read_hdr(file.read(), schema)
+            with _regular(self._path(hdr_path), LARGEST["hdr"]) as (file, size):
+                return read_hdr(file.read(size), schema)
         except OSError as error:
-            return HeaderRead({}, "missing", f"cannot read {hdr_path}: {error.strerror or error}")
+            problem = f"cannot read {hdr_path}: {error.strerror or error}"
+            return HeaderRead({}, "missing", problem, unread=_may_pass(error))
 
     def read_images(self, roi_path: str, table: RoiTable, rows: Sequence[int]) -> Images:
         """The images of some rows, from a .roi file given by its path relative to the root; nothing else of it is read.
@@ -149,8 +160,8 @@ class Archive:
         Rows without an image that can be read are told in ``missing``. Raises OSError where the file cannot be opened.
         """
         images, missing = {}, {}
-        with (self.root / roi_path).open("rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+        with _regular(self._path(roi_path), LARGEST["roi"]) as (file, size):
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
             for row in rows:
                 try:
                     images[row] = read_image(memoryview(content), table, row).copy()
@@ -162,7 +173,8 @@ class Archive:
         if self.reader == "pyifcb":
             from ifcb_flow_pipeline.store.pyifcb_reader import read_adc
 
-            return read_adc(self.root / adc_path, schema)
+            with _regular(self._path(adc_path), LARGEST["adc"]):
+                return read_adc(self.root / adc_path, schema)
         with _content(self._path(adc_path)) as text:
             return parse_adc(text, schema, columns)
 
@@ -233,7 +245,7 @@ def bin_read(pid: str, adc: Adc, header: HeaderRead, adc_source: str = "adc") ->
         # Most of a damaged file being lost, the shape of the rest says nothing about the flow.
         status = "unreadable" if adc.bad_lines > len(adc) else "ok"
     reason = "; ".join(filter(None, notes))
-    return BinRead(pid, adc, status, reason, header.values, header.state, header.problem, adc_source)
+    return BinRead(pid, adc, status, reason, header.values, header.state, header.problem, adc_source, header.unread)
 
 
 @contextmanager
@@ -254,16 +266,29 @@ _KEPT: Kept[Text] = Kept()
 
 
 def _read(path: str, text: Text) -> None:
+    with _regular(path, LARGEST["adc"]) as (file, size):
+        room, n_read = text.room(size)[:size], 0
+        # Up to what it was when it was opened: it may have become shorter, and may be growing.
+        while n_read < size and (n := file.readinto(room[n_read:])):
+            n_read += n
+    text.filled(n_read)
+
+
+@contextmanager
+def _regular(path: str, largest: int) -> Iterator[tuple[io.FileIO, int]]:
+    """A file, open, and its size in bytes. Raises OSError where it is no regular file, or larger than ``largest``."""
     # Without waiting: opening a pipe would wait for somebody to write to it.
-    with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+    with io.FileIO(path, "rb", opener=_open_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
-        room, n_read = text.room(status.st_size)[: status.st_size], 0
-        # Up to what it was when it was opened: it may have become shorter, and may be growing.
-        while n_read < status.st_size and (n := file.readinto(room[n_read:])):
-            n_read += n
-    text.filled(n_read)
+        if status.st_size > largest:
+            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than any such file has ({largest})")
+        yield file, status.st_size
+
+
+def _may_pass(error: OSError) -> bool:
+    return error.errno not in _LASTING
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -5,7 +5,8 @@ The footer has one entry per bin of the day's inventory, also for those that gav
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Any
 
@@ -20,11 +21,14 @@ from ifcb_flow_pipeline.store.archive import BinRead
 from ifcb_flow_pipeline.store.daily import (
     COMPRESSION,
     DailyTables,
+    Opened,
     Provenance,
+    StoreError,
     footer,
     open_parquet,
     replacing,
 )
+from ifcb_flow_pipeline.store.sums import RottenError, fill, room
 from ifcb_flow_pipeline.store.tables import POINT_CLOUDS
 
 _BINS = b"ifcb_flow_bins"
@@ -54,8 +58,8 @@ _ENCODING: dict[str, Any] = {
 class CloudEntry:
     """One bin of a day's clouds: how reading it went, and its row group (None where it has no points).
 
-    ``header``: the typed values of its .hdr (see ``bins.hdr``). ``header_state``, ``header_problem``, ``adc_source``:
-    see ``BinRead``. ``quality``: what FileQuality found in the rows.
+    ``header``: the typed values of its .hdr (see ``bins.hdr``). ``header_state``, ``header_problem``, ``adc_source``,
+    ``unread``: see ``BinRead``. ``quality``: what FileQuality found in the rows.
     """
 
     pid: str
@@ -70,6 +74,7 @@ class CloudEntry:
     header_problem: str = ""
     adc_source: str = ""
     quality: Mapping[str, Any] = field(default_factory=dict)
+    unread: bool = False
 
     @property
     def file_quality(self) -> FileQuality:
@@ -92,6 +97,7 @@ class CloudEntry:
             header_problem=read.header_problem,
             adc_source=read.adc_source,
             quality=FileQuality.of(read.adc.columns).known(),
+            unread=read.unread,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,12 +106,41 @@ class CloudEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCloud:
+    """A bin as it was stored before: its entry, and its points."""
+
+    entry: CloudEntry
+    rows: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDay:
+    """The clouds of a day as they are stored, to be written again. Nothing where ``opened`` is None."""
+
+    opened: Opened | None
+    by_pid: Mapping[str, CloudEntry]
+
+    def cloud(self, pid: str) -> StoredCloud | None:
+        """The bin with its points; None where it has none, or where they are damaged."""
+        entry = self.by_pid.get(pid)
+        if self.opened is None or entry is None or entry.row_group is None:
+            return None
+        try:
+            self.opened.check([entry.row_group])
+            return StoredCloud(entry, self.opened.file.read_row_group(entry.row_group, use_threads=False))
+        except (pa.ArrowException, OSError, RottenError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
 class CloudTables:
     """Reads and writes the point clouds of the daily tables."""
 
     tables: DailyTables
 
-    def write(self, day: date, bins: Iterable[BinRead | CloudEntry], provenance: Provenance) -> list[CloudEntry]:
+    def write(
+        self, day: date, bins: Iterable[BinRead | StoredCloud | CloudEntry], provenance: Provenance
+    ) -> list[CloudEntry]:
         """Write a day's clouds from bins as they are read; a CloudEntry stands for one that cannot be read.
 
         Holds one bin at a time. Returns the entries in the order given.
@@ -117,38 +152,54 @@ class CloudTables:
             schema = POINT_CLOUDS.schema.with_metadata(footer(POINT_CLOUDS, provenance))
             with pq.ParquetWriter(temporary, schema, **_ENCODING) as writer:
                 for item in bins:
-                    entry = item if isinstance(item, CloudEntry) else CloudEntry.of(item, row_groups)
+                    entry = _entry(item, row_groups)
                     entries.append(entry)
-                    if isinstance(item, BinRead) and entry.row_group is not None:
-                        writer.write_table(_rows(item, schema))
+                    if not isinstance(item, CloudEntry) and entry.row_group is not None:
+                        writer.write_table(_rows(item, schema) if isinstance(item, BinRead) else item.rows.cast(schema))
                         row_groups += 1
-                writer.add_key_value_metadata({_BINS: json.dumps([entry.to_dict() for entry in entries]).encode()})
+                told = json.dumps([entry.to_dict() for entry in entries]).encode()
+                writer.add_key_value_metadata({_BINS: told} | room(row_groups))
+            fill(temporary)
         return entries
 
     def entries(self, day: date) -> list[CloudEntry] | None:
         """The bins of a day's clouds; None where the day has not been made."""
         try:
-            with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as file:
-                return _entries(file)
+            with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
+                return _entries(opened)
         except FileNotFoundError:
             return None
+
+    @contextmanager
+    def stored(self, day: date) -> Iterator[StoredDay]:
+        """The clouds of a day as they are stored, also while replaced; nothing where not made or damaged."""
+        with ExitStack() as stack:
+            try:
+                opening = open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day))
+                opened = opening.__enter__()
+                # What fails while the new file is written, such as a full disk, is no damage of this one.
+                stack.callback(opening.__exit__, None, None, None)
+                by_pid = {entry.pid: entry for entry in _entries(opened)}
+            except (FileNotFoundError, StoreError, RottenError):
+                opened, by_pid = None, {}
+            yield StoredDay(opened, by_pid)
 
     def read_all(self, day: date, columns: Sequence[str]) -> Iterator[tuple[CloudEntry, dict[str, NDArray] | None]]:
         """Each bin of a day with these columns of its cloud (None where it has none), holding a few at a time.
 
         Raises FileNotFoundError where the day has not been made.
         """
-        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as file:
-            entries = _entries(file)
+        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
+            entries = _entries(opened)
             for first in range(0, len(entries), _BINS_AT_ONCE):
                 some = entries[first : first + _BINS_AT_ONCE]
-                arrays = _arrays(file, [entry.row_group for entry in some if entry.row_group is not None], columns)
+                arrays = _arrays(opened, [entry.row_group for entry in some if entry.row_group is not None], columns)
                 start = 0
                 for entry in some:
                     if entry.row_group is None:
                         yield entry, None
                         continue
-                    stop = start + file.metadata.row_group(entry.row_group).num_rows
+                    stop = start + opened.file.metadata.row_group(entry.row_group).num_rows
                     yield entry, {name: values[start:stop] for name, values in arrays.items()}
                     start = stop
 
@@ -157,11 +208,17 @@ class CloudTables:
 
         Raises FileNotFoundError where the day has not been made, KeyError where it has no such bin.
         """
-        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as file:
-            for entry in _entries(file):
+        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
+            for entry in _entries(opened):
                 if entry.pid == pid:
-                    return entry, None if entry.row_group is None else _arrays(file, [entry.row_group], columns)
+                    return entry, None if entry.row_group is None else _arrays(opened, [entry.row_group], columns)
         raise KeyError(f"no bin {pid} in the point clouds of {day}")
+
+
+def _entry(item: BinRead | StoredCloud | CloudEntry, row_group: int) -> CloudEntry:
+    if isinstance(item, StoredCloud):
+        return replace(item.entry, row_group=row_group)
+    return CloudEntry.of(item, row_group) if isinstance(item, BinRead) else replace(item, row_group=None)
 
 
 def _rows(read: BinRead, schema: pa.Schema) -> pa.Table:
@@ -170,11 +227,15 @@ def _rows(read: BinRead, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays([*arrays, pa.array(read.adc.has_image)], schema=schema)
 
 
-def _entries(file: pq.ParquetFile) -> list[CloudEntry]:
-    return [CloudEntry(**entry) for entry in json.loads(file.metadata.metadata[_BINS])]
+def _entries(opened: Opened) -> list[CloudEntry]:
+    try:
+        return [CloudEntry(**entry) for entry in json.loads(opened.file.metadata.metadata[_BINS])]
+    except (KeyError, ValueError, TypeError) as error:  # of before there were checksums
+        raise RottenError(f"its list of bins is damaged: {error!r}") from error
 
 
-def _arrays(file: pq.ParquetFile, row_groups: list[int], columns: Sequence[str]) -> dict[str, NDArray]:
+def _arrays(opened: Opened, row_groups: list[int], columns: Sequence[str]) -> dict[str, NDArray]:
     # Without Arrow's own threads: there is too little to do for them, and whole days are done in threads.
-    rows = file.read_row_groups(row_groups, columns=list(columns), use_threads=False)
+    opened.check(row_groups)
+    rows = opened.file.read_row_groups(row_groups, columns=list(columns), use_threads=False)
     return {name: rows.column(name).to_numpy() for name in columns}

@@ -4,11 +4,12 @@ Every file says in its footer what it was made of (see Provenance). A reader ref
 version of the table wrote, and names the remedy.
 """
 
+import fcntl
 import json
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -18,7 +19,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ifcb_flow_pipeline.bins.archive import Extent
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.sums import RottenError, Sums, check_row_groups, checked_footer, fill, room
 from ifcb_flow_pipeline.store.tables import Table
 
 COMPRESSION = "zstd"
@@ -32,16 +35,23 @@ class StoreError(FlowError):
     """A stored file that cannot be used; the message names the file and the remedy."""
 
 
+class DamagedError(StoreError):
+    """A stored file whose content is not what was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """What a day's file was made of.
 
     ``signature``: of the archive's files of that day (see ``bins.archive.signature``), handed on from
-    table to table. ``made_of``: what else its values depend on, such as settings or the model.
+    table to table. ``made_of``: what else its values depend on, such as settings or the model. ``extent``: of the
+    same files. ``unread``: bins that could not be read, for a reason that may pass; the day is to be made again.
     """
 
     signature: str
     made_of: Mapping[str, Any] = field(default_factory=dict)
+    extent: Extent = field(default_factory=Extent)
+    unread: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +70,22 @@ class DailyTables:
 
     def write(self, table: Table, day: date, rows: pa.Table, provenance: Provenance) -> None:
         """Write a day's table, replacing what was there in one step."""
-        typed = rows.cast(table.schema)
+        typed = rows.cast(table.schema).replace_schema_metadata(footer(table, provenance))
         with replacing(self.path(table, day)) as temporary:
-            pq.write_table(typed.replace_schema_metadata(footer(table, provenance)), temporary, compression=COMPRESSION)
+            with pq.ParquetWriter(temporary, typed.schema, compression=COMPRESSION) as writer:
+                writer.write_table(typed, row_group_size=max(1, typed.num_rows))
+                writer.add_key_value_metadata(room(1))
+            fill(temporary)
+
+    @contextmanager
+    def alone(self, day: date) -> Iterator[None]:
+        """Inside, nobody else does a step of this day who asks for the same: waits until they are done."""
+        path = self.root / "locks" / f"{day.isoformat()}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The system gives the lock back when its holder dies, however that may be.
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def provenance(self, table: Table, day: date) -> Provenance | None:
         """What the day's file was made of; None where there is none, or one of another version.
@@ -71,13 +94,13 @@ class DailyTables:
         """
         path = self.path(table, day)
         try:
-            with _opened(table, path) as file:
-                content = _read_footer(table, path, file)
+            with _opened(table, path) as (_, content):
+                pass
         except FileNotFoundError:
             return None
         if content["version"] != table.version:
             return None
-        return Provenance(content["signature"], content["made_of"])
+        return _provenance(content)
 
     def read(self, table: Table, day: date, columns: Sequence[str] | None = None) -> pa.Table | None:
         """A day's table, or some of its columns; None where the day has not been made.
@@ -87,11 +110,30 @@ class DailyTables:
         """
         names = list(columns) if columns is not None else table.schema.names
         try:
-            with open_parquet(table, self.path(table, day)) as file:
+            with open_parquet(table, self.path(table, day)) as opened:
+                opened.check()
                 # A column that is not there is passed over by read, and noticed by select.
-                return file.read(columns=names).select(names).replace_schema_metadata()
+                return opened.file.read(columns=names).select(names).replace_schema_metadata()
         except FileNotFoundError:
             return None
+
+    def read_any(self, table: Table, day: date) -> list[dict[str, Any]]:
+        """The rows of a day's file of any version, with the columns that it has; none where there is no file.
+
+        Raises StoreError for a file that cannot be read.
+        """
+        path = self.path(table, day)
+        try:
+            with _opened(table, path) as (opened, _):
+                opened.check()
+                return opened.file.read().to_pylist()
+        except FileNotFoundError:
+            return []
+
+    def check(self, table: Table, day: date) -> None:
+        """Read all of a day's file, where there is one. Raises DamagedError where it is not what was written."""
+        with suppress(FileNotFoundError), _opened(table, self.path(table, day)) as (opened, _):
+            opened.check()
 
     def read_range(self, table: Table, first: date, last: date, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of all days from ``first`` to ``last`` (both included) that have been made, in order of day."""
@@ -104,28 +146,58 @@ class DailyTables:
         return empty if columns is None else empty.select(list(columns))
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A table's open file. What is read of its rows is to be checked before."""
+
+    file: pq.ParquetFile
+    source: pa.NativeFile
+    sums: Sums | None
+
+    def check(self, row_groups: Iterable[int] | None = None) -> None:
+        """Raise RottenError where one of these row groups (None: all) is not what was written."""
+        if self.sums is not None:
+            wanted = range(self.file.metadata.num_row_groups) if row_groups is None else row_groups
+            check_row_groups(self.source, self.file.metadata, self.sums, wanted)
+
+
 @contextmanager
-def open_parquet(table: Table, path: Path) -> Iterator[pq.ParquetFile]:
+def open_parquet(table: Table, path: Path) -> Iterator[Opened]:
     """Open a table's file. Raises FileNotFoundError, or StoreError where it cannot be used."""
-    with _opened(table, path) as file:
-        version = _read_footer(table, path, file)["version"]
-        if version != table.version:
+    with _opened(table, path) as (opened, content):
+        if content["version"] != table.version:
             raise StoreError(
-                f"{path} has version {version} of {table.name}, this program has {table.version}: "
+                f"{path} has version {content['version']} of {table.name}, this program has {table.version}: "
                 f"materialize {table.name} of that day again"
             )
-        yield file
+        yield opened
 
 
 @contextmanager
-def _opened(table: Table, path: Path) -> Iterator[pq.ParquetFile]:
+def _opened(table: Table, path: Path) -> Iterator[tuple[Opened, dict[str, Any]]]:
     try:
-        with pq.ParquetFile(path) as file:
-            yield file
+        with pa.OSFile(str(path)) as source:
+            sums = checked_footer(source)
+            file = _parquet(source)
+            content = _read_footer(table, path, file)
+            _check_that_sums_are_there(content, sums)
+            yield Opened(file, source, sums), content
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); materialize {table.name} of that day again") from error
+    except (pa.ArrowException, OSError, RottenError) as error:
+        raise DamagedError(f"{path} cannot be read ({error}); materialize {table.name} of that day again") from error
+
+
+def _check_that_sums_are_there(content: Mapping[str, Any], sums: Sums | None) -> None:
+    if content.get("sums") and sums is None:
+        raise RottenError("its checksums are gone")
+
+
+def _parquet(source: pa.NativeFile) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(source)
+    except (UnicodeError, KeyError, ValueError, TypeError) as error:  # a damaged footer of before there were checksums
+        raise RottenError(repr(error)) from error
 
 
 @contextmanager
@@ -147,7 +219,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def footer(table: Table, provenance: Provenance) -> dict[bytes, bytes]:
     """The metadata entry that a table's file carries."""
-    content = {"table": table.name, "version": table.version, **asdict(provenance)}
+    content = {"table": table.name, "version": table.version, "sums": True, **asdict(provenance)}
     return {_FOOTER: json.dumps(content).encode()}
 
 
@@ -160,6 +232,12 @@ def _read_footer(table: Table, path: Path, file: pq.ParquetFile) -> dict[str, An
     if name != table.name:
         raise StoreError(f"{path} holds {name}, not {table.name}; move it away")
     return content
+
+
+def _provenance(content: Mapping[str, Any]) -> Provenance:
+    # Files of before these were kept have neither.
+    extent = Extent(**content.get("extent", {}))
+    return Provenance(content["signature"], content["made_of"], extent, content.get("unread", 0))
 
 
 def _flush_to_disk(path: Path) -> None:

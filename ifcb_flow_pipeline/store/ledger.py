@@ -10,7 +10,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date, datetime
 from logging import Logger, getLogger
 from pathlib import Path
@@ -24,7 +24,7 @@ from ifcb_flow_pipeline.store.archive import Archive, Inside
 _Result = TypeVar("_Result")
 
 #: Rises when the tables below change; a ledger of another version is made anew.
-_VERSION = 2
+_VERSION = 3
 
 #: Stands for the day of files whose names state none.
 UNDATED = date.min
@@ -44,11 +44,13 @@ CREATE TABLE directory (
 CREATE TABLE holding (directory INTEGER, day TEXT, files BLOB, PRIMARY KEY (directory, day)) WITHOUT ROWID;
 CREATE INDEX holding_by_day ON holding (day);
 CREATE TABLE day (
-    day TEXT PRIMARY KEY, signature TEXT, n_bins INTEGER, left_out TEXT, holds_until_ns INTEGER, stale INTEGER
+    day TEXT PRIMARY KEY, signature TEXT, n_bins INTEGER, left_out TEXT, holds_until_ns INTEGER, newest_ns INTEGER,
+    stale INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX stale_day ON day (stale);
 CREATE TABLE footer (
-    made_by TEXT, day TEXT, mtime_ns INTEGER, ctime_ns INTEGER, size INTEGER, signature TEXT, PRIMARY KEY (made_by, day)
+    made_by TEXT, day TEXT, mtime_ns INTEGER, ctime_ns INTEGER, size INTEGER, signature TEXT, n_bins INTEGER,
+    newest_ns INTEGER, PRIMARY KEY (made_by, day)
 ) WITHOUT ROWID;
 """
 
@@ -79,23 +81,29 @@ class Visit:
 class DayEntry:
     """A day of the archive: the signature of its bins, until when that holds, how many there are.
 
-    ``left_out``: its misplaced bins and misnamed files. The day UNDATED has the files whose names state no day.
+    ``left_out``: its misplaced bins and misnamed files. ``newest_ns``: when the newest file of a bin was written. The
+    day UNDATED has the files whose names state no day.
     """
 
     signature: str
     n_bins: int
     left_out: tuple[LeftOut, ...]
     holds_until_ns: int | None
+    newest_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a day's table was made of, and which state of its file says so."""
+    """What a day's table was made of, and which state of its file says so: signature and extent of the archive's
+    files (see ``store.daily.Provenance``).
+    """
 
     mtime_ns: int
     ctime_ns: int
     size: int
     signature: str | None
+    n_bins: int = 0
+    newest_ns: int = 0
 
 
 def with_ledger(path: Path, archive: Archive, work: Callable[["Ledger"], _Result], log: Logger | None) -> _Result:
@@ -176,24 +184,27 @@ class Ledger:
                     self.connection.execute("DELETE FROM day WHERE day = ?", (day.isoformat(),))
                     continue
                 self.connection.execute(
-                    "INSERT OR REPLACE INTO day VALUES (?, ?, ?, ?, ?, 0)",
-                    (day.isoformat(), entry.signature, entry.n_bins, _as_text(entry.left_out), entry.holds_until_ns),
-                )
+                    "INSERT OR REPLACE INTO day VALUES (?, ?, ?, ?, ?, ?, 0)",
+                    (day.isoformat(), entry.signature, entry.n_bins, _as_text(entry.left_out), entry.holds_until_ns,
+                     entry.newest_ns),
+                )  # fmt: skip
 
     def days(self) -> dict[date, DayEntry]:
         """The entries of all days that have one, ascending."""
         rows = self.connection.execute(
-            "SELECT day, signature, n_bins, left_out, holds_until_ns FROM day WHERE signature IS NOT NULL ORDER BY day"
+            "SELECT day, signature, n_bins, left_out, holds_until_ns, newest_ns FROM day "
+            "WHERE signature IS NOT NULL ORDER BY day"
         )
         return {
-            date.fromisoformat(day): DayEntry(signature, n, _of_text(left_out), until)
-            for day, signature, n, left_out, until in rows
+            date.fromisoformat(day): DayEntry(signature, n, _of_text(left_out), *when)
+            for day, signature, n, left_out, *when in rows
         }
 
     def footers(self, made_by: str) -> dict[date, Footer]:
         """What is known of the files of a table; ``made_by`` is its name and version."""
         rows = self.connection.execute(
-            "SELECT day, mtime_ns, ctime_ns, size, signature FROM footer WHERE made_by = ?", (made_by,)
+            "SELECT day, mtime_ns, ctime_ns, size, signature, n_bins, newest_ns FROM footer WHERE made_by = ?",
+            (made_by,),
         )
         return {date.fromisoformat(day): Footer(*values) for day, *values in rows}
 
@@ -203,8 +214,8 @@ class Ledger:
             return
         with self._writing():
             self.connection.executemany(
-                "INSERT OR REPLACE INTO footer VALUES (?, ?, ?, ?, ?, ?)",
-                [(made_by, day.isoformat(), f.mtime_ns, f.ctime_ns, f.size, f.signature) for day, f in footers.items()],
+                "INSERT OR REPLACE INTO footer VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(made_by, day.isoformat(), *astuple(f)) for day, f in footers.items()],
             )
 
     def _note_visit(self, path: bytes, visit: Visit, holdings: Mapping[str, bytes], now_ns: int) -> None:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from ifcb_flow_pipeline.bins.left_out import LeftOut
 from ifcb_flow_pipeline.store.daily import COMPRESSION, Provenance, StoreError, footer, open_parquet, replacing
 from ifcb_flow_pipeline.store.settings import Settings
+from ifcb_flow_pipeline.store.sums import fill, room
 from ifcb_flow_pipeline.store.survey import Budget, Survey, Surveyor
 from ifcb_flow_pipeline.store.tables import LEFT_OUT
 
@@ -46,8 +47,9 @@ class LeftOutTable:
         """All rows; None where the archive has not been looked through yet. Raises StoreError for a damaged file."""
         if not self.path.exists():
             return None
-        with open_parquet(LEFT_OUT, self.path) as file:
-            return file.read().replace_schema_metadata()
+        with open_parquet(LEFT_OUT, self.path) as opened:
+            opened.check()
+            return opened.file.read().replace_schema_metadata()
 
     def renew(self, settings: Settings, today: date, budget: Budget, log: Logger | None = None) -> bool:
         """Look at the archive and write what is left out of the days from the first of the deployment to ``today``.
@@ -67,18 +69,19 @@ class LeftOutTable:
 
     def _write(self, left_out: Iterable[LeftOut], made_of: str) -> None:
         schema = LEFT_OUT.schema.with_metadata(footer(LEFT_OUT, Provenance(made_of)) | {_MADE_OF: made_of.encode()})
-        with (
-            replacing(self.path) as temporary,
-            pq.ParquetWriter(temporary, schema, compression=COMPRESSION) as writer,
-        ):
-            rows = map(row_of, left_out)
-            while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+        rows, n_batches = map(row_of, left_out), 0
+        with replacing(self.path) as temporary:
+            with pq.ParquetWriter(temporary, schema, compression=COMPRESSION) as writer:
+                while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+                    writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+                    n_batches += 1
+                writer.add_key_value_metadata(room(n_batches))
+            fill(temporary)
 
     def _made_of(self) -> str | None:
         try:
-            with open_parquet(LEFT_OUT, self.path) as file:
-                return file.schema_arrow.metadata.get(_MADE_OF, b"").decode()
+            with open_parquet(LEFT_OUT, self.path) as opened:
+                return opened.file.schema_arrow.metadata.get(_MADE_OF, b"").decode()
         except (FileNotFoundError, StoreError):
             return None  # what cannot be read is made anew
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,12 @@ from ifcb_flow_pipeline.store.daily import replacing
 
 #: What stands for the model in use wherever a model id is asked for.
 CURRENT = "current"
+
+
+#: The largest file of a model, in bytes: a hundred times what usual ones have.
+_LARGEST_FILE = 2**27
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +49,20 @@ class ModelStore:
 
     def save(self, model: AnyModel) -> None:
         """Keep a model under its id, in place of what is there under it."""
-        folder = self.root / model.card.model_id
+        folder = self.root / _checked_id(model.card.model_id)
         write_model(folder / "model.npz", model)
         with replacing(folder / "card.json") as temporary:
             temporary.write_text(model.card.to_json())
 
     def add(self, path: Path) -> str:
-        """Keep the model in a file; returns its id. Raises ModelError, naming file and remedy, where it is none."""
+        """Keep the model in a file; returns its id.
+
+        Raises ModelError, naming file and remedy, where it is none, or where another model has its id.
+        """
         model = read_model(path)
+        kept = self.root / _checked_id(model.card.model_id) / "model.npz"
+        if kept.exists() and kept.read_bytes() != model.to_bytes():
+            raise ModelError(f"{path} has the id {model.card.model_id}, which another kept model has: train it again")
         self.save(model)
         return model.card.model_id
 
@@ -167,7 +180,7 @@ class ModelStore:
 def read_model(path: Path) -> AnyModel:
     """The model in a file, of any kind. Raises ModelError, naming file and remedy, where it is none."""
     try:
-        return model_from_bytes(path.read_bytes())
+        return model_from_bytes(_content_of(path))
     except OSError as error:
         raise ModelError(f"cannot read the model {path}: {error.strerror}") from error
     except ModelError as error:
@@ -178,6 +191,21 @@ def write_model(path: Path, model: AnyModel) -> None:
     """Write a model to a file, replacing what was there in one step."""
     with replacing(path) as temporary:
         temporary.write_bytes(model.to_bytes())
+
+
+def _checked_id(model_id: str) -> str:
+    # It comes from the card in a file: it must be a name, and not a way out of the store.
+    if model_id == CURRENT or not _ID.fullmatch(model_id):
+        raise ModelError(f"{model_id!r} cannot be the id of a model: letters, digits, '-', '_' and '.' can")
+    return model_id
+
+
+def _content_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(_LARGEST_FILE + 1)
+    if len(data) > _LARGEST_FILE:
+        raise ModelError(f"it is no file of a model, which has at most {_LARGEST_FILE} bytes")
+    return data
 
 
 def _ends_a_line(file: BinaryIO) -> bool:

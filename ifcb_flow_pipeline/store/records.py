@@ -5,16 +5,30 @@ what is there, its rows are neither changed nor removed (the file itself refuses
 disk, whole, before it is reported as done. The write-ahead log that makes this possible needs a local disk.
 """
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ifcb_flow_pipeline.errors import FlowError
 
 #: Seconds to wait for another process that is writing. Nobody writes for longer than a moment.
 _PATIENCE = 20.0
+
+#: SQLite's codes for a disk that takes nothing.
+_NO_WRITING = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+#: Where there is room although the disks are full.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+
+#: File systems without the shared memory that the write-ahead log needs (https://sqlite.org/wal.html).
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "glusterfs", "fuse.glusterfs", "ceph"}
+)
 
 _NEVER = """
 CREATE TRIGGER {table}_{event} BEFORE {event} ON {table} BEGIN SELECT RAISE(ABORT, 'rows are only added'); END
@@ -47,13 +61,40 @@ class RecordFile:
         if not self.path.exists():
             yield None
             return
-        with self._opened() as connection:
+        with self._readable() as path, self._opened(path) as connection:
             yield connection if self._is_ours(connection) else None
+
+    @contextmanager
+    def _readable(self) -> Iterator[Path]:
+        """A path under which the file can be read: where its disk is full or write-protected, that of a copy.
+
+        Even to be read, the write-ahead log wants to write beside it.
+        """
+        try:
+            with closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as connection:
+                _identity(connection)
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode & 0xFF not in _NO_WRITING:
+                raise self._unusable(error) from error
+        else:
+            yield self.path
+            return
+        with TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+            for suffix in ("", "-wal"):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(f"{self.path}{suffix}", Path(folder) / f"{self.path.name}{suffix}")
+            yield Path(folder) / self.path.name
 
     @contextmanager
     def adding(self) -> Iterator[sqlite3.Connection]:
         """A connection inside a transaction that keeps all that the block adds, or nothing. Raises RecordError."""
-        with self._opened() as connection:
+        kind = file_system(self.path.parent)
+        if kind in _NETWORK:
+            raise RecordError(
+                f"{self.path} is on a network disk ({kind}), where several processes would damage it: "
+                "set IFCB_FLOW_HOME to a folder on a local disk"
+            )
+        with self._opened(self.path) as connection:
             if not self._is_ours(connection):
                 # Kept in the file; other processes may be reading and writing from now on.
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -69,10 +110,12 @@ class RecordFile:
             connection.commit()
 
     @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def _opened(self, path: Path) -> Iterator[sqlite3.Connection]:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as connection:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.touch(mode=0o600)
+            with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as connection:
                 connection.execute("PRAGMA foreign_keys = ON")
                 yield connection
         except (sqlite3.Error, OSError) as error:
@@ -115,6 +158,21 @@ class RecordFile:
         return RecordError(
             f"cannot use {self.path} ({error}): is the disk full or write-protected, or the folder not a local disk?"
         )
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """The kind of file system that a path is on, such as ``ext4``; empty where that cannot be told."""
+    real, best, kind = os.path.realpath(path), "", ""
+    try:
+        lines = mounts.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        _, mount, found, *_ = line.split(" ")
+        mount = mount.replace("\\040", " ")
+        if (real == mount or real.startswith(f"{mount.rstrip('/')}/")) and len(mount) >= len(best):
+            best, kind = mount, found
+    return kind
 
 
 def _identity(connection: sqlite3.Connection) -> tuple[int, int, int]:

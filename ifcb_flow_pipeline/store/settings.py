@@ -72,6 +72,11 @@ def start_day(environment: Mapping[str, str]) -> date:
         raise SettingsError(f"IFCB_START_DAY is {text!r}; it must be a day such as 2023-08-10") from None
 
 
+def allowed_hosts(environment: Mapping[str, str]) -> frozenset[str]:
+    """Further names under which Dagster's page may be asked for (IFCB_ALLOWED_HOSTS), in small letters."""
+    return frozenset(name.lower() for name in _names(environment, "IFCB_ALLOWED_HOSTS", frozenset()))
+
+
 def _names(environment: Mapping[str, str], variable: str, default: frozenset[str]) -> frozenset[str]:
     text = environment.get(variable)
     if text is None:

@@ -28,10 +28,11 @@ from pathlib import Path
 from ifcb_flow_pipeline.bins.archive import FoundFile, list_bins, next_change, signature
 from ifcb_flow_pipeline.bins.left_out import LeftOut, misnamed, misplaced, outside
 from ifcb_flow_pipeline.store.archive import Archive, Inside
-from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
+from ifcb_flow_pipeline.store.claim import check_archive
+from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.ledger import DayEntry, Footer, Ledger, Visit, with_ledger
 from ifcb_flow_pipeline.store.settings import Settings
-from ifcb_flow_pipeline.store.tables import Table
+from ifcb_flow_pipeline.store.tables import RAW_BINS, Table
 
 #: Where many directories are due again, a look spends this long on them; it is the price of finding growth.
 RECHECK_SECONDS = 0.4
@@ -43,6 +44,12 @@ LONGEST_WAIT = timedelta(hours=6)
 
 #: Time stamps of some file systems are this coarse: what changed just before a look may change again unseen.
 _COARSE = timedelta(seconds=5)
+
+#: The nightly look reads every table of features and scores once in so many days, for damages that nobody has met.
+_CHECK_DAYS = 30
+
+#: So many days, the latest, are looked into for the instruments whose bins vanished.
+_DAYS_LOOKED_UP = 20
 
 #: Work between two looks at the clock, and what is lost if the process is killed: files listed, days renewed.
 _FILES_AT_ONCE = 20_000
@@ -63,17 +70,31 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Vanished:
+    """Bins of a day that the archive no longer has: how many (at least), and of which instruments (where that was
+    looked up). ``alone``: nothing of the day is new.
+    """
+
+    n_bins: int
+    alone: bool = True
+    instruments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What the archive has by day, and by table what each day's file was made of: None for a damaged file.
 
     ``left_out``: misplaced bins and misnamed files. Where it is not ``complete``, days may be missing or be of an
-    earlier look.
+    earlier look. ``n_made``: how many bins of each day the first of the tables was made of. ``vanished``: of days with
+    fewer bins than that.
     """
 
     archive: Mapping[date, DayEntry]
     made_of: Mapping[str, Mapping[date, str | None]]
     complete: bool
     left_out: tuple[LeftOut, ...] = ()
+    n_made: Mapping[date, int] = field(default_factory=dict)
+    vanished: Mapping[date, "Vanished"] = field(default_factory=dict)
 
     @property
     def n_bins(self) -> int:
@@ -100,20 +121,32 @@ class Surveyor:
     ) -> Survey:
         """Look at everything that may have changed. ``thorough``: at all that is due, however much it is.
 
-        Raises ArchiveError where a directory cannot be read, LedgerError where the ledger cannot be written.
+        Raises ArchiveError where a directory cannot be read or the tables are of another archive, LedgerError where the
+        ledger cannot be written.
         """
         self.archive.check_mounted()
+        check_archive(self.tables, self.archive)
         wanted = tuple(tables)
 
         def work(ledger: Ledger) -> Survey:
             now = self.archive.now()
-            made_of = {table.name: signatures_of(self.tables, table, ledger, now, budget) for table in wanted}
+            footers = [footers_of(self.tables, table, ledger, now, budget) for table in wanted]
+            if thorough:
+                _check_some(self.tables, wanted, footers, now, budget)
             found = look(self.archive, ledger, now, budget, thorough=thorough)
-            known = {name: found for name, found in made_of.items() if found is not None}
+            known = {
+                table.name: {day: footer and footer.signature for day, footer in of_table.items()}
+                for table, of_table in zip(wanted, footers, strict=True)
+                if of_table is not None
+            }
             entries = found or {}
             days = {day: entry for day, entry in entries.items() if entry.n_bins}
             left_out = tuple(one for entry in entries.values() for one in entry.left_out)
-            return Survey(days, known, found is not None and len(known) == len(made_of), left_out)
+            if found is None or len(known) < len(wanted):
+                return Survey(days, known, False, left_out)
+            made = {day: footer for day, footer in ((footers or [None])[0] or {}).items() if footer}
+            n_made = {day: footer.n_bins for day, footer in made.items()}
+            return Survey(days, known, True, left_out, n_made, vanished_of(self.tables, made, days, ledger))
 
         return with_ledger(self.ledger, self.archive, work, log)
 
@@ -164,6 +197,14 @@ def signatures_of(
     tables: DailyTables, table: Table, ledger: Ledger, now: datetime, budget: Budget
 ) -> dict[date, str | None] | None:
     """What each day's file of a table was made of; None where there was not enough time to read them all."""
+    found = footers_of(tables, table, ledger, now, budget)
+    return None if found is None else {day: footer and footer.signature for day, footer in found.items()}
+
+
+def footers_of(
+    tables: DailyTables, table: Table, ledger: Ledger, now: datetime, budget: Budget
+) -> dict[date, Footer | None] | None:
+    """The footers of a table's files by day; None for a damaged file. No dictionary where there was not enough time."""
     made_by = f"{table.name} {table.version}"
     known, read, found = ledger.footers(made_by), {}, {}
     complete = True
@@ -182,10 +223,10 @@ def signatures_of(
             except StoreError:
                 found[day] = None  # a damaged file counts as not made, so that it is made again
                 continue
-            footer = Footer(*_state(stat), made_of.signature if made_of else None)
+            footer = _footer(stat, made_of)
             if _ns(now) - stat.st_mtime_ns > _whole_ns(_COARSE):
                 read[day] = footer
-        found[day] = footer.signature
+        found[day] = footer
     ledger.note_footers(made_by, read)
     return found if complete else None
 
@@ -276,7 +317,8 @@ def _renew(archive: Archive, ledger: Ledger, now: datetime, budget: Budget) -> b
             return None
         until = next_change(bins, now, archive.settle)
         signed = signature(bins, now, archive.settle)
-        return DayEntry(signed, len(bins), left_out, _ns(until) if until else None)
+        newest_ns = max((file.mtime_ns for raw in bins for file in raw.all_files), default=0)
+        return DayEntry(signed, len(bins), left_out, _ns(until) if until else None, newest_ns)
 
     stale = ledger.stale_days(_ns(now))
     for first in range(0, len(stale), _DAYS_AT_ONCE):
@@ -284,6 +326,57 @@ def _renew(archive: Archive, ledger: Ledger, now: datetime, budget: Budget) -> b
             return False
         ledger.renew(stale[first : first + _DAYS_AT_ONCE], entry_of)
     return True
+
+
+def _check_some(
+    tables: DailyTables,
+    wanted: Iterable[Table],
+    footers: Iterable[dict[date, Footer | None] | None],
+    now: datetime,
+    budget: Budget,
+) -> None:
+    """Read the files whose turn it is today, each once in _CHECK_DAYS; a damaged one counts as not made."""
+    for table, of_table in zip(wanted, footers, strict=True):
+        for day in of_table or ():
+            if (day.toordinal() - now.toordinal()) % _CHECK_DAYS or budget.left <= 0:
+                continue
+            try:
+                tables.check(table, day)
+            except StoreError:
+                (of_table or {})[day] = None
+
+
+def vanished_of(
+    tables: DailyTables, made: Mapping[date, Footer], archive: Mapping[date, DayEntry], ledger: Ledger
+) -> dict[date, Vanished]:
+    """The days that have fewer bins than they were made of."""
+    none = DayEntry("", 0, (), None)
+    entries = {day: archive.get(day, none) for day in made}
+    missing = {day: footer.n_bins - entries[day].n_bins for day, footer in made.items()}
+    shrunk = [day for day, n in missing.items() if n > 0]
+    looked_up = {day: _lost_instruments(tables, ledger, day) for day in shrunk[-_DAYS_LOOKED_UP:]}
+    return {
+        day: Vanished(missing[day], entries[day].newest_ns <= made[day].newest_ns, looked_up.get(day, ()))
+        for day in shrunk
+    }
+
+
+def _lost_instruments(tables: DailyTables, ledger: Ledger, day: date) -> tuple[str, ...]:
+    there = {raw.bin_id.pid for raw in list_bins(ledger.files(day)).bins}
+    try:
+        rows = tables.read_any(RAW_BINS, day)
+    except StoreError:
+        return ()
+    lost = {row["instrument"] for row in rows if row["pid"] not in there and row.get("gone_since") is None}
+    return tuple(sorted(lost))
+
+
+def _footer(stat: os.stat_result, made_of: Provenance | None) -> Footer:
+    if made_of is None:
+        return Footer(*_state(stat), None)
+    # Bins that are to be read again: such a day is made of nothing that the archive has.
+    signature = made_of.signature + ("?" if made_of.unread else "")
+    return Footer(*_state(stat), signature, made_of.extent.n_bins, made_of.extent.newest_ns)
 
 
 def _state(stat: os.stat_result) -> tuple[int, int, int]:

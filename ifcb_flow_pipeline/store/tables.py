@@ -22,6 +22,7 @@ STATUSES: Mapping[str, str] = {
     "no_adc": "other files of the bin are there, the .adc file is not",
     "unsettled": "files were written moments ago and may still grow",
     "misplaced": "lies in a directory of another date; not used",
+    "gone": "its files are gone from the archive, and its points were never stored or are damaged",
     "misnamed": "files with the extension of a bin's but not the name of a bin; not used",
     "outside": "its time is before the first day of the deployment or in the future; not used",
     "not_found": "asked for by its identifier, but not in the archive",
@@ -68,8 +69,8 @@ _OUTCOME = (
 
 RAW_BINS = Table(
     "raw_bins",
-    1,
-    "The day's inventory of the archive: one row a bin, whatever its state.",
+    2,
+    "The day's inventory of the archive: one row a bin, whatever its state. A bin that was read once keeps its row.",
     (
         *_IDENTITY,
         Column("schema", pa.string(), "", "v1 or v2: naming scheme and ADC columns"),
@@ -82,6 +83,7 @@ RAW_BINS = Table(
         Column("modified", _TIME, "UTC", "when the newest of its files was last written"),
         Column("copies", pa.int32(), "", "further copies of the bin in the archive, not used"),
         Column("complete", pa.bool_(), "", ".adc and .hdr are there and have settled"),
+        Column("gone_since", _TIME, "UTC", "since when files of the bin are gone; null where all are there"),
         *_OUTCOME,
     ),
 )
@@ -185,6 +187,19 @@ BIN_SCORES = Table(
         ),
         Column("model_id", pa.string(), "", "the model that gave the verdict"),
         *_OUTCOME,
+    ),
+)
+
+PAST_VERDICTS = Table(
+    "past_verdicts",
+    1,
+    "What models said that scored the day's bins before the model in bin_scores did: one row a bin and model.",
+    (
+        Column("pid", pa.string(), "", "identifier of the bin"),
+        Column("model_id", pa.string(), "", "the model that gave the verdict"),
+        Column("severity", pa.float64(), "", "0 to 100, HIGHER is worse"),
+        Column("verdict", pa.string(), "", "ok, watch, bad or unreadable"),
+        Column("until", _TIME, "UTC", "when another model scored the bin"),
     ),
 )
 

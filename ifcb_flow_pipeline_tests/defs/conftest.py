@@ -15,6 +15,7 @@ from ifcb_flow_pipeline.definitions import defs
 from ifcb_flow_pipeline.defs.partitions import range_tags
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
+from ifcb_flow_pipeline.store.claim import move
 
 FIRST_DAY = date(2023, 8, 10)
 DAYS = [FIRST_DAY + timedelta(days=i) for i in range(3)]
@@ -125,7 +126,9 @@ def made(everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     """The pipeline over the bins of ``pipeline``, everything made; its runs are not among those of the instance."""
     for name in ("archive", "home"):
         shutil.copytree(everything / name, tmp_path / name)
-    yield from _pipeline_in(tmp_path, monkeypatch)
+    for pipeline in _pipeline_in(tmp_path, monkeypatch):
+        move(pipeline.deployment.tables, pipeline.deployment.settings.archive)
+        yield pipeline
 
 
 def _pipeline_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:

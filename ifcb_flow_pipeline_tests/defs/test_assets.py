@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ifcb_flow_pipeline.definitions import defs
 from ifcb_flow_pipeline.defs import assets
 from ifcb_flow_pipeline.detection.flow.training import FlowModel
 from ifcb_flow_pipeline.detection.trial import instrument_forests
+from ifcb_flow_pipeline.store.daily import StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, TABLES
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, HOURS, N_A_DAY, Pipeline, settle
 
@@ -59,6 +61,78 @@ def test_a_range_of_days_is_one_run_that_makes_every_table_of_every_day(made: Pi
             assert rows.num_rows == N_A_DAY
             assert set(rows["status"].to_pylist()) == {"ok"}
             assert set(rows["instrument"].to_pylist()) == {"IFCB134", "IFCB124"}
+
+
+@pytest.mark.parametrize("step", ["write_inventory", "write_clouds", "write_features", "write_scores"])
+def test_a_day_that_fails_stops_no_other_and_is_named(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    really = getattr(days, step)
+
+    def failing(*arguments: object) -> object:
+        if DAYS[1] in arguments:
+            raise StoreError("it is broken")
+        return really(*arguments)
+
+    monkeypatch.setattr(days, step, failing)
+    tables = made.deployment.tables
+    for table in TABLES:
+        for day in DAYS:
+            tables.path(table, day).unlink()
+    result = made.run("daily_flow", DAYS[0], DAYS[-1])
+    assert not result.success
+    assert failure_of(result) == f"1 of 3 days failed, the others were made: {DAYS[1]}: it is broken"
+    for table in TABLES:
+        written = [day for day in DAYS if tables.path(table, day).exists()]
+        assert set(written) >= {DAYS[0], DAYS[2]}
+        told = made.instance.get_materialized_partitions(dg.AssetKey(table.name))
+        assert told == {day.isoformat() for day in written}
+    assert made.metadata("bin_scores", DAYS[2])["dagster/row_count"].value == 8
+
+
+def test_what_may_pass_by_itself_is_tried_again_by_the_step_for_the_days_that_failed(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, tried = days.write_clouds, []
+
+    def failing(*arguments: object) -> object:
+        tried.append(arguments[-1])
+        if tried.count(DAYS[1]) == 1 and arguments[-1] == DAYS[1]:
+            raise OSError("the network disk does not answer")
+        return really(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(days, "write_clouds", failing)
+    assert made.run("daily_flow", DAYS[0], DAYS[-1], "raw_bins", "point_clouds").success
+    assert sorted(tried) == sorted([*DAYS, DAYS[1]])
+
+
+def test_damaged_features_are_made_again_where_they_are_needed(made: Pipeline) -> None:
+    tables = made.deployment.tables
+    before = tables.read_range(BIN_SCORES, DAYS[0], DAYS[-1])
+    path = tables.path(BIN_FEATURES, DAYS[1])
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="materialize bin_features"):
+        tables.read(BIN_FEATURES, DAYS[1])
+    assert made.run("daily_flow", DAYS[1], DAYS[1], "bin_scores").success
+    assert tables.read_range(BIN_SCORES, DAYS[0], DAYS[-1]) == before
+
+
+def test_runs_over_the_same_day_wait_for_each_other(made: Pipeline) -> None:
+    tables, order = made.deployment.tables, []
+
+    def other() -> None:
+        with tables.alone(DAYS[0]):
+            order.append("second")
+
+    with tables.alone(DAYS[0]):
+        thread = threading.Thread(target=other)
+        thread.start()
+        with tables.alone(DAYS[1]):
+            order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
 
 
 def test_a_single_day_can_be_run_alone(pipeline: Pipeline) -> None:

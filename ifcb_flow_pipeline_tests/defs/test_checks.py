@@ -26,6 +26,7 @@ def test_all_checks_of_a_healthy_run_pass(made: Pipeline) -> None:
         "bins_are_readable",
         "nothing_is_left_out",
         "features_are_complete",
+        "files_are_there",
         "scores_are_complete",
         "severities_have_not_drifted",
         "bins_are_judged",
@@ -107,6 +108,33 @@ def test_scores_that_miss_a_bin_are_an_error(made: Pipeline, monkeypatch) -> Non
     check = outcomes(made.run("daily_flow", DAYS[0], DAYS[0], "bin_scores"))["scores_are_complete"]
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.ERROR
+
+
+def test_files_that_are_gone_are_a_warning_that_names_the_instrument(made: Pipeline) -> None:
+    for path in made.archive.rglob(f"D{DAYS[0]:%Y%m%d}*_IFCB134.*"):
+        path.unlink()
+    result = made.run("daily_flow", DAYS[0], DAYS[0])
+    assert result.success
+    check = outcomes(result)["files_are_there"]
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert check.description == "the files of 4 of 8 bins are gone: is a disk missing?"
+    assert check.metadata["gone_by_instrument"].value == {"IFCB134": 4}
+
+
+def test_the_job_that_forgets_shows_what_it_would_remove_and_removes_only_when_told(made: Pipeline) -> None:
+    [first, *_] = sorted(made.archive.rglob(f"D{DAYS[0]:%Y%m%d}*_IFCB134.adc"))
+    for path in made.files(first.stem):
+        path.unlink()
+    assert made.run("daily_flow", DAYS[0], DAYS[0]).success
+    for remove, n_left in ((False, 8), (True, 7)):
+        result = made.run("forget_gone_bins", forget_bins={"config": {"remove": remove}})
+        assert result.success
+        [output] = [event for event in result.all_events if event.is_successful_output]
+        assert first.stem in str(output.event_specific_data.metadata["gone"].value)
+        scores = made.deployment.tables.read(BIN_SCORES, DAYS[0])
+        assert scores is not None
+        assert scores.num_rows == n_left
 
 
 def test_severities_above_those_of_healthy_bins_are_a_warning(made: Pipeline) -> None:

@@ -1,13 +1,15 @@
 """Which days are asked for, and in which runs."""
 
+import itertools
 from datetime import date, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.defs.planning import MAX_DAYS_PER_RUN, MAX_GAP_DAYS, DayState, day_states, plan
+from ifcb_flow_pipeline.defs.planning import MAX_DAYS_PER_RUN, MAX_GAP_DAYS, DayState, day_states, missing_disk, plan
 from ifcb_flow_pipeline.store.ledger import DayEntry
-from ifcb_flow_pipeline.store.survey import Survey
+from ifcb_flow_pipeline.store.survey import Survey, Vanished
 
 DAY = date(2023, 8, 10)
 NEW = DayState("s1", None, None)
@@ -104,6 +106,43 @@ def test_a_day_asked_for_whose_run_failed_is_not_asked_for_over_and_over() -> No
     assert len(first.requests) == 1
     assert again.requests == ()
     assert again.pending == first.pending
+
+
+def test_a_day_whose_run_failed_is_asked_for_again_ever_more_rarely_but_every_hour_of_the_first_day() -> None:
+    states, now, asked, times = {DAY: NEW}, 0.0, {}, []
+    keys = set()
+    while now < 3 * 24 * 3600:
+        decided = plan(states, with_scores=False, asked=asked, now=now)
+        if decided.requests:
+            times.append(now)
+            keys.add(decided.requests[0].key)
+        asked, now = decided.pending, now + 60
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert gaps[:5] == [300, 600, 1200, 2400, 3600]
+    assert gaps == sorted(gaps)
+    assert max(gap for gap, time in zip(gaps, times, strict=False) if time < 23 * 3600) == 3600
+    assert len(keys) == len(times)  # Dagster passes over a key that it knows
+
+
+def test_a_day_that_is_held_back_is_not_asked_for() -> None:
+    assert plan({DAY: NEW}, with_scores=False, held_back=[DAY]).requests == ()
+
+
+@pytest.mark.parametrize(
+    ("n_made", "vanished", "missing"),
+    [
+        ([100] * 10, [1], False),
+        ([100] * 10, [6, 6], True),
+        ([100] * 20, [6, 6], False),
+        ([2, 100], [2], True),
+        ([100], [], False),
+    ],
+)
+def test_a_disk_may_be_missing_where_many_bins_or_all_of_a_day_vanished(n_made, vanished, missing) -> None:
+    wanted = days(len(n_made))
+    found = Survey({}, {}, True, dict(zip(wanted, n_made, strict=True)),
+                   {day: Vanished(n) for day, n in zip(wanted, vanished, strict=False)})  # fmt: skip
+    assert missing_disk(found) == missing
 
 
 def test_a_day_asked_for_that_changed_since_is_asked_for_again() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from ifcb_flow_pipeline.defs import sensors
+from ifcb_flow_pipeline.defs import planning, sensors
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
 from ifcb_flow_pipeline.defs.sensors import new_bins
 from ifcb_flow_pipeline.errors import FlowError
@@ -73,9 +73,63 @@ def test_a_restart_between_the_request_and_its_run_repeats_the_same_run_key(pipe
     assert keys[0] == keys[1]
 
 
-def test_a_failed_day_is_asked_for_once(pipeline: Pipeline) -> None:
+def test_a_failed_day_is_not_asked_for_over_and_over(pipeline: Pipeline) -> None:
     first = tick(pipeline)
-    assert not tick(pipeline, first.cursor).run_requests
+    again = tick(pipeline, first.cursor)
+    assert not again.run_requests
+    assert "3 days failed" in str(again.skip_reason)
+
+
+def test_a_cursor_of_the_version_before_is_understood(pipeline: Pipeline) -> None:
+    cursor = json.dumps({DAYS[0].isoformat(): "abcd1234"})
+    assert days_asked_for(tick(pipeline, cursor)) == DAYS
+
+
+def test_many_bins_that_vanish_are_reported_and_not_made_again_until_the_night(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.make_everything()
+    away = pipeline.archive.with_name("away")
+    away.mkdir()
+    for path in pipeline.archive.rglob("*_IFCB134.*"):
+        path.rename(away / path.name)
+    result = tick(pipeline)
+    assert not result.run_requests
+    assert "12 bins of IFCB134 vanished" in str(result.skip_reason)
+    assert "is a disk missing?" in str(result.skip_reason)
+    # A new bin of the other instrument does not wait for the disk.
+    pipeline.add_bin(DAYS[1], 22, "IFCB124")
+    for path in pipeline.files(f"D{DAYS[1]:%Y%m%d}T220000_IFCB124"):
+        os.utime(path, ((datetime.now(tz=UTC) - timedelta(minutes=10)).timestamp(),) * 2)
+    result = tick(pipeline, result.cursor)
+    assert days_asked_for(result) == [DAYS[1]]
+    carry_out(pipeline, result)
+    assert scored_bins(pipeline) == [8, 9, 8]
+    for path in away.iterdir():
+        path.rename(pipeline.archive / path.name)
+    assert days_asked_for(tick(pipeline)) == DAYS
+
+
+def scored_bins(pipeline: Pipeline) -> list[int]:
+    tables = pipeline.deployment.tables
+    return [rows.num_rows for day in DAYS if (rows := tables.read(BIN_SCORES, day)) is not None]
+
+
+def test_files_that_cannot_be_read_are_asked_for_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> int:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    first = tick(pipeline)
+    with monkeypatch.context() as broken:
+        broken.setattr("ifcb_flow_pipeline.store.archive.os.open", missing)
+        carry_out(pipeline, first)
+    monkeypatch.setattr(planning, "wait", lambda _: 0.0)
+    asked = tick(pipeline, first.cursor)
+    assert days_asked_for(asked) == DAYS
+    result = tick(pipeline, asked.cursor)
+    assert days_asked_for(result) == DAYS
+    carry_out(pipeline, result)
+    assert not tick(pipeline, result.cursor).run_requests
 
 
 @pytest.mark.parametrize("change", ["new", "late", "grown", "vanished", "header arrived"])

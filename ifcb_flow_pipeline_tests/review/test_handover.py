@@ -83,7 +83,7 @@ def test_a_long_note_is_cut():
     assert len(rows(content)[0]["comment"]) == MAX_COMMENT
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
 def test_what_a_spreadsheet_would_run_is_marked_as_text(text):
     assert harmless(text) == f"'{text}"
     assert harmless(f"a{text}") == f"a{text}"
@@ -111,3 +111,13 @@ def test_decisions_are_a_table_in_order_of_bin():
     assert table["pid"].tolist() == sorted(labels)
     assert table["tags"].tolist() == ["", "a b"]
     assert label_rows({}).columns.tolist()[0] == "pid"
+
+
+@pytest.mark.parametrize("text", ["clog\r=1+1", "clog\r\n@SUM(A1)", "a\n+1", "a\n\t=1", "=1", "a\r-2"])
+def test_no_line_of_a_cell_is_a_formula_and_no_row_breaks_in_two(text):
+    content = csv_of(pd.DataFrame({"note": [text], "=name": ["b"]})).decode()
+    assert "\r" not in content
+    [row] = csv.DictReader(io.StringIO(content))
+    assert list(row) == ["note", "'=name"]
+    assert not any(line.startswith(("=", "+", "-", "@", "\t")) for line in row["note"].split("\n"))
+    assert len(pd.read_csv(io.StringIO(content))) == 1

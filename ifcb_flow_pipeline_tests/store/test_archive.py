@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ifcb_flow_pipeline.store import archive as store_archive
 from ifcb_flow_pipeline.store.archive import Archive, ArchiveError
 
 from .toys import DAY, PID, adc_text, put, put_bin
@@ -498,3 +499,31 @@ def test_nothing_is_ever_written_to_the_archive(tmp_path):
     archive.scan()
     archive.read_bin(PID, f"D20230810/{PID}.adc", f"D20230810/{PID}.hdr")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("extension", ["adc", "hdr", "roi"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory", "huge"])
+def test_what_is_no_usual_file_costs_its_bin_and_nothing_else(tmp_path, monkeypatch, extension, kind):
+    monkeypatch.setitem(store_archive.LARGEST, extension, 100)
+    path = tmp_path / f"a.{extension}"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.write_bytes(b"x" * 101)
+    found = Archive(tmp_path)
+    if extension == "adc":
+        read = found.read_bin("D20230810T000000_IFCB134", path.name, None)
+        assert read.status == "unreadable"
+        assert not read.unread
+        assert "cannot read a.adc" in read.reason
+    elif extension == "hdr":
+        header = found.read_header(path.name, "v2")
+        assert (header.values, header.unread) == ({}, False)
+        assert "cannot read a.hdr" in header.problem
+    else:
+        with pytest.raises(OSError, match=r"no regular file|more than any|Is a directory"):
+            found.read_images(path.name, None, [0])

@@ -1,0 +1,124 @@
+"""Runs whose process is gone are known to be gone, and what runs leave behind has a bound.
+
+A run holds a lock on a file of its own as long as its process lives; the system gives the lock back however the process
+ends. So whoever gets the lock of a run that Dagster calls started knows that it is dead: after a power cut, or when its
+daemon or code server was killed. Dagster then starts it again (``run_retries``).
+"""
+
+import fcntl
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+
+#: A run that has just started may not have its lock yet.
+_START = timedelta(seconds=60)
+
+#: Days for which the log of a run and its output are kept. Which days were materialized, and how, is kept for ever.
+DAYS_OF_LOGS = 14
+
+#: Temporary files of killed writers are removed once they are this old; younger ones may be in use.
+_LEFTOVER_AGE = timedelta(days=1)
+
+
+@contextmanager
+def alive(home: Path, run_id: str) -> Iterator[None]:
+    """Inside, the run counts as alive."""
+    path = _lock(home, run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        # Shared: steps of one run may be processes of their own.
+        fcntl.flock(file, fcntl.LOCK_SH)
+        _end_with_parent()
+        try:
+            yield
+        finally:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+
+
+def fail_dead_runs(instance: dg.DagsterInstance, home: Path, now: datetime) -> list[str]:
+    """Report runs that are started, and whose process is gone, as failed; returns their ids."""
+    statuses = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    dead = []
+    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=statuses)):
+        run, began = record.dagster_run, datetime.fromtimestamp(record.start_time or 0, tz=UTC)
+        if now - began < _START or _is_held(_lock(home, run.run_id)):
+            continue
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, message="Its process is gone.")
+        else:
+            instance.report_run_failed(run, message="Its process is gone: a power cut, or it was killed.")
+        _lock(home, run.run_id).unlink(missing_ok=True)
+        dead.append(run.run_id)
+    return dead
+
+
+def prune(home: Path, now: datetime) -> int:
+    """Remove logs and output of runs that ended long ago, and files that killed writers left; how many there were."""
+    old = (now - timedelta(days=DAYS_OF_LOGS)).timestamp()
+    # Dagster's files of one run each; what it knows of assets is in another.
+    found = _older(home / "dagster" / "history" / "runs", "*-*-*-*-*.db*", old)
+    found += _older(home / "dagster" / "storage", "*-*-*-*-*", old)
+    found += _older(home / "tables", "*/*/.*.tmp", (now - _LEFTOVER_AGE).timestamp())
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(found)
+
+
+def tick(instance: dg.DagsterInstance, home: Path, cursor: str | None, now: datetime) -> tuple[str, str]:
+    """Fail dead runs, and once a day prune. Returns what was done, and the cursor."""
+    dead = fail_dead_runs(instance, home, now)
+    told = f"{len(dead)} runs whose process is gone: {', '.join(dead)}" if dead else "all runs are alive"
+    day = now.date().isoformat()
+    if cursor == day:
+        return told, day
+    return f"{told}; {prune(home, now)} old files removed", day
+
+
+def _older(folder: Path, pattern: str, seconds: float) -> list[Path]:
+    found = []
+    for path in folder.glob(pattern):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < seconds:
+                found.append(path)
+    return found
+
+
+def _lock(home: Path, run_id: str) -> Path:
+    return home / "runs" / f"{run_id}.lock"
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _end_with_parent() -> None:
+    """Let a run that a code server started end when that is killed, so that no run goes on that nobody watches."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()

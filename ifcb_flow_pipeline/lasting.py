@@ -1,0 +1,168 @@
+"""Results outlive the files that they were made of: what stays when a day is made again without them.
+
+Raw files are moved to tape, disks drop out, instruments are retired. A bin that was read once keeps its row in the
+inventory and its points, and so its features and scores, until somebody removes it with ``forget``. What earlier
+models said of a bin is kept, too.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.store.archive import BinRead
+from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables, StoredCloud, StoredDay
+from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, PAST_VERDICTS, POINT_CLOUDS, RAW_BINS
+
+_FILES = ("adc", "hdr", "roi")
+
+#: States of bins that were not read.
+_NEVER_READ = ("unsettled", "misplaced", "gone")
+
+
+@dataclass(frozen=True, slots=True)
+class GoneBin:
+    """A bin whose files are gone from the archive, and since when."""
+
+    pid: str
+    instrument: str
+    day: date
+    since: datetime
+
+
+def with_gone_bins(
+    tables: DailyTables, day: date, listed: Sequence[Mapping[str, Any]], now: datetime
+) -> list[Mapping[str, Any]]:
+    """Rows of ``raw_bins`` of a day: those of the bins that are ``listed``, and those of bins that were read before and
+    of which a file is gone, as they were.
+    """
+    rows = {row["pid"]: row for row in listed}
+    for before in _rows_before(tables, day):
+        now_listed = rows.get(before["pid"])
+        if now_listed is None or _lost_a_file(before, now_listed):
+            since = before.get("gone_since") or now
+            reason = f"files gone since {since:%Y-%m-%d %H:%M} UTC"
+            rows[before["pid"]] = {**before, "complete": False, "gone_since": since, "reason": reason}
+    return sorted(rows.values(), key=lambda row: (row["start_time"], row["pid"]))
+
+
+def read_or_stored(read: BinRead | CloudEntry, stored: StoredDay) -> BinRead | StoredCloud | CloudEntry:
+    """What to store of a bin: what was read, or where it could not be read now, what was read before."""
+    if isinstance(read, BinRead) and not read.unread:
+        return read
+    before = stored.by_pid.get(read.pid)
+    if before is None or before.status in _NEVER_READ or (before.unread and before.row_group is None):
+        return read
+    unread = read.unread or (before.unread and read.status != "gone")
+    # A bin without points, such as an empty one, has nothing to be lost but its entry.
+    kept = stored.cloud(read.pid) if before.row_group is not None else replace(before, unread=unread)
+    if isinstance(kept, StoredCloud):
+        return replace(kept, entry=replace(kept.entry, unread=unread))
+    return kept or read
+
+
+def keep_verdicts(tables: DailyTables, day: date, model_id: str) -> None:
+    """Before a day is scored by a model: add what another said to ``past_verdicts``."""
+    rows = _readable(tables, BIN_SCORES, day)
+    others = [row for row in rows if row["model_id"] != model_id]
+    if not others:
+        return
+    until = datetime.now(tz=UTC)
+    names = PAST_VERDICTS.schema.names
+    past = {(row["pid"], row["model_id"]): row for row in _readable(tables, PAST_VERDICTS, day)}
+    for row in others:
+        past[row["pid"], row["model_id"]] = {name: row.get(name) for name in names} | {"until": until}
+    table = pa.Table.from_pylist(list(past.values()), schema=PAST_VERDICTS.schema)
+    tables.write(PAST_VERDICTS, day, table, Provenance(""))
+
+
+def past_verdicts(tables: DailyTables, pid: str) -> list[dict[str, Any]]:
+    """What earlier models said of a bin, oldest first: rows of ``past_verdicts``."""
+    rows = tables.read(PAST_VERDICTS, parse_pid(pid).day)
+    found = [row for row in rows.to_pylist() if row["pid"] == pid] if rows is not None else []
+    return sorted(found, key=lambda row: row["until"])
+
+
+def gone_bins(tables: DailyTables, first: date = date.min, last: date = date.max) -> list[GoneBin]:
+    """The bins of these days (both included) whose files are gone, in order of time."""
+    found = []
+    for day in tables.days(RAW_BINS):
+        if not first <= day <= last or tables.provenance(RAW_BINS, day) is None:
+            continue
+        rows = tables.read(RAW_BINS, day, ["pid", "instrument", "gone_since"])
+        found += [
+            GoneBin(row["pid"], row["instrument"], day, row["gone_since"])
+            for row in (rows.to_pylist() if rows is not None else ())
+            if row["gone_since"] is not None
+        ]
+    return found
+
+
+def forget(tables: DailyTables, bins: Iterable[GoneBin]) -> int:
+    """Remove these bins from all tables but people's decisions, for good; returns how many there were."""
+    by_day: dict[date, set[str]] = {}
+    for each in bins:
+        by_day.setdefault(each.day, set()).add(each.pid)
+    for day, pids in by_day.items():
+        # From the last table to the first: a bin that is only half removed is still known as gone.
+        for table in (PAST_VERDICTS, BIN_SCORES, BIN_FEATURES):
+            _remove_rows(tables, table, day, pids)
+        _remove_clouds(tables, day, pids)
+        _remove_rows(tables, RAW_BINS, day, pids)
+    return sum(map(len, by_day.values()))
+
+
+def _remove_rows(tables: DailyTables, table: Any, day: date, pids: Collection[str]) -> None:
+    made_of = tables.provenance(table, day)
+    rows = tables.read(table, day) if made_of else None
+    if rows is not None and made_of is not None:
+        left = rows.filter(pa.array([pid not in pids for pid in rows["pid"].to_pylist()], type=pa.bool_()))
+        tables.write(table, day, left, made_of)
+
+
+def _remove_clouds(tables: DailyTables, day: date, pids: Collection[str]) -> None:
+    made_of = tables.provenance(POINT_CLOUDS, day)
+    if made_of is None:
+        return
+    clouds = CloudTables(tables)
+    with clouds.stored(day) as stored:
+        left = (stored.cloud(pid) or entry for pid, entry in stored.by_pid.items() if pid not in pids)
+        clouds.write(day, left, made_of)
+
+
+def _rows_before(tables: DailyTables, day: date) -> list[dict[str, Any]]:
+    """Rows of the inventory of bins that were read, or that are gone already, as they were."""
+    with CloudTables(tables).stored(day) as stored:
+        read = {entry.pid: entry for entry in stored.by_pid.values() if entry.status not in _NEVER_READ}
+    rows = {row["pid"]: row for row in _readable(tables, RAW_BINS, day)}
+    # Where the inventory is damaged or was never written, the points still tell which bins there were.
+    rows |= {pid: _row_of(pid, entry.status) for pid, entry in read.items() if pid not in rows}
+    return [row for pid, row in rows.items() if pid in read or row.get("gone_since") is not None]
+
+
+def _row_of(pid: str, status: str) -> dict[str, Any]:
+    bin_id = parse_pid(pid)
+    row = dict.fromkeys(RAW_BINS.schema.names)
+    return row | {
+        "pid": pid, "instrument": bin_id.instrument, "start_time": bin_id.start_time, "schema": bin_id.schema,
+        "copies": 0, "complete": False, "status": status, "reason": "",
+    }  # fmt: skip
+
+
+def _lost_a_file(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether files that a bin had are gone, while those that are left are what they were."""
+    lost = [name for name in _FILES if before[f"{name}_path"] is not None and now[f"{name}_path"] is None]
+    left = [name for name in _FILES if now[f"{name}_path"] is not None]
+    return bool(lost) and all(before[f"{name}_bytes"] in (None, now[f"{name}_bytes"]) for name in left)
+
+
+def _readable(tables: DailyTables, table: Any, day: date) -> list[dict[str, Any]]:
+    # A damaged file has nothing to keep; that it is damaged is told where it is needed.
+    try:
+        return tables.read_any(table, day)
+    except StoreError:
+        return []

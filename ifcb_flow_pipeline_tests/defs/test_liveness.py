@@ -1,0 +1,121 @@
+"""Runs whose process is gone are reported as failed, and old logs go."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from ifcb_flow_pipeline.defs import liveness
+from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline
+
+LATER = timedelta(minutes=2)
+
+HOLDER = """
+import sys
+from pathlib import Path
+from ifcb_flow_pipeline.defs.liveness import alive
+with alive(Path(sys.argv[1]), sys.argv[2]):
+    print("alive", flush=True)
+    sys.stdin.read()
+"""
+
+
+@dg.job
+def _job() -> None:
+    pass
+
+
+@pytest.fixture
+def instance(tmp_path: Path):
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        yield instance
+
+
+def started(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    run = instance.create_run_for_job(_job)
+    event = dg.DagsterEvent("PIPELINE_START", _job.name)
+    instance.report_dagster_event(event, run.run_id)
+    return run
+
+
+def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+    found = instance.get_run_by_id(run.run_id)
+    assert found
+    return found.status
+
+
+def test_a_run_is_failed_once_its_process_was_killed_and_not_before(instance, tmp_path: Path) -> None:
+    run, now = started(instance), datetime.now(tz=UTC)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), run.run_id]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "alive\n"
+        assert liveness.fail_dead_runs(instance, tmp_path, now + LATER) == []
+        process.kill()
+        process.wait()
+        assert liveness.fail_dead_runs(instance, tmp_path, now + LATER) == [run.run_id]
+    assert status(instance, run) is dg.DagsterRunStatus.FAILURE
+    assert liveness.fail_dead_runs(instance, tmp_path, now + LATER) == []
+
+
+def test_a_run_that_has_just_started_may_not_have_said_that_it_is_alive(instance, tmp_path: Path) -> None:
+    run = started(instance)
+    assert liveness.fail_dead_runs(instance, tmp_path, datetime.now(tz=UTC)) == []
+    assert liveness.fail_dead_runs(instance, tmp_path, datetime.now(tz=UTC) + LATER) == [run.run_id]
+
+
+def test_a_run_is_alive_as_long_as_one_of_its_processes_is(instance, tmp_path: Path) -> None:
+    run, later = started(instance), datetime.now(tz=UTC) + LATER
+    with liveness.alive(tmp_path, run.run_id):
+        with liveness.alive(tmp_path, run.run_id):
+            pass
+        assert liveness.fail_dead_runs(instance, tmp_path, later) == []
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_the_runs_of_the_pipeline_say_that_they_are_alive_and_leave_nothing(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, home = [], pipeline.deployment.settings.home
+    really = liveness.alive
+
+    def watched(*arguments):
+        held.append(arguments)
+        return really(*arguments)
+
+    monkeypatch.setattr("ifcb_flow_pipeline.defs.resources.alive", watched)
+    result = pipeline.run("daily_flow", DAYS[0], DAYS[0], "raw_bins")
+    assert held == [(home, result.run_id)]
+    assert not list((home / "runs").iterdir())
+
+
+def test_old_logs_and_left_over_files_go_and_young_ones_stay(tmp_path: Path) -> None:
+    run = "0f0e7a2c-1111-2222-3333-444455556666"
+    paths = [
+        tmp_path / "dagster/history/runs" / f"{run}.db",
+        tmp_path / "dagster/storage" / run / "compute_logs/a.err",
+        tmp_path / "tables/bin_scores/2023/.2023-08-10.parquet.abc.tmp",
+    ]
+    kept = [tmp_path / "dagster/history/runs/index.db", tmp_path / "tables/bin_scores/2023/2023-08-10.parquet"]
+    for path in (*paths, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    os.utime(tmp_path / "dagster/storage" / run)
+    now = datetime.now(tz=UTC)
+    assert liveness.prune(tmp_path, now) == 0
+    assert liveness.prune(tmp_path, now + timedelta(days=2)) == 1
+    assert liveness.prune(tmp_path, now + timedelta(days=liveness.DAYS_OF_LOGS + 1)) == 2
+    assert not any(path.exists() for path in paths)
+    assert all(path.exists() for path in kept)
+
+
+def test_old_files_are_looked_for_once_a_day(instance, tmp_path: Path) -> None:
+    now = datetime(2023, 9, 1, 12, tzinfo=UTC)
+    told, cursor = liveness.tick(instance, tmp_path, None, now)
+    assert told.endswith("old files removed")
+    assert liveness.tick(instance, tmp_path, cursor, now) == ("all runs are alive", cursor)
+    assert liveness.tick(instance, tmp_path, cursor, now + timedelta(days=1))[0].endswith("old files removed")
