@@ -11,7 +11,7 @@ from ifcb_flow_pipeline.defs.partitions import today
 from ifcb_flow_pipeline.detection.trial.drift import severity_drift
 from ifcb_flow_pipeline.store.daily import Provenance
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS
-from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle
+from ifcb_flow_pipeline_tests.defs.conftest import DAYS, N_A_DAY, Pipeline, settle
 
 ALL_STEPS = ("raw_bins", "point_clouds", "bin_features", "bin_scores")
 
@@ -118,8 +118,8 @@ def test_files_that_are_gone_are_a_warning_that_names_the_instrument(made: Pipel
     check = outcomes(result)["files_are_there"]
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
-    assert check.description == "the files of 4 of 8 bins are gone: is a disk missing?"
-    assert check.metadata["gone_by_instrument"].value == {"IFCB134": 4}
+    assert check.description == f"the files of {N_A_DAY // 2} of {N_A_DAY} bins are gone: is a disk missing?"
+    assert check.metadata["gone_by_instrument"].value == {"IFCB134": N_A_DAY // 2}
 
 
 def test_the_job_that_forgets_shows_what_it_would_remove_and_removes_only_when_told(made: Pipeline) -> None:
@@ -127,7 +127,7 @@ def test_the_job_that_forgets_shows_what_it_would_remove_and_removes_only_when_t
     for path in made.files(first.stem):
         path.unlink()
     assert made.run("daily_flow", DAYS[0], DAYS[0]).success
-    for remove, n_left in ((False, 8), (True, 7)):
+    for remove, n_left in ((False, N_A_DAY), (True, N_A_DAY - 1)):
         result = made.run("forget_gone_bins", forget_bins={"config": {"remove": remove}})
         assert result.success
         [output] = [event for event in result.all_events if event.is_successful_output]

@@ -140,8 +140,13 @@ def test_a_day_that_is_held_back_is_not_asked_for() -> None:
 )
 def test_a_disk_may_be_missing_where_many_bins_or_all_of_a_day_vanished(n_made, vanished, missing) -> None:
     wanted = days(len(n_made))
-    found = Survey({}, {}, True, dict(zip(wanted, n_made, strict=True)),
-                   {day: Vanished(n) for day, n in zip(wanted, vanished, strict=False)})  # fmt: skip
+    found = Survey(
+        {},
+        {},
+        complete=True,
+        n_made=dict(zip(wanted, n_made, strict=True)),
+        vanished={day: Vanished(n) for day, n in zip(wanted, vanished, strict=False)},
+    )
     assert missing_disk(found) == missing
 
 

@@ -13,12 +13,14 @@ from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
 from ifcb_flow_pipeline.defs.sensors import new_bins
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
-from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle
+from ifcb_flow_pipeline_tests.defs.conftest import DAYS, N_A_DAY, Pipeline, settle
 
 
 def tick(pipeline: Pipeline, cursor: str | None = None) -> dg.SensorResult:
-    context = dg.build_sensor_context(instance=pipeline.instance, cursor=cursor)
-    result = new_bins(context, deployment=pipeline.deployment)
+    # The deployment lives as long as what it is given to, hence the block.
+    resources = {"deployment": pipeline.deployment}
+    with dg.build_sensor_context(instance=pipeline.instance, cursor=cursor, resources=resources) as context:
+        result = new_bins(context)
     assert isinstance(result, dg.SensorResult)
     return result
 
@@ -95,7 +97,7 @@ def test_many_bins_that_vanish_are_reported_and_not_made_again_until_the_night(
         path.rename(away / path.name)
     result = tick(pipeline)
     assert not result.run_requests
-    assert "12 bins of IFCB134 vanished" in str(result.skip_reason)
+    assert "24 bins of IFCB134 vanished" in str(result.skip_reason)
     assert "is a disk missing?" in str(result.skip_reason)
     # A new bin of the other instrument does not wait for the disk.
     pipeline.add_bin(DAYS[1], 22, "IFCB124")
@@ -104,7 +106,7 @@ def test_many_bins_that_vanish_are_reported_and_not_made_again_until_the_night(
     result = tick(pipeline, result.cursor)
     assert days_asked_for(result) == [DAYS[1]]
     carry_out(pipeline, result)
-    assert scored_bins(pipeline) == [8, 9, 8]
+    assert scored_bins(pipeline) == [N_A_DAY, N_A_DAY + 1, N_A_DAY]
     for path in away.iterdir():
         path.rename(pipeline.archive / path.name)
     assert days_asked_for(tick(pipeline)) == DAYS
