@@ -639,7 +639,7 @@ def _product(left, right):
 
 @part
 def _repeats(correlation, gain):
-    """Relative to shift 1: at the shortest shift; the lowest and its shift; the highest rise after a low and its shift."""
+    """Relative to shift 1: at the shortest shift; the lowest, and where; the highest rise after a low, and where."""
     unit = max(correlation[1] * gain * gain, 1.0) / (gain * gain)
     lowest = correlation[SHORTEST_LAG]
     lowest_at = SHORTEST_LAG
