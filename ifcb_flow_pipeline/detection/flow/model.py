@@ -26,7 +26,7 @@ from ifcb_flow_pipeline.detection.verdict.affected import Losses
 from ifcb_flow_pipeline.detection.verdict.decision import Case, Decision, decide
 from ifcb_flow_pipeline.detection.verdict.findings import Findings, Reported, describe
 from ifcb_flow_pipeline.detection.verdict.notes import notes
-from ifcb_flow_pipeline.detection.verdict.rules import broken_rules
+from ifcb_flow_pipeline.detection.verdict.rules import broken_rules, mostly_with_roi
 from ifcb_flow_pipeline.detection.verdict.severity import verdict_table
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
@@ -37,6 +37,9 @@ _USED = ("configuration", "stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_h
 
 
 _NO_ROWS = np.zeros(0, dtype=np.int64)
+
+#: Bins that are decided together, and that findings are made of.
+_BINS_TOGETHER = 16_384
 
 #: Tables of fewer bins are judged without threads.
 _THREADS_FROM = 20_000
@@ -95,34 +98,35 @@ class FlowModel:
             deviations = instrument.deviations(bins)
             screening = instrument.screen(bins, deviations, self.ranker)
             look = instrument.evidence
-        broken = broken_rules(
-            features,
-            with_header=[name] if self._with_header(instrument, bins) else [],
-            with_signals=[name] if self._with_signals(instrument, bins) else [],
-        )
-        case = Case(
-            bins.judged[own],
-            deviations.of(own),
-            screening.of(own),
-            broken,
-            Losses.of(features),
-            self._threshold(name),
-        )
-        which = case.worth_a_look()
-        evidence = look(case.deviations, case.screening, which)
-        decision = decide(case, which, evidence, self.metadata)
-        findings = describe(
-            Reported(
-                self.metadata,
-                evidence,
-                decision.causes,
-                broken.at(which),
-                case.deviations.changed[which],
-                case.deviations.moved[which],
+        usual = {
+            "with_header": [name] if self._with_header(instrument, bins) else [],
+            "with_signals": [name] if self._with_signals(instrument, bins) else [],
+            "with_roi": mostly_with_roi(features),
+        }
+        parts = []
+        # From here on each bin is judged for itself: some at a time, so that what is known of all is never held at once.
+        for first in range(0, max(len(own), 1), _BINS_TOGETHER):
+            some, rows = own[first : first + _BINS_TOGETHER], features.slice(first, _BINS_TOGETHER)
+            broken, losses = broken_rules(rows, **usual), Losses.of(rows)
+            case = Case(
+                bins.judged[some], deviations.of(some), screening.of(some), broken, losses, self._threshold(name)
             )
-        )
-        said = notes(name, instrument is not None, features, case, decision)
-        return _columns(case, decision, findings, said)
+            which = case.worth_a_look()
+            evidence = look(case.deviations, case.screening, which)
+            decision = decide(case, which, evidence, self.metadata)
+            findings = describe(
+                Reported(
+                    self.metadata,
+                    evidence,
+                    decision.causes,
+                    broken.at(which),
+                    case.deviations.changed[which],
+                    case.deviations.moved[which],
+                )
+            )
+            said = notes(name, instrument is not None, rows, case, decision)
+            parts.append(_columns(case, decision, findings, said))
+        return pa.concat_tables(parts)
 
     def _threshold(self, name: str) -> float:
         return self.thresholds.get(name, self.card.threshold)

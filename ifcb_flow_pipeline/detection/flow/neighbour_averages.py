@@ -210,7 +210,8 @@ class NeighbourDetector:
         place = np.full(len(rarity), -1)
         place[kept] = np.arange(len(kept))
         its = window[kept]
-        return NeighbourEvidence(rarity, place, *(getattr(found, name)[its] for name in _OF_WINDOWS))
+        n_bins, z, level, spread, lost = (getattr(found, name)[its] for name in _OF_WINDOWS)
+        return NeighbourEvidence(rarity, place, n_bins, z, level, spread, lost)
 
     def _worst(self, sequence: Series) -> tuple[NDArray[np.float64], _Found, NDArray[np.int64]]:
         """How bad the worst window of each bin is, shape (n,), all windows, and which of them it is (-1: none)."""

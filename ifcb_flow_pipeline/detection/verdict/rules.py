@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from numpy.typing import NDArray
 
@@ -147,14 +148,16 @@ def broken_rules(
     features: pa.Table,
     with_header: Collection[str] = (),
     with_signals: Collection[str] = (),
-    rules: tuple[Rule, ...] | None = None,
+    with_roi: Collection[str] | None = None,
 ) -> Broken:
     """Which rules the rows of ``bin_features`` break.
 
-    ``with_header``, ``with_signals``: instruments most of whose bins have headers, or signals that are alive.
+    ``with_header``, ``with_signals``, ``with_roi``: instruments most of whose bins have headers, signals that are
+    alive, or a .roi (those of these rows where it is not given).
     """
-    rules = hard_rules() if rules is None else rules
+    rules = hard_rules()
     known: dict[str, NDArray[np.float64]] = _facts(features, with_header, with_signals)
+    known["roi_lost"] = _roi_lost(features, mostly_with_roi(features) if with_roi is None else with_roi).astype(float)
     read = Names.of(features, "status").equal(*READ)  # of the others nothing is known
     severity = np.zeros((features.num_rows, len(rules)), dtype=np.float32)
     values = np.full(severity.shape, np.nan)
@@ -174,7 +177,6 @@ def _facts(
 ) -> dict[str, NDArray[np.float64]]:
     status, sample = Names.of(features, "status"), Names.of(features, "sample_type")
     beads = [name for name in sample.names if "bead" in name.lower()]
-    cut = features["roi_complete"] if "roi_complete" in features.column_names else pa.nulls(features.num_rows)
     usual = Names.of(features, "instrument").equal(*with_header)
     read = status.equal(*READ)
     state = Names.of(features, "header_state")
@@ -190,22 +192,36 @@ def _facts(
             0.0,
         ),
         "header_damaged": state.equal("damaged").astype(float),
-        "roi_lost": _roi_lost(features).astype(float),
         "core_shift_px": np.abs(optional_numbers(features, "drift_x_px")),
         "bubble_count": optional_numbers(features, "bubble_fraction") * optional_numbers(features, "n_images"),
-        "roi_cut": np.array([complete is False for complete in cut.to_pylist()], dtype=float),
+        "roi_cut": (~_flags(features, "roi_complete", unknown=True)).astype(float),
         "header_lost": (usual & read & without).astype(float),
     }
 
 
-def _roi_lost(features: pa.Table) -> NDArray[np.bool_]:
-    """Which rows are of bins without .roi, though most bins of their instrument in the table have one; shape (n,)."""
+def mostly_with_roi(features: pa.Table) -> list[str]:
+    """The instruments most of whose bins in the table have a .roi."""
+    if "has_roi" not in features.column_names:
+        return []
+    instrument = Names.of(features, "instrument")
+    has = _flags(features, "has_roi", unknown=False)
+    n = np.bincount(instrument.codes, minlength=len(instrument.names))
+    n_with = np.bincount(instrument.codes, has, minlength=len(instrument.names))
+    return [name for name, most in zip(instrument.names, (2 * n_with > n).tolist(), strict=True) if most]
+
+
+def _roi_lost(features: pa.Table, with_roi: Collection[str]) -> NDArray[np.bool_]:
+    """Which rows are of bins without .roi, though most bins of their instrument have one; shape (n,)."""
     if "has_roi" not in features.column_names:
         return np.zeros(features.num_rows, dtype=bool)
-    has = np.array([bool(value) for value in features["has_roi"].to_pylist()], dtype=bool)
-    instrument = Names.of(features, "instrument").codes
-    n, n_with = np.bincount(instrument), np.bincount(instrument, has)
-    return ~has & (2 * n_with > n)[instrument]
+    return ~_flags(features, "has_roi", unknown=False) & Names.of(features, "instrument").equal(*with_roi)
+
+
+def _flags(features: pa.Table, name: str, *, unknown: bool) -> NDArray[np.bool_]:
+    """A column of truths, ``unknown`` where null or where the table has no such column; shape (n,)."""
+    if name not in features.column_names:
+        return np.full(features.num_rows, unknown)
+    return pc.fill_null(features.column(name).cast(pa.bool_()), unknown).to_numpy().astype(bool)
 
 
 def _rule(entry: Mapping[str, Any]) -> Rule:
