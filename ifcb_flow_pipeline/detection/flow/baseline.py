@@ -99,10 +99,8 @@ class Deviations:
         nan, no = np.full((n, d), np.nan, dtype=np.float32), np.zeros(n, dtype=bool)
         return cls(nan, nan, nan, no, no, no, no, no, no, np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n))
 
-    def of(self, which: NDArray[np.int64]) -> "Deviations":
-        """Those of some of the bins; the same ones, not copied, where these are all."""
-        if np.array_equal(which, np.arange(len(self.z))):
-            return self
+    def of(self, which: NDArray[np.int64] | slice) -> "Deviations":
+        """Those of some of the bins; those of a slice are not copied."""
         return Deviations(*(getattr(self, name)[which] for name in self.__slots__))
 
 

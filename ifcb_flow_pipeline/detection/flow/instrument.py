@@ -69,7 +69,7 @@ class Screening:
         """That of n bins of an instrument without a model."""
         return cls(np.zeros(n), np.zeros(n), np.zeros(n), NeighbourEvidence.nothing(n, d))
 
-    def of(self, which: NDArray[np.int64]) -> "Screening":
+    def of(self, which: NDArray[np.int64] | slice) -> "Screening":
         """Those of some of the bins."""
         return Screening(self.alone[which], self.fault[which], self.gross[which], self.neighbours.of(which))
 

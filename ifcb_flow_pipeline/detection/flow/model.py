@@ -90,43 +90,44 @@ class FlowModel:
     def _judge_instrument(self, name: str, features: pa.Table, history: pa.Table) -> pa.Table:
         """What is decided and found of the bins of one instrument: ``features``, in the order of time."""
         bins, own = self._bins(features, history)
-        instrument = self.instruments.get(name)
-        if instrument is None:
+        known = self.instruments.get(name)
+        if known is None:
             deviations = Deviations.unknown(len(bins), len(self.metadata))
-            screening, look = Screening.nothing(len(bins), len(self.metadata)), Evidence.nothing
+            screening = Screening.nothing(len(bins), len(self.metadata))
         else:
-            deviations = instrument.deviations(bins)
-            screening = instrument.screen(bins, deviations, self.ranker)
-            look = instrument.evidence
-        usual = {
-            "with_header": [name] if self._with_header(instrument, bins) else [],
-            "with_signals": [name] if self._with_signals(instrument, bins) else [],
-            "with_roi": mostly_with_roi(features),
-        }
+            deviations = known.deviations(bins)
+            screening = known.screen(bins, deviations, self.ranker)
+        with_header = [name] if self._with_header(known, bins) else []
+        with_signals = [name] if self._with_signals(known, bins) else []
+        with_roi = mostly_with_roi(features)
         parts = []
-        # From here on each bin is judged for itself: some at a time, so that what is known of all is never held at once.
-        for first in range(0, max(len(own), 1), _BINS_TOGETHER):
-            some, rows = own[first : first + _BINS_TOGETHER], features.slice(first, _BINS_TOGETHER)
-            broken, losses = broken_rules(rows, **usual), Losses.of(rows)
-            case = Case(
-                bins.judged[some], deviations.of(some), screening.of(some), broken, losses, self._threshold(name)
-            )
-            which = case.worth_a_look()
-            evidence = look(case.deviations, case.screening, which)
-            decision = decide(case, which, evidence, self.metadata)
-            findings = describe(
-                Reported(
-                    self.metadata,
-                    evidence,
-                    decision.causes,
-                    broken.at(which),
-                    case.deviations.changed[which],
-                    case.deviations.moved[which],
-                )
-            )
-            said = notes(name, instrument is not None, rows, case, decision)
-            parts.append(_columns(case, decision, findings, said))
+        # From here on each bin is judged for itself: some at a time, so that the findings of all are never held.
+        for number, some in enumerate(own):
+            rows = features.slice(number * _BINS_TOGETHER, _BINS_TOGETHER)
+            broken = broken_rules(rows, with_header, with_signals, with_roi)
+            known_of = bins.judged[some], deviations.of(some), screening.of(some), broken, Losses.of(rows)
+            parts.append(self._decided(name, rows, Case(*known_of, self._threshold(name))))
         return pa.concat_tables(parts)
+
+    def _decided(self, name: str, features: pa.Table, case: Case) -> pa.Table:
+        """Columns of verdicts on some bins of one instrument, of which all that is known is the case."""
+        known = self.instruments.get(name)
+        which = case.worth_a_look()
+        look = Evidence.nothing if known is None else known.evidence
+        evidence = look(case.deviations, case.screening, which)
+        decision = decide(case, which, evidence, self.metadata)
+        findings = describe(
+            Reported(
+                self.metadata,
+                evidence,
+                decision.causes,
+                case.broken.at(which),
+                case.deviations.changed[which],
+                case.deviations.moved[which],
+            )
+        )
+        said = notes(name, known is not None, features, case, decision)
+        return _columns(case, decision, findings, said)
 
     def _threshold(self, name: str) -> float:
         return self.thresholds.get(name, self.card.threshold)
@@ -165,13 +166,18 @@ class FlowModel:
         new = ~np.isin(history["pid"].to_numpy(), features["pid"].to_numpy())
         return history.select(names).filter(pa.array(new))
 
-    def _bins(self, features: pa.Table, history: pa.Table) -> tuple[BinTable, NDArray[np.int64]]:
-        """Bins of one instrument and those of its history in the order of time, and where the former are."""
+    def _bins(self, features: pa.Table, history: pa.Table) -> tuple[BinTable, list[NDArray[np.int64] | slice]]:
+        """Bins of one instrument and those of its history in the order of time, and where the former are.
+
+        The latter in parts of _BINS_TOGETHER.
+        """
+        firsts = range(0, max(features.num_rows, 1), _BINS_TOGETHER)
         if not history.num_rows:
-            return BinTable.of(features, self.metadata), np.arange(features.num_rows)
+            return BinTable.of(features, self.metadata), [slice(first, first + _BINS_TOGETHER) for first in firsts]
         both = pa.concat_tables([history, features.select(history.column_names)])
         order = np.argsort(times(both), kind="stable")
-        return BinTable.of(taken(both, order), self.metadata), np.flatnonzero(order >= history.num_rows)
+        own = np.flatnonzero(order >= history.num_rows)
+        return BinTable.of(taken(both, order), self.metadata), [own[first : first + _BINS_TOGETHER] for first in firsts]
 
     def to_bytes(self) -> bytes:
         """The model as the content of one file: plain arrays, and texts as JSON."""

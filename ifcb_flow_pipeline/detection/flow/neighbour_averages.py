@@ -78,11 +78,11 @@ class NeighbourEvidence:
         none = np.zeros((0, d), dtype=np.float32)
         return cls(np.zeros(n), np.full(n, -1), np.zeros(0, dtype=np.int64), none, none, none, none[:, 0])
 
-    def of(self, rows: NDArray[np.int64]) -> "NeighbourEvidence":
+    def of(self, rows: NDArray[np.int64] | slice) -> "NeighbourEvidence":
         """Those of some of the bins, in this order."""
         place = self.place[rows]
         kept = place[place >= 0]
-        found = np.full(len(rows), -1)
+        found = np.full(len(place), -1)
         found[place >= 0] = np.arange(len(kept))
         rest = (getattr(self, name)[kept] for name in _OF_WINDOWS)
         return NeighbourEvidence(self.rarity[rows], found, *rest)
@@ -268,8 +268,8 @@ def _windows(sequence: Series, spreads: NDArray[np.float32] | None = None) -> li
             spread,
             np.float32(least),
         )
-        own = (np.ascontiguousarray(part[:, :-1]) for part in (contrast, level))
-        found.append(_Windows(length, first, *own, contrast[:, -1]))
+        far, near = (np.ascontiguousarray(part[:, :-1]) for part in (contrast, level))
+        found.append(_Windows(length, first, far, near, contrast[:, -1]))
     return found
 
 

@@ -61,10 +61,14 @@ class Rule:
     source: str
     text_of_one: str = ""
 
-    def sentence(self, value: float) -> str:
-        """What is said of a bin with this value of the first condition's quantity."""
-        text = self.text_of_one if self.text_of_one and value == 1 else self.text
-        return text.format(value=sentences.number(value), percent=f"{sentences.number(100 * value)} %")
+    def sentences(self, values: NDArray[np.float64]) -> list[str]:
+        """What is said of bins with these values of the first condition's quantity, shape (k,)."""
+        plain, percent = sentences.numbers(values), sentences.numbers(100 * values)
+        is_one = (values == 1).tolist() if self.text_of_one else [False] * len(values)
+        return [
+            (self.text_of_one if one else self.text).format(value=value, percent=f"{share} %")
+            for one, value, share in zip(is_one, plain, percent, strict=True)
+        ]
 
     def severities(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The severity for values of the first condition's quantity, shape (n,)."""
