@@ -108,8 +108,7 @@ class _Fitted:
         for _ in range(_ROUNDS - 1):
             keep = usable & (fitted.raw_score <= _limit(fitted.raw_score[usable]))
             fitted = cls.to(bins, keep, metadata)
-        held_out = _held_out(bins, fitted.keep, metadata)
-        scale = RarityScale().fit(held_out)
+        scale = RarityScale().fit(_held_out(bins, fitted, metadata))
         return cls(replace(fitted.model, scale=scale), fitted.keep, fitted.raw_score)
 
 
@@ -188,16 +187,17 @@ def _limit(raw_score: NDArray[np.float64]) -> float:
     return float(high + decay * np.log((1.0 - _BULK) / _REJECTED_SHARE))
 
 
-def _held_out(bins: BinTable, keep: NDArray[np.bool_], metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.float64]:
-    """Raw scores of the kept bins by what the others teach, shape (kept bins,)."""
-    kept = np.flatnonzero(keep)
+def _held_out(bins: BinTable, fitted: _Fitted, metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.float64]:
+    """Raw scores of the kept bins by what the others teach, shape (kept bins,); of few bins by what all of them do."""
+    kept = np.flatnonzero(fitted.keep)
+    raw_score = fitted.raw_score[kept]
     part = np.arange(len(kept)) % _FOLDS
-    raw_score = np.zeros(len(bins))
     for fold in range(_FOLDS if len(kept) >= _FOLDS * _FEW_BINS else 0):
-        others = keep.copy()
-        others[kept[part == fold]] = False
-        raw_score[kept[part == fold]] = _Fitted.to(bins, others, metadata, keep).raw_score[kept[part == fold]]
-    return raw_score[kept] if len(kept) >= _FOLDS * _FEW_BINS else _Fitted.to(bins, keep, metadata).raw_score[kept]
+        own = part == fold
+        others = fitted.keep.copy()
+        others[kept[own]] = False
+        raw_score[own] = _Fitted.to(bins, others, metadata, fitted.keep).raw_score[kept[own]]
+    return raw_score
 
 
 def _taught(model: FlowModel, features: pa.Table, labels: Mapping[str, Decision]) -> FlowModel:

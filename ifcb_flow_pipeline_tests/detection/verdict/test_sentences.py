@@ -163,4 +163,4 @@ def test_a_status_is_told_once_as_a_sentence(status: str, reason: str, said: str
     ("value", "text"), [(0.0, "0"), (3.0, "3"), (117.0, "117"), (1234.0, "1,200"), (0.446, "0.45"), (1e-9, "0")]
 )
 def test_numbers_have_two_digits_and_no_exponent(value: float, text: str):
-    assert sentences.number(value) == text
+    assert sentences.numbers(np.array([value, 7.0])) == [text, "7"]
