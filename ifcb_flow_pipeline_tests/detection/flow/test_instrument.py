@@ -71,11 +71,11 @@ def test_a_fault_is_rare_by_itself_and_the_water_is_held(model: FlowModel, healt
 
 
 def test_what_a_bloom_leaves_unexplained_must_be_plain(model: FlowModel, healthy: Columns):
-    tilts = np.linspace(0.0, 0.04, 120)
     rarities = []
-    for tilt in tilts:
-        odd = changed(healthy, 50, core_tilt=plus(tilt))
-        rarities.append((screened(model, odd).fault[50], screened(model, changed(odd, 50, **BLOOM)).fault[50]))
+    for tilt in np.linspace(0.0, 0.04, 120):
+        odd = changed(healthy, 40, core_tilt=plus(tilt))
+        both = odd, changed(odd, 40, **BLOOM)
+        rarities.append([screened(model, columns).fault[40] for columns in both])
     alone, blooming = np.array(rarities).T
     # As rare as one bin in some hundreds, but in water that training hardly had.
     assert ((alone > 2.0) & (blooming < 2.0)).any()
