@@ -1,7 +1,7 @@
 """Small changes of a line of Python that tests should notice: where a source can be changed, and into what.
 
 No mutation where none can matter: annotations, docstrings and other texts, messages of errors, decorators, random
-seeds, and how many rows are worked on together.
+seeds, how many rows are worked on together, and numbers so small that they only keep a divisor from being 0.
 """
 
 import ast
@@ -21,6 +21,9 @@ _OTHER_OPERATOR = {
 }  # fmt: skip
 #: What changes only the speed or the luck of a run, by the name that it is given to.
 _WITHOUT_EFFECT = re.compile(r"seed|chunk|together|_around$|n_jobs|version", re.IGNORECASE)
+
+#: Smaller numbers stand in for 0 where one divides or takes a logarithm.
+_LEAST = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ class _Finder(ast.NodeVisitor):
             return
         value = node.value
         assert isinstance(value, (int, float))  # noqa: S101 - for the type checker
+        if 0 < value < _LEAST:
+            return
         larger = value + 1 if isinstance(value, int) or value == 0 else 1.5 * value
         self._add(self._begin(node), self._end(node), repr(larger))
 
