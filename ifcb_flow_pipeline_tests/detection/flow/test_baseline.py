@@ -10,19 +10,22 @@ from ifcb_flow_pipeline.detection.bin_table import BinTable
 from ifcb_flow_pipeline.detection.columns import Names
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow.baseline import (
-    _LONG_HISTORY_S,
-    _MEMORY_S,
-    _OPEN_S,
-    _SETTLING_BINS,
-    _WANDERS,
-    _WANDERS_LITTLE,
-    SHORT_S,
     Baseline,
     Deviations,
 )
 from ifcb_flow_pipeline.detection.flow.deployments import LONG_GAP_S, STEP_BINS
 
 from .made_bins import CADENCE_S, CORE, DAY_S, METADATA, SIZE, START_S, TILT, bins_of, noise, wandering
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+LONG_HISTORY_S = 3 * 86_400.0
+MEMORY_S = 2 * 86_400.0
+OPEN_S = 14 * 86_400.0
+SETTLING_BINS = 5
+WANDERS = 3.0
+WANDERS_LITTLE = 1.0
+SHORT_S = 2 * 86_400.0
+
 
 #: So far a service moves the core, px.
 FAR = 80.0
@@ -53,7 +56,7 @@ KNOWN = fitted(bins_of(noise(300)))
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 3.0])
 def test_scatter_and_wander_are_told_apart_on_a_long_history(ratio: float) -> None:
     seeds = range(6)
-    values = [wandering(1500, seed, scatter=2.0, range_=2.0 * ratio, memory_s=_MEMORY_S) for seed in seeds]
+    values = [wandering(1500, seed, scatter=2.0, range_=2.0 * ratio, memory_s=MEMORY_S) for seed in seeds]
     found = [fitted(bins_of(np.stack([noise(1500)[:, 0], v, noise(1500)[:, 2]], axis=1))) for v in values]
     assert np.mean([one.scatter[SIZE] for one in found]) == pytest.approx(2.0, rel=0.15)
     if ratio >= 1.0:
@@ -65,7 +68,7 @@ def test_scatter_and_wander_are_told_apart_on_a_long_history(ratio: float) -> No
 def test_healthy_bins_deviate_by_one_spread_however_much_their_level_wanders() -> None:
     for seed, range_ in enumerate((0.0, 1.0, 4.0)):
         values = noise(1600, seed)
-        values[:, SIZE] = wandering(1600, seed, 1.0, range_, _MEMORY_S)
+        values[:, SIZE] = wandering(1600, seed, 1.0, range_, MEMORY_S)
         bins = bins_of(values)
         baseline = fitted(bins.take(np.arange(800)))
         z = baseline.deviations(bins.take(np.arange(800, 1600)), REACH).z
@@ -82,17 +85,17 @@ def test_a_feature_that_steps_has_a_scatter_of_the_least_there_is() -> None:
 def test_a_short_history_is_taken_to_wander_farther_than_it_shows(hours: int) -> None:
     n = hours * 3600 // int(CADENCE_S)
     baseline = fitted(bins_of(noise(n)))
-    young = 1 - (n - 1) * CADENCE_S / _LONG_HISTORY_S
+    young = 1 - (n - 1) * CADENCE_S / LONG_HISTORY_S
     # What is known after some rounds of fitting is near what the first one took.
-    assert (baseline.range_[[CORE, SIZE]] >= 0.7 * _WANDERS * young * baseline.scatter[[CORE, SIZE]]).all()
-    assert baseline.range_[TILT] >= 0.7 * _WANDERS_LITTLE * young * baseline.scatter[TILT]
+    assert (baseline.range_[[CORE, SIZE]] >= 0.7 * WANDERS * young * baseline.scatter[[CORE, SIZE]]).all()
+    assert baseline.range_[TILT] >= 0.7 * WANDERS_LITTLE * young * baseline.scatter[TILT]
     assert baseline.range_[TILT] < baseline.range_[SIZE]
 
 
 def test_the_longer_a_history_the_less_of_what_it_does_not_show_is_feared() -> None:
     ranges = [fitted(bins_of(noise(n))).range_[TILT] for n in (15, 60, 120, 200)]
     assert (np.diff(ranges) < 0).all()
-    assert ranges[-1] == 0.0  # over _LONG_HISTORY_S: it does not wander
+    assert ranges[-1] == 0.0  # over LONG_HISTORY_S: it does not wander
 
 
 def test_what_is_far_after_a_long_history_is_usual_after_a_short_one() -> None:
@@ -217,7 +220,7 @@ def test_new_settings_are_reported_once_and_their_centre_is_learnt() -> None:
     bins = with_values(later(60, configuration=["a"] * 20 + ["new"] * 40), slice(20, 60), SIZE, 12.0)
     found = KNOWN.deviations(bins, REACH)
     assert np.flatnonzero(found.changed).tolist() == [20]
-    assert np.flatnonzero(found.settling).tolist() == list(range(20, 20 + _SETTLING_BINS))
+    assert np.flatnonzero(found.settling).tolist() == list(range(20, 20 + SETTLING_BINS))
     assert np.abs(found.z[20:, SIZE]).max() < 5.0
     assert np.abs(np.mean(found.z[30:, SIZE])) < 1.0
 
@@ -248,7 +251,7 @@ def test_a_core_that_a_gap_put_elsewhere_is_changed_once_and_never_moved() -> No
     bins = replace(bins, time_s=bins.time_s + np.where(np.arange(60) >= 20, 1.5 * LONG_GAP_S, 0.0))
     found = KNOWN.deviations(bins, REACH)
     assert np.flatnonzero(found.changed).tolist() == [20]
-    assert found.settling.sum() == _SETTLING_BINS
+    assert found.settling.sum() == SETTLING_BINS
     assert not found.moved.any()
     assert found.in_order[20:].mean() > 0.9
     assert found.after_gap.tolist() == [False] * 20 + [True] + [False] * 39
@@ -263,14 +266,14 @@ def test_a_gap_after_which_the_core_is_where_it_was_is_no_change() -> None:
 
 
 def test_a_core_that_jumps_and_stays_is_far_off_at_first_and_then_moved_for_two_weeks() -> None:
-    n = int(_OPEN_S / CADENCE_S) + 100
+    n = int(OPEN_S / CADENCE_S) + 100
     bins = with_values(later(n), slice(20, n), CORE, FAR)
     found = KNOWN.deviations(bins, REACH)
     accepted = 20 + STEP_BINS
     assert found.z[20:accepted, CORE].min() > 10.0
     assert not found.in_order[20:accepted].any()
     assert np.abs(found.z[accepted:, CORE]).max() < 6.0
-    open_bins = int(_OPEN_S / CADENCE_S)
+    open_bins = int(OPEN_S / CADENCE_S)
     assert np.flatnonzero(found.moved).tolist() == list(range(accepted, accepted + open_bins + 1))
     assert not found.changed.any()
 

@@ -5,11 +5,6 @@ import pytest
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.flow.deployments import (
-    _LAST_BINS,
-    _SERVICE_PX,
-    LONG_GAP_S,
-    MOVED_Z,
-    STEP_BINS,
     Places,
     Starts,
     find_starts,
@@ -17,6 +12,14 @@ from ifcb_flow_pipeline.detection.flow.deployments import (
 )
 
 from .made_bins import CADENCE_S, START_S
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+LAST_BINS = 50
+SERVICE_PX = 60.0
+LONG_GAP_S = 6 * 3600.0
+MOVED_Z = 4.0
+STEP_BINS = 15
+
 
 FAR = 40.0
 
@@ -142,7 +145,7 @@ def test_a_few_bins_after_a_gap_hardly_move_what_was_known() -> None:
     one = starts_of(cores((60, 0.0), (1, FAR)), gap_at=60)
     many = starts_of(cores((60, 0.0), (30, FAR)), gap_at=60)
     assert abs(one.core[60]) < FAR / 5
-    assert one.sd[60] > 0.8 * _SERVICE_PX
+    assert one.sd[60] > 0.8 * SERVICE_PX
     assert many.sd[60] < 3.0
 
 
@@ -208,8 +211,8 @@ def test_settings_that_training_knew_are_never_new() -> None:
 
 
 def test_settings_come_back_among_the_last_bins_and_are_new_again_after_more() -> None:
-    assert new_at([0, 0, 1] + [0] * (_LAST_BINS - 1) + [1], [True, False]) == [2]
-    assert new_at([0, 0, 1] + [0] * _LAST_BINS + [1], [True, False]) == [2, 3 + _LAST_BINS]
+    assert new_at([0, 0, 1] + [0] * (LAST_BINS - 1) + [1], [True, False]) == [2]
+    assert new_at([0, 0, 1] + [0] * LAST_BINS + [1], [True, False]) == [2, 3 + LAST_BINS]
 
 
 def test_the_first_settings_of_all_are_no_change() -> None:
