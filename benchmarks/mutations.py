@@ -125,6 +125,14 @@ class _Finder(ast.NodeVisitor):
         larger = value + 1 if isinstance(value, int) or value == 0 else 1.5 * value
         self._add(self._begin(node), self._end(node), repr(larger))
 
+    def visit_Dict(self, node: ast.Dict) -> None:
+        if not all(map(_is_sign, node.values)):
+            self.generic_visit(node)
+            return
+        # A table of signs: how large they are matters to nothing.
+        for value in node.values:
+            self._add(self._begin(value), self._end(value), "-1" if ast.unparse(value) == "1" else "1")
+
     def visit_Return(self, node: ast.Return) -> None:
         if node.value is not None and not (isinstance(node.value, ast.Constant) and node.value.value is None):
             self._add(self._begin(node.value), self._end(node.value), "None")
@@ -157,6 +165,10 @@ class _Finder(ast.NodeVisitor):
         del node
 
     visit_Raise = visit_JoinedStr = visit_Assert = visit_TypeAlias = _skip  # noqa: N815
+
+
+def _is_sign(node: ast.AST) -> bool:
+    return ast.unparse(node) in ("1", "-1")
 
 
 def _is_number(node: ast.AST) -> bool:

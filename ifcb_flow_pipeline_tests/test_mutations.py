@@ -56,6 +56,11 @@ def test_every_mutant_of_the_detection_is_valid_and_knows_its_line() -> None:
         assert mutant.mutation.before.splitlines()[0] in source.splitlines()[mutant.mutation.line - 1]
 
 
+def test_in_a_table_of_signs_each_is_turned_and_none_is_made_larger() -> None:
+    assert _changes("x = {'a': 1, 'b': -1}") == {"1 -> -1", "-1 -> 1"}
+    assert _changes("x = {'a': 1, 'b': 2}") == {"1 -> 2", "2 -> 3"}
+
+
 def test_numbers_that_stand_in_for_zero_are_left_alone() -> None:
     assert _changes("x = max(y, 1e-9)") == set()
     assert _changes("x = max(y, 1e-4)") == {"1e-4 -> 0.00015000000000000001"}

@@ -263,6 +263,16 @@ def test_a_run_is_late_where_the_pause_is_longer_than_pauses_are() -> None:
     assert len(after_gaps(np.zeros(0))) == 0
 
 
+def test_many_and_few_large_and_small_are_opposites_and_a_cleaning_brings_many() -> None:
+    assert {name for name, sign in MANY.items() if sign < 0} == {"volume_ml", "volume_ratio", "longest_gap_fraction"}
+    assert {name: -sign for name, sign in FEW.items()}.items() <= MANY.items()
+    assert set(LARGE.values()) == {1}
+    assert set(SMALL) <= set(LARGE)
+    assert set(SMALL.values()) == {-1}
+    fewer = {name for name, sign in RINSED.items() if sign < 0}
+    assert fewer == {"volume_ml", "volume_ratio", "images_per_trigger", "rate_change"}
+
+
 def test_more_images_and_whole_steps_are_harmless_and_less_of_everything_else() -> None:
     assert set(HARMLESS.values()) == {-1, 1}
     assert {name for name, sign in HARMLESS.items() if sign > 0} == {"images_per_trigger", "lattice_fraction"}

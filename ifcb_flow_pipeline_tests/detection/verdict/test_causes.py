@@ -63,6 +63,48 @@ def test_what_goes_the_other_way_does_not_fit():
     assert with_[0, air] < without[0, air]  # this speaks against air
 
 
+@pytest.mark.parametrize(
+    ("cause", "more", "less", "ratio"),
+    [
+        ("overheating", "temperature_c", "temperature_rise_c", 1.0),
+        ("incomplete_run", "run_time_ratio", "volume_ratio", 2.0),
+        ("beads", "size_spread", "large_fraction", 5.0),
+        ("clog", "rate_change", "trigger_rate_hz", 5.0),
+        ("corrupt", "bad_line_fraction", "time_still_fraction", 4 / 3),
+        ("corrupt", "time_still_fraction", "trigger_gap_fraction", 1.5),
+        ("community", "area_p10_px2", "width_p95_px", 1 / 0.7),
+    ],
+)
+def test_the_key_to_a_cause_says_as_much_more_of_it_than_another_sign_as_its_grade(
+    cause: str, more: str, less: str, ratio: float
+):
+    number = [s.cause for s in SIGNATURES].index(cause)
+    signature = SIGNATURES[number]
+    sign = {name: -1.0 if name in signature.down else 1.0 for name in (more, less)}
+    found = [looks({name: 3.0 * sign[name]})[0, number] for name in (more, less)]
+    assert found[0] == pytest.approx(ratio * found[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("cause", "against"),
+    [
+        # Boxes as wide as the frame are the camera's; noise that triggers does so often; detritus lies in the core,
+        # and shines.
+        ("air", {"full_width_fraction": 3.0}),
+        ("sheath_flow", {"full_width_fraction": 3.0}),
+        ("electronics", {"trigger_rate_hz": -3.0}),
+        ("electronics", {"n_triggers": -3.0}),
+        ("bloom", {"stray_fraction": 3.0}),
+        ("bloom", {"edge_touch_fraction": 3.0}),
+        ("bloom", {"core_width_px": 3.0}),
+        ("bloom", {"peak_floor_fraction": 3.0}),
+        ("bloom", {"peak_median_v": -3.0}),
+    ],
+)
+def test_what_speaks_against_a_cause_is_no_sign_of_it(cause: str, against: dict[str, float]):
+    assert looks(against)[0, [s.cause == cause for s in SIGNATURES]].min() < 0.0
+
+
 def test_how_far_a_plain_deviation_goes_says_no_more_about_the_cause():
     one = looks({"core_tilt": PLAIN, "core_width_px": 1.0})
     assert looks({"core_tilt": 100 * PLAIN, "core_width_px": 1.0}) == pytest.approx(one)
