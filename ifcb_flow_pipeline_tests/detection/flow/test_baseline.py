@@ -339,6 +339,8 @@ def test_deployments_of_the_training_window_are_known_later() -> None:
     bins = bins_of(values, time_s=START_S + CADENCE_S * np.arange(300) + gap)
     baseline = fitted(bins)
     assert len(baseline.places.start_s) == 2
+    # A service is no wandering.
+    assert baseline.range_[CORE] == pytest.approx(KNOWN.range_[CORE], rel=0.3)
     assert baseline.places.start_s[1] == bins.time_s[150]
     assert baseline.centre[0, CORE] + baseline.places.core[1] == pytest.approx(FAR, abs=5.0)
     after = with_values(later(30), slice(None), CORE, FAR)
@@ -437,17 +439,13 @@ def test_one_deployment_is_known_where_nothing_moved_and_a_jump_in_training_is_a
     moved = fitted(with_values(bins_of(noise(300)), slice(150, 300), CORE, FAR))
     assert moved.places.is_open.tolist() == [False, True]
     assert moved.places.start_s[1] == START_S + (150 + STEP_BINS) * CADENCE_S
-    # A service is no wandering.
-    assert moved.range_[CORE] < 2.0 * KNOWN.range_[CORE]
-    assert moved.scatter[CORE] == pytest.approx(KNOWN.scatter[CORE], rel=0.2)
 
 
 @pytest.mark.parametrize(("hours", "is_known"), [(5.9, True), (6.1, False)])
 def test_after_six_hours_a_service_may_lie_between_training_and_the_first_bin(hours: float, is_known: bool) -> None:
     bins = with_values(later(30), slice(None), CORE, FAR)
-    found = KNOWN.deviations(
-        replace(bins, time_s=bins.time_s - bins.time_s[0] + AFTER - CADENCE_S + hours * 3600), REACH
-    )
+    time_s = float(KNOWN.last_s) + hours * 3600.0 + CADENCE_S * np.arange(30)
+    found = KNOWN.deviations(replace(bins, time_s=time_s), REACH)
     assert (found.z[0, CORE] > 10.0) == is_known
     assert found.changed[0] == (not is_known)
 
