@@ -20,7 +20,7 @@ _PLAIN = 4.0
 _ALIKE = 0.25
 
 #: How much a feature says of a cause: it is the key to it, the sign by which operators know it, or says most, much,
-#: some or a bit of it. Nine grades named the same causes: of 1566 bins in question, simulated and real, ten had another
+#: some or a bit of it. Nine grades named the same causes: of 1566 bins in question, simulated and real, four had another
 #: first cause, and none changed between a fault and none. With three grades one in twelve of the real ones changes.
 KEY, MOST, MUCH, SOME, BIT = 2.0, 1.5, 1.0, 0.7, 0.4
 
@@ -100,8 +100,8 @@ SIGNATURES = (
         "air",
         up={"stray_fraction": KEY, "stray_spread": MOST, "stray_left_fraction": MUCH, "stray_right_fraction": MUCH,
             "edge_touch_fraction": MUCH, "out_of_frame_fraction": BIT, "width_p95_px": MUCH, "large_fraction": MUCH,
-            "size_spread": MUCH, "bubble_fraction": MOST, "core_width_px": BIT, "no_image_fraction": BIT,
-            "cross_range_px": BIT,
+            "size_spread": MUCH, "bubble_fraction": MOST, "core_width_px": SOME, "no_image_fraction": SOME,
+            "cross_range_px": SOME,
             "full_width_fraction": -MOST},
         down={"images_per_trigger": BIT, "cross_low_px": BIT},
     ),
