@@ -20,8 +20,8 @@ _PLAIN = 4.0
 _ALIKE = 0.25
 
 #: How much a feature says of a cause: it is the key to it, the sign by which operators know it, or says most, much,
-#: some or a bit of it. Nine grades named the same causes: of 1566 bins in question, simulated and real, four had another
-#: first cause, and none changed between a fault and none. With three grades one in twelve of the real ones changes.
+#: some or a bit of it. Nine grades named the same causes: of 1566 bins in question, simulated and real, four had
+#: another first cause, and none changed between a fault and none. With three grades one in twelve does.
 KEY, MOST, MUCH, SOME, BIT = 2.0, 1.5, 1.0, 0.7, 0.4
 
 
