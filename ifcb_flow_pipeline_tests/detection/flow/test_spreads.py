@@ -87,7 +87,9 @@ def test_values_that_hardly_ever_come_tell_no_step() -> None:
     values[:, 0] = 0.0
     values[:5, 0] = 100.0
     assert least_spread(values, PLAIN)[0] == pytest.approx(LEAST_SPREAD["plain"])
-    values[:30, 0] = 100.0
+    values[:15, 0] = 100.0
+    assert least_spread(values, PLAIN)[0] == pytest.approx(LEAST_SPREAD["plain"])
+    values[:25, 0] = 100.0  # 2 % at least
     assert least_spread(values, PLAIN)[0] == pytest.approx(50.0)
     # Of few bins, three at least.
     assert least_spread(np.repeat([[0.0], [8.0]], [20, 2], axis=0), PLAIN[:1])[0] == pytest.approx(1e-6)
@@ -112,8 +114,11 @@ def thinned(n: int, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_the_share_that_goes_with_the_points_is_the_simulated_one(share: float) -> None:
-    z, thinner = thinned(6000, share)
-    assert sampling_share(z, thinner, MEANS) == pytest.approx([share, 0.0], abs=0.12)
+    z, thinner = thinned(60_000, share)
+    assert sampling_share(z, thinner, MEANS) == pytest.approx([share, 0.0], abs=0.04)
+    # The third in the middle, whatever its points, tells nothing.
+    thinner[20_000:40_000] = np.linspace(0.26, 3.9, 20_000)
+    assert sampling_share(z, thinner, MEANS) == pytest.approx([share, 0.0], abs=0.04)
 
 
 def test_the_share_stays_within_its_limits() -> None:
@@ -126,6 +131,15 @@ def test_the_share_stays_within_its_limits() -> None:
 def test_bins_of_about_as_many_points_do_not_tell_the_share() -> None:
     z, thinner = thinned(6000, 0.9)
     assert sampling_share(z, thinner**0.1, MEANS).tolist() == [0.5, 0.0]
+    assert sampling_share(z, thinner**0.14, MEANS).tolist() == [0.5, 0.0]
+    # With half as many again in the sparse third it can be told.
+    assert sampling_share(z, thinner**0.16, MEANS)[0] == 1.0
+
+
+def test_a_feature_that_is_unknown_tells_no_share() -> None:
+    z, thinner = thinned(6000, 0.9)
+    z[thinner > 1.0, 0] = np.nan
+    assert sampling_share(z, thinner, MEANS).tolist() == [0.5, 0.0]
 
 
 def test_too_few_bins_do_not_tell_the_share() -> None:

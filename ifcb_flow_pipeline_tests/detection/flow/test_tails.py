@@ -117,6 +117,27 @@ def test_powers_stay_within_their_limits_and_widths_above_theirs():
     assert fitted.width_[1, 1] == pytest.approx(LEAST_WIDTH)
 
 
+def exponential(n: int, far: float = 1.0) -> np.ndarray:
+    """The quantiles of an exponential distribution of width 2, those of the farthest 15 % so many times as far."""
+    share = (np.arange(n) + 0.5) / n
+    z = -2.0 * np.log1p(-share)
+    z[share > 0.85] *= far
+    return z[:, None].astype(np.float32)
+
+
+def test_outer_bins_count_where_they_lie_at_most_1_4_times_as_far_as_expected():
+    clean, near, far = (TailDetector(METADATA[:1]).fit(exponential(4000, times)) for times in (1.0, 1.25, 1.7))
+    assert far.width_[1, 0] == pytest.approx(clean.width_[1, 0], rel=1e-3)
+    assert far.power_[1, 0] == pytest.approx(clean.power_[1, 0], rel=1e-3)
+    asked = np.array([[14.0]], np.float32)
+    assert near.rarities(asked)[0, 0] < 0.9 * clean.rarities(asked)[0, 0]
+
+
+def test_a_side_whose_bins_are_all_alike_has_the_lightest_tail():
+    alike = TailDetector(METADATA[:1]).fit(np.full((4000, 1), 3.0, np.float32))
+    assert alike.power_[1, 0] == pytest.approx(1.4, abs=0.01)
+
+
 def test_each_side_has_its_own_tail():
     rng = np.random.default_rng(1)
     z = np.concatenate([-rng.exponential(1.0, 5000), rng.exponential(3.0, 5000)])[:, None].astype(np.float32)
@@ -130,6 +151,8 @@ def test_a_side_of_few_bins_has_the_tail_that_one_expects():
     few = TailDetector(METADATA[:1]).fit(np.linspace(0.1, 9.0, FEW - 1)[:, None].astype(np.float32))
     assert few.power_[1, 0] == pytest.approx(PRIOR[0])
     assert few.width_[1, 0] == pytest.approx(PRIOR[1])
+    enough = TailDetector(METADATA[:1]).fit(np.linspace(0.1, 9.0, FEW)[:, None].astype(np.float32))
+    assert enough.width_[1, 0] > 1.2 * PRIOR[1]
     # The more bins, the more what they show counts.
     z = 3.0 * np.random.default_rng(0).exponential(1.0, (4000, 1)).astype(np.float32)
     widths = [float(TailDetector(METADATA[:1]).fit(z[:n]).width_[1, 0]) for n in (40, 200, 4000)]
