@@ -13,8 +13,8 @@ from logging import Logger
 
 import dagster as dg
 
-from ifcb_flow_pipeline.defs import liveness
 from ifcb_flow_pipeline.defs.jobs import FEATURE_STEPS, SCORE_STEPS, daily_flow
+from ifcb_flow_pipeline.defs.liveness import fail_dead_runs
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
 from ifcb_flow_pipeline.defs.planning import (
     Asked,
@@ -26,6 +26,7 @@ from ifcb_flow_pipeline.defs.planning import (
     plan,
     vanished_text,
 )
+from ifcb_flow_pipeline.defs.pruning import prune
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.store.archive import ArchiveError
 from ifcb_flow_pipeline.store.left_out import days_outside
@@ -101,13 +102,19 @@ def _nothing_new(found: Survey, decided: Plan, busy: set[date]) -> str:
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports runs whose process is gone as failed, so that they are started again; prunes old logs daily.",
+    description="Reports runs whose process is gone as failed, so that they are started again; prunes old runs daily.",
 )
 def dead_runs(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.SensorResult:
-    """Look at the runs that are started."""
+    """Look at the runs that are started, and once a day at what old ones left; the cursor is the day of that."""
     home, now = deployment.settings.home, datetime.now(tz=UTC)
-    told, cursor = liveness.tick(context.instance, home, context.cursor, now)
-    return dg.SensorResult(skip_reason=told, cursor=cursor)
+    dead = fail_dead_runs(context.instance, home, now)
+    told = f"{len(dead)} runs whose process is gone: {', '.join(dead)}" if dead else "all runs are alive"
+    if context.cursor == now.date().isoformat():
+        return dg.SensorResult(skip_reason=told, cursor=context.cursor)
+    n_pruned = prune(context.instance, home, now, Budget(TICK_SECONDS))
+    if n_pruned is None:
+        return dg.SensorResult(skip_reason=f"{told}; old runs are being removed, the next tick goes on")
+    return dg.SensorResult(skip_reason=f"{told}; {n_pruned} old runs and files removed", cursor=now.date().isoformat())
 
 
 def survey(deployment: Deployment, budget: Budget, log: Logger | None, *, thorough: bool = False) -> Survey:
