@@ -13,6 +13,9 @@ from typing import Literal
 from ifcb_flow_pipeline.store.survey import Survey
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 
+#: What a table was made of that is there but damaged or of another version: of nothing that an archive has.
+UNUSABLE = "unusable"
+
 #: What a day lacks: everything from the inventory on, or only its scores.
 Stage = Literal["all", "scores"]
 
@@ -73,7 +76,7 @@ def day_states(found: Survey) -> dict[date, DayState]:
     return {
         day: DayState(
             archive=found.archive[day].signature if day in found.archive else "",
-            features=features.get(day),
+            features=UNUSABLE if day in features and features[day] is None else features.get(day),
             scores=scores.get(day),
         )
         for day in sorted({*found.archive, *features, *scores})

@@ -94,7 +94,7 @@ class DailyTables:
         """
         path = self.path(table, day)
         try:
-            with _opened(table, path) as (_, content):
+            with open_any_version(table, path) as (_, content):
                 pass
         except FileNotFoundError:
             return None
@@ -124,7 +124,7 @@ class DailyTables:
         """
         path = self.path(table, day)
         try:
-            with _opened(table, path) as (opened, _):
+            with open_any_version(table, path) as (opened, _):
                 opened.check()
                 return opened.file.read().to_pylist()
         except FileNotFoundError:
@@ -132,7 +132,7 @@ class DailyTables:
 
     def check(self, table: Table, day: date) -> None:
         """Read all of a day's file, where there is one. Raises DamagedError where it is not what was written."""
-        with suppress(FileNotFoundError), _opened(table, self.path(table, day)) as (opened, _):
+        with suppress(FileNotFoundError), open_any_version(table, self.path(table, day)) as (opened, _):
             opened.check()
 
     def read_range(self, table: Table, first: date, last: date, columns: Sequence[str] | None = None) -> pa.Table:
@@ -164,7 +164,7 @@ class Opened:
 @contextmanager
 def open_parquet(table: Table, path: Path) -> Iterator[Opened]:
     """Open a table's file. Raises FileNotFoundError, or StoreError where it cannot be used."""
-    with _opened(table, path) as (opened, content):
+    with open_any_version(table, path) as (opened, content):
         if content["version"] != table.version:
             raise StoreError(
                 f"{path} has version {content['version']} of {table.name}, this program has {table.version}: "
@@ -174,7 +174,11 @@ def open_parquet(table: Table, path: Path) -> Iterator[Opened]:
 
 
 @contextmanager
-def _opened(table: Table, path: Path) -> Iterator[tuple[Opened, dict[str, Any]]]:
+def open_any_version(table: Table, path: Path) -> Iterator[tuple[Opened, dict[str, Any]]]:
+    """Open a table's file whatever version of the table wrote it; the file and what its footer says.
+
+    Raises FileNotFoundError, or DamagedError where it cannot be read.
+    """
     try:
         with pa.OSFile(str(path)) as source:
             sums = checked_footer(source)
