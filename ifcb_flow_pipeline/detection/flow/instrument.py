@@ -188,7 +188,9 @@ class InstrumentModel:
         fault_groups = self.tails.groups_of(held_back, explanation.fault_factor)
         shift = ranker.shift(groups)
         whole = np.maximum(self.scale.rarity(self.tails.raw_score(groups)) + shift, 0.0)
-        fault = np.maximum(self.scale.rarity(self.tails.raw_score(fault_groups)) + shift, 0.0)
+        plain = np.maximum(self.scale.rarity(self.tails.raw_score(fault_groups)) + shift, 0.0)
+        # Water of a kind that hardly any bin in training had moves everything a little.
+        fault = np.where(explanation.water & (plain < _SURE), held(plain), plain)
         gross = np.zeros(len(z))
         if is_short.any():
             steady = (~wandering(self.metadata)).astype(np.float32)

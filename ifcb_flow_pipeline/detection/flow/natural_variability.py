@@ -52,10 +52,18 @@ _UNEVEN_Z, _OF_A_FEW = 3.0, 0.1
 _DETRITUS_Z, _USUAL_Z = 2.0, 3.0
 LOST_Z = 3.0
 
+#: Out of focus all boxes grow, so that the small ones grow so many times as plainly as sizes become more varied: in
+#: simulated bins out of focus 7 times and more, in nearly all with detritus less than 2. Where they grow by so many
+#: spreads, fewer lost images tell: so many spreads, and so many more of the triggers.
+_ALL_GROW, _BLURRED_Z, _BLURRED_LOST_Z, _BLURRED_LOST = 3.0, 4.5, 1.75, 0.025
+
 #: Images are lost where so many more of the triggers than usual are without one, as a share of all, and that is rare
 #: for the instrument. Where sizes vary more than usual it takes more: detritus, large or transparent, loses some of
 #: its own. Nothing excuses a bin that has lost so many as to be wrecked.
 _LOST, _DETRITUS_LOST, _WRECKED = 0.03, 0.08, 0.35
+
+#: Large boxes reach the frame's edge, which cuts them off the lattice, and their centres scatter.
+_REACHING = {"edge_touch_fraction": 1, "lattice_fraction": -1, "core_width_px": 1}
 
 #: What detritus does to triggers: it is large, or transparent, and some of it gives no image.
 _SHAPELESS = {"no_image_fraction": 1, "images_per_trigger": -1}
@@ -94,6 +102,28 @@ _BLOOM_RATE_Z, _LARGER_BLOOM_RATE_Z = 2.0, 0.75
 #: A run follows a cleaning where so much more time than usual lies between its start and the last one, and so many
 #: times more than such times scatter.
 _LONGER_S, _LONGER_SPREADS = 400.0, 8.0
+
+
+#: Which signs count less, under which condition, and how much they count then.
+_COUNTS_LESS = (
+    (HARMLESS, "always", 0.0),
+    (MANY, "always", _ALONE),
+    (FEW, "always", _ALONE),
+    (SMALL, "always", _ALONE),
+    (_SOME_LARGE, "always", _ALONE),
+    (dict.fromkeys(_WAVERING, 1), "always", _ALONE),
+    (dict.fromkeys(_WAVERING, -1), "always", _ALONE),
+    (LARGE, "no images lost", _ALONE),
+    (LARGE, "water", _TOGETHER),
+    (_SHAPELESS, "water", _OF_A_FEW),
+    (MANY, "bloom", _TOGETHER),
+    (_REACHING, "large", _ALONE),
+    (RINSED, "rinsed", _TOGETHER),
+    ({"rate_change": 1}, "even", _OF_A_FEW),
+    ({"rate_change": -1}, "even", _OF_A_FEW),
+    ({"no_image_burst": 1}, "as usual lost", _OF_A_FEW),
+)
+_CONDITIONS = tuple(dict.fromkeys(condition for _, condition, _ in _COUNTS_LESS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +183,22 @@ def explain(
 
     noise = seen("peak_floor_fraction") > _NOISE_Z
     rate, variety = seen("trigger_rate_hz"), seen("size_spread")
-    small_ones_grow = seen("area_p10_px2") > np.maximum(variety, _USUAL_Z)
+    small_ones_grow = seen("area_p10_px2") > np.maximum(_ALL_GROW * variety, _USUAL_Z)
     lost = seen("no_image_fraction")
     is_varied = (variety > _DETRITUS_Z) & ~small_ones_grow & ~noise
-    images_lost = (lost > LOST_Z) & (lost_share > np.where(is_varied, _DETRITUS_LOST, _LOST))
+    blurred = small_ones_grow & (seen("area_p10_px2") > _BLURRED_Z)
+    blurred &= (lost > _BLURRED_LOST_Z) & (lost_share > _BLURRED_LOST)
+    images_lost = blurred | ((lost > LOST_Z) & (lost_share > np.where(is_varied, _DETRITUS_LOST, _LOST)))
     larger = (seen("area_median_px2") > _DETRITUS_Z) & ~images_lost
     bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise & ~images_lost
     detritus = is_varied & ~images_lost
-    water = bloom | detritus | larger
     rinsed = after_gap & (lost_share < _WRECKED)
     holds = {
         "always": np.ones(len(z), dtype=bool),
         "no images lost": ~images_lost,
-        "water": water,
+        "water": bloom | detritus | larger,
         "bloom": bloom,
+        "large": detritus | larger,
         "rinsed": rinsed,
         "even": seen("time_uniformity") < _UNEVEN_Z,
         "as usual lost": lost < _USUAL_Z,
@@ -178,28 +210,8 @@ def explain(
         water_sides(metadata),
         images_lost,
     )
+    water = bloom | detritus | (larger & ~small_ones_grow)
     return Explanation(factor, fault_factor, water, rinsed, images_lost)
-
-
-#: Which signs count less, under which condition, and how much they count then.
-_COUNTS_LESS = (
-    (HARMLESS, "always", 0.0),
-    (MANY, "always", _ALONE),
-    (FEW, "always", _ALONE),
-    (SMALL, "always", _ALONE),
-    (_SOME_LARGE, "always", _ALONE),
-    (dict.fromkeys(_WAVERING, 1), "always", _ALONE),
-    (dict.fromkeys(_WAVERING, -1), "always", _ALONE),
-    (LARGE, "no images lost", _ALONE),
-    (LARGE, "water", _TOGETHER),
-    (_SHAPELESS, "water", _OF_A_FEW),
-    (MANY, "bloom", _TOGETHER),
-    (RINSED, "rinsed", _TOGETHER),
-    ({"rate_change": 1}, "even", _OF_A_FEW),
-    ({"rate_change": -1}, "even", _OF_A_FEW),
-    ({"no_image_burst": 1}, "as usual lost", _OF_A_FEW),
-)
-_CONDITIONS = tuple(dict.fromkeys(condition for _, condition, _ in _COUNTS_LESS))
 
 
 @lru_cache(maxsize=8)
