@@ -56,6 +56,9 @@ class _Told:
         )
 
 
+#: Fewer bins of an instrument do not tell what most of its bins have.
+_FEW_BINS = 3
+
 #: Tables of fewer bins are judged without threads.
 _THREADS_FROM = 20_000
 
@@ -94,6 +97,7 @@ class FlowModel:
             features,
             with_header=[name for name in names if self._with_header(name, bins)],
             with_signals=[name for name in names if self._with_signals(name, bins)],
+            with_counters=[name for name in names if self._with_counters(name, bins)],
         )
         told = _Told(features.select(["status", "reason"]), broken, Losses.of(features), below_zero_first(rows)[own])
         parts = _each(lambda name: self._judge_instrument(name, bins, own, told), names, features.num_rows)
@@ -153,11 +157,25 @@ class FlowModel:
         own = bins.configuration.codes[bins.instrument.equal(name)]
         stated = np.array([bool(each) for each in bins.configuration.names], dtype=bool)[own]
         in_training = known is not None and known.baseline.mostly_with_header
-        return in_training or bool(stated.sum() >= 3 and 2 * stated.sum() > len(own))
+        return in_training or bool(stated.sum() >= _FEW_BINS and 2 * stated.sum() > len(own))
+
+    def _with_counters(self, name: str, bins: BinTable) -> bool:
+        """Whether blind time is counted in most bins of an instrument: among these, or in training if they are few."""
+        column = self._column("dead_time_s")
+        if column is None:
+            return False
+        counted = np.isfinite(bins.values[bins.instrument.equal(name) & bins.full, column])
+        if len(counted) >= _FEW_BINS:
+            return bool(2 * counted.sum() > len(counted))
+        known = self.instruments.get(name)
+        return known is not None and bool(np.isfinite(known.baseline.centre[:, column]).any())
+
+    def _column(self, feature: str) -> int | None:
+        return next((i for i, one in enumerate(self.metadata) if one.name == feature), None)
 
     def _with_signals(self, name: str, bins: BinTable) -> bool:
         """Whether most bins of an instrument have live signals: in training, or among these."""
-        column = next((i for i, f in enumerate(self.metadata) if f.name == "dead_signal_fraction"), None)
+        column = self._column("dead_signal_fraction")
         if column is None:
             return False
         known = self.instruments.get(name)

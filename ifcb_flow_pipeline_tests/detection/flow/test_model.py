@@ -272,6 +272,19 @@ def test_a_missing_header_is_suspicious_only_where_the_instrument_has_some(model
     assert not any("no_header" in rules for rules in none["rules"].to_pylist())
 
 
+@pytest.mark.parametrize("n_bins", [1, 100], ids=["alone", "among others"])
+def test_blind_times_that_are_counted_no_more_are_told_where_the_instrument_has_them(
+    n_bins: int, model: FlowModel, healthy: Columns
+):
+    rows = table(changed(healthy, 0, dead_time_s=np.nan)).slice(0, n_bins)
+    said = model.judge(rows).to_pylist()
+    assert (said[0]["verdict"], said[0]["rules"], said[0]["cause"]) == ("watch", "dead_counters", "corrupt")
+    assert not any("dead_counters" in row["rules"] for row in said[1:])
+    # An instrument that never counts them is in order.
+    never = model.judge(table(changed(healthy, slice(0, 100), dead_time_s=np.nan)))
+    assert not any("dead_counters" in rules for rules in never["rules"].to_pylist())
+
+
 def test_an_unknown_instrument_is_never_ok_and_hard_rules_still_speak(model: FlowModel):
     newcomer = fleet.columns(60, (fleet.Instrument("IFCB77", {"core_x_px": 700, "dead_time_s": 0.11}),), seed=5)
     newcomer = changed(newcomer, 30, **FAULTS["humid air"][1])
