@@ -20,7 +20,7 @@ from ifcb_flow_pipeline.detection.flow import model_file
 from ifcb_flow_pipeline.detection.flow.baseline import Deviations
 from ifcb_flow_pipeline.detection.flow.instrument import Evidence, InstrumentModel, Screening
 from ifcb_flow_pipeline.detection.flow.label_learning import LabelRanker
-from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
+from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES, below_zero_first
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError, read_arrays
 from ifcb_flow_pipeline.detection.verdict.affected import Losses
 from ifcb_flow_pipeline.detection.verdict.decision import Case, Decision, decide
@@ -40,6 +40,9 @@ _NO_ROWS = np.zeros(0, dtype=np.int64)
 
 #: Bins that are decided together, and that findings are made of.
 _BINS_TOGETHER = 16_384
+
+#: Fewer bins of an instrument do not tell what most of its bins have.
+_FEW_BINS = 3
 
 #: Tables of fewer bins are judged without threads.
 _THREADS_FROM = 20_000
@@ -89,7 +92,8 @@ class FlowModel:
 
     def _judge_instrument(self, name: str, features: pa.Table, history: pa.Table) -> pa.Table:
         """What is decided and found of the bins of one instrument: ``features``, in the order of time."""
-        bins, own = self._bins(features, history)
+        table, own = _with_history(features, history)
+        bins, below_zero = BinTable.of(table, self.metadata), below_zero_first(table)
         known = self.instruments.get(name)
         if known is None:
             deviations = Deviations.unknown(len(bins), len(self.metadata))
@@ -99,18 +103,22 @@ class FlowModel:
             screening = known.screen(bins, deviations, self.ranker)
         with_header = [name] if self._with_header(known, bins) else []
         with_signals = [name] if self._with_signals(known, bins) else []
+        with_counters = [name] if self._with_counters(known, bins) else []
         with_roi = mostly_with_roi(features)
         parts = []
         # From here on each bin is judged for itself: some at a time, so that the findings of all are never held.
         for number, some in enumerate(own):
             rows = features.slice(number * _BINS_TOGETHER, _BINS_TOGETHER)
-            broken = broken_rules(rows, with_header, with_signals, with_roi)
+            broken = broken_rules(rows, with_header, with_signals, with_counters, with_roi)
             known_of = bins.judged[some], deviations.of(some), screening.of(some), broken, Losses.of(rows)
-            parts.append(self._decided(name, rows, Case(*known_of, self._threshold(name))))
+            parts.append(self._decided(name, rows, Case(*known_of, self._threshold(name)), below_zero[some]))
         return pa.concat_tables(parts)
 
-    def _decided(self, name: str, features: pa.Table, case: Case) -> pa.Table:
-        """Columns of verdicts on some bins of one instrument, of which all that is known is the case."""
+    def _decided(self, name: str, features: pa.Table, case: Case, below_zero: NDArray[np.bool_]) -> pa.Table:
+        """Columns of verdicts on some bins of one instrument, of which all that is known is the case.
+
+        ``below_zero``: see ``notes``.
+        """
         known = self.instruments.get(name)
         which = case.worth_a_look()
         look = Evidence.nothing if known is None else known.evidence
@@ -126,7 +134,7 @@ class FlowModel:
                 case.deviations.moved[which],
             )
         )
-        said = notes(name, known is not None, features, case, decision)
+        said = notes(name, known is not None, features, case, decision, below_zero)
         return _columns(case, decision, findings, said)
 
     def _threshold(self, name: str) -> float:
@@ -136,11 +144,24 @@ class FlowModel:
         """Whether most bins of an instrument, and three at least, have a header: in training, or among these."""
         stated = np.array([bool(each) for each in bins.configuration.names], dtype=bool)[bins.configuration.codes]
         in_training = known is not None and known.baseline.mostly_with_header
-        return in_training or bool(stated.sum() >= 3 and 2 * stated.sum() > len(bins))
+        return in_training or bool(stated.sum() >= _FEW_BINS and 2 * stated.sum() > len(bins))
+
+    def _with_counters(self, known: InstrumentModel | None, bins: BinTable) -> bool:
+        """Whether blind time is counted in most bins of an instrument: among these, or in training if they are few."""
+        column = self._column("dead_time_s")
+        if column is None:
+            return False
+        counted = np.isfinite(bins.values[bins.full, column])
+        if len(counted) >= _FEW_BINS:
+            return bool(2 * counted.sum() > len(counted))
+        return known is not None and bool(np.isfinite(known.baseline.centre[:, column]).any())
+
+    def _column(self, feature: str) -> int | None:
+        return next((i for i, one in enumerate(self.metadata) if one.name == feature), None)
 
     def _with_signals(self, known: InstrumentModel | None, bins: BinTable) -> bool:
         """Whether most bins of an instrument have live signals: in training, or among these."""
-        column = next((i for i, f in enumerate(self.metadata) if f.name == "dead_signal_fraction"), None)
+        column = self._column("dead_signal_fraction")
         if column is None:
             return False
         usual = known.baseline.centre[:, column] if known else bins.values[:, column]
@@ -165,19 +186,6 @@ class FlowModel:
         # A day that is judged again is not its own history.
         new = ~np.isin(history["pid"].to_numpy(), features["pid"].to_numpy())
         return history.select(names).filter(pa.array(new))
-
-    def _bins(self, features: pa.Table, history: pa.Table) -> tuple[BinTable, list[NDArray[np.int64] | slice]]:
-        """Bins of one instrument and those of its history in the order of time, and where the former are.
-
-        The latter in parts of _BINS_TOGETHER.
-        """
-        firsts = range(0, max(features.num_rows, 1), _BINS_TOGETHER)
-        if not history.num_rows:
-            return BinTable.of(features, self.metadata), [slice(first, first + _BINS_TOGETHER) for first in firsts]
-        both = pa.concat_tables([history, features.select(history.column_names)])
-        order = np.argsort(times(both), kind="stable")
-        own = np.flatnonzero(order >= history.num_rows)
-        return BinTable.of(taken(both, order), self.metadata), [own[first : first + _BINS_TOGETHER] for first in firsts]
 
     def to_bytes(self) -> bytes:
         """The model as the content of one file: plain arrays, and texts as JSON."""
@@ -223,6 +231,20 @@ def _columns(case: Case, decision: Decision, findings: Findings, said: Mapping[i
         }
         | findings.columns(decision.which, decision.verdict, said)
     )
+
+
+def _with_history(features: pa.Table, history: pa.Table) -> tuple[pa.Table, list[NDArray[np.int64] | slice]]:
+    """Bins of one instrument and those of its history in the order of time, and where the former are.
+
+    The latter in parts of _BINS_TOGETHER.
+    """
+    firsts = range(0, max(features.num_rows, 1), _BINS_TOGETHER)
+    if not history.num_rows:
+        return features, [slice(first, first + _BINS_TOGETHER) for first in firsts]
+    both = pa.concat_tables([history, features.select(history.column_names)])
+    order = np.argsort(times(both), kind="stable")
+    own = np.flatnonzero(order >= history.num_rows)
+    return taken(both, order), [own[first : first + _BINS_TOGETHER] for first in firsts]
 
 
 _Part = TypeVar("_Part")

@@ -152,16 +152,18 @@ def broken_rules(
     features: pa.Table,
     with_header: Collection[str] = (),
     with_signals: Collection[str] = (),
+    with_counters: Collection[str] = (),
     with_roi: Collection[str] | None = None,
 ) -> Broken:
     """Which rules the rows of ``bin_features`` break.
 
-    ``with_header``, ``with_signals``, ``with_roi``: instruments most of whose bins have headers, signals that are
-    alive, or a .roi (those of these rows where it is not given).
+    ``with_header``, ``with_signals``, ``with_counters``, ``with_roi``: instruments most of whose bins have headers,
+    signals that are alive, blind times that are counted, or a .roi (those of these rows where it is not given).
     """
     rules = hard_rules()
     known: dict[str, NDArray[np.float64]] = _facts(features, with_header, with_signals)
     known["roi_lost"] = _roi_lost(features, mostly_with_roi(features) if with_roi is None else with_roi).astype(float)
+    known["counters_died"] = _counters_died(features, with_counters).astype(float)
     read = Names.of(features, "status").equal(*READ)  # of the others nothing is known
     severity = np.zeros((features.num_rows, len(rules)), dtype=np.float32)
     values = np.full(severity.shape, np.nan)
@@ -201,6 +203,13 @@ def _facts(
         "roi_cut": (~_flags(features, "roi_complete", unknown=True)).astype(float),
         "header_lost": (usual & read & without).astype(float),
     }
+
+
+def _counters_died(features: pa.Table, with_counters: Collection[str]) -> NDArray[np.bool_]:
+    """Which rows are of bins without a counted blind time, though most bins of their instrument have one; (n,)."""
+    is_full = Names.of(features, "status").equal("ok")
+    is_usual = Names.of(features, "instrument").equal(*with_counters)
+    return is_full & is_usual & np.isnan(optional_numbers(features, "dead_time_s"))
 
 
 def mostly_with_roi(features: pa.Table) -> list[str]:
