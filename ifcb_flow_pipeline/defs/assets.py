@@ -45,7 +45,7 @@ from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
 from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError
 from ifcb_flow_pipeline.store.models import CURRENT
-from ifcb_flow_pipeline.store.overview import ScoreOverview
+from ifcb_flow_pipeline.store.overview import renew_overviews
 from ifcb_flow_pipeline.store.survey import Budget
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS, Table
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
@@ -257,7 +257,7 @@ def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deploymen
         context.add_asset_metadata(
             episode_metadata(episodes_of(verdicts, datetime.now(tz=UTC))), partition_key=last.isoformat()
         )
-        ScoreOverview(deployment.tables).renew()
+        renew_overviews(deployment.tables)
 
 
 @contextmanager
@@ -344,7 +344,7 @@ def _carry_on(
         todo = [day for day in left if day not in failed]
         failed |= _try_days(context, deployment, later, todo, makers[later]())
         if later is BIN_SCORES:
-            ScoreOverview(deployment.tables).renew()
+            renew_overviews(deployment.tables)
     return failed
 
 
