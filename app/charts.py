@@ -102,8 +102,9 @@ _TIME = "%Y-%m-%d %H:%M"
 #: What is said of the end of an episode that is not known to be over.
 _UNTIL: Mapping[str, str] = {"ongoing": "ongoing", "unknown": "not known, no bins since", "over": ""}
 
+_VERDICT_NAMES = {code: look.name for code, look in LOOKS.items()}
 _VERDICT_LEGEND: Spec = {"orient": "top", "title": None, "symbolOpacity": 1,
-                         "labelExpr": f"({({code: look.name for code, look in LOOKS.items()})})[datum.label]"}  # fmt: skip
+                         "labelExpr": f"({_VERDICT_NAMES})[datum.label]"}  # fmt: skip
 
 _DECISION_LOOKS: Mapping[str, tuple[str, str]] = {
     "good": ("circle", GREEN),
@@ -202,7 +203,15 @@ class _Lanes:
             "at": [self._lane(name) + _NAME for name in self.instruments],
             "instrument": list(self.instruments),
         })  # fmt: skip
-        mark = {"type": "text", "align": "left", "baseline": "middle", "dx": 4, "fontWeight": "bold", "color": GREY, "dy": -2}
+        mark = {
+            "type": "text",
+            "align": "left",
+            "baseline": "middle",
+            "dx": 4,
+            "fontWeight": "bold",
+            "color": GREY,
+            "dy": -2,
+        }
         return _layer(rows, mark, x=self._x(), y=self._y(), text={"field": "instrument"})
 
     def envelope(self, rows: pd.DataFrame | None) -> Spec | None:
@@ -393,7 +402,13 @@ def strip(rows: pd.DataFrame, window: Window, rhythm: timedelta) -> Spec:
     severity = rows["severity"].where(~rows["verdict"].isin(["unreadable", "not_judged"]), _NO_SEVERITY)
     width = max(2.0, min(14.0, 900 * rhythm / max(window.span, rhythm)))
     tips = [
-        {"bin": pid, "start (UTC)": when, "verdict": verdict_name(verdict), "severity": number, "suspected cause": cause}
+        {
+            "bin": pid,
+            "start (UTC)": when,
+            "verdict": verdict_name(verdict),
+            "severity": number,
+            "suspected cause": cause,
+        }
         for pid, when, verdict, number, cause in zip(
             rows["pid"],
             _written(rows["start_time"]),
@@ -470,10 +485,7 @@ def scatter(rows: pd.DataFrame, x: Axis, y: Axis, density: pd.DataFrame | None) 
         "said": [f"bin: {pid}; verdict: {verdict}" for pid, verdict in zip(rows["pid"], called, strict=True)],
     })  # fmt: skip
     across, up = (_side(axis, name) for axis, name in ((x, "x"), (y, "y")))
-    tips = [{"field": "pid", "type": "nominal", "title": "bin"},
-            *({"field": field, "type": "temporal" if axis.is_time else "quantitative", "title": axis.title,
-               "format": _TIME if axis.is_time else ".3~g", **({"timeUnit": "utcyearmonthdatehoursminutes"} if axis.is_time else {})}
-              for field, axis in (("x", x), ("y", y)))]  # fmt: skip
+    tips = [*_tips({"pid": "bin"}), _tip("x", x), _tip("y", y)]
     marks = _layer(drawn, {"type": "point", "filled": True, "size": 26, "opacity": 0.8, "cursor": "pointer"},
                    x=across, y=up, **verdict_marks(), tooltip=tips, **_SAID)  # fmt: skip
     picked = {"name": PICKED, "select": {"type": "point", "fields": ["pid"], "on": "click"}}
@@ -497,11 +509,18 @@ def brushed_ranges(event: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     return {name: (min(ends), max(ends)) for name, ends in found.items() if len(ends) == 2 and ends[0] != ends[1]}
 
 
+def _tip(field_name: str, axis: Axis) -> Spec:
+    if axis.is_time:
+        return {"field": field_name, "type": "temporal", "title": axis.title, "format": _TIME,
+                "timeUnit": "utcyearmonthdatehoursminutes"}  # fmt: skip
+    return {"field": field_name, "type": "quantitative", "title": axis.title, "format": ".3~g"}
+
+
 def _side(axis: Axis, field_name: str) -> Spec:
     if axis.is_time:
         return _on(field_name, axis.title, "temporal", scale={"type": "utc", "nice": False},
                    axis={"format": _TIMES, "tickCount": 8, "grid": False})  # fmt: skip
-    return _on(field_name, axis.title, scale={"zero": False, "padding": 6})
+    return _on(field_name, axis.title, scale={"zero": False, "padding": 6}, axis={"tickCount": 8})
 
 
 #: By what the images of a cloud can be coloured: the column, the words of the legend, and the kind of its scale.
@@ -632,8 +651,8 @@ def verdict_marks(legend: Spec | None = None) -> Spec:
 
 def selections(spec: Spec) -> list[str]:
     """The names of the selections that a chart has."""
-    views = [spec, *spec.get("layer", ())]
-    return [param["name"] for view in views for param in view.get("params", ())]
+    own = [param["name"] for param in spec.get("params", ())]
+    return own + [name for view in spec.get("layer", ()) for name in selections(view)]
 
 
 def picked_pid(event: Mapping[str, Any]) -> str | None:

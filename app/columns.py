@@ -25,7 +25,7 @@ _OWN: Mapping[str, str] = {
     "baseline_bins": "bins compared with",
     "anomaly_score": "anomaly score",
     "n_images": "images",
-    "n_rows": "triggers",
+    "n_rows": "lines of the .adc file",
     "bad_lines": "damaged lines",
 }
 

@@ -39,7 +39,13 @@ from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import Label, LabelStore, RangeLabel
 from ifcb_flow_pipeline.store.models import ModelStore
-from ifcb_flow_pipeline.store.overview import FEATURES_SCHEMA, NUMERIC_SETTINGS, FeatureOverview, Overview, ScoreOverview
+from ifcb_flow_pipeline.store.overview import (
+    FEATURES_SCHEMA,
+    NUMERIC_SETTINGS,
+    FeatureOverview,
+    Overview,
+    ScoreOverview,
+)
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
@@ -236,12 +242,16 @@ def read_measure(stores: Stores, scored: Scored, name: str) -> tuple[NDArray[np.
     """A feature, a count or one of HEADER_SETTINGS of all scored bins, NaN where it is not known, and what is wrong with
     days that could not be read. It is shared by all sessions: never change it.
     """
-    return _measure(stores.home, name, _years(FeatureOverview(stores.tables)), _years(ScoreOverview(stores.tables)), scored)
+    return _measure(
+        stores.home, name, _years(FeatureOverview(stores.tables)), _years(ScoreOverview(stores.tables)), scored
+    )
 
 
 def read_sample_types(stores: Stores, scored: Scored) -> pd.Categorical:
     """The sample types of all scored bins, as headers have them; missing where they are not known."""
-    return _sample_types(stores.home, _years(FeatureOverview(stores.tables)), _years(ScoreOverview(stores.tables)), scored)
+    return _sample_types(
+        stores.home, _years(FeatureOverview(stores.tables)), _years(ScoreOverview(stores.tables)), scored
+    )
 
 
 def read_bin(stores: Stores, pid: str) -> BinRecord:
@@ -260,7 +270,7 @@ def row_of(stores: Stores, table: Table, pid: str) -> Mapping[str, Any] | None:
 
 
 def read_housing(stores: Stores, pid: str) -> tuple[float, float]:
-    """Temperature (°C) and humidity (%) in the housing at a bin, NaN where they are not known. Raises as ``read_bin``."""
+    """Temperature (°C) and humidity (%) in the housing, NaN where they are not known. Raises as ``read_bin``."""
     row = row_of(stores, BIN_FEATURES, pid) or {}
     temperature, humidity = (row.get(name) for name in ("temperature_c", "humidity_pct"))
     return (np.nan if temperature is None else temperature, np.nan if humidity is None else humidity)
@@ -431,6 +441,11 @@ def _years(overview: Overview) -> _Years:
     return tuple(overview.changed_ns().items())
 
 
+def _states(stores: Stores) -> tuple[_Years, _Years]:
+    """What features and scores are read anew by."""
+    return _years(FeatureOverview(stores.tables)), _years(ScoreOverview(stores.tables))
+
+
 def _days_to_compare(stores: Stores, record: BinRecord) -> list[date]:
     near = {record.day + timedelta(days=days) for days in range(-SIMILAR_DAYS, SIMILAR_DAYS + 1)}
     worst = [
@@ -550,8 +565,13 @@ def _feature_column(
     table = pa.concat_tables([empty.select(["start_time", "pid", name]), *(part.rows for part in parts)])
     table = table.unify_dictionaries()
     problems = tuple(problem for part in parts for problem in part.problems)
-    same = table.num_rows == len(scored.rows) and pc.all(pc.equal(table["pid"], pa.array(scored.rows["pid"]))).as_py()
-    return table[name], None if same else scored.find(table["pid"].to_pylist()), problems
+    return table[name], None if _same(table["pid"], scored) else scored.find(table["pid"].to_pylist()), problems
+
+
+def _same(pids: pa.ChunkedArray, scored: Scored) -> bool:
+    """Whether these are the scored bins, in the same order."""
+    scored_pids = pa.chunked_array(pa.array(scored.rows["pid"], pa.string()))
+    return pids.equals(scored_pids)
 
 
 @st.cache_resource(max_entries=120, show_spinner=False)

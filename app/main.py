@@ -12,7 +12,7 @@ if _PROJECT not in sys.path:
 
 from app.pages import OVERVIEW, SECTIONS, titled  # noqa: E402 - found only now
 
-#: The header of a page begins where the menu does: room is for charts. On a tablet the menu takes no more than it needs.
+#: The header of a page begins where the menu does: room is for charts.
 _STYLE = """<style>
 .stMainBlockContainer { padding: 2.6rem 2rem 3rem; }
 [data-testid=stHeader] { background: transparent; height: 2.4rem; min-height: 2.4rem; pointer-events: none; }
@@ -22,7 +22,9 @@ _STYLE = """<style>
 [data-testid=stMainBlockContainer] h3 { font-size: 1.15rem; padding: .3rem 0; }
 [class*="st-key-sign-"] button { padding: .25rem .6rem; min-width: 0; }
 [class*="st-key-sign-"] button * { gap: 0; margin: 0; }
-[class*="st-key-sign-"] button p { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+[class*="st-key-sign-"] button p {
+  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+}
 @media (max-width: 900px) { .stMainBlockContainer { padding: 2.6rem 1rem 3rem; } }
 </style>"""
 

@@ -1,7 +1,7 @@
 """Starting the pipeline's jobs from the app, and how far they are, through Dagster's own interface (GraphQL).
 
 Belongs here: what is asked of Dagster, and the button that asks it. Where IFCB_DAGSTER_URL is not set, or Dagster does
-not answer, the buttons say so. Whose names stand in IFCB_OPERATORS may start jobs; where it is empty, every reviewer may.
+not answer, the buttons say so. The people in IFCB_OPERATORS may start jobs; where it is empty, every reviewer may.
 """
 
 import json
@@ -109,7 +109,9 @@ def launch(address: str, job: Job) -> str:
     answer = _ask(address, _LAUNCH, {"params": params})["launchRun"]
     if answer["__typename"] != "LaunchRunSuccess":
         errors = [answer.get("message", ""), *(error["message"] for error in answer.get("errors", ()))]
-        raise DagsterError(f"Dagster refuses the job {job.name}: {'; '.join(filter(None, errors)) or answer['__typename']}")
+        raise DagsterError(
+            f"Dagster refuses the job {job.name}: {'; '.join(filter(None, errors)) or answer['__typename']}"
+        )
     return answer["run"]["runId"]
 
 

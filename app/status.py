@@ -70,7 +70,8 @@ class InstrumentStatus:
 
     ``day`` and ``week`` end with its last bin. ``faults``: its episodes of that day, latest first, those of which
     nobody knows whether they are over included. ``rhythm``: the usual time between two bins. ``silence``: time since
-    its last bin. ``verdict``, ``cause``: those of its last bin. ``worst_pid``: the worst bad bin of the day, None where there is none.
+    its last bin. ``verdict``, ``cause``: those of its last bin. ``worst_pid``: the worst bad bin of these episodes,
+    None where there is none.
     """
 
     instrument: str
@@ -117,9 +118,7 @@ class Check:
     days: tuple[str, ...] = ()
 
 
-def instrument_status(
-    scored: Scored, instrument: str, episodes: Sequence[Episode], now: datetime
-) -> InstrumentStatus:
+def instrument_status(scored: Scored, instrument: str, episodes: Sequence[Episode], now: datetime) -> InstrumentStatus:
     """How an instrument that has scored bins is doing."""
     own = scored.of_instrument(instrument)
     last = own[-1]
@@ -192,9 +191,11 @@ def _cause(episode: Episode) -> str:
 
 def freshness(statuses: Sequence[InstrumentStatus]) -> Check:
     """Whether every active instrument keeps its rhythm."""
+    if not statuses:
+        return Check(True, "No instrument is expected to send bins")
     silent = [one for one in statuses if one.is_silent]
     if not silent:
-        latest = min((one.silence for one in statuses), default=timedelta())
+        latest = min(one.silence for one in statuses)
         return Check(True, f"All active instruments are sending bins; the latest is {span(latest)} old")
     found = ", ".join(f"{one.instrument} for {span(one.silence)}" for one in silent)
     return Check(False, f"No new bins from {found}",

@@ -59,7 +59,9 @@ def _page() -> None:
         st.error(plain(problem))
     head = st.container(horizontal=True, gap="medium", vertical_alignment="center")
     said = "; ".join(condition.words for condition in conditions)
-    head.markdown(f"**{count(len(rows), 'bin').capitalize()}** of {n_before:,} in this period" + f": {plain(said)}" * bool(said))
+    head.markdown(
+        f"**{count(len(rows), 'bin').capitalize()}** of {n_before:,} in this period" + f": {plain(said)}" * bool(said)
+    )
     if not len(rows):
         st.info("No bins match. Widen the period, or clear some filters or conditions.")
         return
@@ -112,7 +114,9 @@ def _further(
     if more["tag"]:
         rows = rows[columns.tagged(scored, decisions.values(), more["tag"])[rows]]
     if more["sample"]:
-        rows = rows[np.isin(np.asarray(data.read_sample_types(stores, scored).codes)[rows], _codes(stores, scored, more))]
+        rows = rows[
+            np.isin(np.asarray(data.read_sample_types(stores, scored).codes)[rows], _codes(stores, scored, more))
+        ]
     if more["model"]:
         rows = rows[scored.rows["model_id"].iloc[rows].isin(list(more["model"])).to_numpy()]
     return rows
@@ -155,7 +159,9 @@ def _condition(found: Sequence[Condition], place: int, condition: Condition) -> 
         key = f"{end} {code}"
         if key not in st.session_state or st.session_state[key] != value:
             st.session_state[key] = value
-        st.number_input(label, key=key, value=None, placeholder="any", width=200 if end == "low" else 110, on_change=write)
+        st.number_input(
+            label, key=key, value=None, placeholder="any", width=200 if end == "low" else 110, on_change=write
+        )
     st.button(f"Remove {name}", key=f"sign remove {code}", icon=":material/close:", help="Remove the condition",
               on_click=remove)  # fmt: skip
 
@@ -168,10 +174,9 @@ def _sides(conditions: Sequence[Condition]) -> tuple[str, str]:
     """The columns that are drawn across and up."""
     codes = (TIME, *columns.NUMBERS)
     latest = conditions[-1].code if conditions else _SEVERITY
-    return tuple(
-        address.one(name, label, codes, default, called=columns.name, width=230) or default
-        for name, label, default in (("y", "Up", latest), ("x", "Across", TIME))
-    )[::-1]
+    y = address.one("y", "Up", codes, latest, called=columns.name, width=230) or latest
+    x = address.one("x", "Across", codes, TIME, called=columns.name, width=230) or TIME
+    return x, y
 
 
 def _chart(
@@ -191,7 +196,7 @@ def _chart(
         bad = np.flatnonzero(found.scored.rows["verdict"].iloc[rows].eq("bad").to_numpy())
         shown = bad[columns.top(severity[bad], series.MAX_WORST, descending=True)]
     axes = [Axis(columns.name(code), values[shown], code == TIME) for code, values in zip((x, y), sides, strict=True)]
-    spec = charts.scatter(found.scored.rows.iloc[rows[shown]], *axes, density)
+    spec = charts.scatter(found.scored.rows.iloc[rows[shown]], axes[0], axes[1], density)
     # A new selection is a new chart: the old rectangle would lie upon it.
     key = f"scatter {x} {y} {len(rows)} {window.first:%Y%m%d%H%M} {window.last:%Y%m%d%H%M}"
 
@@ -204,7 +209,11 @@ def _chart(
 
     st.vega_lite_chart(spec, key=key, on_select=react, selection_mode=charts.selections(spec),
                        alt=f"{columns.name(y)} against {columns.name(x)} of {count(len(rows), 'bin')}")  # fmt: skip
-    worst = f"Blue cells hold all {len(rows):,} bins; marks are the {len(shown):,} worst bad ones. " if density is not None else ""
+    worst = (
+        f"Blue cells hold all {len(rows):,} bins; marks are the {len(shown):,} worst bad ones. "
+        if density is not None
+        else ""
+    )
     st.caption(f"{worst}Drag a rectangle to keep the bins inside; select a mark to open its bin.")
 
 
@@ -232,7 +241,9 @@ def _zoom(x: str, y: str, ranges: Mapping[str, tuple[float, float]], conditions:
     _write(left)
 
 
-def _table(found: _Found, rows: NDArray[np.intp], conditions: Sequence[Condition], decisions: Mapping[str, Label]) -> None:
+def _table(
+    found: _Found, rows: NDArray[np.intp], conditions: Sequence[Condition], decisions: Mapping[str, Label]
+) -> None:
     codes = (TIME, *columns.NUMBERS)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         by = address.one("sort", "Sort by", codes, _SEVERITY, called=columns.name, width=280) or _SEVERITY

@@ -25,7 +25,7 @@ _BADGES: Mapping[State, tuple[BadgeColour, str, str]] = {
     "recent": ("orange", ":material/history:", "Faults in 24 h"),
     "ok": ("blue", ":material/check_circle:", "OK"),
 }
-_SILENT: tuple[BadgeColour, str, str] = ("orange", ":material/sensors_off:", "No data")
+_SILENT = (":material/sensors_off:", "No data")
 
 #: The page on which a person acts on a check, what its link is called, and what it opens.
 _PLACES: Mapping[Place, tuple[Entry, str, Mapping[str, str]]] = {
@@ -55,7 +55,7 @@ def _page() -> None:
         st.info(f"No instrument has sent a bin for {longest}. The latest bin is {span(retired[0].silence)} old.")
     for one in active:
         _card(stores, scored, one, now)
-    _checks(stores, scored, active)
+    _checks(stores, scored, active, active or retired)
     _retired(retired, now, is_open=not active)
     if active:
         _week(stores, scored, active)
@@ -63,7 +63,9 @@ def _page() -> None:
 
 def _card(stores: Stores, scored: Scored, one: InstrumentStatus, now: datetime) -> None:
     with st.container(border=True, gap="xxsmall"):
-        colour, icon, word = _SILENT if one.is_silent and one.state in ("ok", "recent") else _BADGES[one.state]
+        colour, icon, word = _BADGES[one.state]
+        if one.is_silent:
+            colour, icon, word = "red" if one.state == "fault" else "orange", *_SILENT
         st.markdown(f"**{plain(one.instrument)}** :{colour}-badge[{icon} {word}] {plain(status.headline(one, now))}")
         _strip(scored, one)
         with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center"):
@@ -85,7 +87,10 @@ def _facts(stores: Stores, one: InstrumentStatus, now: datetime) -> list[str]:
     if one.week.n_not_judged:
         facts.append(f"{one.week.n_not_judged:,} without a verdict in 7 days")
     temperature, humidity = _housing(stores, one.last_pid)
-    housing = [f"{temperature:.0f} °C" * math.isfinite(temperature), f"{humidity:.0f} % humidity" * math.isfinite(humidity)]
+    housing = [
+        f"{temperature:.0f} °C" * math.isfinite(temperature),
+        f"{humidity:.0f} % humidity" * math.isfinite(humidity),
+    ]
     facts.append(", ".join(filter(None, housing)))
     trained = data.trained(stores).get(one.model_id)
     facts.append(f"model {plain(one.model_id)}" if trained is None else f"model trained {age(trained, now)}")
@@ -137,18 +142,22 @@ def _retired(retired: Sequence[InstrumentStatus], now: datetime, *, is_open: boo
                 link(TIMELINE, "Timeline", instrument=one.instrument, span="all")
 
 
-def _checks(stores: Stores, scored: Scored, active: Sequence[InstrumentStatus]) -> None:
-    """What the pipeline or a person is waited for, each with what does it; what is well is folded."""
+def _checks(
+    stores: Stores, scored: Scored, active: Sequence[InstrumentStatus], watched: Sequence[InstrumentStatus]
+) -> None:
+    """What waits for a person, each with what does it; what is well is folded. ``watched``: the active instruments, or
+    all where none is.
+    """
     card = _model(stores)
     found = [
         status.freshness(active),
-        status.readability(active),
-        status.judged(active),
-        status.completeness(_missing(stores, active)),
-        status.drift(scored, active),
+        status.readability(watched),
+        status.judged(watched),
+        status.completeness(_missing(stores, watched)),
+        status.drift(scored, watched),
         status.model_age(card, data.utc_now()),
         status.newest_model(card, data.newest_model(stores)),
-        status.one_model(active, card),
+        status.one_model(watched, card),
         status.damage(scored.problems),
     ]
     failing = [check for check in found if not check.passed]
@@ -163,7 +172,7 @@ def _checks(stores: Stores, scored: Scored, active: Sequence[InstrumentStatus]) 
 def _failing(stores: Stores, check: Check, number: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f":orange[:material/warning:] **{plain(check.found)}.** {plain(check.remedy)}.", width="stretch")
-        if check.place in _PLACES:
+        if check.place is not None and check.place in _PLACES:
             entry, label, query = _PLACES[check.place]
             link(entry, label, **query)
         if check.days:
@@ -180,8 +189,6 @@ def _model(stores: Stores) -> ModelCard | None:
 
 
 def _missing(stores: Stores, statuses: Sequence[InstrumentStatus]) -> dict[str, int]:
-    if not statuses:
-        return {}
     try:
         return data.unscored(stores, max(one.last_start for one in statuses).date())
     except FlowError as error:
@@ -214,8 +221,8 @@ def _week(stores: Stores, scored: Scored, active: Sequence[InstrumentStatus]) ->
         alt="Severity of the bins of the last seven days, a lane for each instrument",
     )
     st.caption(
-        "Severity from 0 to 100: higher is worse, bad from the dashed line. Bars are episodes of bad bins. Select a mark "
-        "to open its bin."
+        "Severity from 0 to 100: higher is worse, bad from the dashed line. Bars are episodes of bad bins. Select a "
+        "mark to open its bin."
     )
 
 

@@ -55,7 +55,7 @@ def _page() -> None:
     everything = series.whole(scored)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         window = period.chosen(everything)
-        name = address.one("show", "Show", list(_SHOWN), "severity", draw=st.segmented_control, called=_SHOWN.get,
+        name = address.one("show", "Show", list(_SHOWN), "severity", draw=st.segmented_control, called=_shown,
                            required=True, width="content") or "severity"  # fmt: skip
         wanted = _filters(scored)
     rows = series.select(scored, window, wanted, decisions)
@@ -69,6 +69,14 @@ def _page() -> None:
     track = _second_track(stores, scored, rows, window)
     _worst_bins(scored, rows)
     _distributions(stores, scored, rows, window, wanted, decisions, track)
+
+
+def _shown(code: str) -> str:
+    return _SHOWN[code]
+
+
+def _compared(code: str) -> str:
+    return _COMPARISONS[code]
 
 
 def _filters(scored: Scored) -> Filter:
@@ -139,8 +147,8 @@ def _what_is_drawn(track: Track, name: str) -> str:
     with_value = np.isfinite(track.points["value"].to_numpy(dtype=float))
     floor = "" if with_value.all() else " Grey squares at the foot of a lane are bins without a verdict."
     hint = (
-        f"{_SHOWN[name]}: {direction}.{floor} Drag over a period to zoom in; select a mark to open its bin, a bar to open "
-        "the worst bin of the episode. Signs below a lane are decisions: circle good, cross bad, triangle unsure."
+        f"{_SHOWN[name]}: {direction}.{floor} Drag over a period to zoom in; select a mark to open its bin, a bar to "
+        "open the worst bin of the episode. Signs below a lane are decisions: circle good, cross bad, triangle unsure."
     )
     if track.envelope is None:
         each = "each a mark" if len(track.points) == track.n_bins else "of those without a verdict one mark a stretch"
@@ -161,7 +169,9 @@ def _episodes(stores: Stores, scored: Scored, rows: NDArray[np.intp], window: Wi
         return
     n_single = sum(one.n_bad == 1 for one in found)
     single = f" and {count(n_single, 'single bad bin')}" if n_single else ""
-    with st.expander(f"{count(len(found) - n_single, 'episode')}{single} in this period", key="episodes_open", on_change="rerun") as place:
+    with st.expander(
+        f"{count(len(found) - n_single, 'episode')}{single} in this period", key="episodes_open", on_change="rerun"
+    ) as place:
         if not place.open:
             return
         found = sorted(found, key=lambda one: one.start, reverse=True)
@@ -266,7 +276,7 @@ def _comparison(window: Window, wanted: Filter, track: str | None) -> tuple[str 
     """With what to compare the selection (None: nothing yet), and by which of its values."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         options = [name for name in _COMPARISONS if name != "kept" or "kept" in st.session_state]
-        other = address.one("compare", "Compare this selection with", options, called=_COMPARISONS.get, width=330,
+        other = address.one("compare", "Compare this selection with", options, called=_compared, width=330,
                             placeholder="Choose")  # fmt: skip
         names = [*_SHOWN] if track is None else [track, *_SHOWN]
         name = address.one("by", "on", names, names[0], called=_compared_title, width=330) or names[0]

@@ -130,9 +130,7 @@ class Overview(ABC):
         """Where the year's file is, or would be."""
         return self.tables.root / f"{self.table.name}_overview" / f"{year:04}.parquet"
 
-    def _read(
-        self, year: int, states: Mapping[date, State], names: Sequence[str]
-    ) -> tuple[pa.Table, dict[date, str]]:
+    def _read(self, year: int, states: Mapping[date, State], names: Sequence[str]) -> tuple[pa.Table, dict[date, str]]:
         """The rows of these days, and what is wrong with those that could not be read."""
         kept_states, kept = self._kept(year, names)
         known = [day for day, state in states.items() if kept_states.get(day) == state]
