@@ -239,8 +239,8 @@ def _pids_in(scored: Scored, wanted: RangeLabel) -> list[str]:
 
 
 def read_measure(stores: Stores, scored: Scored, name: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """A feature, a count or one of HEADER_SETTINGS of all scored bins, NaN where it is not known, and what is wrong with
-    days that could not be read. It is shared by all sessions: never change it.
+    """A feature, a count or one of HEADER_SETTINGS of all scored bins, NaN where it is not known, and what is wrong
+    with days that could not be read. It is shared by all sessions: never change it.
     """
     return _measure(
         stores.home, name, _years(FeatureOverview(stores.tables)), _years(ScoreOverview(stores.tables)), scored
