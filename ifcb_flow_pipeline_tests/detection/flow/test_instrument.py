@@ -73,6 +73,19 @@ def test_a_fault_is_rare_by_itself_and_the_water_is_held(model: FlowModel, healt
     assert found.fault[60] <= found.alone[60] <= HELD_TO
 
 
+def test_what_a_bloom_leaves_unexplained_must_be_plain(model: FlowModel, healthy: Columns):
+    rarities = []
+    for tilt in np.linspace(0.0, 0.04, 120):
+        odd = changed(healthy, 40, core_tilt=plus(tilt))
+        both = odd, changed(odd, 40, **BLOOM)
+        rarities.append([screened(model, columns).fault[40] for columns in both])
+    alone, blooming = np.array(rarities).T
+    # As rare as one bin in some hundreds, but in water that training hardly had.
+    assert ((alone > 2.0) & (blooming < 2.0)).any()
+    assert (blooming[alone > 3.5] > 3.0).all()
+    assert not ((blooming > HELD_TO) & (blooming < 3.0)).any()
+
+
 def test_of_healthy_bins_one_in_a_hundred_is_rare_as_that(model: FlowModel, healthy: Columns):
     found = screened(model, healthy)
     assert (found.alone >= 2.0).mean() <= 0.03

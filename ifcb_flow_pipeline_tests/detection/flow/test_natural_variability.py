@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
+from ifcb_flow_pipeline.detection.flow import natural_variability as nature
 from ifcb_flow_pipeline.detection.flow.natural_variability import (
     FEW,
     HARMLESS,
@@ -98,8 +99,31 @@ def test_detritus_loses_some_of_its_own_images() -> None:
     assert explained(lost=many, **varied).images_lost[0]
     assert not explained(lost=many, **varied).water[0]
     # Out of focus the small ones grow more than they vary, and noise varies, too.
-    assert explained(lost=some, **varied | {"area_p10_px2": 4.0}).images_lost[0]
+    assert explained(lost=some, **varied | {"area_p10_px2": 8.0}).images_lost[0]
     assert explained(lost=some, **varied | {"peak_floor_fraction": NOISE_Z + 1}).images_lost[0]
+
+
+@pytest.mark.parametrize(
+    ("z", "lost"),
+    [
+        ({"area_p10_px2": nature._BLURRED_Z - 0.1}, 1.1),
+        ({"no_image_fraction": nature._BLURRED_LOST_Z - 0.1}, 1.1),
+        ({"size_spread": nature._BLURRED_Z / nature._ALL_GROW + 0.1}, 1.1),
+        ({}, 0.9),
+    ],
+)
+def test_out_of_focus_all_boxes_grow_and_some_images_are_lost(z: dict, lost: float) -> None:
+    blurred = {"area_p10_px2": nature._BLURRED_Z + 0.1, "no_image_fraction": nature._BLURRED_LOST_Z + 0.1}
+    blurred["size_spread"] = nature._BLURRED_Z / nature._ALL_GROW - 0.1
+    assert explained(lost=1.1 * nature._BLURRED_LOST, **blurred).images_lost[0]
+    assert not explained(lost=lost * nature._BLURRED_LOST, **blurred | z).images_lost[0]
+
+
+def test_large_particles_reach_the_edges_of_the_frame() -> None:
+    for name, sign in nature._REACHING.items():
+        for large in ({"size_spread": 3.0}, {"area_median_px2": 3.0}):
+            assert factor(name, fault=True, **large | {name: sign * 5.0}) == pytest.approx(ALONE)
+        assert factor(name, fault=True, **{name: sign * 5.0}) == 1.0
 
 
 def test_of_what_water_does_to_triggers_hardly_any_counts() -> None:
@@ -137,6 +161,8 @@ def test_a_bloom_is_a_high_rate_or_a_raised_one_of_larger_particles() -> None:
     assert not water(area_median_px2=DETRITUS_Z - 0.1)
     assert water(area_median_px2=DETRITUS_Z + 0.1)
     assert not water(area_median_px2=DETRITUS_Z + 0.1, **LOST)
+    # All of them larger, the smallest too: that may be the optics.
+    assert not water(area_median_px2=DETRITUS_Z + 0.1, area_p10_px2=USUAL_Z + 0.1)
 
 
 def test_many_large_particles_explain_each_other() -> None:
