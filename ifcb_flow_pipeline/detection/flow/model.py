@@ -20,7 +20,7 @@ from ifcb_flow_pipeline.detection.flow import model_file
 from ifcb_flow_pipeline.detection.flow.baseline import Deviations
 from ifcb_flow_pipeline.detection.flow.instrument import Evidence, InstrumentModel, Screening
 from ifcb_flow_pipeline.detection.flow.label_learning import LabelRanker
-from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
+from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES, below_zero_first
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError, read_arrays
 from ifcb_flow_pipeline.detection.verdict.affected import Losses
 from ifcb_flow_pipeline.detection.verdict.decision import Case, Decision, decide
@@ -41,17 +41,23 @@ class _Told:
     """What is known of n bins without looking at their features: what reading them came to, and plain facts.
 
     ``outcome``: status and reason, as in ``bin_features``; ``broken``: the rules that they break; ``losses``: what
-    tells how much of them is lost.
+    tells how much of them is lost; ``below_zero`` (n,): the humidity sensor reads below zero, for the first time.
     """
 
     outcome: pa.Table
     broken: Broken
     losses: Losses
+    below_zero: NDArray[np.bool_]
 
     def at(self, rows: NDArray[np.int64]) -> "_Told":
         """That of some of the bins."""
-        return _Told(self.outcome.take(pa.array(rows)), self.broken.at(rows), self.losses.at(rows))
+        return _Told(
+            self.outcome.take(pa.array(rows)), self.broken.at(rows), self.losses.at(rows), self.below_zero[rows]
+        )
 
+
+#: Fewer bins of an instrument do not tell what most of its bins have.
+_FEW_BINS = 3
 
 #: Tables of fewer bins are judged without threads.
 _THREADS_FROM = 20_000
@@ -82,7 +88,8 @@ class FlowModel:
         large table is judged by as many threads as there are processors, an instrument each; their number changes
         nothing. Raises ModelError where features are missing.
         """
-        bins, own = self._bins(features, history)
+        rows, own = self._with_history(features, history)
+        bins = BinTable.of(rows, self.metadata)
         asked = Names.of(features, "instrument")
         # No bins have the columns that those of an unknown instrument have.
         names = [name for code, name in enumerate(asked.names) if (asked.codes == code).any()] or [""]
@@ -90,8 +97,9 @@ class FlowModel:
             features,
             with_header=[name for name in names if self._with_header(name, bins)],
             with_signals=[name for name in names if self._with_signals(name, bins)],
+            with_counters=[name for name in names if self._with_counters(name, bins)],
         )
-        told = _Told(features.select(["status", "reason"]), broken, Losses.of(features))
+        told = _Told(features.select(["status", "reason"]), broken, Losses.of(features), below_zero_first(rows)[own])
         parts = _each(lambda name: self._judge_instrument(name, bins, own, told), names, features.num_rows)
         order = np.argsort(np.concatenate([rows for _, rows in parts]))
         columns = pa.concat_tables([part for part, _ in parts]).take(pa.array(order))
@@ -137,7 +145,7 @@ class FlowModel:
                 case.deviations.moved[which],
             )
         )
-        said = notes(name, instrument is not None, told.outcome, case, decision)
+        said = notes(name, instrument is not None, told.outcome, case, decision, told.below_zero)
         return _columns(case, decision, findings, said), rows
 
     def _threshold(self, name: str) -> float:
@@ -149,19 +157,33 @@ class FlowModel:
         own = bins.configuration.codes[bins.instrument.equal(name)]
         stated = np.array([bool(each) for each in bins.configuration.names], dtype=bool)[own]
         in_training = known is not None and known.baseline.mostly_with_header
-        return in_training or bool(stated.sum() >= 3 and 2 * stated.sum() > len(own))
+        return in_training or bool(stated.sum() >= _FEW_BINS and 2 * stated.sum() > len(own))
+
+    def _with_counters(self, name: str, bins: BinTable) -> bool:
+        """Whether blind time is counted in most bins of an instrument: among these, or in training if they are few."""
+        column = self._column("dead_time_s")
+        if column is None:
+            return False
+        counted = np.isfinite(bins.values[bins.instrument.equal(name) & bins.full, column])
+        if len(counted) >= _FEW_BINS:
+            return bool(2 * counted.sum() > len(counted))
+        known = self.instruments.get(name)
+        return known is not None and bool(np.isfinite(known.baseline.centre[:, column]).any())
+
+    def _column(self, feature: str) -> int | None:
+        return next((i for i, one in enumerate(self.metadata) if one.name == feature), None)
 
     def _with_signals(self, name: str, bins: BinTable) -> bool:
         """Whether most bins of an instrument have live signals: in training, or among these."""
-        column = next((i for i, f in enumerate(self.metadata) if f.name == "dead_signal_fraction"), None)
+        column = self._column("dead_signal_fraction")
         if column is None:
             return False
         known = self.instruments.get(name)
         usual = known.baseline.centre[:, column] if known else bins.values[bins.instrument.equal(name), column]
         return len(usual) > 0 and bool(np.median(np.nan_to_num(usual, nan=np.pi)) < np.pi / 2.0)
 
-    def _bins(self, features: pa.Table, history: pa.Table | None) -> tuple[BinTable, slice]:
-        """The bins to judge, behind those of the history, and where they are."""
+    def _with_history(self, features: pa.Table, history: pa.Table | None) -> tuple[pa.Table, slice]:
+        """The rows to judge, behind those of the history, and where they are."""
         own = [feature.name for feature in self.metadata if feature not in LAG_FEATURES]
         names = [name for name in dict.fromkeys((*_NEEDED, *_USED, *own)) if name in features.column_names]
         missing = [name for name in (*_NEEDED, *own) if name not in features.column_names]
@@ -171,12 +193,12 @@ class FlowModel:
                 "compute the features again, or train a new model"
             )
         if history is None or not history.num_rows:
-            return BinTable.of(features, self.metadata), slice(0, features.num_rows)
+            return features, slice(0, features.num_rows)
         # A day that is judged again is not its own history.
         new = ~np.isin(history["pid"].to_numpy(), features["pid"].to_numpy())
         before = history.select(names).filter(pa.array(new))
         both = pa.concat_tables([before, features.select(names)])
-        return BinTable.of(both, self.metadata), slice(before.num_rows, both.num_rows)
+        return both, slice(before.num_rows, both.num_rows)
 
     def to_bytes(self) -> bytes:
         """The model as the content of one file: plain arrays, and texts as JSON."""

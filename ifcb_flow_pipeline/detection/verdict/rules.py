@@ -147,14 +147,17 @@ def broken_rules(
     features: pa.Table,
     with_header: Collection[str] = (),
     with_signals: Collection[str] = (),
+    with_counters: Collection[str] = (),
     rules: tuple[Rule, ...] | None = None,
 ) -> Broken:
     """Which rules the rows of ``bin_features`` break.
 
-    ``with_header``, ``with_signals``: instruments most of whose bins have headers, or signals that are alive.
+    ``with_header``, ``with_signals``, ``with_counters``: instruments most of whose bins have headers, signals that are
+    alive, or blind times that are counted.
     """
     rules = hard_rules() if rules is None else rules
     known: dict[str, NDArray[np.float64]] = _facts(features, with_header, with_signals)
+    known["counters_died"] = _counters_died(features, with_counters).astype(float)
     read = Names.of(features, "status").equal(*READ)  # of the others nothing is known
     severity = np.zeros((features.num_rows, len(rules)), dtype=np.float32)
     values = np.full(severity.shape, np.nan)
@@ -196,6 +199,13 @@ def _facts(
         "roi_cut": np.array([complete is False for complete in cut.to_pylist()], dtype=float),
         "header_lost": (usual & read & without).astype(float),
     }
+
+
+def _counters_died(features: pa.Table, with_counters: Collection[str]) -> NDArray[np.bool_]:
+    """Which rows are of bins without a counted blind time, though most bins of their instrument have one; (n,)."""
+    is_full = Names.of(features, "status").equal("ok")
+    is_usual = Names.of(features, "instrument").equal(*with_counters)
+    return is_full & is_usual & np.isnan(optional_numbers(features, "dead_time_s"))
 
 
 def _roi_lost(features: pa.Table) -> NDArray[np.bool_]:

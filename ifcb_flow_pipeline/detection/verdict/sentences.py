@@ -365,7 +365,7 @@ _RULES_SAY: Mapping[str, str] = {
     "header_and_adc_differ": "header_adc_mismatch",
     "some_bad_lines": "bad_line_fraction", "blind": "blind_fraction", "core_creeps": "drift_x_px",
     "cloud_everywhere": "stray_fraction", "at_the_edges": "edge_touch_fraction", "bubbles": "bubble_fraction",
-    "dead_signals": "dead_signal_fraction", "time_still": "time_still_fraction",
+    "dead_signals": "dead_signal_fraction", "dead_counters": "dead_time_s", "time_still": "time_still_fraction",
     "image_places": "start_byte_gap_fraction",
     "time_backward": "time_backward_fraction", "repeats": "repeat_fraction",
 }  # fmt: skip
