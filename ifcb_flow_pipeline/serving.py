@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.private import private_folder
 from ifcb_flow_pipeline.store.settings import Settings
 
 _HOST = "127.0.0.1"
@@ -61,7 +62,7 @@ class Program:
 
     def start(self, environment: dict[str, str], folder: Path) -> None:
         """Start it, in a session of its own, so that stopping reaches everything that it has started."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.log.parent)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command,
@@ -185,7 +186,7 @@ def _only_one(home: Path) -> Iterator[Callable[[object], None]]:
 
     Raises ServingError, naming the process and its pages, where another does.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     with (home / "serve.lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -92,7 +92,7 @@ def _survives_full_disk(site: Site, disk: Path, left: int) -> bool:
     filler.unlink()
     on_disk.make()
     decisions.add([_decision("after")])
-    healed = on_disk.features() == wanted and decisions.history(_PID)[0].note == "after"
+    healed = on_disk.features() == wanted and decisions.history(_PID)[-1].note == "after"
     for path in sorted(on_disk.home.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     return read and whole and healed

@@ -19,6 +19,8 @@ from typing import BinaryIO
 
 import dagster as dg
 
+from ifcb_flow_pipeline.store.private import private_folder
+
 #: A run that is starting, or has just started, may not have its lock yet.
 _START = timedelta(seconds=60)
 
@@ -39,7 +41,7 @@ _LEFTOVER_AGE = timedelta(days=1)
 def alive(home: Path, run_id: str) -> Iterator[None]:
     """Inside, the run counts as alive."""
     path = _lock(home, run_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     file = _locked(path)
     if multiprocessing.parent_process() is not None:
         # A process of its own is alive until it ends: only afterwards its run is said to have ended.

@@ -1,7 +1,7 @@
 """Asking a disk, and not waiting for ever: a network disk whose server is gone lets a read hang, and with it a run.
 
-A thread that hangs in the system cannot be ended. So each call is made by a thread of its own kind, which is left behind
-where it gives no sign of life; a program can still end then, and so can one that has left some behind.
+A thread that hangs in the system cannot be ended. So each call is made by another thread, which is left behind where it
+gives no sign of life; a program that has left some behind still ends.
 """
 
 import errno

@@ -339,7 +339,7 @@ class _Unpickler(pickle.Unpickler):
         found = _ALLOWED.get((module_name, global_name))
         if found is None:
             raise ModelError(
-                f"the pickle names {module_name}.{global_name}, which no forest needs: it holds something else, or is of "
-                "a version that is not known; nothing of it was run. Train a new model"
+                f"the pickle names {module_name}.{global_name}, which no forest needs: it holds something else, or is "
+                "of a version that is not known; nothing of it was run. Train a new model"
             )
         return found
