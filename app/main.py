@@ -12,8 +12,12 @@ if _PROJECT not in sys.path:
 
 from app.pages import OVERVIEW, SECTIONS  # noqa: E402 - found only now
 
-#: The header of a page begins where the menu does: room is for charts.
-_STYLE = "<style>.stMainBlockContainer { padding: 4rem 2rem 3rem; }</style>"
+#: The header of a page begins where the menu does: room is for charts. What a table's own menu saves has no guard
+#: against formulas: the page "Export" hands tables out.
+_STYLE = """<style>
+.stMainBlockContainer { padding: 4rem 2rem 3rem; }
+button[aria-label^="Download as CSV"] { display: none; }
+</style>"""
 
 st.set_page_config(page_title="IFCB flow review", page_icon="🔬", layout="wide", initial_sidebar_state=200)
 st.html(_STYLE)

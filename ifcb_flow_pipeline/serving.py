@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ifcb_flow_pipeline.errors import FlowError
@@ -28,7 +29,7 @@ from ifcb_flow_pipeline.store.private import private_folder
 from ifcb_flow_pipeline.store.settings import Settings
 
 _HOST = "127.0.0.1"
-_START_SECONDS = 120.0
+_START_SECONDS = 300.0
 _STOP_SECONDS = 20.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -71,7 +72,7 @@ class Program:
                 env=environment,
                 cwd=folder,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - it calls the system once and takes no lock
+                preexec_fn=partial(_end_with_parent, os.getpid()),  # noqa: PLW1509 - it takes no lock
             )
         self.started, self.again = time.monotonic(), None
 
@@ -253,10 +254,12 @@ def _stop(programs: Sequence[Program]) -> None:
         program.process.wait()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     # In the child, before the program: the system kills it when this process is killed. Linux only, as is IFCB's world.
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before
+        os._exit(1)
 
 
 def _shorten(log: Path) -> None:

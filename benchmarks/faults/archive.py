@@ -170,7 +170,8 @@ def _grows(site: Site) -> bool:
     whole, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     lines = whole.splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: len(lines) // 2]))
-    os.utime(path, (time.time() - 1000,) * 2)
+    moment = time.time() - 1000
+    os.utime(path, (moment, moment))
     asked = not site.up_to_date()
     site.make()
     smaller = site.features()
