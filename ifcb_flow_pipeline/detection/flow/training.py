@@ -301,14 +301,8 @@ def _note(features: pa.Table, usable: NDArray[np.bool_], keep: NDArray[np.bool_]
             )
         n = int((own & keep).sum())
         if n < _FEW_BINS:
-            said.append(f"{name} has only {n} {'bin' if n == 1 else 'bins'}: {_judged_by(instrument[usable])}")
+            said.append(f"{name} has only {n} {'bin' if n == 1 else 'bins'}: what is normal for it is hardly known")
     return said
-
-
-def _judged_by(instruments: NDArray[np.object_]) -> str:
-    if len(set(instruments.tolist())) > 1:
-        return "it is judged largely by the other instruments"
-    return "what is usual for it is hardly known"
 
 
 def _pids_excluded(features: pa.Table, reasons: Mapping[str, NDArray[np.bool_]]) -> dict[str, list[str]]:
