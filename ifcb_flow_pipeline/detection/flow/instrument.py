@@ -41,6 +41,11 @@ _HELD_FROM, HELD_TO, _HELD_HALF_WAY = 1.75, 1.95, 5.0
 #: A core that lies elsewhere, and nothing else, harms no image: it is as rare as one bin in 10 to this power at most.
 _MOST_MOVED = 4.5
 
+#: In a short history, what wanders, and strays, count as gross only beyond this rarity, some 12 of the spreads that are
+#: widened for it: in 20 h, the tilts of two instruments drifted by .010, where it is 0.2; and three times as many
+#: images at the frame's edge are nothing (field measurements, November 2026).
+_BEYOND_WANDERING = 8.0
+
 #: How much of the rarity of a bin alone is added to that of its neighbours: of them, the odder one is the worse.
 _OF_ALONE = 0.01
 
@@ -54,8 +59,8 @@ class Screening:
     """How rare n bins of one instrument are, as -log10 of the share of healthy bins that are as odd; shape (n,) each.
 
     ``alone``: by the bin itself, what follows the water held at HELD_TO; ``fault``: without what follows the water;
-    ``gross``: without whatever wanders, where the history is
-    short; ``neighbours``: together with the bins around.
+    ``gross``: by what wanders, and by strays, only as far as no drift of a day goes, where the history is short;
+    ``neighbours``: together with the bins around.
     """
 
     alone: NDArray[np.float64]
@@ -133,7 +138,8 @@ class InstrumentModel:
     def screen(self, bins: BinTable, deviations: Deviations, ranker: LabelRanker) -> Screening:
         """How rare each bin is."""
         alone, fault, gross = np.empty(len(bins)), np.empty(len(bins)), np.zeros(len(bins))
-        steady = (~wandering(self.metadata)).astype(np.float32)
+        strays = np.array([feature.role == "stray" for feature in self.metadata])
+        drifts = np.where(wandering(self.metadata) | strays, np.float32(_BEYOND_WANDERING), np.float32(0.0))
         water = np.zeros(len(bins), dtype=bool)
         way = {}
         for first in range(0, len(bins), _BINS_TOGETHER):
@@ -152,7 +158,8 @@ class InstrumentModel:
             fault[some] = np.where(explanation.water & (plain < _SURE), held(plain), plain)
             alone[some] = np.maximum(fault[some], held(whole))
             if deviations.is_short[some].any():
-                gross_groups = self.tails.groups_of(rarities, explanation.fault_factor * steady)
+                beyond = np.maximum(rarities - drifts, np.float32(0.0))
+                gross_groups = self.tails.groups_of(beyond, explanation.fault_factor)
                 gross[some] = self.scale.rarity(self.tails.raw_score(gross_groups))
             water[some] = explanation.rinsed
             (odd,) = np.nonzero(fault[some] >= ODD_ALONE)
