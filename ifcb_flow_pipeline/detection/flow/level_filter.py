@@ -155,3 +155,47 @@ def follow(
             _learn(residual, level, variance, scatter[i], range_, limit, group, fits)
             silent_s *= not fits[WATER]
     return in_order, jumped
+
+
+@kernel
+def less_centres(
+    values: NDArray[np.float32], centres: NDArray[np.float32], code: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Values (n, d) less the centre of their settings: ``centres`` (settings, d), whose numbers are ``code`` (n,)."""
+    n, d = values.shape
+    found = np.empty((n, d), np.float32)
+    for i in range(n):
+        for j in range(d):
+            found[i, j] = values[i, j] - centres[code[i], j]
+    return found
+
+
+@kernel
+def scatters(
+    points: NDArray[np.float64],
+    usual_points: float,
+    scatter: NDArray[np.float32],
+    sampling: NDArray[np.float32],
+    least: NDArray[np.float32],
+    least_share: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """How bins of so many ``points`` (n,), 1 or more, scatter around the level, shape (n, d).
+
+    ``scatter`` (d,): of bins of the usual number; ``sampling`` (d,): the share of its square that goes with 1 / points;
+    ``least`` (d,): no scatter is smaller. ``least_share`` (d,): of shares of points, the rarer kind; else NaN.
+    """
+    n, d = len(points), len(scatter)
+    found = np.empty((n, d), np.float32)
+    for i in range(n):
+        # Fewer points than usual scatter more; more of them do not scatter less than bins differ.
+        thinner = np.float32(usual_points / points[i]) - np.float32(1.0)
+        for j in range(d):
+            value = scatter[j]
+            if sampling[j] > 0.0:
+                value *= np.sqrt(max(np.float32(1.0) + sampling[j] * thinner, np.float32(0.1)))
+            value = max(value, least[j])
+            if not np.isnan(least_share[j]):
+                expected = least_share[j] * points[i]
+                value = max(value, np.float32((1.0 + 1.0 / (1.0 + expected)) / np.sqrt(points[i])))
+            found[i, j] = value
+    return found

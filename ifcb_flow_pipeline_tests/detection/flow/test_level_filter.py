@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.detection.flow.level_filter import FLOW, HOUSING, WATER, follow
 
 #: As documented. They are not imported: a threshold that moved would move its own test.
+FORGOTTEN_RANGES = 3.0
+SILENT_S = 0.5 * 86_400.0
 BACK_Z = 4.0
 MOST_Z = 3.0
-SILENT_S = 43_200.0
-FORGOTTEN_RANGES = 3.0
+
 
 HOUR = 3600.0
 DAY = 86_400.0
