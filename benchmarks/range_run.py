@@ -1,6 +1,6 @@
 """One range of days from raw bins to scores, in a process of its own: through Dagster, or as plain calls.
 
-Prints seconds and peak memory as JSON. Started by ``workloads``.
+Prints seconds, CPU seconds and peak memory as JSON. Started by ``workloads``.
 """
 
 import json
@@ -17,10 +17,10 @@ def main(how: str, first: date, n_days: int) -> None:
     last = first + timedelta(days=n_days - 1)
     os.environ["IFCB_START_DAY"] = first.isoformat()
     run = _through_dagster if how == "dagster" else _plain
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     run(first, last)
-    seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak_mb()}))
 
 
 def _through_dagster(first: date, last: date) -> None:
