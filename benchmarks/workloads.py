@@ -199,7 +199,7 @@ def train(archive: Path, home: Path) -> None:
 
 
 def run_range(how: str, archive: Path, home: Path, n_days: int) -> dict[str, Any]:
-    """Seconds, CPU seconds and peak memory of a run (``plain`` or ``dagster``) over days of the archive, in a folder in ``home``."""
+    """What a run (``plain`` or ``dagster``) over days of the archive took, on tables of its own in ``home``."""
     environment = os.environ | {
         "IFCB_DATA_DIR": str(archive),
         "IFCB_FLOW_HOME": str(home / f"{how}-{n_days}"),
