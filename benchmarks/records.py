@@ -1,7 +1,7 @@
 """Dagster's records: what they cost a run over a range of days, and how large they get when every bin is a run.
 
 ``python -m benchmarks.records`` prints both. Each run over a range is a process of its own, with tables and records of
-its own; plain calls and Dagster take turns, and the medians count. The campaign runs a day again after each new bin, and
+its own; plain calls and Dagster take turns, and medians count. The campaign runs a day again after each bin and then
 prunes as if 15 days had passed; a year is made up of what was measured. Runs are executed in process: those of a daemon
 have a dozen events more.
 """

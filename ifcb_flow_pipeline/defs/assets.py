@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import dagster as dg
 import numpy as np
@@ -40,9 +40,10 @@ from ifcb_flow_pipeline.defs.partitions import DAILY, DATA_VERSION_TAG, RETRY_NU
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
-from ifcb_flow_pipeline.detection.open_model import AnyModel, ForestChoice, detector_and_features
+from ifcb_flow_pipeline.detection.open_model import AnyModel, Detector, ForestChoice, detector_and_features
 from ifcb_flow_pipeline.detection.verdict.episodes import EPISODE_COLUMNS, episodes_of
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.features.catalogue import FeatureSet
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
 from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError
@@ -144,16 +145,16 @@ class TrainConfig(dg.Config):
     instruments: list[str] = Field([], description="Instruments to train on, such as IFCB134. Empty: all.")
     pids: list[str] = Field([], description="Train on these bins only. Empty: all of the window.")
     pid_file: str = Field("", description="A text file with one bin identifier a line, used like pids.")
-    detector: str = Field(
-        "",
+    detector: Literal["auto", Detector] = Field(
+        "auto",
         description="flow: every instrument against its own history, with causes and reasons. forest: that of "
         "ifcb-flow-metric. mcif, mcif-calibrated: an isolation forest for each instrument, its scores as they are or "
-        "on one scale. latent: these in the latent space of a classifier. Empty: flow, or forest for the feature set "
+        "on one scale. latent: these in the latent space of a classifier. auto: flow, or forest for the feature set "
         "reference.",
     )
-    feature_set: str = Field(
-        "",
-        description="full: all features. reference: those of ifcb-flow-metric. Empty: full, or reference for the "
+    feature_set: Literal["auto", FeatureSet] = Field(
+        "auto",
+        description="full: all features. reference: those of ifcb-flow-metric. auto: full, or reference for the "
         "detector forest. flow judges by the full set and forest by the reference; the others take either.",
     )
     features: str = Field(
@@ -182,7 +183,7 @@ class TrainConfig(dg.Config):
         """Train as configured. Raises ModelError for a setting that makes no sense."""
         tables, settings, labels = deployment.tables, deployment.settings.features, deployment.labels.decisions()
         created = datetime.now(tz=UTC)
-        detector, feature_set = detector_and_features(self.detector, self.feature_set)
+        detector, feature_set = detector_and_features(_chosen(self.detector), _chosen(self.feature_set))
         if detector == "flow":
             flow = TrainingSettings(settings, feature_set, self.random_seed)
             return days.train_flow(tables, self.window(), flow, labels, created)
@@ -486,6 +487,10 @@ def _days(context: dg.AssetExecutionContext) -> list[date]:
 
 def _table(rows: Any) -> dict[str, Any]:
     return table_metadata(rows, 0.0)
+
+
+def _chosen(choice: str) -> str:
+    return "" if choice == "auto" else choice
 
 
 def day_of(name: str, text: str) -> date | None:
