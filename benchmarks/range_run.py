@@ -26,20 +26,13 @@ def main(how: str, first: date, n_days: int) -> None:
 def _through_dagster(first: date, last: date) -> None:
     import dagster as dg
 
-    from ifcb_flow_pipeline.definitions import defs
-    from ifcb_flow_pipeline.defs.launch import prepare_dagster_home
+    from ifcb_flow_pipeline.defs.launch import prepare_dagster_home, run_job
     from ifcb_flow_pipeline.defs.partitions import range_tags
     from ifcb_flow_pipeline.defs.resources import Deployment
 
     os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(Deployment().settings.home))
     with dg.DagsterInstance.get() as instance:
-        result = defs.resolve_job_def("daily_flow").execute_in_process(
-            instance=instance,
-            tags=range_tags(first, last),
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-    if not result.success:
-        raise SystemExit("the run failed")
+        run_job(instance, "daily_flow", range_tags(first, last), None)
 
 
 def _plain(first: date, last: date) -> None:

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -71,7 +70,8 @@ def _campaign(folder: Path, days: int) -> str:
                    "IFCB_START_DAY": archives.FIRST_DAY.isoformat()}  # fmt: skip
     import dagster as dg
 
-    from ifcb_flow_pipeline.defs.launch import prepare_dagster_home
+    from ifcb_flow_pipeline.defs.launch import prepare_dagster_home, run_job
+    from ifcb_flow_pipeline.defs.partitions import range_tags
     from ifcb_flow_pipeline.defs.pruning import DAYS_OF_RECORDS, prune
     from ifcb_flow_pipeline.store.survey import Budget
 
@@ -79,7 +79,7 @@ def _campaign(folder: Path, days: int) -> str:
     os.environ["DAGSTER_HOME"] = str(records)
     with dg.DagsterInstance.get() as instance:
         for day in _new_bins(folder):
-            _run(instance, day)
+            run_job(instance, "daily_flow", range_tags(day, day), None)
         before, n_before = _used_bytes(records), instance.get_runs_count()
         later = datetime.now(tz=UTC) + timedelta(days=DAYS_OF_RECORDS + 1)
         if prune(instance, home, later, Budget()) is None:
@@ -104,16 +104,6 @@ def _new_bins(folder: Path) -> Iterator[date]:
         for path in (adc.with_suffix(".hdr"), adc):
             os.link(path, place / path.name)
         yield datetime.strptime(adc.name[:9], "D%Y%m%d").replace(tzinfo=UTC).date()
-
-
-def _run(instance: Any, day: date) -> None:
-    from ifcb_flow_pipeline.definitions import defs
-    from ifcb_flow_pipeline.defs.partitions import range_tags
-
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    job = defs.resolve_job_def("daily_flow")
-    if not job.execute_in_process(instance=instance, tags=range_tags(day, day), run_config=quiet).success:
-        raise SystemExit("a run failed")
 
 
 def _used_bytes(folder: Path) -> int:

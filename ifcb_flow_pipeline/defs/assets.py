@@ -59,7 +59,7 @@ DAYS_WITH_LARGE_PICTURES = 3
 #: So many days are worked on at once, as far as there are cores: one is read while another is computed or written.
 DAYS_AT_ONCE = 4
 
-#: A run tells how far it is so often at most: every line in its log is a transaction.
+#: A run tells how far it is so often at most: every line in its log, and every day, is a transaction.
 SECONDS_BETWEEN_REPORTS = 5.0
 
 #: A run looks for so long, at most, for bins that no day has; the look goes on from those of the sensor.
@@ -421,7 +421,8 @@ def _try_days(
 ) -> tuple[dict[date, _Made], dict[date, Exception]]:
     """Do a step for these days but those that are done, a few at once: what was made, and which failed and how.
 
-    Each day is recorded as materialized as soon as it is written, so that Dagster knows of it whatever comes next.
+    Days are recorded as materialized within seconds of being written, so that Dagster knows of them whatever comes
+    next; the last ones of an asset's own table by the end of its step, unless days failed.
     """
     done = [day for day in wanted if day in _done_before(context, deployment, table)]
     made = {day: _Made(_version(deployment.tables, table, day), {}) for day in done}
@@ -434,19 +435,29 @@ def _try_days(
     todo = [day for day in wanted if day not in made]
     timed = parallel(delayed(_timed)(deployment.tables, table, step, day) for day in todo)
     results = cast("Iterable[_Made | Exception]", timed)
-    told = time.monotonic()
+    told, unrecorded = time.monotonic(), list[date]()
     for number, (day, outcome) in enumerate(zip(todo, results, strict=True), start=1 + len(done)):
         if isinstance(outcome, Exception):
             failed[day] = outcome
             context.log.error(f"{table.name} of {day} failed: {outcome}")
-            continue
-        made[day] = outcome
-        if len(_days(context)) > 1:  # a single day is recorded at once as it is
-            context.log_event(_materialization(dg.AssetKey(table.name), day, outcome))
-        if number == len(wanted) or time.monotonic() - told > SECONDS_BETWEEN_REPORTS:
+        else:
+            made[day] = outcome
+            unrecorded.append(day)
+        if time.monotonic() - told > SECONDS_BETWEEN_REPORTS:
             told = time.monotonic()
-            context.log.info(f"{day} done in {outcome.metadata['seconds']} s, {number} of {len(wanted)}")
+            _record(context, table, made, unrecorded)
+            context.log.info(f"{day} done, {number} of {len(wanted)}")
+    if failed or context.asset_key != dg.AssetKey(table.name):
+        _record(context, table, made, unrecorded)
     return made, failed
+
+
+def _record(
+    context: dg.AssetExecutionContext, table: Table, made: Mapping[date, _Made], unrecorded: list[date]
+) -> None:
+    for day in unrecorded:
+        context.log_event(_materialization(dg.AssetKey(table.name), day, made[day]))
+    unrecorded.clear()
 
 
 def _timed(tables: DailyTables, table: Table, step: _Step, day: date) -> _Made | Exception:
