@@ -118,11 +118,15 @@ class _Cursor:
 
 
 def _changed_days(states: Mapping[date, DayState], decided: Plan) -> list[dg.AssetObservation]:
-    """The latest days that were made and are asked for as the archive has other files of them now."""
+    """The latest days that are asked for as the archive has other files of them than they were made of, if at all.
+
+    Dagster notices a change only where it was told of the archive before the day was made.
+    """
     changed = [
-        day for day, asked in decided.pending.items()
-        if asked.times == 1 and states[day].features not in (None, states[day].archive)
-    ]  # fmt: skip
+        day
+        for day, asked in decided.pending.items()
+        if asked.times == 1 and states[day].features != states[day].archive
+    ]
     return [lineage.archive_changed(day, states[day].archive) for day in changed[-_MOST_OBSERVED:]]
 
 
