@@ -347,8 +347,6 @@ def newest(pipeline: Pipeline) -> str:
         ({"pid_file": "/no/such/file"}, "/no/such/file"),
         ({"instruments": ["IFCB999"]}, "No bins of IFCB999: check the name"),
         ({"instruments": ["IFCB999"], "feature_set": "full"}, "No bins of IFCB999: check the name"),
-        ({"feature_set": "all"}, "there is no feature set 'all'"),
-        ({"detector": "svm"}, "there is no detector 'svm'"),
         ({"detector": "flow"}, "the detector flow judges by the feature set full"),
         ({"detector": "mcif"}, "no instrument has 50 bins"),
     ],
@@ -358,6 +356,12 @@ def test_a_wrong_training_setting_fails_at_once_and_is_named(pipeline: Pipeline,
     result = pipeline.run("retrain", anomaly_model={"config": {"feature_set": "reference"} | config})
     assert not result.success
     assert message in failure_of(result)
+
+
+@pytest.mark.parametrize("config", [{"feature_set": "all"}, {"detector": "svm"}])
+def test_where_there_are_choices_the_launchpad_knows_them(empty: Pipeline, config) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match="not in enum type"):
+        empty.run("retrain", anomaly_model={"config": config})
 
 
 def test_scoring_without_a_model_says_what_to_do(pipeline: Pipeline) -> None:
