@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.detection.bin_table import BinTable
+from ifcb_flow_pipeline.detection.bin_table import BinTable, rows_of_instruments, taken
 from ifcb_flow_pipeline.detection.flow.baseline import Deviations
 from ifcb_flow_pipeline.detection.flow.instrument import (
     Evidence,
@@ -38,7 +38,8 @@ def instrument(model: FlowModel) -> InstrumentModel:
 
 
 def bins_of(model: FlowModel, columns: Columns) -> BinTable:
-    return BinTable.of(table(columns), model.metadata).of_instrument(NAME)[0]
+    rows = table(columns)
+    return BinTable.of(taken(rows, rows_of_instruments(rows)[NAME]), model.metadata)
 
 
 def screened(model: FlowModel, columns: Columns, ranker: LabelRanker | None = None) -> Screening:
@@ -191,6 +192,21 @@ def test_without_a_model_there_is_no_evidence():
     assert found.n_bins.tolist() == [1, 1]
 
 
+def test_normal_ranges_leave_out_one_in_fifty_on_each_side_and_one_in_5000_teaches_nothing(
+    model: FlowModel, healthy: Columns
+):
+    one = model.instruments[NAME]
+    deviations = one.deviations(bins_of(model, healthy))
+    reach = one.evidence(deviations, Screening.nothing(100, len(model.metadata)), np.array([7])).reach[:, 0]
+    for side, sign in enumerate((-1, 1)):
+        assert one.tails.rarities(sign * reach[side][None]) == pytest.approx(-np.log10(0.02), rel=1e-3)
+    teaching = one._teaching_reach()
+    column = [feature.name for feature in model.metadata].index("core_tilt")
+    for side, sign in enumerate((-1, 1)):
+        found = one.tails.rarities(np.full((1, len(model.metadata)), sign * teaching[side, column], np.float32))
+        assert found[0, column] == pytest.approx(-np.log10(2e-4), rel=1e-3)
+
+
 def test_bins_that_teach_may_lie_far_in_what_follows_the_water_and_nowhere_else(model: FlowModel, healthy: Columns):
     one = model.instruments[NAME]
     columns = changed(healthy, 40, width_median_px=times(4.0), trigger_rate_hz=times(6.0))
@@ -210,6 +226,7 @@ def test_the_rarities_of_groups_are_those_of_the_screening(model: FlowModel, hea
 
 
 def test_rows_of_a_table_are_judged_by_instrument(model: FlowModel, healthy: Columns):
-    own, rows = BinTable.of(table(healthy), model.metadata).of_instrument("IFCB9")
+    rows = rows_of_instruments(table(healthy))["IFCB9"]
+    own = BinTable.of(taken(table(healthy), rows), model.metadata)
     assert len(own) == 100
     assert set(table(healthy).take(pa.array(rows))["instrument"].to_pylist()) == {"IFCB9"}

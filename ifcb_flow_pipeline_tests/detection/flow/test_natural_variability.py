@@ -26,6 +26,10 @@ from ifcb_flow_pipeline.features.catalogue import FULL_FEATURE_NAMES
 
 #: As documented. They are not imported: a threshold that moved would move its own test.
 LOST_Z = 3.0
+ALL_GROW = 3.0
+BLURRED_LOST = 0.025
+BLURRED_LOST_Z = 1.75
+BLURRED_Z = 4.5
 ALONE = 0.5
 BLOOM_RATE_Z = 2.0
 DETRITUS_LOST = 0.08
@@ -106,17 +110,17 @@ def test_detritus_loses_some_of_its_own_images() -> None:
 @pytest.mark.parametrize(
     ("z", "lost"),
     [
-        ({"area_p10_px2": nature._BLURRED_Z - 0.1}, 1.1),
-        ({"no_image_fraction": nature._BLURRED_LOST_Z - 0.1}, 1.1),
-        ({"size_spread": nature._BLURRED_Z / nature._ALL_GROW + 0.1}, 1.1),
+        ({"area_p10_px2": BLURRED_Z - 0.1}, 1.1),
+        ({"no_image_fraction": BLURRED_LOST_Z - 0.1}, 1.1),
+        ({"size_spread": BLURRED_Z / ALL_GROW + 0.1}, 1.1),
         ({}, 0.9),
     ],
 )
 def test_out_of_focus_all_boxes_grow_and_some_images_are_lost(z: dict, lost: float) -> None:
-    blurred = {"area_p10_px2": nature._BLURRED_Z + 0.1, "no_image_fraction": nature._BLURRED_LOST_Z + 0.1}
-    blurred["size_spread"] = nature._BLURRED_Z / nature._ALL_GROW - 0.1
-    assert explained(lost=1.1 * nature._BLURRED_LOST, **blurred).images_lost[0]
-    assert not explained(lost=lost * nature._BLURRED_LOST, **blurred | z).images_lost[0]
+    blurred = {"area_p10_px2": BLURRED_Z + 0.1, "no_image_fraction": BLURRED_LOST_Z + 0.1}
+    blurred["size_spread"] = BLURRED_Z / ALL_GROW - 0.1
+    assert explained(lost=1.1 * BLURRED_LOST, **blurred).images_lost[0]
+    assert not explained(lost=lost * BLURRED_LOST, **blurred | z).images_lost[0]
 
 
 def test_large_particles_reach_the_edges_of_the_frame() -> None:
