@@ -537,7 +537,7 @@ def test_what_is_no_usual_file_costs_its_bin_and_nothing_else(tmp_path, monkeypa
 def hanging(monkeypatch):
     """Opening a file, or listing a directory, whose name ends so hangs until the test is over."""
     answer, endings = threading.Event(), []
-    monkeypatch.setattr(deadline, "PATIENCE", 0.05)
+    monkeypatch.setattr(deadline, "PATIENCE", 1.0)
 
     def hanging_at_times(really):
         def called(path, *arguments):
@@ -558,7 +558,7 @@ def test_a_file_that_hangs_costs_its_bin_and_is_to_be_read_again(tmp_path, hangi
     hanging(f"{PID}.adc")
     found = read(tmp_path)
     assert (found.status, found.unread) == ("unreadable", True)
-    assert "did not answer within 0.05 s" in found.reason
+    assert "did not answer within 1 s" in found.reason
 
 
 def test_a_header_that_hangs_costs_the_header_only(tmp_path, hanging):
