@@ -30,7 +30,7 @@ def exposition(recent: Recent, card: ModelCard | None, now: datetime, accept: st
     return encode(registry), content_type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a registry tells collectors apart by identity
 class _Metrics(Collector):
     recent: Recent
     card: ModelCard | None
@@ -39,7 +39,9 @@ class _Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._of_instruments()
         yield from self._of_episodes()
-        yield _single("days_waiting", "Days of the last month that list bins without scores", len(self.recent.days_waiting))
+        yield _single(
+            "days_waiting", "Days of the last month that list bins without scores", len(self.recent.days_waiting)
+        )
         yield _single("days_unreadable", "Days of the last month with a table that cannot be read",
                       len(self.recent.days_unreadable))  # fmt: skip
         yield from self._of_model()
@@ -53,7 +55,9 @@ class _Metrics(Collector):
         severity = _gauge("latest_severity", "Severity of the latest scored bin, 0 to 100: higher is worse; absent "
                           "where it was not judged", "instrument")  # fmt: skip
         bins = _gauge("bins", "Scored bins in the 24 hours that end with the latest of them", "instrument", "verdict")
-        unreadable = _gauge("unreadable", "Unreadable bins in the 7 days that end with the latest scored bin", "instrument")
+        unreadable = _gauge(
+            "unreadable", "Unreadable bins in the 7 days that end with the latest scored bin", "instrument"
+        )
         for one in self.recent.instruments:
             latest.add_metric([one.instrument], one.last_start_time.timestamp())
             if one.last_scored is not None:
@@ -66,7 +70,9 @@ class _Metrics(Collector):
 
     def _of_episodes(self) -> Iterator[Metric]:
         ongoing = _gauge("episode_ongoing", "1 while a fault lasts, by its suspected cause", "instrument", "cause")
-        start = _gauge("episode_start_timestamp_seconds", "Start of the first bad bin of a fault that lasts", "instrument")
+        start = _gauge(
+            "episode_start_timestamp_seconds", "Start of the first bad bin of a fault that lasts", "instrument"
+        )
         # Only the last episode of an instrument can last.
         for episode in self.recent.episodes:
             if episode.ongoing:
