@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
-from joblib import Parallel, delayed, effective_n_jobs
 
 from ifcb_flow_pipeline.bins.left_out import misnamed
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
@@ -71,6 +70,10 @@ class Work:
 
     def task_size(self, n_bins: int) -> int:
         """Bins per task: where there are few, small enough that no thread is left with a long last task."""
+        if n_bins <= _LEAST_PER_TASK:
+            return min(self.chunk_size, _LEAST_PER_TASK)
+        from joblib import effective_n_jobs
+
         return min(self.chunk_size, max(_LEAST_PER_TASK, n_bins // (_TASKS_PER_THREAD * effective_n_jobs(self.n_jobs))))
 
 
@@ -96,14 +99,27 @@ def archive_features(
     rows_of, schema = _feature_rows, BIN_FEATURES.schema
     if feature_set == "reference":
         rows_of, schema = _reference_rows, pa.schema(map(schema.field, _REFERENCE_COLUMNS))
-    # Threads share the result without copying it between processes, and need no second start of Python.
-    parallel = Parallel(n_jobs=work.n_jobs, prefer="threads", return_as="generator")
-    results = cast("Iterable[list[dict[str, Any]]]", parallel(delayed(rows_of)(archive, c, settings) for c in chunks))
     tables = []
-    for rows in results:
+    for rows in _each(lambda chunk: rows_of(archive, chunk, settings), chunks, work.n_jobs):
         tables.append(pa.Table.from_pylist(rows, schema=schema))
         work.progress(len(rows))
     return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def _each(
+    function: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]],
+    chunks: Sequence[Sequence[Mapping[str, Any]]],
+    n_jobs: int,
+) -> Iterable[list[dict[str, Any]]]:
+    """The function of each chunk, in order, in threads where there is work for several."""
+    if len(chunks) <= 1 or n_jobs == 1:
+        return map(function, chunks)
+    # Takes a tenth of a second to load, which a single bin is not to wait for.
+    from joblib import Parallel, delayed
+
+    # Threads share the result without copying it between processes, and need no second start of Python.
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    return cast("Iterable[list[dict[str, Any]]]", parallel(delayed(function)(chunk) for chunk in chunks))
 
 
 def bins_before(archive: Archive, pids: Sequence[str]) -> list[str]:

@@ -1,10 +1,11 @@
 """The command line: parses, calls, prints. What it calls is loaded only when a command runs."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -39,6 +40,30 @@ class _Command(click.Command):
             ) from error
 
 
+class _LeanCommand(_Command):
+    """A command that has no use for pandas. pyarrow would load it, for a quarter of a second, to see whether what it is
+    given is one of its objects: as long as the command runs, it does not find it.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if "pandas" in sys.modules or ctx.params.get("reader") == "pyifcb":
+            return super().invoke(ctx)
+        sys.meta_path.insert(0, _NoPandas)
+        try:
+            return super().invoke(ctx)
+        finally:
+            sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    """Where Python looks for modules: here, pandas is not to be found."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:  # noqa: ARG004 - Python's signature
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
 class _AspectRatio(click.ParamType):
     name = "float"
 
@@ -66,7 +91,45 @@ class _Group(click.Group):
     group_class = type  # groups within are of this class, too
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+#: Objects are looked through for cycles after so many new ones: while hundreds of modules are loaded, Python's own
+#: number makes it look again and again, for a fifth of a second in all.
+_OBJECTS_BEFORE_COLLECTION = 50_000
+
+
+class _Program(_Group):
+    """All commands; called, it is the program ``ifcb-flow``, started and ended without work that nobody sees."""
+
+    group_class = _Group
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("standalone_mode", True):
+            return super().__call__(*args, **kwargs)
+        import gc
+
+        gc.set_threshold(_OBJECTS_BEFORE_COLLECTION, *gc.get_threshold()[1:])
+        try:
+            super().__call__(*args, **kwargs)
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise
+        return _leave()
+
+
+def _leave() -> NoReturn:
+    """End this process as it would end by itself, but without taking its memory apart object by object, which takes
+    a third of a second once numba is loaded: the system takes it back at once.
+    """
+    import atexit
+    import threading
+
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue] - waits for threads, as Python does first
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="ifcb-flow-pipeline")
 def main() -> None:
     """Find the Imaging FlowCytobot bins to distrust."""
@@ -122,7 +185,7 @@ _note = click.option("--note", default="", help="Why; kept in the history.")
 _FIRST = ["pid", "anomaly_score", "severity", "verdict", "cause", "reasons"]
 
 
-@main.command()
+@main.command(cls=_LeanCommand)
 @_reading
 @click.option("--detector", type=_detector,
               help="flow: each instrument against its own history, with causes and reasons; forest: that of "
@@ -196,7 +259,7 @@ def train(
         click.echo(f"Warning: {card.note}", err=True)
 
 
-@main.command()
+@main.command(cls=_LeanCommand)
 @_reading
 @_selection
 @click.option("--aspect-ratio", type=_AspectRatio(), help="Must be the model's.  [default: the model's]")
@@ -245,7 +308,7 @@ def score(
     click.echo(f"{scores.num_rows} bins: {output}")
 
 
-@main.command()
+@main.command(cls=_LeanCommand)
 @_reading
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
@@ -261,6 +324,18 @@ def features(aspect_ratio: float, triggers: str, frames: tuple[str, ...], output
     table = _extract(settings, **reading)
     _write(table, output)
     click.echo(f"{table.num_rows} bins: {output}")
+
+
+@main.command()
+def warm() -> None:
+    """Compile ahead of time what else is compiled when it is first used, so that later commands start at once.
+
+    With IFCB_KERNEL_CACHE set, into that folder, which may be made on one machine and used on others like it.
+    """
+    from ifcb_flow_pipeline.warm import place
+    from ifcb_flow_pipeline.warm import warm as compile_all
+
+    click.echo(f"{compile_all()} kernels are compiled and kept {place()}")
 
 
 @main.command()
@@ -308,7 +383,7 @@ def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: f
     click.echo(f"{converted.card.model_id}: {len(converted.card.feature_names)} features, written to {model}")
 
 
-@main.command()
+@main.command(cls=_LeanCommand)
 @click.argument("data_dir", type=_DIRECTORY)
 @click.option("--model", type=_IN_FILE, default="model.npz", help="File of the model.")
 @click.option("--interval", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Seconds between looks.")
@@ -701,11 +776,14 @@ def _archive(data_dir: Path, exclude: tuple[str, ...], reader: str) -> "Archive"
 
 @contextmanager
 def _progress(n_jobs: int, chunk_size: int, total: int | None) -> Iterator["Work"]:
-    from tqdm import tqdm
-
     from ifcb_flow_pipeline.api import Work
 
-    with tqdm(total=total, unit="bin", desc="Reading bins", disable=None) as bar:
+    if not sys.stderr.isatty():
+        yield Work(n_jobs, chunk_size)
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="bin", desc="Reading bins") as bar:
         yield Work(n_jobs, chunk_size, bar.update)
 
 
@@ -758,9 +836,9 @@ def _write(table: "pa.Table", output: Path) -> None:
 
             pq.write_table(table, temporary)
         else:
-            from ifcb_flow_pipeline.review.handover import without_formulas
+            from ifcb_flow_pipeline.store.csv_files import write_csv
 
-            without_formulas(table.to_pandas()).to_csv(temporary, index=False)
+            write_csv(table, temporary)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, extent, signature
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
@@ -103,6 +102,9 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[Cloud
 
     A bin that was read before keeps its points where its files are gone or cannot be read now.
     """
+    # Takes a tenth of a second to load, which who judges a single bin is not to wait for.
+    from joblib import Parallel, delayed
+
     inventory, made_of = _input(tables, RAW_BINS, day)
     clouds, rows = CloudTables(tables), inventory.to_pylist()
     # Threads read ahead while this one writes: neither the disk nor a core waits for the other.

@@ -166,7 +166,7 @@ def test_the_version_is_that_of_the_package():
 def test_the_commands_are_those_of_the_readme():
     assert set(commands()) == {
         "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
-        "serve", "left-out", "labels", "gone", "archive-moved", "verdicts", "backup", "restore",
+        "serve", "left-out", "labels", "gone", "archive-moved", "verdicts", "backup", "restore", "warm",
     }  # fmt: skip
 
 
@@ -209,6 +209,29 @@ def test_help_waits_for_no_library(arguments):
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert len(shown.splitlines()) >= 2
     assert shown.endswith("loaded: []\n")
+
+
+def test_scoring_one_bin_waits_for_no_library_that_it_has_no_use_for(model, tmp_path):
+    write_bin(simulate_bin(PIDS[0], mean_triggers=80), tmp_path / "one")
+    unused = {"pandas", "scipy.linalg", "joblib", "sklearn", "matplotlib", "dagster", "streamlit", "tqdm"}
+    code = (
+        "import atexit, sys; from ifcb_flow_pipeline.cli import main;"
+        f"atexit.register(lambda: print('loaded:', sorted({unused!r} & set(sys.modules)))); main(prog_name='ifcb-flow')"
+    )
+    command = [sys.executable, "-c", code, "score", "one", "--model", str(model), "--output", "s.csv"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert shown.splitlines()[-2:] == ["1 bins: s.csv", "loaded: []"]
+    assert len(table(tmp_path / "s.csv")) == 1
+
+
+def test_pandas_is_there_again_after_a_command_that_has_no_use_for_it():
+    code = (
+        "import sys; from ifcb_flow_pipeline.cli import main;"
+        "main(['features', '.', '--output', 'f.csv'], standalone_mode=False);"
+        "import pandas, pyarrow as pa; print(pa.table({'a': [1]}).to_pandas().shape)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines() == ["0 bins: f.csv", "(1, 1)"]
 
 
 # Features

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.pid import Schema
 from ifcb_flow_pipeline.bins.text import Text
+from ifcb_flow_pipeline.fallback import with_kernels
 
 #: Columns of one ADC line. 26 are written by instruments with acoustic focusing.
 WIDTHS: Mapping[Schema, tuple[int, ...]] = {"v1": (15,), "v2": (24, 26)}
@@ -166,11 +167,10 @@ def _named(names: str | tuple[str, ...]) -> tuple[AdcColumn, ...]:
 
 def _read_clean(text: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc | None:
     """What the careful reader would give, or None if the file is not clean."""
-    # Loads numba, which nobody should wait for who reads no file.
-    from ifcb_flow_pipeline.bins.scan import scan
-
     cells = _cells(schema, wanted)
-    found = scan(text, _widths_by_first_line(text, schema), tuple((index, dtype) for _, index, dtype in cells))
+    widths, columns = _widths_by_first_line(text, schema), tuple((index, dtype) for _, index, dtype in cells)
+    # Loads numba, which nobody should wait for who reads no file.
+    found = with_kernels("ifcb_flow_pipeline.bins.scan", lambda kernels: kernels.scan(text, widths, columns))
     if found is None:
         return None
     n_rows, arrays = found

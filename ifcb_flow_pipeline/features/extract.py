@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -10,11 +11,15 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.frame import FRAME_PX, parse_frames
 from ifcb_flow_pipeline.bins.pid import Schema
+from ifcb_flow_pipeline.fallback import with_kernels
 from ifcb_flow_pipeline.features.catalogue import MIN_POINTS, REFERENCE
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO, PointCloud
 
 Triggers = Literal["images", "all"]
 TRIGGERS: tuple[Triggers, ...] = ("images", "all")
+
+#: The compiled kernels, which load numba.
+_KERNELS = "ifcb_flow_pipeline.features.kernels"
 
 #: What is read of an ADC file for the reference set of features.
 BOX_COLUMNS = ("x_px", "y_px", "width_px", "height_px")
@@ -83,10 +88,10 @@ def extract_features(columns: Mapping[str, NDArray], settings: FeatureSettings) 
 def _cloud(columns: Mapping[str, NDArray], settings: FeatureSettings) -> PointCloud:
     x, y, width, height = (columns[name] for name in BOX_COLUMNS)
     if settings.triggers == "images" and _fit_kernels(x, y, width, height):
-        from ifcb_flow_pipeline.features import kernels
-
-        points = kernels.points_with_image(*map(_plain, (x, y, width, height)))
-        return PointCloud(points.x_px, points.y_px, len(x), len(points.x_px), settings.aspect_ratio)
+        boxes = [*map(_plain, (x, y, width, height))]
+        points = with_kernels(_KERNELS, lambda kernels: kernels.points_with_image(*boxes))
+        if points is not None:
+            return PointCloud(points.x_px, points.y_px, len(x), len(points.x_px), settings.aspect_ratio)
     with_image = has_image(columns)
     n_rows, n_images = len(with_image), int(np.count_nonzero(with_image))
     if settings.triggers == "images":
@@ -103,8 +108,10 @@ def _values(cloud: PointCloud) -> NDArray[np.float64]:
 
 def _from_kernels(cloud: PointCloud) -> Mapping[str, float]:
     """The features that the kernels know, by name; none where they do not take such a cloud."""
-    from ifcb_flow_pipeline.features import kernels
+    return with_kernels(_KERNELS, lambda kernels: _computed(kernels, cloud)) or {}
 
+
+def _computed(kernels: ModuleType, cloud: PointCloud) -> Mapping[str, float]:
     if not kernels.MIN_ASPECT_RATIO <= cloud.aspect_ratio <= kernels.MAX_ASPECT_RATIO:
         return {}
     if len(cloud.x_px) > kernels.MAX_POINTS:

@@ -3,16 +3,21 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from operator import attrgetter, itemgetter
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
+from ifcb_flow_pipeline.fallback import with_kernels
 from ifcb_flow_pipeline.features import geometry, repeats
 from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
 from ifcb_flow_pipeline.features.run import Run, configuration_of, settings_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+
+#: The compiled kernels, which load numba.
+_KERNELS = "ifcb_flow_pipeline.features.stream_kernels"
 
 #: Names of the columns that describe the most repeated box.
 STUCK_COLUMNS = ("stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px")
@@ -49,7 +54,11 @@ def full_features(stream: Stream) -> dict[str, float]:
 def features_and_run(stream: Stream) -> tuple[dict[str, float], Run]:
     """The same, and the run that it is of."""
     columns = _for_kernels(stream)
-    return (_by_catalogue(stream), stream.run) if columns is None else _by_kernels(stream, columns)
+    if columns is not None:
+        found = with_kernels(_KERNELS, lambda kernels: _by_kernels(kernels, stream, columns))
+        if found is not None:
+            return found
+    return _by_catalogue(stream), stream.run
 
 
 def header_features(header: Mapping[str, Any]) -> dict[str, float]:
@@ -86,9 +95,7 @@ def _by_catalogue(stream: Stream) -> dict[str, float]:
     return found | dict(zip(STUCK_COLUMNS, place, strict=True))
 
 
-def _by_kernels(stream: Stream, columns: list[NDArray]) -> tuple[dict[str, float], Run]:
-    from ifcb_flow_pipeline.features import stream_kernels as kernels
-
+def _by_kernels(kernels: ModuleType, stream: Stream, columns: list[NDArray]) -> tuple[dict[str, float], Run]:
     header = stream.header
     trigger, t_s, x_px, y_px, width_px, height_px, peak_v, flight_us, run_time_s, inhibit_time_s = columns
     counted = kernels.run_times(trigger, t_s, width_px, height_px, run_time_s, inhibit_time_s)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ifcb_flow_pipeline.store.csv_files import harmless
 from ifcb_flow_pipeline.store.labels import Label
 
 #: The dashboard takes files below 2 MB.
@@ -23,9 +24,6 @@ MAX_COMMENT = 500
 #: What begins the tag of a suspected cause.
 CAUSE_TAG = "qc_flow_"
 
-#: A cell that begins so is a formula to a spreadsheet.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
 _SKIP = {"bad": "skip", "good": "noskip"}
 
 
@@ -36,15 +34,6 @@ class Decided:
     label: Label
     cause: str = ""
     severity: float | None = None
-
-
-def harmless(text: str) -> str:
-    """The text with a mark before it where a spreadsheet would take it for a formula, on any of its lines.
-
-    Carriage returns become line feeds: readers of CSV differ in whether one ends a row.
-    """
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return "\n".join(f"'{line}" if line.startswith(_FORMULA) else line for line in lines)
 
 
 def csv_of(rows: pd.DataFrame) -> bytes:

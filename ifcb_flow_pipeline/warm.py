@@ -1,0 +1,75 @@
+"""Compiling all kernels ahead of time, so that no command has to wait for it.
+
+Done by using them: a few small bins go through everything that calls a kernel, and are thrown away.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ifcb_flow_pipeline import compiled
+from ifcb_flow_pipeline.api import Work, archive_features, train_on
+from ifcb_flow_pipeline.bins import scan
+from ifcb_flow_pipeline.bins.pid import format_pid
+from ifcb_flow_pipeline.days import score_table
+from ifcb_flow_pipeline.detection.flow import level_filter
+from ifcb_flow_pipeline.detection.model_card import ForestSettings
+from ifcb_flow_pipeline.detection.open_model import ForestChoice
+from ifcb_flow_pipeline.detection.reference import forest_kernel
+from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.fallback import failed
+from ifcb_flow_pipeline.features import kernels, stream_kernels
+from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
+from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
+from ifcb_flow_pipeline.store.archive import Archive
+
+#: Where kernels are.
+MODULES: tuple[ModuleType, ...] = (scan, kernels, stream_kernels, level_filter, forest_kernel)
+
+#: Small bins, as many as a model of an instrument needs at least.
+_BINS, _TRIGGERS, _INSTRUMENT = 40, 120, "IFCB134"
+
+
+def all_kernels() -> Iterator[tuple[str, Any]]:
+    """The kernels, by the names of their functions."""
+    for module in MODULES:
+        for name, value in vars(module).items():
+            if getattr(value, "__module__", "") == module.__name__ and isinstance(
+                getattr(value, "_cache", None), compiled.FunctionCache
+            ):
+                yield f"{module.__name__}.{name}", value
+
+
+def warm() -> int:
+    """Compile all kernels whose machine code is not there yet; returns how many forms of kernels there are now.
+
+    Where they are kept: see ``compiled``. Raises FlowError where they cannot be compiled, OSError where no temporary
+    files can be written.
+    """
+    settings = FeatureSettings()
+    with tempfile.TemporaryDirectory() as folder:
+        start = datetime(2023, 8, 10, tzinfo=UTC)
+        for i in range(_BINS):
+            pid = format_pid(_INSTRUMENT, start + timedelta(hours=i))
+            write_bin(simulate_bin(pid, mean_triggers=_TRIGGERS), Path(folder))
+        archive = Archive(Path(folder), settle=timedelta())
+        features = archive_features(archive, None, settings, Work(n_jobs=1))
+        reference = archive_features(archive, None, settings, Work(n_jobs=1), "reference")
+    half = features.num_rows // 2
+    score_table(features.slice(half), train_on(features, settings), features.slice(0, half))
+    forest = ForestChoice("forest", FEATURE_NAMES, ForestSettings())
+    score_table(reference, train_on(reference, settings, forest=forest))
+    if failed():
+        raise FlowError(f"these kernels cannot be compiled here: {', '.join(failed())}")
+    return sum(len(each.signatures) for _, each in all_kernels())
+
+
+def place() -> str:
+    """Where the machine code is kept, for people."""
+    chosen = os.environ.get(compiled.CACHE_SETTING)
+    return f"in {chosen}" if chosen else "beside the code, or in the user's cache folder"
