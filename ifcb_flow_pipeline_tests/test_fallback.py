@@ -25,7 +25,7 @@ def nothing_has_failed(monkeypatch) -> None:
 
 @pytest.fixture
 def broken(monkeypatch) -> None:
-    """A compiler that does not fit: each kernel fails when it is called, as numba fails where it does not know NumPy."""
+    """A compiler that does not fit: kernels fail when they are called, as where numba does not know this NumPy."""
 
     def fail(*_):
         raise AttributeError("module 'numpy' has no attribute 'row_stack'")

@@ -43,5 +43,5 @@ def _cells(column: pa.ChunkedArray, kind: pa.DataType) -> Iterable[Any]:
     if pa.types.is_integer(kind) and column.null_count:
         return (value if value is None else float(value) for value in values)
     if pa.types.is_floating(kind):
-        return (None if value is None or value != value else value for value in values)  # noqa: PLR0124 - NaN
+        return (None if value is None or value != value else value for value in values)
     return values
