@@ -136,7 +136,8 @@ def bins_before(archive: Archive, pids: Sequence[str]) -> list[str]:
             bin_id.day - timedelta(days=back) for back in range(HISTORY_DAYS + 1)
         )
     asked = set(pids)
-    bin_ids = [raw.bin_id for raw in archive.scan().bins] if days else []
+    wanted = set().union(*days.values())
+    bin_ids = [raw.bin_id for raw in archive.scan_days(wanted).bins] if wanted else []
     return [b.pid for b in bin_ids if b.day in days.get(b.instrument, ()) and b.pid not in asked]
 
 
@@ -312,18 +313,30 @@ def _instrument(row: Mapping[str, Any]) -> str:
 
 
 def _wanted(archive: Archive, pids: Sequence[str] | None) -> list[dict[str, Any]]:
-    listing, now = archive.scan(), archive.now()
+    now = archive.now()
     if pids is None:
+        listing = archive.scan()
         return [
             *(inventory_row(raw, archive, now) for raw in listing.bins),
             *({"hdr_path": None, **row_of(one)} for one in misnamed(listing.strays)),
         ]
-    found = {raw.bin_id.pid: raw for raw in listing.bins}
-    known = (found.get(pid) or found.get(pid.upper()) for pid in pids)
+    days = {day for pid in pids if (day := _day_of(pid))}
+    found = {raw.bin_id.pid: raw for raw in (archive.scan_days(days).bins if days else ())}
+    if any(_day_of(pid) and pid.upper() not in found for pid in pids):
+        # What is not where its date says is looked for everywhere: it may lie in a directory of another date.
+        found = {raw.bin_id.pid: raw for raw in archive.scan().bins}
+    known = (found.get(pid.upper()) for pid in pids)
     return [
         inventory_row(raw, archive, now) if raw else _not_found(pid, archive)
         for pid, raw in zip(pids, known, strict=True)
     ]
+
+
+def _day_of(pid: str) -> date | None:
+    try:
+        return parse_pid(pid.upper()).day
+    except InvalidPidError:
+        return None
 
 
 def _not_found(pid: str, archive: Archive) -> dict[str, Any]:

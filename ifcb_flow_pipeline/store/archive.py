@@ -5,7 +5,7 @@ import io
 import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,6 +20,7 @@ from ifcb_flow_pipeline.bins.archive import (
     EXTENSIONS,
     FoundFile,
     Listing,
+    likely_day,
     list_bins,
     may_hold,
 )
@@ -49,6 +50,9 @@ LARGEST: Mapping[str, int] = {"adc": 2**29, "hdr": 2**20, "roi": 2**34}
 _LASTING = frozenset({errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP})
 
 _SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS)
+
+#: Ranges of days, first and last of each included.
+Ranges = tuple[tuple[date, date], ...]
 
 #: Open ends of a range of days, with room for a day's slack.
 _FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(9000, 1, 1)
@@ -108,15 +112,22 @@ class Archive:
         Raises ArchiveError where a directory cannot be read: a partial listing would make bins look
         as if they had disappeared.
         """
+        if first is None and last is None:
+            return self._scan(None)
+        return self._scan(((first or _FIRST_DAY, last or _LAST_DAY),))
+
+    def scan_days(self, days: Iterable[date]) -> Listing:
+        """The same for some days, wherever they lie: only directories that may hold bins of them are looked into."""
+        return self._scan(_ranges(days))
+
+    def _scan(self, wanted: Ranges | None) -> Listing:
         self.check_mounted()
-        wanted = None if first is None and last is None else (first or _FIRST_DAY, last or _LAST_DAY)
         listing = list_bins(
             file for found in self.walk(lambda path, _: self.inside(path, wanted)) for file in found.files
         )
         if wanted is None:
             return listing
-        bins = tuple(raw for raw in listing.bins if wanted[0] <= raw.bin_id.day <= wanted[1])
-        return Listing(bins, listing.strays)
+        return Listing(tuple(raw for raw in listing.bins if _among(raw.bin_id.day, wanted)), listing.strays)
 
     def check_mounted(self) -> None:
         """Raise ArchiveError where there is no archive."""
@@ -203,8 +214,8 @@ class Archive:
             links += [above + name for name in found.links]
             yield found
 
-    def inside(self, relative: str, wanted: tuple[date, date] | None = None) -> Inside:
-        """List one directory; with ``wanted`` only what can hold bins from its first to its last day."""
+    def inside(self, relative: str, wanted: Ranges | None = None) -> Inside:
+        """List one directory; with ``wanted`` only what can be, or hold, bins of these days."""
         exclude = {name.lower() for name in self.exclude}
         suffixes = (CORRECTED_SUFFIX,) if relative.startswith(CORRECTIONS) else _SUFFIXES
         directories, links, files = [], [], []
@@ -212,7 +223,11 @@ class Archive:
             if _look(entry.path, entry.is_dir):
                 if _enter(entry.name, exclude, wanted):
                     (links if entry.is_symlink() else directories).append(entry.name)
-            elif _may_be_of_a_bin(entry.name, suffixes) and (status := _look(entry.path, entry.stat)):
+            elif (
+                _may_be_of_a_bin(entry.name, suffixes)
+                and _of_days(entry.name, wanted)
+                and (status := _look(entry.path, entry.stat))
+            ):
                 files.append(FoundFile(relative, entry.name, status.st_size, status.st_mtime_ns))
         # In order of name, so that every walk takes the same one of several links to the same directory.
         return Inside(tuple(sorted(directories)), tuple(sorted(links)), tuple(files))
@@ -300,10 +315,31 @@ def _may_be_of_a_bin(name: str, suffixes: tuple[str, ...]) -> bool:
     return name.lower().endswith(suffixes) and not name.startswith(".")
 
 
-def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:
+def _enter(name: str, exclude: set[str], wanted: Ranges | None) -> bool:
     if name.startswith(".") or name.lower() in exclude:
         return False
-    return wanted is None or may_hold(name, *wanted)
+    return wanted is None or any(may_hold(name, first, last) for first, last in wanted)
+
+
+def _of_days(name: str, wanted: Ranges | None) -> bool:
+    """Whether a file can be one of a bin of these days; one that is named as no bin can."""
+    day = None if wanted is None else likely_day(name.partition(".")[0])
+    return wanted is None or day is None or _among(day, wanted)
+
+
+def _among(day: date, ranges: Ranges) -> bool:
+    return any(first <= day <= last for first, last in ranges)
+
+
+def _ranges(days: Iterable[date]) -> Ranges:
+    """The days as ranges, ascending."""
+    found: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if found and day - found[-1][1] <= timedelta(days=1):
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return tuple(found)
 
 
 def _is_directory(path: str) -> bool:
