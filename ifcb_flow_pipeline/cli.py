@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ifcb_flow_pipeline.api import Work
+    from ifcb_flow_pipeline.features.catalogue import FeatureSet
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.store.archive import Archive
     from ifcb_flow_pipeline.store.daily import DailyTables
@@ -244,7 +245,7 @@ def train(
     decisions, no_bins = (Decisions(), ()) if labels is None else read_decisions(labels)
     if chosen == "flow":
         _say_ignored(ctx, "config", "config_file", "contamination", "max_samples", "max_features")
-    features = _extract(settings, **reading)
+    features = _extract(settings, chosen_set, **reading)
     _say_unmatched([*no_bins, *decisions.unmatched(features["pid"].to_pylist())], "of these bins")
     choice = None if chosen == "flow" else ForestChoice(chosen, names, forest)
     trained = train_on(features, settings, decisions, choice)
@@ -300,7 +301,7 @@ def score(
     selection = _selected(config, config_file)
     if selection is not None and select_features(selection) != loaded.card.feature_names:
         raise ModelError(f"{model} was trained on other features than selected; leave the selection out to use its own")
-    features = _extract(settings, **reading)
+    features = _extract(settings, "reference" if loaded.card.feature_set == "reference" else "full", **reading)
     history = _days_before(settings, **reading) if loaded.card.kind == "flow" else None
     scores = score_table(features, loaded, history)
     _write(scores.select(_FIRST + [name for name in scores.column_names if name not in _FIRST]), output)
@@ -313,15 +314,24 @@ def score(
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
 @_frames
+@click.option("--feature-set", type=_feature_set, default="full",
+              help="full: all features; reference: those of ifcb-flow-metric, in half of the time.")  # fmt: skip
 @click.option("--output", type=_OUT_FILE, required=True, help="File to write: .parquet or .csv.")
-def features(aspect_ratio: float, triggers: str, frames: tuple[str, ...], output: Path, **reading: Any) -> None:
+def features(
+    aspect_ratio: float,
+    triggers: str,
+    frames: tuple[str, ...],
+    feature_set: "FeatureSet",
+    output: Path,
+    **reading: Any,
+) -> None:
     """Compute the features of the bins in DATA_DIR."""
     from ifcb_flow_pipeline.features.extract import FeatureSettings
 
     if output.suffix not in (".parquet", ".csv"):
         raise click.BadParameter(f"{output} must end in .parquet or .csv", param_hint="--output")
     settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio, " ".join(frames))
-    table = _extract(settings, **reading)
+    table = _extract(settings, feature_set, **reading)
     _write(table, output)
     click.echo(f"{table.num_rows} bins: {output}")
 
@@ -721,6 +731,7 @@ def _say_verdicts(scores: "pa.Table") -> None:
 
 def _extract(
     settings: "FeatureSettings",
+    feature_set: "FeatureSet",
     data_dir: Path,
     id_file: Path | None,
     n_jobs: int,
@@ -734,7 +745,7 @@ def _extract(
         raise click.BadParameter("must not be 0; -1 takes one thread per core", param_hint="--n-jobs")
     pids = None if id_file is None else _ids(id_file)
     with _progress(n_jobs, chunk_size, len(pids) if pids is not None else None) as work:
-        table = archive_features(_archive(data_dir, exclude, reader), pids, settings, work)
+        table = archive_features(_archive(data_dir, exclude, reader), pids, settings, work, feature_set)
     _report(table)
     return table
 
