@@ -262,7 +262,7 @@ def feature_row(
 
     ``columns``: CLOUD_COLUMNS of its cloud, None where it has none; ``roi_bytes``: size of its .roi, None without.
     """
-    outcome = reference_row(entry, columns, settings) | _of_files(entry) | {"roi_complete": None}
+    outcome = reference_row(entry, columns, settings) | files_row(entry) | {"roi_complete": None}
     outcome["has_roi"] = roi_bytes is not None
     if columns is None:
         return (
@@ -276,8 +276,8 @@ def feature_row(
     return outcome | features | sources(run)
 
 
-def _of_files(entry: CloudEntry) -> dict[str, str]:
-    """What the files say of themselves, and the settings, which a damaged header does not tell."""
+def files_row(entry: CloudEntry) -> dict[str, str]:
+    """The part of it with what the files say of themselves, and the settings, which a damaged header does not tell."""
     told = description(entry.header)
     if entry.header_state == "damaged":
         told |= {"configuration": "", "settings": ""}

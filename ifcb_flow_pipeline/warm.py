@@ -11,11 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from ifcb_flow_pipeline import compiled
 from ifcb_flow_pipeline.api import Work, archive_features, train_on
 from ifcb_flow_pipeline.bins import scan
 from ifcb_flow_pipeline.bins.pid import format_pid
-from ifcb_flow_pipeline.days import score_table
+from ifcb_flow_pipeline.bins.roi import RoiTable
+from ifcb_flow_pipeline.days import feature_row, inventory_row, read_bin, score_table
 from ifcb_flow_pipeline.detection.flow import level_filter
 from ifcb_flow_pipeline.detection.model_card import ForestSettings
 from ifcb_flow_pipeline.detection.open_model import ForestChoice
@@ -25,11 +28,17 @@ from ifcb_flow_pipeline.fallback import failed
 from ifcb_flow_pipeline.features import kernels, stream_kernels
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.features.images import kernels as image_kernels
+from ifcb_flow_pipeline.features.images.extract import features_of_bin, features_of_images
+from ifcb_flow_pipeline.many_bins import entry_and_columns
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
+from ifcb_flow_pipeline.store import file_kernels
 from ifcb_flow_pipeline.store.archive import Archive
 
 #: Where kernels are.
-MODULES: tuple[ModuleType, ...] = (scan, kernels, stream_kernels, level_filter, forest_kernel)
+MODULES: tuple[ModuleType, ...] = (
+    scan, kernels, stream_kernels, file_kernels, image_kernels, level_filter, forest_kernel,
+)  # fmt: skip
 
 #: Small bins, as many as a model of an instrument needs at least.
 _BINS, _TRIGGERS, _INSTRUMENT = 40, 120, "IFCB134"
@@ -60,6 +69,10 @@ def warm() -> int:
         archive = Archive(Path(folder), settle=timedelta())
         features = archive_features(archive, None, settings, Work(n_jobs=1))
         reference = archive_features(archive, None, settings, Work(n_jobs=1), "reference")
+        raw = archive.scan().bins[0]
+        one = read_bin(archive, inventory_row(raw, archive, archive.now()))
+    feature_row(*entry_and_columns(one), settings)
+    _warm_images()
     half = features.num_rows // 2
     score_table(features.slice(half), train_on(features, settings), features.slice(0, half))
     forest = ForestChoice("forest", FEATURE_NAMES, ForestSettings())
@@ -67,6 +80,13 @@ def warm() -> int:
     if failed():
         raise FlowError(f"these kernels cannot be compiled here: {', '.join(failed())}")
     return sum(len(each.signatures) for _, each in all_kernels())
+
+
+def _warm_images() -> None:
+    # From memory that may be written to, and from a file, which may not: to numba, these are two types.
+    image = np.zeros((8, 8), np.uint8)
+    features_of_images([image])
+    features_of_bin(image.tobytes(), RoiTable(np.zeros(1, np.int64), np.array([8]), np.array([8]), 0))
 
 
 def place() -> str:

@@ -249,7 +249,7 @@ def test_the_reference_set_alone_has_the_same_values_and_reads_no_header(archive
 
 def test_a_forest_of_the_reference_set_is_trained_and_asked_without_the_other_features(archive, forest, monkeypatch):
     done("score", archive, "--model", forest, "--output", "with.csv")
-    monkeypatch.setattr(api, "_feature_rows", lambda *_: pytest.fail("all features were computed"))
+    monkeypatch.setattr(api, "feature_table", lambda *_: pytest.fail("all features were computed"))
     done(*REFERENCE, archive, "--model", "again.npz")
     done("score", archive, "--model", forest, "--output", "without.csv")
     assert Path("with.csv").read_bytes() == Path("without.csv").read_bytes()

@@ -30,7 +30,7 @@ def broken(monkeypatch) -> None:
     def fail(*_):
         raise AttributeError("module 'numpy' has no attribute 'row_stack'")
 
-    monkeypatch.setattr(scan, "_scan", fail)
+    monkeypatch.setattr(scan, "scan_text", fail)
     monkeypatch.setattr(kernels, "points_with_image", fail)
     monkeypatch.setattr(kernels, "cloud_features", fail)
     monkeypatch.setattr(stream_kernels, "run_times", fail)

@@ -21,6 +21,9 @@ TRIGGERS: tuple[Triggers, ...] = ("images", "all")
 #: The compiled kernels, which load numba.
 _KERNELS = "ifcb_flow_pipeline.features.kernels"
 
+#: Within these, distinct pixels stay distinct and finite after the division by the aspect ratio.
+MIN_ASPECT_RATIO, MAX_ASPECT_RATIO = 1e-3, 1e3
+
 #: What is read of an ADC file for the reference set of features.
 BOX_COLUMNS = ("x_px", "y_px", "width_px", "height_px")
 
@@ -76,13 +79,27 @@ def extract_features(columns: Mapping[str, NDArray], settings: FeatureSettings) 
     """
     cloud = _cloud(columns, settings)
     n_points = len(cloud.x_px)
-    if n_points < MIN_POINTS:
-        what = "images" if settings.triggers == "images" else "triggers"
-        status, reason = ("too_few_points", f"{n_points} {what}, features need {MIN_POINTS}")
-        if cloud.n_rows == 0:
-            status, reason = "empty", "no triggers"
+    status, reason = status_of(cloud.n_rows, n_points, settings.triggers)
+    if status != "ok":
         return BinFeatures(np.full(len(REFERENCE), np.nan), cloud.n_rows, cloud.n_images, n_points, status, reason)
     return BinFeatures(_values(cloud), cloud.n_rows, cloud.n_images, n_points)
+
+
+def status_of(n_rows: int, n_points: int, triggers: Triggers) -> tuple[str, str]:
+    """Whether a cloud has enough points for features: its status and, where it has not, the reason."""
+    if n_points >= MIN_POINTS:
+        return "ok", ""
+    if n_rows == 0:
+        return "empty", "no triggers"
+    return (
+        "too_few_points",
+        f"{n_points} {triggers if triggers == 'images' else 'triggers'}, features need {MIN_POINTS}",
+    )
+
+
+def fits_kernels(aspect_ratio: float) -> bool:
+    """Whether the kernels take such an aspect ratio."""
+    return MIN_ASPECT_RATIO <= aspect_ratio <= MAX_ASPECT_RATIO
 
 
 def _cloud(columns: Mapping[str, NDArray], settings: FeatureSettings) -> PointCloud:
@@ -112,7 +129,7 @@ def _from_kernels(cloud: PointCloud) -> Mapping[str, float]:
 
 
 def _computed(kernels: ModuleType, cloud: PointCloud) -> Mapping[str, float]:
-    if not kernels.MIN_ASPECT_RATIO <= cloud.aspect_ratio <= kernels.MAX_ASPECT_RATIO:
+    if not fits_kernels(cloud.aspect_ratio):
         return {}
     if len(cloud.x_px) > kernels.MAX_POINTS:
         return {}

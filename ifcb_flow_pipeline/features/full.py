@@ -1,7 +1,6 @@
 """From one bin to all of its features beyond the reference set, and to what describes it."""
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from types import ModuleType
 from typing import Any
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
 from ifcb_flow_pipeline.fallback import with_kernels
 from ifcb_flow_pipeline.features import geometry, repeats
-from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
+from ifcb_flow_pipeline.features.catalogue import FULL_ONLY, KERNEL_FEATURES
+from ifcb_flow_pipeline.features.file_quality import FileQuality
 from ifcb_flow_pipeline.features.run import Run, configuration_of, settings_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 
@@ -31,9 +31,28 @@ _OF_HEADER = (
 _OF_RUN = tuple(feature.name for feature in FULL_ONLY if hasattr(Run, feature.name))
 _values_of_run = attrgetter(*_OF_RUN)
 
-#: Features that go through their own functions even where the others come from kernels, and all that does not.
-_NOT_COMPILED = tuple(feature for feature in FULL_ONLY if feature.kernel == "none" and feature.name not in _OF_RUN)
-_COMPILED = (*(feature.name for feature in FULL_ONLY if feature not in _NOT_COMPILED), *STUCK_COLUMNS)
+#: What the rows tell of the run, by the names that ``Run`` has for it.
+RUN_TIMES = ("n_triggers", "n_images", "adc_run_s", "adc_inhibit_s", "last_s", "due_s")
+
+#: What kernels give, in their order. All are numbers, the first of each a count.
+TRIGGER_FEATURES = ("n_triggers", *KERNEL_FEATURES["triggers"])
+IMAGE_FEATURES = ("n_images", *KERNEL_FEATURES["images"], *STUCK_COLUMNS)
+
+#: Features that were found as the file was read, and all others, with the box.
+_OF_FILE = tuple(feature.name for feature in FULL_ONLY if feature.kernel == "none" and feature.name not in _OF_RUN)
+_COMPILED = (*(feature.name for feature in FULL_ONLY if feature.name not in _OF_FILE), *STUCK_COLUMNS)
+
+
+def _picker() -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Takes those of _COMPILED, in their order, from the values that kernels and the run gave.
+
+    Of two values of one name, such as counts that the run tells too, the last.
+    """
+    places = {name: place for place, name in enumerate((*TRIGGER_FEATURES, *IMAGE_FEATURES, *_OF_RUN))}
+    return itemgetter(*(places[name] for name in _COMPILED))
+
+
+_pick = _picker()
 
 #: STREAM_COLUMNS and the types that files are read as.
 _TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
@@ -110,21 +129,18 @@ def _by_kernels(kernels: ModuleType, stream: Stream, columns: list[NDArray]) -> 
         x_px, y_px, width_px, height_px, peak_v, flight_us, stream.frame_px, int(header.get("blob_grow_y_px", -1)),
         geometry.is_titled_bottom(header), stream.schema != "v1",
     )  # fmt: skip
-    pick = _picker(triggers._fields + images._fields + _OF_RUN)
-    found = dict(zip(_COMPILED, pick(triggers + images + _values_of_run(run)), strict=True))
-    for feature in _NOT_COMPILED:
-        found[feature.name] = float(feature.function(stream))
-    return found, run
+    return features_of_parts(triggers, images, run, stream.quality), run
 
 
-@cache
-def _picker(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Takes those of _COMPILED, in their order, from a tuple of the values of these names.
-
-    Of two values of one name, such as counts that the run tells too, the last.
-    """
-    places = {name: place for place, name in enumerate(names)}
-    return itemgetter(*(places[name] for name in _COMPILED))
+def features_of_parts(
+    triggers: Sequence[float], images: Sequence[float], run: Run, quality: FileQuality
+) -> dict[str, float]:
+    """The features by name, and the most repeated box, from what kernels gave: TRIGGER_FEATURES, IMAGE_FEATURES."""
+    values = (*triggers, *images, *_values_of_run(run))
+    found = dict(zip(_COMPILED, _pick(values), strict=True))
+    for name in _OF_FILE:
+        found[name] = float(getattr(quality, name))
+    return found
 
 
 def _for_kernels(stream: Stream) -> list[NDArray] | None:

@@ -154,12 +154,12 @@ class Archive:
             reason = f"cannot read {adc_path}: {error.strerror or error}"
             return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {}, unread=_may_pass(error))
         header = HeaderRead() if hdr_path is None else self.read_header(hdr_path, schema)
-        return bin_read(pid, adc, header, "adcmod" if adc_path.lower().endswith(CORRECTED_SUFFIX) else "adc")
+        return bin_read(pid, adc, header, adc_source(adc_path))
 
     def read_header(self, hdr_path: str, schema: Schema) -> HeaderRead:
         """What a header says (see ``bins.hdr``), given by its path relative to the root."""
         try:
-            with _regular(self._path(hdr_path), LARGEST["hdr"]) as (file, size):
+            with _regular(self.path(hdr_path), LARGEST["hdr"]) as (file, size):
                 return read_hdr(file.read(size), schema)
         except OSError as error:
             problem = f"cannot read {hdr_path}: {error.strerror or error}"
@@ -171,7 +171,7 @@ class Archive:
         Rows without an image that can be read are told in ``missing``. Raises OSError where the file cannot be opened.
         """
         images, missing = {}, {}
-        with _regular(self._path(roi_path), LARGEST["roi"]) as (file, size):
+        with _regular(self.path(roi_path), LARGEST["roi"]) as (file, size):
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
             for row in rows:
                 try:
@@ -184,9 +184,9 @@ class Archive:
         if self.reader == "pyifcb":
             from ifcb_flow_pipeline.store.pyifcb_reader import read_adc
 
-            with _regular(self._path(adc_path), LARGEST["adc"]):
+            with _regular(self.path(adc_path), LARGEST["adc"]):
                 return read_adc(self.root / adc_path, schema)
-        with _content(self._path(adc_path)) as text:
+        with _content(self.path(adc_path)) as text:
             return parse_adc(text, schema, columns)
 
     def walk(self, inside: Callable[[str, os.stat_result], Inside]) -> Iterator[Inside]:
@@ -195,12 +195,12 @@ class Archive:
         A directory that several ways lead to is entered once, under its own name where it has one in the archive.
         """
         seen: set[tuple[int, int]] = set()
-        pending, links = ["", *([CORRECTIONS] if _is_directory(self._path(CORRECTIONS)) else [])], []
+        pending, links = ["", *([CORRECTIONS] if _is_directory(self.path(CORRECTIONS)) else [])], []
         # Links last: a way back into the archive, or in a loop, leads to nothing that is new then.
         while pending or links:
             relative = pending.pop() if pending else links.pop()
-            path = self._path(relative)
-            status = _look(path, lambda path=path: os.stat(path))  # noqa: PTH116 (see _path)
+            path = self.path(relative)
+            status = _look(path, lambda path=path: os.stat(path))  # noqa: PTH116 (see path)
             if status is None:
                 if relative == "":
                     raise ArchiveError(f"{self.root} disappeared while it was being listed")
@@ -235,7 +235,7 @@ class Archive:
     def _entries(self, relative: str) -> Iterator[os.DirEntry]:
         # One at a time: what an entry knows, its state above all, takes a thousand bytes.
         try:
-            with os.scandir(self._path(relative)) as entries:
+            with os.scandir(self.path(relative)) as entries:
                 yield from entries
         except FileNotFoundError:
             if relative == "":
@@ -244,11 +244,17 @@ class Archive:
         except OSError as error:
             raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
 
-    def _path(self, relative: str) -> str:
+    def path(self, relative: str) -> str:
+        """Where a file or directory of the archive is, given its path in it."""
         if relative.startswith(CORRECTIONS):
             # Beside the archive by its name, as ifcbkit has it, even where that is a link to elsewhere.
             return os.path.join(os.path.dirname(os.path.abspath(self.root)), relative.removeprefix("../"))  # noqa: PTH100, PTH118, PTH120
         return os.path.join(self.root, relative) if relative else str(self.root)  # noqa: PTH118 (pathlib takes longer than the disk)
+
+
+def adc_source(adc_path: str) -> str:
+    """What kind of ADC file this is; see ``BinRead``."""
+    return "adcmod" if adc_path.lower().endswith(CORRECTED_SUFFIX) else "adc"
 
 
 def bin_read(pid: str, adc: Adc, header: HeaderRead, adc_source: str = "adc") -> BinRead:
@@ -343,7 +349,7 @@ def _ranges(days: Iterable[date]) -> Ranges:
 
 
 def _is_directory(path: str) -> bool:
-    return bool(_look(path, lambda: stat.S_ISDIR(os.stat(path).st_mode)))  # noqa: PTH116 (see Archive._path)
+    return bool(_look(path, lambda: stat.S_ISDIR(os.stat(path).st_mode)))  # noqa: PTH116 (see Archive.path)
 
 
 def _look(path: str | Path, look: Callable[[], _Seen]) -> _Seen | None:
