@@ -1,4 +1,4 @@
-"""Runs whose process is gone are known to be gone, and what runs leave behind has a bound.
+"""Runs whose process is gone are known to be gone.
 
 A run holds a lock on a file of its own as long as its process lives; the system gives the lock back however the process
 ends. So whoever gets the lock of a run that Dagster calls started knows that it is dead: after a power cut, or when its
@@ -8,7 +8,6 @@ daemon or code server was killed. Dagster then starts it again (``run_retries``)
 import fcntl
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,12 +19,6 @@ import dagster as dg
 
 #: A run that has just started may not have its lock yet.
 _START = timedelta(seconds=60)
-
-#: Days for which the log of a run and its output are kept. Which days were materialized, and how, is kept for ever.
-DAYS_OF_LOGS = 14
-
-#: Temporary files of killed writers are removed once they are this old; younger ones may be in use.
-_LEFTOVER_AGE = timedelta(days=1)
 
 
 @contextmanager
@@ -60,40 +53,6 @@ def fail_dead_runs(instance: dg.DagsterInstance, home: Path, now: datetime) -> l
         _lock(home, run.run_id).unlink(missing_ok=True)
         dead.append(run.run_id)
     return dead
-
-
-def prune(home: Path, now: datetime) -> int:
-    """Remove logs and output of runs that ended long ago, and files that killed writers left; how many there were."""
-    old = (now - timedelta(days=DAYS_OF_LOGS)).timestamp()
-    # Dagster's files of one run each; what it knows of assets is in another.
-    found = _older(home / "dagster" / "history" / "runs", "*-*-*-*-*.db*", old)
-    found += _older(home / "dagster" / "storage", "*-*-*-*-*", old)
-    found += _older(home / "tables", "*/*/.*.tmp", (now - _LEFTOVER_AGE).timestamp())
-    for path in found:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    return len(found)
-
-
-def tick(instance: dg.DagsterInstance, home: Path, cursor: str | None, now: datetime) -> tuple[str, str]:
-    """Fail dead runs, and once a day prune. Returns what was done, and the cursor."""
-    dead = fail_dead_runs(instance, home, now)
-    told = f"{len(dead)} runs whose process is gone: {', '.join(dead)}" if dead else "all runs are alive"
-    day = now.date().isoformat()
-    if cursor == day:
-        return told, day
-    return f"{told}; {prune(home, now)} old files removed", day
-
-
-def _older(folder: Path, pattern: str, seconds: float) -> list[Path]:
-    found = []
-    for path in folder.glob(pattern):
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < seconds:
-                found.append(path)
-    return found
 
 
 def _lock(home: Path, run_id: str) -> Path:

@@ -1,6 +1,5 @@
-"""Runs whose process is gone are reported as failed, and old logs go."""
+"""Runs whose process is gone are reported as failed."""
 
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -91,31 +90,3 @@ def test_the_runs_of_the_pipeline_say_that_they_are_alive_and_leave_nothing(
     result = pipeline.run("daily_flow", DAYS[0], DAYS[0], "raw_bins")
     assert held == [(home, result.run_id)]
     assert not list((home / "runs").iterdir())
-
-
-def test_old_logs_and_left_over_files_go_and_young_ones_stay(tmp_path: Path) -> None:
-    run = "0f0e7a2c-1111-2222-3333-444455556666"
-    paths = [
-        tmp_path / "dagster/history/runs" / f"{run}.db",
-        tmp_path / "dagster/storage" / run / "compute_logs/a.err",
-        tmp_path / "tables/bin_scores/2023/.2023-08-10.parquet.abc.tmp",
-    ]
-    kept = [tmp_path / "dagster/history/runs/index.db", tmp_path / "tables/bin_scores/2023/2023-08-10.parquet"]
-    for path in (*paths, *kept):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    os.utime(tmp_path / "dagster/storage" / run)
-    now = datetime.now(tz=UTC)
-    assert liveness.prune(tmp_path, now) == 0
-    assert liveness.prune(tmp_path, now + timedelta(days=2)) == 1
-    assert liveness.prune(tmp_path, now + timedelta(days=liveness.DAYS_OF_LOGS + 1)) == 2
-    assert not any(path.exists() for path in paths)
-    assert all(path.exists() for path in kept)
-
-
-def test_old_files_are_looked_for_once_a_day(instance, tmp_path: Path) -> None:
-    now = datetime(2023, 9, 1, 12, tzinfo=UTC)
-    told, cursor = liveness.tick(instance, tmp_path, None, now)
-    assert told.endswith("old files removed")
-    assert liveness.tick(instance, tmp_path, cursor, now) == ("all runs are alive", cursor)
-    assert liveness.tick(instance, tmp_path, cursor, now + timedelta(days=1))[0].endswith("old files removed")

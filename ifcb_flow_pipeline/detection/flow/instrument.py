@@ -147,7 +147,9 @@ class InstrumentModel:
             fault_groups = self.tails.groups_of(rarities, explanation.fault_factor)
             shift = ranker.shift(groups)
             whole = np.maximum(self.scale.rarity(self.tails.raw_score(groups)) + shift, 0.0)
-            fault[some] = np.maximum(self.scale.rarity(self.tails.raw_score(fault_groups)) + shift, 0.0)
+            plain = np.maximum(self.scale.rarity(self.tails.raw_score(fault_groups)) + shift, 0.0)
+            # Water of a kind that hardly any bin in training had moves everything a little.
+            fault[some] = np.where(explanation.water & (plain < _SURE), held(plain), plain)
             alone[some] = np.maximum(fault[some], held(whole))
             if deviations.is_short[some].any():
                 gross_groups = self.tails.groups_of(rarities, explanation.fault_factor * steady)

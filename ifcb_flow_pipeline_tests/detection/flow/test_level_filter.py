@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.flow.level_filter import _BACK_Z, _MOST_Z, FLOW, HOUSING, WATER, follow
+from ifcb_flow_pipeline.detection.flow.level_filter import FLOW, HOUSING, WATER, follow
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+BACK_Z = 4.0
+MOST_Z = 3.0
+
 
 HOUR = 3600.0
 DAY = 86_400.0
@@ -87,10 +92,10 @@ class Level:
         self.variance = self.variance * keep**2 + range_**2 * (1 - keep**2)
 
     def learn(self, value: float, scatter: float, limit: float) -> None:
-        """A bin is seen: Kalman's gain times how far it lies from the level, _MOST_Z spreads at most."""
+        """A bin is seen: Kalman's gain times how far it lies from the level, MOST_Z spreads at most."""
         spread = sqrt(self.variance + scatter**2)
         gain = self.variance / spread**2
-        step = np.clip((value - self.at) / spread, -_MOST_Z, _MOST_Z) * spread
+        step = np.clip((value - self.at) / spread, -MOST_Z, MOST_Z) * spread
         self.at = float(np.clip(self.at + gain * step, -limit, limit))
         self.variance *= 1 - gain
 
@@ -114,7 +119,7 @@ def slow_follow(run: Run) -> tuple[NDArray, NDArray, NDArray, NDArray]:  # noqa:
                 known[j].forget(passed, float(run.range_[j]), run.memory_s, j == run.core)
         if other is not None and not isnan(run.values[i, run.core]):
             here, there = (abs(float(run.values[i, run.core]) - place.at) for place in (known[run.core], other))
-            far = _BACK_Z * sqrt(known[run.core].variance + float(run.scatter[i, run.core]) ** 2)
+            far = BACK_Z * sqrt(known[run.core].variance + float(run.scatter[i, run.core]) ** 2)
             if there < here and here > far:
                 known[run.core], other, at_jump = other, known[run.core], not at_jump
         spread = [sqrt(known[j].variance + float(run.scatter[i, j]) ** 2) for j in range(d)]
@@ -319,7 +324,7 @@ def test_a_bin_that_may_not_teach_changes_nothing_but_its_time_passes() -> None:
 def test_one_odd_bin_is_not_a_trend() -> None:
     far, farther = (Run.of(np.r_[np.zeros(20), value, 0.0]).follow()[0][-1, 0] for value in (100.0, 1e6))
     assert far == farther  # more than so many standard deviations count as these
-    assert 0 < far < _MOST_Z
+    assert 0 < far < MOST_Z
 
 
 def test_a_level_goes_as_far_as_its_limit_and_no_farther() -> None:

@@ -7,15 +7,18 @@ from hypothesis import strategies as st
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow.tails import (
-    _BULK,
-    _COUNTS_FROM,
-    _FEW,
-    _LEAST_WIDTH,
-    _POWERS,
-    _PRIOR,
-    MOST,
     TailDetector,
 )
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+BULK = 0.8
+COUNTS_FROM = 1.8
+FEW = 20
+LEAST_WIDTH = 0.87
+POWERS = (0.7, 1.4)
+PRIOR = (1.2, 0.87)
+MOST = 12.0
+
 
 METADATA = tuple(
     FeatureMetadata(f"feature{i}", role=role) for i, role in enumerate(("position", "position", "size", "time"))
@@ -110,8 +113,29 @@ def test_powers_stay_within_their_limits_and_widths_above_theirs():
     heavy = rng.exponential(1.0, 20_000) ** (1 / 0.4)
     light = rng.uniform(0, 0.2, 20_000)
     fitted = TailDetector(METADATA[:2]).fit(np.stack([heavy, light], axis=1).astype(np.float32))
-    assert fitted.power_[1] == pytest.approx(list(_POWERS), abs=0.01)
-    assert fitted.width_[1, 1] == pytest.approx(_LEAST_WIDTH)
+    assert fitted.power_[1] == pytest.approx(list(POWERS), abs=0.01)
+    assert fitted.width_[1, 1] == pytest.approx(LEAST_WIDTH)
+
+
+def exponential(n: int, far: float = 1.0) -> np.ndarray:
+    """The quantiles of an exponential distribution of width 2, those of the farthest 15 % so many times as far."""
+    share = (np.arange(n) + 0.5) / n
+    z = -2.0 * np.log1p(-share)
+    z[share > 0.85] *= far
+    return z[:, None].astype(np.float32)
+
+
+def test_outer_bins_count_where_they_lie_at_most_1_4_times_as_far_as_expected():
+    clean, near, far = (TailDetector(METADATA[:1]).fit(exponential(4000, times)) for times in (1.0, 1.25, 1.7))
+    assert far.width_[1, 0] == pytest.approx(clean.width_[1, 0], rel=1e-3)
+    assert far.power_[1, 0] == pytest.approx(clean.power_[1, 0], rel=1e-3)
+    asked = np.array([[14.0]], np.float32)
+    assert near.rarities(asked)[0, 0] < 0.9 * clean.rarities(asked)[0, 0]
+
+
+def test_a_side_whose_bins_are_all_alike_has_the_lightest_tail():
+    alike = TailDetector(METADATA[:1]).fit(np.full((4000, 1), 3.0, np.float32))
+    assert alike.power_[1, 0] == pytest.approx(1.4, abs=0.01)
 
 
 def test_each_side_has_its_own_tail():
@@ -124,13 +148,15 @@ def test_each_side_has_its_own_tail():
 
 
 def test_a_side_of_few_bins_has_the_tail_that_one_expects():
-    few = TailDetector(METADATA[:1]).fit(np.linspace(0.1, 9.0, _FEW - 1)[:, None].astype(np.float32))
-    assert few.power_[1, 0] == pytest.approx(_PRIOR[0])
-    assert few.width_[1, 0] == pytest.approx(_PRIOR[1])
+    few = TailDetector(METADATA[:1]).fit(np.linspace(0.1, 9.0, FEW - 1)[:, None].astype(np.float32))
+    assert few.power_[1, 0] == pytest.approx(PRIOR[0])
+    assert few.width_[1, 0] == pytest.approx(PRIOR[1])
+    enough = TailDetector(METADATA[:1]).fit(np.linspace(0.1, 9.0, FEW)[:, None].astype(np.float32))
+    assert enough.width_[1, 0] > 1.2 * PRIOR[1]
     # The more bins, the more what they show counts.
     z = 3.0 * np.random.default_rng(0).exponential(1.0, (4000, 1)).astype(np.float32)
     widths = [float(TailDetector(METADATA[:1]).fit(z[:n]).width_[1, 0]) for n in (40, 200, 4000)]
-    assert _PRIOR[1] < widths[0] < widths[-1]
+    assert PRIOR[1] < widths[0] < widths[-1]
     assert widths[-1] == pytest.approx(3.0, rel=0.1)
 
 
@@ -147,7 +173,7 @@ def test_no_single_feature_outweighs_all():
 def test_the_bulk_of_healthy_bins_is_no_rarer_in_a_group_than_in_one_feature():
     z = normal(4000, seed=8)
     groups, _ = DETECTOR.group_rarities(DETECTOR.rarities(z))
-    assert (np.quantile(groups, _BULK, axis=0) <= -np.log10(1 - _BULK) + 0.1).all()
+    assert (np.quantile(groups, BULK, axis=0) <= -np.log10(1 - BULK) + 0.1).all()
     assert DETECTOR.offset_[0] > DETECTOR.offset_[1] >= 0  # of two features one is rare twice as often
 
 
@@ -176,7 +202,7 @@ def test_ways_point_where_a_bin_is_odd_and_are_as_long_as_what_is_added():
 
 
 def test_what_is_hardly_rare_adds_hardly_anything():
-    groups = np.array([[0, 0, 0], [_COUNTS_FROM, 0, 0], [_COUNTS_FROM + 2, 0, 0], [_COUNTS_FROM + 3, 0, 0]], np.float32)
+    groups = np.array([[0, 0, 0], [COUNTS_FROM, 0, 0], [COUNTS_FROM + 2, 0, 0], [COUNTS_FROM + 3, 0, 0]], np.float32)
     found = DETECTOR.raw_score(groups)
     assert found[0] < 0.05
     assert found[1] - found[0] == pytest.approx(np.log10(2), abs=0.02)
