@@ -367,8 +367,16 @@ def window_features(tables: DailyTables, window: TrainingWindow, settings: Featu
 
     Raises ModelError, naming the remedy, where days of the window have features that were made with other settings.
     """
-    _check_same_settings(tables, window, settings)
-    features = chosen_rows(tables.read_range(BIN_FEATURES, window.first or date.min, window.last or date.max), window)
+
+    def check(day: date, made_of: Provenance) -> None:
+        if FeatureSettings(**made_of.made_of) != settings:
+            raise ModelError(
+                f"bin_features of {day} were made with {dict(made_of.made_of)}, this deployment has "
+                f"{asdict(settings)}: materialize bin_features of the window again"
+            )
+
+    first, last = window.first or date.min, window.last or date.max
+    features = chosen_rows(tables.read_range(BIN_FEATURES, first, last, check=check), window)
     check_enough(features, window, _MORE_BINS)
     return features
 
@@ -512,14 +520,3 @@ def _input(
     if rows is None or made_of is None:
         raise MissingInputError(f"{table.name} of {day} is missing: materialize it first")
     return rows, made_of
-
-
-def _check_same_settings(tables: DailyTables, window: TrainingWindow, settings: FeatureSettings) -> None:
-    first, last = window.first or date.min, window.last or date.max
-    for day in tables.days(BIN_FEATURES):
-        made_of = tables.provenance(BIN_FEATURES, day) if first <= day <= last else None
-        if made_of and FeatureSettings(**made_of.made_of) != settings:
-            raise ModelError(
-                f"bin_features of {day} were made with {dict(made_of.made_of)}, this deployment has "
-                f"{asdict(settings)}: materialize bin_features of the window again"
-            )

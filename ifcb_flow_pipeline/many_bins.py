@@ -317,8 +317,8 @@ class _Found:
 
 
 def _run(some: _Some, row: Mapping[str, Any], header: Mapping[str, Any], n_rows: int, times: Sequence[float]) -> Run:
-    n_triggers, n_images, *seconds = times
-    known = dict(zip(RUN_TIMES, (int(n_triggers), int(n_images), *seconds), strict=True))
+    known: dict[str, Any] = dict(zip(RUN_TIMES, times, strict=True))
+    known |= {name: int(known[name]) for name in ("n_triggers", "n_images")}
     return Run(some.schema, header, n_rows=n_rows, v1_blind_s=blind_s_of(parse_pid(row["pid"])), **known)
 
 
