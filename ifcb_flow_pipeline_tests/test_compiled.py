@@ -15,6 +15,7 @@ import pytest
 from ifcb_flow_pipeline import compiled, days, warm
 from ifcb_flow_pipeline.api import train_on
 from ifcb_flow_pipeline.bins import scan
+from ifcb_flow_pipeline.detection.reference import forest_kernel
 from ifcb_flow_pipeline.features import kernels, stream_kernels
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
@@ -227,7 +228,8 @@ def test_kernels_are_made_for_a_kind_of_processor_and_not_for_this_one():
 def test_whatever_is_run_after_warming_up_is_compiled(tmp_path):
     warm.warm()
     before = {name: tuple(each.signatures) for name, each in warm.all_kernels()}
-    assert all(before.values())
+    # What is called from within another kernel only has no form of its own.
+    assert {name for name, forms in before.items() if not forms} == {f"{forest_kernel.__name__}._steps"}
     pids = [f"D20230810T{hour:02}0000_IFCB134" for hour in range(24)] + ["IFCB1_2006_158_000036"]
     for pid in pids:
         write_bin(simulate_bin(pid, mean_triggers=150), tmp_path / "archive")

@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -27,6 +28,9 @@ from ifcb_flow_pipeline.store.tables import Table
 COMPRESSION = "zstd"
 
 _FOOTER = b"ifcb_flow"
+
+#: Threads that read the files of many days.
+_READERS = 4
 
 #: Temporary files of a killed process are removed once they are this old; younger ones may be in use.
 _LEFTOVER_AGE = timedelta(days=1)
@@ -180,12 +184,14 @@ class DailyTables:
 
         ``check`` is told of each day what it was made of, before the next is read.
         """
-        parts = []
-        for day in self.days(table):
-            found = self.read_with_provenance(table, day, columns) if first <= day <= last else None
-            if found is not None:
-                check(day, found[1])
-                parts.append(found[0])
+        days, parts = [day for day in self.days(table) if first <= day <= last], []
+        # Half of the time a file takes passes outside Python's lock, and on a network disk more.
+        with ThreadPoolExecutor(_READERS) as threads:
+            read = threads.map(lambda day: self.read_with_provenance(table, day, columns), days)
+            for day, found in zip(days, read, strict=True):
+                if found is not None:
+                    check(day, found[1])
+                    parts.append(found[0])
         if parts:
             return pa.concat_tables(parts)
         schema = table.schema.remove_metadata()
