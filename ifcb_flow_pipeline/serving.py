@@ -47,13 +47,17 @@ class ServingError(FlowError):
 
 @dataclass(slots=True)
 class Program:
-    """A program that is kept going. ``url``: its page, None where it has none; ``ready``: answers once it is up."""
+    """A program that is kept going. ``url``: its page, None where it has none; ``ready``: answers once it is up.
+
+    ``address_in``: the setting that tells the other programs where its page is.
+    """
 
     name: str
     command: Sequence[str]
     log: Path
     url: str | None = None
     ready: str | None = None
+    address_in: str = ""
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     n_deaths: int = 0
@@ -110,6 +114,9 @@ def serve_until_stopped(settings: Settings, dagster_port: int, app_port: int, ec
     os.umask(0o077)
     with _only_one(settings.home) as say_where, _stop_requested() as stopped:
         programs = _programs(settings, dagster_home, dagster_port, app_port)
+        for program in programs:
+            if program.url and program.address_in:  # behind a proxy, people set theirs
+                environment.setdefault(program.address_in, program.url)
         try:
             for program in programs:
                 program.start(environment, settings.home)
@@ -163,7 +170,7 @@ def _programs(settings: Settings, dagster_home: Path, dagster_port: int, app_por
             "Dagster UI",
             [python, "-m", "ifcb_flow_pipeline.defs.webserver", "-h", _HOST, "-p", str(dagster_port),
              "-w", str(workspace)],
-            logs / "dagster-ui.log", page, f"{page}/server_info",
+            logs / "dagster-ui.log", page, f"{page}/server_info", "IFCB_DAGSTER_URL",
         ),
         Program(
             "Dagster daemon",
@@ -174,7 +181,7 @@ def _programs(settings: Settings, dagster_home: Path, dagster_port: int, app_por
             "Review app",
             [python, "-m", "streamlit", "run", str(root / "app" / "main.py"), "--server.headless", "true",
              "--server.address", _HOST, "--server.port", str(app_port)],
-            logs / "review-app.log", app, f"{app}/_stcore/health",
+            logs / "review-app.log", app, f"{app}/_stcore/health", "IFCB_REVIEW_URL",
         ),
     ]  # fmt: skip
 

@@ -47,7 +47,7 @@ from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
 from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError
 from ifcb_flow_pipeline.store.models import CURRENT
-from ifcb_flow_pipeline.store.overview import ScoreOverview
+from ifcb_flow_pipeline.store.overview import renew_overviews
 from ifcb_flow_pipeline.store.survey import Budget
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS, Table
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
@@ -297,7 +297,7 @@ def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deploymen
         verdicts = days.RecentDays(deployment.tables, BIN_SCORES, EPISODE_COLUMNS).before(last + timedelta(days=1))
         running = episode_metadata(episodes_of(verdicts, datetime.now(tz=UTC)))
         made[last] = replace(made[last], metadata={**made[last].metadata, **running})
-        ScoreOverview(deployment.tables).renew()
+        renew_overviews(deployment.tables)
         yield from _recorded(context, made)
 
 
@@ -411,7 +411,7 @@ def _carry_on(
         todo = [day for day in left if day not in failed]
         failed |= _try_days(context, deployment, later, todo, makers[later]())[1]
         if later is BIN_SCORES:
-            ScoreOverview(deployment.tables).renew()
+            renew_overviews(deployment.tables)
     return failed
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ifcb_flow_pipeline.detection.lag_features import lag_values
+from ifcb_flow_pipeline.detection.lag_features import below_zero_first, lag_values
 
 from .fleet import FLEET, changed, columns, table
 
@@ -39,6 +39,18 @@ def test_below_a_dry_level_humidity_does_not_rise_whatever_the_sensor_reads():
     assert lag_values(table(bins))["humidity_rise_pct"][3:].tolist() == [0.0] * 17
     bins = changed(bins, slice(10, 20), humidity_pct=DRY_PCT + 3)
     assert lag_values(table(bins))["humidity_rise_pct"][10] == 3.0
+
+
+def test_a_sensor_below_zero_is_seen_once_of_each_instrument_in_the_order_of_time():
+    bins = changed(columns(20), slice(None), humidity_pct=30.0)
+    bins = changed(bins, slice(5, 20), humidity_pct=-4.2)
+    bins = changed(bins, 25, humidity_pct=-0.1)
+    bins = changed(bins, 30, humidity_pct=np.nan)
+    assert np.flatnonzero(below_zero_first(table(bins))).tolist() == [5, 25]
+    order = np.random.default_rng(0).permutation(40)
+    shuffled = below_zero_first(table(bins).take(pa.array(order)))
+    assert order[shuffled].tolist() in ([5, 25], [25, 5])
+    assert not below_zero_first(table(columns(20)).drop_columns(["humidity_pct"])).any()
 
 
 def test_heat_rises_above_the_median_of_the_bins_before():

@@ -26,9 +26,14 @@ def fault(z: np.ndarray, at: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     """Which bins are in order, which are a fault in the first feature, and which way that is."""
     is_fault = np.zeros(len(z), dtype=bool)
     is_fault[at] = True
+    return ~is_fault, is_fault, first_feature(z[at])
+
+
+def first_feature(z: np.ndarray) -> np.ndarray:
+    """The way of the first feature of faulty bins."""
     way = np.zeros(z.shape, dtype=np.float32)
-    way[at, 0] = np.sign(z[at, 0])
-    return ~is_fault, is_fault, way
+    way[:, 0] = np.sign(z[:, 0])
+    return way
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
@@ -131,9 +136,9 @@ def test_bins_at_the_ends_of_a_series_have_no_others_beyond():
     z = 0.3 * noise(60, seed=1)
     z[:4, 0] = z[56:, 0] = 4.0
     z[4:6, 0] = z[54:56, 0] = 2.4
-    ok, is_fault, way = fault(z, slice(0, 4))
-    is_fault[56:], ok[56:], way[56:, 0] = True, False, 1.0
-    found = fault_edges(series(z), ok, is_fault, way)
+    ok, is_fault, _ = fault(z, slice(0, 4))
+    is_fault[56:], ok[56:] = True, False
+    found = fault_edges(series(z), ok, is_fault, first_feature(z[is_fault]))
     assert np.flatnonzero(found.rarity).tolist() == [4, 5, 54, 55]
 
 
@@ -141,8 +146,8 @@ def test_of_two_faults_a_bin_belongs_to_the_one_that_it_tells_more_of():
     z = 0.3 * noise(200, seed=1)
     z[100:106, 0] = z[110:116, 0] = 4.0
     z[106:110, 0] = 2.5
-    ok, is_fault, way = fault(z, slice(100, 106))
-    is_fault[110:116], ok[110:116], way[110:116, 0] = True, False, 1.0
-    found = fault_edges(series(z), ok, is_fault, way)
+    ok, is_fault, _ = fault(z, slice(100, 106))
+    is_fault[110:116], ok[110:116] = True, False
+    found = fault_edges(series(z), ok, is_fault, first_feature(z[is_fault]))
     assert np.flatnonzero(found.rarity).tolist() == [106, 107, 108, 109]
     assert len(np.unique(found.place[106:110])) == 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.detection.bin_table import BinTable
+from ifcb_flow_pipeline.detection.bin_table import BinTable, rows_of_instruments, taken
 from ifcb_flow_pipeline.detection.flow.baseline import Deviations
 from ifcb_flow_pipeline.detection.flow.instrument import (
     Evidence,
@@ -38,7 +38,8 @@ def instrument(model: FlowModel) -> InstrumentModel:
 
 
 def bins_of(model: FlowModel, columns: Columns) -> BinTable:
-    return BinTable.of(table(columns), model.metadata).of_instrument(NAME)[0]
+    rows = table(columns)
+    return BinTable.of(taken(rows, rows_of_instruments(rows)[NAME]), model.metadata)
 
 
 def screened(model: FlowModel, columns: Columns, ranker: LabelRanker | None = None) -> Screening:
@@ -210,6 +211,7 @@ def test_the_rarities_of_groups_are_those_of_the_screening(model: FlowModel, hea
 
 
 def test_rows_of_a_table_are_judged_by_instrument(model: FlowModel, healthy: Columns):
-    own, rows = BinTable.of(table(healthy), model.metadata).of_instrument("IFCB9")
+    rows = rows_of_instruments(table(healthy))["IFCB9"]
+    own = BinTable.of(taken(table(healthy), rows), model.metadata)
     assert len(own) == 100
     assert set(table(healthy).take(pa.array(rows))["instrument"].to_pylist()) == {"IFCB9"}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.flow.level_filter import FLOW, HOUSING, WATER, follow
+from ifcb_flow_pipeline.detection.flow.level_filter import _FORGOTTEN_RANGES, _SILENT_S, FLOW, HOUSING, WATER, follow
 
 #: As documented. They are not imported: a threshold that moved would move its own test.
 BACK_Z = 4.0
@@ -108,6 +108,7 @@ def slow_follow(run: Run) -> tuple[NDArray, NDArray, NDArray, NDArray]:  # noqa:
     at_jump = False
     levels, spreads, in_order, jumped = [], [], [], []
     held: set[int] = set()  # groups of which a fault lasts: neither level nor variance changes
+    taught_s = float(run.time_s[0]) if n else 0.0  # when something was learnt of the water last
     for i in range(n):
         if run.core >= 0 and run.anchored[i]:
             other = known[run.core] if run.is_jump[i] else None
@@ -117,6 +118,9 @@ def slow_follow(run: Run) -> tuple[NDArray, NDArray, NDArray, NDArray]:  # noqa:
             if i and run.range_[j] > 0 and run.group[j] not in held:
                 passed = max(float(run.time_s[i] - run.time_s[i - 1]), 0.0)
                 known[j].forget(passed, float(run.range_[j]), run.memory_s, j == run.core)
+            if i and run.group[j] == WATER:
+                forgotten = 1 - exp(-max(float(run.time_s[i]) - taught_s - _SILENT_S, 0.0) / run.memory_s)
+                known[j].variance = max(known[j].variance, forgotten * (_FORGOTTEN_RANGES * float(run.range_[j])) ** 2)
         if other is not None and not isnan(run.values[i, run.core]):
             here, there = (abs(float(run.values[i, run.core]) - place.at) for place in (known[run.core], other))
             far = BACK_Z * sqrt(known[run.core].variance + float(run.scatter[i, run.core]) ** 2)
@@ -133,6 +137,7 @@ def slow_follow(run: Run) -> tuple[NDArray, NDArray, NDArray, NDArray]:  # noqa:
         in_order.append(bool(run.usable[i]) and FLOW not in odd)
         jumped.append(at_jump)
         held = odd - {WATER} if run.usable[i] else set()
+        taught_s = float(run.time_s[i]) if run.usable[i] and WATER not in odd else taught_s
         for j in range(d):
             if run.usable[i] and run.range_[j] > 0 and isfinite(run.values[i, j]) and run.group[j] not in odd:
                 known[j].learn(float(run.values[i, j]), float(run.scatter[i, j]), float(run.limit[j]))
@@ -284,6 +289,21 @@ def test_a_fault_of_the_flow_holds_its_group_while_time_goes_on_for_the_water_an
     assert (np.diff(spreads[22:41, 1]) > 0).all()
     assert levels[40, 2] > levels[20, 2] - 1e-3
     assert spreads[40, 2] <= spreads[20, 2] + 1e-3
+
+
+def test_after_a_fault_of_days_the_first_bin_in_order_tells_where_the_water_is() -> None:
+    values = np.zeros((300, 3))
+    values[60:200, 0] = 50.0
+    # The community is another one since: four times as far from the centre as the water was ever seen to wander.
+    values[200:, 1] = 8.0
+    run = grouped(values)
+    levels, spreads, _, _ = run.follow()
+    assert abs(levels[201, 1] - 8.0) < spreads[201, 1]
+    # Beside a fault of some hours nothing of the water is forgotten.
+    brief = values.copy()
+    brief[60:191, 0] = 0.0
+    levels, spreads, _, _ = grouped(brief).follow()
+    assert abs(levels[201, 1] - 8.0) > spreads[201, 1]
 
 
 def test_a_fault_of_the_housing_says_nothing_of_the_flow() -> None:

@@ -73,7 +73,7 @@ def test_a_fault_in_an_eighth_of_few_bins_stands_out_in_its_group():
     z = normal(48)
     z[:6, 0] += 25
     few = TailDetector(METADATA).fit(z)
-    groups, _ = few.group_rarities(few.rarities(z))
+    groups = few.groups_of(few.rarities(z), np.ones_like(z))
     assert groups[:6, 0].min() > 4
 
 
@@ -172,7 +172,7 @@ def test_no_single_feature_outweighs_all():
 
 def test_the_bulk_of_healthy_bins_is_no_rarer_in_a_group_than_in_one_feature():
     z = normal(4000, seed=8)
-    groups, _ = DETECTOR.group_rarities(DETECTOR.rarities(z))
+    groups = DETECTOR.groups_of(DETECTOR.rarities(z), np.ones_like(z))
     assert (np.quantile(groups, BULK, axis=0) <= -np.log10(1 - BULK) + 0.1).all()
     assert DETECTOR.offset_[0] > DETECTOR.offset_[1] >= 0  # of two features one is rare twice as often
 
@@ -182,23 +182,25 @@ def test_groups_are_the_rarest_of_their_features(seed: int):
     rng = np.random.default_rng(seed)
     z, factor = 4 * normal(30, seed), rng.random((30, len(METADATA))).astype(np.float32)
     rarities = DETECTOR.rarities(z) * factor
-    largest, which = DETECTOR.group_rarities(rarities)
-    assert np.array_equal(DETECTOR.groups_of(DETECTOR.rarities(z), factor), largest)
+    largest = DETECTOR.groups_of(DETECTOR.rarities(z), factor)
     expected = np.stack([rarities[:, :2].max(axis=1), rarities[:, 2], rarities[:, 3]], axis=1)
     assert largest == pytest.approx(np.maximum(expected - DETECTOR.offset_, 0), abs=1e-6)
-    assert np.array_equal(which[:, 0], rarities[:, :2].argmax(axis=1))
-    assert np.array_equal(which[:, 1:], np.tile([2, 3], (30, 1)))
+    added = DETECTOR.contributions(rarities)
+    assert np.array_equal(added[:, :2].argmax(axis=1), rarities[:, :2].argmax(axis=1))
+    assert ((added > 0).sum(axis=1) == 3).all()
+    assert added.sum(axis=1) == pytest.approx(DETECTOR.raw_score(largest), rel=1e-6)
     assert DETECTOR.groups == ("position", "size", "time")
 
 
 def test_ways_point_where_a_bin_is_odd_and_are_as_long_as_what_is_added():
     z = np.array([[-6.0, 1.0, 5.0, np.nan]], np.float32)
     ones = np.ones_like(z)
-    ways = DETECTOR.ways(z, ones)
-    assert np.abs(ways) == pytest.approx(DETECTOR.contributions(DETECTOR.rarities(z)))
+    rarities = DETECTOR.rarities(z)
+    ways = DETECTOR.ways(z, rarities, ones)
+    assert np.abs(ways) == pytest.approx(DETECTOR.contributions(rarities))
     assert ways[0, 0] < 0 < ways[0, 2]
     assert ways[0, 1] == 0.0
-    assert DETECTOR.ways(z, ones * [[0, 1, 0, 1]])[0, 2] < 0.1
+    assert DETECTOR.ways(z, rarities, ones * [[0, 1, 0, 1]])[0, 2] < 0.1
 
 
 def test_what_is_hardly_rare_adds_hardly_anything():

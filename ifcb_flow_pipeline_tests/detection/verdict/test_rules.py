@@ -41,6 +41,7 @@ BREAKS: dict[str, Columns] = {
     "header_damaged": {"header_state": "damaged"},
     "no_roi": {"has_roi": False},
     "dead_signals": {"dead_signal_fraction": 1.0},
+    "dead_counters": {"dead_time_s": np.nan},
     "time_still": {"time_still_fraction": 0.7},
     "image_places": {"start_byte_gap_fraction": 0.8},
     "beads": {"sample_type": "BEADS"},
@@ -71,7 +72,7 @@ def test_every_rule_is_tested_here():
 @pytest.mark.parametrize("code", BREAKS)
 def test_a_rule_is_broken_by_what_it_is_about_and_by_no_healthy_bin(code: str, bins: Columns):
     names = [instrument.name for instrument in FLEET]
-    broken = broken_rules(table(changed(bins, 2, **BREAKS[code])), names, names)
+    broken = broken_rules(table(changed(bins, 2, **BREAKS[code])), names, names, names)
     assert code in broken.codes()[2].split()
     assert [codes for row, codes in enumerate(broken.codes()) if row != 2] == [""] * 7
 

@@ -268,4 +268,4 @@ def test_a_status_is_told_once_as_a_sentence(status: str, reason: str, said: str
     ],
 )
 def test_numbers_have_two_digits_and_no_exponent(value: float, text: str):
-    assert sentences.number(value) == text
+    assert sentences.numbers(np.array([value, 7.0])) == [text, "7"]
