@@ -73,11 +73,21 @@ _choose_target()
 _load_without_blas()
 
 
+#: All kernels of the modules that have been imported.
+KERNELS: list[Any] = []
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function of arrays and numbers. It runs without Python's lock, so that threads gain from it.
 
     Floating-point arithmetic stays as written: results do not depend on the machine.
     """
+    made = _with_cache(function)
+    KERNELS.append(made)
+    return made
+
+
+def _with_cache(function: Callable[..., Any]) -> Any:
     if chosen := os.environ.get(CACHE_SETTING):
         dispatcher = _njit(function)
         dispatcher._cache = _TravellingCache(function, Path(chosen))

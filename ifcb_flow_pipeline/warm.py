@@ -5,53 +5,35 @@ Done by using them: a few small bins go through everything that calls a kernel, 
 
 import os
 import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ifcb_flow_pipeline import compiled
 from ifcb_flow_pipeline.api import Work, archive_features, train_on
-from ifcb_flow_pipeline.bins import scan
 from ifcb_flow_pipeline.bins.pid import format_pid
 from ifcb_flow_pipeline.bins.roi import RoiTable
 from ifcb_flow_pipeline.days import feature_row, inventory_row, read_bin, score_table
-from ifcb_flow_pipeline.detection.flow import level_filter
 from ifcb_flow_pipeline.detection.model_card import ForestSettings
 from ifcb_flow_pipeline.detection.open_model import ForestChoice
-from ifcb_flow_pipeline.detection.reference import forest_kernel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.fallback import failed
-from ifcb_flow_pipeline.features import kernels, stream_kernels
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
-from ifcb_flow_pipeline.features.images import kernels as image_kernels
 from ifcb_flow_pipeline.features.images.extract import features_of_bin, features_of_images
 from ifcb_flow_pipeline.many_bins import entry_and_columns
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
-from ifcb_flow_pipeline.store import file_kernels
 from ifcb_flow_pipeline.store.archive import Archive
-
-#: Where kernels are.
-MODULES: tuple[ModuleType, ...] = (
-    scan, kernels, stream_kernels, file_kernels, image_kernels, level_filter, forest_kernel,
-)  # fmt: skip
 
 #: Small bins, as many as a model of an instrument needs at least.
 _BINS, _TRIGGERS, _INSTRUMENT = 40, 120, "IFCB134"
 
 
-def all_kernels() -> Iterator[tuple[str, Any]]:
-    """The kernels, by the names of their functions."""
-    for module in MODULES:
-        for name, value in vars(module).items():
-            if getattr(value, "__module__", "") == module.__name__ and isinstance(
-                getattr(value, "_cache", None), compiled.FunctionCache
-            ):
-                yield f"{module.__name__}.{name}", value
+def all_kernels() -> dict[str, tuple[Any, ...]]:
+    """The kernels that have been loaded, by module and function, and the forms in which they have been called."""
+    return {f"{each.py_func.__module__}.{each.py_func.__name__}": tuple(each.signatures) for each in compiled.KERNELS}
 
 
 def warm() -> int:
@@ -79,7 +61,7 @@ def warm() -> int:
     score_table(reference, train_on(reference, settings, forest=forest))
     if failed():
         raise FlowError(f"these kernels cannot be compiled here: {', '.join(failed())}")
-    return sum(len(each.signatures) for _, each in all_kernels())
+    return sum(map(len, all_kernels().values()))
 
 
 def _warm_images() -> None:
