@@ -125,8 +125,12 @@ def _leave() -> NoReturn:
 
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue] - waits for threads, as Python does first
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        # Python says what could not be written, and to where, and ends with a code that is not zero.
+        sys.exit(0)
     os._exit(0)
 
 
