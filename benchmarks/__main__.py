@@ -30,7 +30,7 @@ def main(small: bool, output: Path) -> None:
 def _measurements(folder: Path, size: workloads.Size) -> list[Callable[[], list[Row]]]:
     return [
         lambda: workloads.extraction(folder / "extraction", size),
-        lambda: commands.measure(folder / "commands", size.scored_bins, size.of_bins, size.mean_triggers),
+        lambda: commands.measure(folder / "commands", size),
         lambda: workloads.one_cloud(folder / "cloud", size),
         lambda: workloads.scoring(size),
         lambda: judging.measure(

@@ -1,50 +1,56 @@
 """Whole commands, their start and end included, beside what the replaced tool does in the same run."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from benchmarks import archives
 from benchmarks.table import Row
 from benchmarks.timing import Times, timed_command
+from benchmarks.workloads import Size
 from ifcb_flow_pipeline.bins.pid import format_pid
 
-_REPEATS = 5
 _OURS = ("-m", "ifcb_flow_pipeline.cli")
 _THEIRS = ("-m", "benchmarks.stand_in")
 _REFERENCE = ("--feature-set", "reference")
 
 
-def measure(folder: Path, n_bins: int, n_listed: int, mean_triggers: int) -> list[Row]:
+def measure(folder: Path, size: Size) -> list[Row]:
     """Scoring one bin, one bin out of many, and a whole folder with the reference features."""
-    flat, many = folder / "flat", folder / "many"
-    archives.flat_archive(flat, n_bins, mean_triggers)
-    one = _many(flat, many, n_listed)
-    alone = folder / "alone"
-    archives.flat_archive(alone, 1, mean_triggers)
+    flat, many, alone = folder / "flat", folder / "many", folder / "alone"
+    archives.flat_archive(flat, size.scored_bins, size.mean_triggers)
+    one = _many(flat, many, size.of_bins)
+    archives.flat_archive(alone, 1, size.mean_triggers)
     model, forest, pickled = folder / "model.npz", folder / "forest.npz", folder / "forest.pkl"
     ids, output = folder / "ids.txt", folder / "scores.csv"
     ids.write_text(f"{one}\n")
     timed_command([*_OURS, "train", str(flat), "--model", str(model)], 1)
+    ours = partial(_score, model, output)
     train = _both(
-        [*_OURS, "train", str(flat), *_REFERENCE, "--model", str(forest)], [*_THEIRS, "train", str(flat), str(pickled)]
+        [*_OURS, "train", str(flat), *_REFERENCE, "--model", str(forest)],
+        [*_THEIRS, "train", str(flat), str(pickled)],
+        size.commands,
     )
     score = _both(
-        [*_OURS, "score", str(flat), "--model", str(forest), "--output", str(output)],
-        [*_THEIRS, "score", str(flat), str(pickled), str(output)],
+        _score(forest, output, flat), [*_THEIRS, "score", str(flat), str(pickled), str(output)], size.commands
     )
-    single = _both(
-        [*_OURS, "score", str(alone), "--model", str(model), "--output", str(output)],
-        [*_THEIRS, "score", str(alone), str(pickled), str(output)],
-    )
+    single = _both(ours(alone), [*_THEIRS, "score", str(alone), str(pickled), str(output)], size.commands)
     wanted = _both(
-        [*_OURS, "score", str(many), "--id-file", str(ids), "--model", str(model), "--output", str(output)],
+        [*ours(many), "--id-file", str(ids)],
         [*_THEIRS, "score", str(many), str(pickled), str(output), one],
+        size.commands,
     )
     return [
-        _row(f"train + score, reference set, {n_bins} bins", _sum(train[0], score[0]), _sum(train[1], score[1])),
+        _row(
+            f"train + score, reference set, {size.scored_bins} bins", _sum(train[0], score[0]), _sum(train[1], score[1])
+        ),
         _row("score one bin, all features", *single),
-        _row(f"score one bin out of {n_listed}, with those before it", *wanted),
+        _row(f"score one bin out of {size.of_bins}, with those before it", *wanted),
     ]
+
+
+def _score(model: Path, output: Path, folder: Path) -> list[str]:
+    return [*_OURS, "score", str(folder), "--model", str(model), "--output", str(output)]
 
 
 def _many(flat: Path, many: Path, n_bins: int) -> str:
@@ -60,9 +66,9 @@ def _many(flat: Path, many: Path, n_bins: int) -> str:
     return pids[len(pids) // 2]
 
 
-def _both(ours: list[str], theirs: list[str]) -> tuple[Times, Times]:
+def _both(ours: list[str], theirs: list[str], repeats: int) -> tuple[Times, Times]:
     timed_command(ours, 1)  # the files are in the page cache, and kernels compiled, for all that follow
-    return timed_command(ours, _REPEATS), timed_command(theirs, _REPEATS)
+    return timed_command(ours, repeats), timed_command(theirs, repeats)
 
 
 def _sum(one: Times, other: Times) -> Times:

@@ -56,13 +56,15 @@ class Size:
     sensed_days: int = 7300
     flat_bins: int = 60_000
     flat_days: int = 420
+    commands: int = 5
     scored_bins: int = 500
     of_bins: int = 50_000
     listed_bins: tuple[int, ...] = (100, 1000, 10_000, 100_000, 1_000_000)
 
 
 SMALL = Size(bins=6, mean_triggers=200, scored_rows=2000, trained_rows=600, judged_days=2, bins_of_a_day=6, days=2,
-             bins_per_day=12, longer=2, sensed_bins=200, sensed_days=20, flat_bins=100, flat_days=10, scored_bins=40,
+             bins_per_day=12, longer=2, sensed_bins=200, sensed_days=20, flat_bins=100, flat_days=10, commands=1,
+             scored_bins=40,
              of_bins=140,
              listed_bins=(100, 1000))  # fmt: skip
 
