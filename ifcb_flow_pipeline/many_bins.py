@@ -40,14 +40,16 @@ from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS
 from ifcb_flow_pipeline.kept import Kept
 from ifcb_flow_pipeline.store.archive import Archive, BinRead, adc_source
 from ifcb_flow_pipeline.store.clouds import CloudEntry
+from ifcb_flow_pipeline.store.deadline import HungError, within
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
 _KERNELS = "ifcb_flow_pipeline.store.file_kernels"
 
 #: So many bytes a file has at most that goes through the kernels; the largest of usual files have some 5 MB.
 _LARGEST = 8_000_000
-#: So many bins are read together where the columns of their triggers are kept: some thousand lines each, which stay in
-#: the processor's caches. Files that do not find room in so many lines are read by themselves.
+#: So many bins are read together, that the columns of their triggers, some thousand lines each, stay in the processor's
+#: caches, and that a disk answers for all within its deadline. Files that do not find room in so many lines are read by
+#: themselves.
 _BINS_AT_ONCE, _MOST_ROWS = 16, 400_000
 
 #: The columns of ``bin_features`` that a row of the reference set has.
@@ -144,6 +146,12 @@ class _Some:
         rows = {i: row for i, row in enumerate(inventory) if row["status"] == "ok" and row["schema"] == schema}
         return cls(archive, settings, schema, rows) if rows else None
 
+    def parts(self) -> Iterator["_Some"]:
+        """So many of them as are read at once."""
+        rows = list(self.rows.items())
+        for first in range(0, len(rows), _BINS_AT_ONCE):
+            yield replace(self, rows=dict(rows[first : first + _BINS_AT_ONCE]))
+
     def files(self, kernels: ModuleType) -> Any:
         """Their ADC files."""
         paths = [self.archive.path(row["adc_path"]).encode(errors="surrogateescape") for row in self.rows.values()]
@@ -198,12 +206,24 @@ def _plan(schema: Schema, names: tuple[str, ...], looked_at: tuple[str, ...] = (
 
 def _put_reference(kernels: ModuleType, some: _Some, rows: _Rows) -> set[int]:
     """Fill in the rows of the bins that the kernels take; their numbers."""
+    done: set[int] = set()
+    for part in some.parts():
+        try:
+            done |= _put_reference_of(kernels, part, rows)
+        except HungError:
+            break  # each of the others has its time by itself
+    return done
+
+
+def _put_reference_of(kernels: ModuleType, some: _Some, rows: _Rows) -> set[int]:
+    """The same for as many as are read at once. Raises HungError where the disk does not answer."""
     plan = _plan(some.schema, BOX_COLUMNS)
     values, info = np.full((len(some.rows), len(FEATURE_NAMES)), np.nan), np.zeros((len(some.rows), 3), np.int64)
     boxes = tuple(plan.slots[name] for name in BOX_COLUMNS)
     with plan.room(kernels) as room:
-        kernels.reference_of_files(
-            some.files(kernels), room, plan.cells(kernels), boxes, float(some.settings.aspect_ratio), values, info
+        files, aspect_ratio = some.files(kernels), float(some.settings.aspect_ratio)
+        within(
+            lambda _: kernels.reference_of_files(files, room, plan.cells(kernels), boxes, aspect_ratio, values, info)
         )
     done = set()
     for (i, row), reference, (state, *counts) in zip(some.rows.items(), values.tolist(), info.tolist(), strict=True):
@@ -228,11 +248,13 @@ def _named(reference: Sequence[float]) -> dict[str, float]:
 
 def _put_all(kernels: ModuleType, some: _Some, rows: _Rows) -> set[int]:
     """The same with all features."""
-    wanted, done = list(some.rows.items()), set()
-    for first in range(0, len(wanted), _BINS_AT_ONCE):
-        part = replace(some, rows=dict(wanted[first : first + _BINS_AT_ONCE]))
+    done = set()
+    for part in some.parts():
         headers = [_header(part, row) for row in part.rows.values()]
-        found = _Found.of(kernels, part, headers)
+        try:
+            found = _Found.of(kernels, part, headers)
+        except HungError:
+            break
         for k, (i, row) in enumerate(part.rows.items()):
             if found.is_done(k):
                 rows.put(i, _identity(row) | found.row(k, row, headers[k]))
@@ -258,7 +280,7 @@ class _Found:
 
     @classmethod
     def of(cls, kernels: ModuleType, some: _Some, headers: Sequence[HeaderRead]) -> "_Found":
-        """Ask the kernels."""
+        """Ask the kernels. Raises HungError where the disk does not answer."""
         plan, n = _plan(some.schema, _FULL_COLUMNS, _LOOKED_AT), len(some.rows)
         found = kernels.Found(
             np.full((n, len(FEATURE_NAMES)), np.nan), np.full((n, len(IMAGE_FEATURES)), np.nan),
@@ -267,10 +289,11 @@ class _Found:
         places = kernels.Places(**{name: plan.slots[name] for name in kernels.Places._fields})
         signals = np.array([plan.slots[name] for name in _LOOKED_AT])
         with plan.room(kernels) as room, _columns_of_triggers(kernels, n) as columns:
-            kernels.images_of_files(
+            arguments = (
                 some.files(kernels), room, plan.cells(kernels), places, signals, float(some.settings.aspect_ratio),
                 _of_headers(kernels, some, headers), found, columns,
             )  # fmt: skip
+            within(lambda _: kernels.images_of_files(*arguments))
             runs = [
                 _run(some, row, header.values, info[1], times) if info[0] != kernels.LEFT else None
                 for row, header, info, times in zip(

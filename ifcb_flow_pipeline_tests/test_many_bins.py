@@ -8,13 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ifcb_flow_pipeline import many_bins
+from ifcb_flow_pipeline import fallback, many_bins
 from ifcb_flow_pipeline.api import Work, archive_features
 from ifcb_flow_pipeline.bins.pid import format_pid
 from ifcb_flow_pipeline.features.catalogue import FeatureSet
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
+from ifcb_flow_pipeline.store import file_kernels
 from ifcb_flow_pipeline.store.archive import Archive
+from ifcb_flow_pipeline.store.deadline import HungError
 
 NOON = datetime(2023, 8, 10, 12, tzinfo=UTC)
 SETS: tuple[FeatureSet, ...] = ("reference", "full")
@@ -170,6 +172,21 @@ def test_files_that_find_no_room_are_read_one_by_one(tmp_path, monkeypatch):
     assert len(taken(tmp_path, monkeypatch)) == 2
     for found, expected in both_ways(tmp_path, monkeypatch).values():
         assert_same(found, expected)
+
+
+@pytest.mark.parametrize("name", ["reference_of_files", "images_of_files"])
+def test_where_the_disk_does_not_answer_each_bin_has_its_time_by_itself(tmp_path, monkeypatch, name):
+    for number in range(3):
+        bin_in(tmp_path, number)
+    expected = {each: table(tmp_path, each) for each in SETS}
+
+    def hang(*_):
+        raise HungError(60.0)
+
+    monkeypatch.setattr(file_kernels, name, hang)
+    for each in SETS:
+        assert_same(table(tmp_path, each), expected[each])
+    assert not fallback.failed()
 
 
 def test_a_file_that_is_too_large_is_read_by_itself(tmp_path, monkeypatch):

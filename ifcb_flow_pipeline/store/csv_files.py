@@ -1,23 +1,28 @@
 """Tables as CSV files, for spreadsheets and other programs."""
 
 import csv
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-#: A cell that begins so is a formula to a spreadsheet.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: Where a cell that begins so is a formula to a spreadsheet. Where numbers have decimal commas a semicolon separates
+#: cells, also within quotes that begin after it.
+_FORMULA = re.compile(r"((?:^|;)\"*)(?=[=+\-@\t])", re.MULTILINE)
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def harmless(text: str) -> str:
-    """The text with a mark before it where a spreadsheet would take it for a formula, on any of its lines.
+    """The text with a mark wherever a spreadsheet would take what follows for a formula: on any line, after any
+    semicolon.
 
-    Carriage returns become line feeds: readers of CSV differ in whether one ends a row.
+    Carriage returns become line feeds: readers of CSV differ in whether one ends a row. Other control characters,
+    which some pass over, are left out.
     """
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return "\n".join(f"'{line}" if line.startswith(_FORMULA) else line for line in lines)
+    return _FORMULA.sub(r"\1'", _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def write_csv(table: pa.Table, path: Path) -> None:

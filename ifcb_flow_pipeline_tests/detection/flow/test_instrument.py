@@ -192,6 +192,21 @@ def test_without_a_model_there_is_no_evidence():
     assert found.n_bins.tolist() == [1, 1]
 
 
+def test_normal_ranges_leave_out_one_in_fifty_on_each_side_and_one_in_5000_teaches_nothing(
+    model: FlowModel, healthy: Columns
+):
+    one = model.instruments[NAME]
+    deviations = one.deviations(bins_of(model, healthy))
+    reach = one.evidence(deviations, Screening.nothing(100, len(model.metadata)), np.array([7])).reach[:, 0]
+    for side, sign in enumerate((-1, 1)):
+        assert one.tails.rarities(sign * reach[side][None]) == pytest.approx(-np.log10(0.02), rel=1e-3)
+    teaching = one._teaching_reach()
+    column = [feature.name for feature in model.metadata].index("core_tilt")
+    for side, sign in enumerate((-1, 1)):
+        found = one.tails.rarities(np.full((1, len(model.metadata)), sign * teaching[side, column], np.float32))
+        assert found[0, column] == pytest.approx(-np.log10(2e-4), rel=1e-3)
+
+
 def test_bins_that_teach_may_lie_far_in_what_follows_the_water_and_nowhere_else(model: FlowModel, healthy: Columns):
     one = model.instruments[NAME]
     columns = changed(healthy, 40, width_median_px=times(4.0), trigger_rate_hz=times(6.0))
