@@ -24,17 +24,10 @@ from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
 from ifcb_flow_pipeline.bins.text import MARGIN
 from ifcb_flow_pipeline.days import IDENTITY, feature_row, files_row, read_bin, reference_row
 from ifcb_flow_pipeline.fallback import with_kernels
-from ifcb_flow_pipeline.features import geometry
+from ifcb_flow_pipeline.features import full, geometry
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, fits_kernels, status_of
 from ifcb_flow_pipeline.features.file_quality import MIN_ROWS, SIGNALS, FileQuality
-from ifcb_flow_pipeline.features.full import (
-    IMAGE_FEATURES,
-    RUN_TIMES,
-    TRIGGER_FEATURES,
-    features_of_parts,
-    sources,
-)
 from ifcb_flow_pipeline.features.run import Run, blind_s_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS
 from ifcb_flow_pipeline.kept import Kept
@@ -107,7 +100,8 @@ def feature_table(archive: Archive, inventory: Sequence[Mapping[str, Any]], sett
     """Rows of ``bin_features`` for rows of ``raw_bins``, in their order."""
     rows = _Rows(BIN_FEATURES.schema, len(inventory))
     done: set[int] = set()
-    if some := _Some.of(archive, inventory, settings, "v2"):
+    # A feature that has no kernel, and is not found as a file is read, wants the rows of its bin.
+    if not full.WANT_ROWS and (some := _Some.of(archive, inventory, settings, "v2")):
         done = with_kernels(_KERNELS, lambda kernels: _put_all(kernels, some, rows)) or set()
     for i in sorted(set(range(len(inventory))) - done):
         row = inventory[i]
@@ -283,8 +277,8 @@ class _Found:
         """Ask the kernels. Raises HungError where the disk does not answer."""
         plan, n = _plan(some.schema, _FULL_COLUMNS, _LOOKED_AT), len(some.rows)
         found = kernels.Found(
-            np.full((n, len(FEATURE_NAMES)), np.nan), np.full((n, len(IMAGE_FEATURES)), np.nan),
-            np.full((n, len(RUN_TIMES)), np.nan), np.zeros((n, 4), np.int64), np.zeros((n, 3), np.int64),
+            np.full((n, len(FEATURE_NAMES)), np.nan), np.full((n, len(full.IMAGE_FEATURES)), np.nan),
+            np.full((n, len(full.RUN_TIMES)), np.nan), np.zeros((n, 4), np.int64), np.zeros((n, 3), np.int64),
         )  # fmt: skip
         places = kernels.Places(**{name: plan.slots[name] for name in kernels.Places._fields})
         signals = np.array([plan.slots[name] for name in _LOOKED_AT])
@@ -300,7 +294,7 @@ class _Found:
                     some.rows.values(), headers, found.info.tolist(), found.run.tolist(), strict=True
                 )
             ]
-            triggers = np.full((n, len(TRIGGER_FEATURES)), np.nan)
+            triggers = np.full((n, len(full.TRIGGER_FEATURES)), np.nan)
             run_s = np.array([_NAN if run is None else float(run.run_time_s) for run in runs])
             kernels.triggers_of_files(columns, run_s, triggers)
             parts = [slice(*columns.starts[k : k + 2]) for k in range(n)]
@@ -334,13 +328,14 @@ class _Found:
             | files_row(entry)
             | {"roi_complete": None if roi_bytes is None else roi_bytes >= self.bytes_needed[k]}
             | {"has_roi": roi_bytes is not None}
-            | features_of_parts(self.triggers[k], self.images[k], run, quality)
-            | sources(run)
+            | full.compiled_features(self.triggers[k], self.images[k], run)
+            | full.features_of_file(quality)
+            | full.sources(run)
         )
 
 
 def _run(some: _Some, row: Mapping[str, Any], header: Mapping[str, Any], n_rows: int, times: Sequence[float]) -> Run:
-    known: dict[str, Any] = dict(zip(RUN_TIMES, times, strict=True))
+    known: dict[str, Any] = dict(zip(full.RUN_TIMES, times, strict=True))
     known |= {name: int(known[name]) for name in ("n_triggers", "n_images")}
     return Run(some.schema, header, n_rows=n_rows, v1_blind_s=blind_s_of(parse_pid(row["pid"])), **known)
 

@@ -199,6 +199,12 @@ def test_a_file_that_is_too_large_is_read_by_itself(tmp_path, monkeypatch):
         many_bins._plan.cache_clear()
 
 
+def test_a_feature_that_wants_the_rows_has_bins_read_one_by_one(tmp_path, monkeypatch):
+    bin_in(tmp_path, 0)
+    monkeypatch.setattr(many_bins.full, "WANT_ROWS", True)
+    assert not taken(tmp_path, monkeypatch)
+
+
 def test_in_threads_each_has_memory_of_its_own(tmp_path, monkeypatch):
     for number in range(80):
         bin_in(tmp_path, number, 60)

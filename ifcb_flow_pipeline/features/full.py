@@ -38,9 +38,13 @@ RUN_TIMES = ("n_triggers", "n_images", "adc_run_s", "adc_inhibit_s", "last_s", "
 TRIGGER_FEATURES = ("n_triggers", *KERNEL_FEATURES["triggers"])
 IMAGE_FEATURES = ("n_images", *KERNEL_FEATURES["images"], *STUCK_COLUMNS)
 
-#: Features that were found as the file was read, and all others, with the box.
-_OF_FILE = tuple(feature.name for feature in FULL_ONLY if feature.kernel == "none" and feature.name not in _OF_RUN)
-_COMPILED = (*(feature.name for feature in FULL_ONLY if feature.name not in _OF_FILE), *STUCK_COLUMNS)
+#: Features that go through their own functions even where the others come from kernels, and all that does not.
+_NOT_COMPILED = tuple(feature for feature in FULL_ONLY if feature.kernel == "none" and feature.name not in _OF_RUN)
+_COMPILED = (*(feature.name for feature in FULL_ONLY if feature not in _NOT_COMPILED), *STUCK_COLUMNS)
+
+#: Of these, what was found as the file was read; whether there are others, which want the rows of the bin.
+_OF_FILE = tuple(each.name for each in _NOT_COMPILED if each.name in FileQuality.__dataclass_fields__)
+WANT_ROWS = len(_OF_FILE) < len(_NOT_COMPILED)
 
 
 def _picker() -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
@@ -129,18 +133,22 @@ def _by_kernels(kernels: ModuleType, stream: Stream, columns: list[NDArray]) -> 
         x_px, y_px, width_px, height_px, peak_v, flight_us, stream.frame_px, int(header.get("blob_grow_y_px", -1)),
         geometry.is_titled_bottom(header), stream.schema != "v1",
     )  # fmt: skip
-    return features_of_parts(triggers, images, run, stream.quality), run
+    found = compiled_features(triggers, images, run)
+    for feature in _NOT_COMPILED:
+        found[feature.name] = float(feature.function(stream))
+    return found, run
 
 
-def features_of_parts(
-    triggers: Sequence[float], images: Sequence[float], run: Run, quality: FileQuality
-) -> dict[str, float]:
-    """The features by name, and the most repeated box, from what kernels gave: TRIGGER_FEATURES, IMAGE_FEATURES."""
-    values = (*triggers, *images, *_values_of_run(run))
-    found = dict(zip(_COMPILED, _pick(values), strict=True))
-    for name in _OF_FILE:
-        found[name] = float(getattr(quality, name))
-    return found
+def compiled_features(triggers: Sequence[float], images: Sequence[float], run: Run) -> dict[str, float]:
+    """Features by name, and the most repeated box, from what kernels gave, TRIGGER_FEATURES and IMAGE_FEATURES, and from
+    the run.
+    """
+    return dict(zip(_COMPILED, _pick((*triggers, *images, *_values_of_run(run))), strict=True))
+
+
+def features_of_file(quality: FileQuality) -> dict[str, float]:
+    """The features that were found as the file was read."""
+    return {name: float(getattr(quality, name)) for name in _OF_FILE}
 
 
 def _for_kernels(stream: Stream) -> list[NDArray] | None:
