@@ -140,8 +140,8 @@ def _by_kernels(kernels: ModuleType, stream: Stream, columns: list[NDArray]) -> 
 
 
 def compiled_features(triggers: Sequence[float], images: Sequence[float], run: Run) -> dict[str, float]:
-    """Features by name, and the most repeated box, from what kernels gave, TRIGGER_FEATURES and IMAGE_FEATURES, and from
-    the run.
+    """Features by name, and the most repeated box, from what kernels gave, TRIGGER_FEATURES and IMAGE_FEATURES, and
+    from the run.
     """
     return dict(zip(_COMPILED, _pick((*triggers, *images, *_values_of_run(run))), strict=True))
 
