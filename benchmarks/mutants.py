@@ -106,10 +106,13 @@ def all_mutants(root: Path, only: str = "") -> list[Mutant]:
 
 
 def drawn(everything: Sequence[_T], number: int, seed: int) -> list[_T]:
-    """One of each of ``number`` equal parts of a sequence: of mutants, each file and each part of it gets its share."""
+    """One of each of ``number`` equal parts of a sequence: of mutants, each file and each part of it gets its share.
+
+    In any order, so that the first of them are no worse a sample.
+    """
     luck, n = random.Random(seed), min(number, len(everything))  # noqa: S311 - no secret
     edges = [part * len(everything) // n for part in range(n + 1)]
-    return [everything[luck.randrange(*part)] for part in itertools.pairwise(edges)]
+    return luck.sample([everything[luck.randrange(*part)] for part in itertools.pairwise(edges)], n)
 
 
 def mirroring_tests(path: Path, root: Path) -> list[list[str]]:

@@ -61,6 +61,12 @@ def test_in_a_table_of_signs_each_is_turned_and_none_is_made_larger() -> None:
     assert _changes("x = {'a': 1, 'b': 2}") == {"1 -> 2", "2 -> 3"}
 
 
+def test_minus_one_is_a_number_of_its_own_only_where_it_counts_from_the_end() -> None:
+    assert _changes("x = -1") == {"- -> "}
+    assert _changes("x = y[-1]") == {"- -> ", "1 -> 2"}
+    assert _changes("x = -2") == {"- -> ", "2 -> 3"}
+
+
 def test_numbers_that_stand_in_for_zero_are_left_alone() -> None:
     assert _changes("x = max(y, 1e-9)") == set()
     assert _changes("x = max(y, 1e-4)") == {"1e-4 -> 0.00015000000000000001"}
@@ -82,7 +88,7 @@ def test_a_module_is_tested_by_its_mirror_first_then_by_its_room_and_without_a_m
 def test_mutants_are_drawn_evenly_each_once_and_the_same_for_a_seed(size: int, number: int, seed: int) -> None:
     chosen = drawn(range(size), number, seed)
     assert len(chosen) == min(number, size)
-    for part, place in enumerate(chosen):
+    for part, place in enumerate(sorted(chosen)):
         assert part * size // len(chosen) <= place < (part + 1) * size // len(chosen)
     assert drawn(range(size), number, seed) == chosen
     assert drawn(range(1000), number, seed) != drawn(range(1000), number, seed + 1)

@@ -46,7 +46,7 @@ from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import FeatureSet
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
-from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError
+from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError, StoreError
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import renew_overviews
 from ifcb_flow_pipeline.store.survey import Budget
@@ -489,7 +489,20 @@ def _done_before(context: dg.AssetExecutionContext, deployment: Deployment, tabl
     if killed is None or killed.start_time is None:
         return frozenset()
     paths = {day: deployment.tables.path(table, day) for day in _days(context)}
-    return frozenset(day for day, path in paths.items() if path.exists() and path.stat().st_mtime > killed.start_time)
+    later = (day for day, path in paths.items() if path.exists() and path.stat().st_mtime > killed.start_time)
+    # Another run may have written it since, of files that have changed again.
+    return frozenset(
+        day for day in later if _signature(deployment, table, day) == _signature(deployment, RAW_BINS, day)
+    )
+
+
+def _signature(deployment: Deployment, table: Table, day: date) -> str | None:
+    """Which files of the archive a day's table was made of; None where that cannot be told."""
+    try:
+        made_of = deployment.tables.provenance(table, day)
+    except StoreError:
+        return None
+    return made_of and made_of.signature
 
 
 def _days(context: dg.AssetExecutionContext) -> list[date]:

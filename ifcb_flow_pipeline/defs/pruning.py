@@ -19,6 +19,9 @@ DAYS_OF_RECORDS = 14
 #: Temporary files of killed writers are removed once they are this old; younger ones may be in use.
 _LEFTOVER_AGE = timedelta(days=1)
 
+#: Where files are written beside their places, and moved there.
+_WRITTEN = ("tables", "tables/*", "tables/*/*", "models", "models/*")
+
 #: Runs are read from the records so many at once.
 _RUNS_AT_ONCE = 1000
 
@@ -45,7 +48,8 @@ def prune(instance: dg.DagsterInstance, home: Path, now: datetime, budget: Budge
     found = [path for run_id in old for path in (folder / "history/runs").glob(f"{run_id}.db*")]
     found += [path for path in _older(folder / "history/runs", f"{_RUN}.db*", before) if path.name[:36] not in known]
     found += _older(folder / "storage", _RUN, before)
-    found += _older(home / "tables", "*/*/.*.tmp", now - _LEFTOVER_AGE)
+    for place in _WRITTEN:
+        found += _older(home, f"{place}/.*.tmp", now - _LEFTOVER_AGE)
     for path in found:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

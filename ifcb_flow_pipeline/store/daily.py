@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ifcb_flow_pipeline.bins.archive import Extent
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.private import private_folder
 from ifcb_flow_pipeline.store.sums import RottenError, Sums, check_row_groups, checked_footer, fill, room
 from ifcb_flow_pipeline.store.tables import Table
 
@@ -95,7 +96,7 @@ class DailyTables:
         Raises BusyError where they are not after ``patience``.
         """
         path = self.root / "locks" / f"{day.isoformat()}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         until = time.monotonic() + patience.total_seconds()
         # The system gives the lock back when its holder dies, however that may be.
         with path.open("ab") as file:
@@ -239,7 +240,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, whenever the writer dies.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

@@ -20,6 +20,7 @@ from ifcb_flow_pipeline.bins.archive import FoundFile, likely_day
 from ifcb_flow_pipeline.bins.left_out import LeftOut
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.archive import Archive, Inside
+from ifcb_flow_pipeline.store.private import private_folder
 
 _Result = TypeVar("_Result")
 
@@ -293,7 +294,7 @@ class Ledger:
 @contextmanager
 def _opened(path: Path, made_for: str) -> Iterator[Ledger]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
     except OSError as error:
         raise _unusable(path, error) from error
     with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as connection:

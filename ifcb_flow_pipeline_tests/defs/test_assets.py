@@ -1,5 +1,6 @@
 """The assets, materialized through Dagster over a small simulated archive."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -484,6 +485,19 @@ def test_a_retry_does_not_take_what_was_there_before_the_killed_run(pipeline: Pi
     killed = pipeline.run("daily_flow", DAYS[0], DAYS[0], "raw_bins")
     assert pipeline.run("daily_flow", DAYS[0], DAYS[0], "point_clouds", retry_of=killed.run_id).success
     assert path.stat().st_mtime > datetime.now(tz=UTC).timestamp() - 600
+
+
+def test_a_retry_does_not_take_what_another_run_has_made_of_files_as_they_were(pipeline: Pipeline) -> None:
+    day, tables = DAYS[0], pipeline.deployment.tables
+    killed = pipeline.run("daily_flow", day, day, *FEATURE_STEPS)  # what it left is as old as its retry takes for done
+    path = min(path for path in pipeline.deployment.settings.archive.root.rglob(f"*{day:%Y%m%d}*.adc"))
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    assert pipeline.run("daily_flow", day, day, "raw_bins").success
+    assert pipeline.run("daily_flow", day, day, "point_clouds", "bin_features", retry_of=killed.run_id).success
+    signatures = {
+        table.name: tables.provenance(table, day).signature for table in (RAW_BINS, POINT_CLOUDS, BIN_FEATURES)
+    }
+    assert len(set(signatures.values())) == 1
 
 
 def test_the_model_file_holds_no_pickle(made: Pipeline) -> None:

@@ -54,6 +54,8 @@ def test_old_logs_and_left_over_files_go_and_young_ones_stay(recorded: Pipeline)
         home / "dagster/history/runs" / f"{run}.db",
         home / "dagster/storage" / run / "compute_logs/a.err",
         home / "tables/bin_scores/2023/.2023-08-10.parquet.abc.tmp",
+        home / "tables/.left_out.parquet.abc.tmp",
+        home / "models/flow-1/.model.npz.abc.tmp",
     ]
     kept = [home / "dagster/history/runs/index.db", home / "tables/bin_scores/2023/2023-08-10.parquet"]
     for path in (*paths, *kept):
@@ -62,7 +64,7 @@ def test_old_logs_and_left_over_files_go_and_young_ones_stay(recorded: Pipeline)
     os.utime(home / "dagster/storage" / run)
     now = datetime.now(tz=UTC)
     assert prune(recorded.instance, home, now, Budget()) == 0
-    assert prune(recorded.instance, home, now + timedelta(days=2), Budget()) == 1
+    assert prune(recorded.instance, home, now + timedelta(days=2), Budget()) == 3
     assert prune(recorded.instance, home, now + LATER, Budget()) == 2
     assert not any(path.exists() for path in paths)
     assert all(path.exists() for path in kept)

@@ -63,3 +63,30 @@ def test_heat_rises_above_the_median_of_the_bins_before():
 
 def test_of_no_bins_there_is_nothing_to_tell():
     assert [len(values) for values in lag_values(table(columns(0))).values()] == [0, 0, 0]
+
+
+def rises(values: list[float]) -> list[float]:
+    bins = changed(columns(len(values), (FLEET[0],)), slice(None), temperature_c=np.array(values))
+    return lag_values(table(bins))["temperature_rise_c"].tolist()
+
+
+def test_the_median_is_that_of_three_to_eight_bins_the_lower_one_of_two():
+    assert rises([5.0, 1.0, 3.0, 10.0])[3] == 7.0
+    assert rises([4.0, 1.0, 3.0, 2.0, 10.0])[4] == 8.0
+    # The ninth bin before is none of them.
+    assert rises([100.0, 8.0, 1.0, 7.0, 2.0, 6.0, 3.0, 5.0, 4.0, 10.0])[9] == 6.0
+
+
+@pytest.mark.parametrize("side", ["stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px"])
+def test_a_box_is_the_same_within_a_step_of_the_lattice_in_all_its_sides(side: str):
+    box = dict.fromkeys(("stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px"), 400.0)
+    bins = changed(columns(8, (FLEET[0],)), slice(None), **box)
+    for px, persistence in ((8.0, 1.0), (-8.0, 1.0), (9.0, 0.0), (-9.0, 0.0)):
+        assert lag_values(table(changed(bins, 7, **{side: 400.0 + px})))["stuck_persistence"][7] == persistence
+
+
+def test_the_sixth_bin_before_tells_nothing_of_a_box():
+    boxes = np.array([400.0, 400.0, 0.0, 100.0, 200.0, 300.0, 500.0, 400.0])
+    box = dict.fromkeys(("stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px"), boxes)
+    found = lag_values(table(changed(columns(8, (FLEET[0],)), slice(None), **box)))["stuck_persistence"]
+    assert found[7] == 0.0

@@ -161,9 +161,9 @@ def test_a_level_wanders_no_farther_than_its_limit() -> None:
     assert found.centre()[:, SIZE].max() <= KNOWN.centre[0, SIZE] + limit * 1.3
 
 
-@pytest.mark.parametrize(("range_", "limit"), [(0.5, 4.0), (2.0, 6.0)])
+@pytest.mark.parametrize(("range_", "limit"), [(0.5, 8.0), (4.0, 12.0)])
 def test_a_level_stops_at_four_scatters_or_three_ranges(range_: float, limit: float) -> None:
-    known = steady(range_=np.full(3, range_, np.float32))
+    known = steady(range_=np.full(3, range_, np.float32), scatter=np.full(3, 2.0, np.float32))
     bins = with_values(later(400), slice(None), SIZE, 100.0)
     reached = known.deviations(bins, np.full((2, 3), np.inf, np.float32)).centre()[:, SIZE].max()
     assert 0.97 * limit <= reached <= limit
@@ -231,11 +231,11 @@ def test_each_configuration_is_compared_with_its_own_centre(number: int) -> None
 
 
 def test_a_configuration_of_few_bins_is_thought_to_be_like_the_others() -> None:
-    values = noise(300)
-    values[-2:, SIZE] = 20.0
+    values = noise(300) + np.float32(50.0)
+    values[-2:, SIZE] = 70.0
     baseline = fitted(bins_of(values, configuration=["a"] * 298 + ["b"] * 2))
-    # Its two bins against the weight of five of the others, at 0.
-    assert baseline.centre[1, SIZE] == pytest.approx(20.0 * 2 / 7, abs=0.15)
+    # Its two bins against the weight of five of the others, at 50.
+    assert baseline.centre[1, SIZE] == pytest.approx(50.0 + 20.0 * 2 / 7, abs=0.15)
 
 
 def test_a_configuration_without_a_number_has_the_centre_of_all_bins() -> None:
@@ -247,10 +247,10 @@ def test_a_configuration_without_a_number_has_the_centre_of_all_bins() -> None:
 
 @pytest.mark.parametrize(("n", "learnt"), [(1, 0.1), (3, 0.5), (9, 0.9), (20, 400 / 409)])
 def test_the_first_bins_of_new_settings_weigh_as_their_number_squared(n: int, learnt: float) -> None:
-    bins = bins_of(np.full((n, 3), 12.0), configuration=["new"] * n, time_s=AFTER + CADENCE_S * np.arange(n))
-    found = steady().deviations(bins, REACH).centre()
-    assert found[:, SIZE] == pytest.approx(np.full(n, 12.0 * learnt), rel=1e-3)
-    assert found[:, TILT] == pytest.approx(np.zeros(n), abs=1e-4)  # no settings tilt a core
+    bins = bins_of(np.full((n, 3), 15.0), configuration=["new"] * n, time_s=AFTER + CADENCE_S * np.arange(n))
+    found = steady(centre=np.full((1, 3), 3.0, np.float32)).deviations(bins, REACH).centre()
+    assert found[:, SIZE] == pytest.approx(np.full(n, 3.0 + 12.0 * learnt), rel=1e-3)
+    assert found[:, TILT] == pytest.approx(np.full(n, 3.0), abs=1e-4)  # no settings tilt a core
 
 
 def test_twenty_usable_bins_tell_the_centre_of_new_settings() -> None:
@@ -290,6 +290,7 @@ def test_alternating_settings_that_training_knew_change_nothing() -> None:
     found = baseline.deviations(shifted, REACH)
     assert not found.changed.any()
     assert not found.settling.any()
+    assert not found.deployment.any()
     assert np.abs(found.z[:, SIZE]).max() < 5.0
 
 
@@ -310,6 +311,13 @@ def test_a_gap_after_which_the_core_is_where_it_was_is_no_change() -> None:
     found = KNOWN.deviations(bins, REACH)
     assert not found.changed.any()
     assert found.deployment[-1] == found.deployment[0] + 1
+
+
+def test_a_core_within_four_scatters_of_where_it_was_is_there() -> None:
+    bins = with_values(later(60), slice(20, 60), CORE, 12.0)
+    bins = replace(bins, time_s=bins.time_s + np.where(np.arange(60) >= 20, 1.5 * LONG_GAP_S, 0.0))
+    found = KNOWN.deviations(bins, REACH)
+    assert not (found.changed.any() or found.settling.any())
 
 
 def test_a_core_that_jumps_and_stays_is_far_off_at_first_and_then_moved_for_two_weeks() -> None:

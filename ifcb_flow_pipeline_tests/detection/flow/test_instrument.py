@@ -93,6 +93,20 @@ def test_of_healthy_bins_one_in_a_hundred_is_rare_as_that(model: FlowModel, heal
     assert (found.fault <= found.alone + 1e-9).all()
 
 
+def test_what_drifts_within_a_day_is_gross_only_far_beyond_its_drift(model: FlowModel, healthy: Columns):
+    one = model.instruments[NAME]
+    columns = changed(healthy, 50, **FAULTS["a turned camera"][1])
+    columns = changed(changed(columns, 60, core_tilt=plus(0.02)), 70, stray_right_fraction=times(4.0))
+    bins = bins_of(model, columns)
+    deviations = one.deviations(bins)
+    short = replace(deviations, is_short=np.ones(len(bins), bool))
+    found = one.screen(bins, short, model.ranker)
+    assert found.gross[50] > 4.0
+    assert found.fault[60] > 3.0
+    assert found.fault[70] > 2.0
+    assert (found.gross[[60, 70]] < 2.0).all()
+
+
 def test_what_is_gross_does_not_wander_and_is_asked_where_the_history_is_short(model: FlowModel, healthy: Columns):
     one = model.instruments[NAME]
     columns = changed(changed(healthy, 50, **FAULTS["a stain on the flow cell"][1]), 60, core_x_px=plus(90))
@@ -190,6 +204,21 @@ def test_without_a_model_there_is_no_evidence():
     assert found.reach.shape == (2, 2, 5)
     assert not found.sure.any()
     assert found.n_bins.tolist() == [1, 1]
+
+
+def test_normal_ranges_leave_out_one_in_fifty_on_each_side_and_one_in_5000_teaches_nothing(
+    model: FlowModel, healthy: Columns
+):
+    one = model.instruments[NAME]
+    deviations = one.deviations(bins_of(model, healthy))
+    reach = one.evidence(deviations, Screening.nothing(100, len(model.metadata)), np.array([7])).reach[:, 0]
+    for side, sign in enumerate((-1, 1)):
+        assert one.tails.rarities(sign * reach[side][None]) == pytest.approx(-np.log10(0.02), rel=1e-3)
+    teaching = one._teaching_reach()
+    column = [feature.name for feature in model.metadata].index("core_tilt")
+    for side, sign in enumerate((-1, 1)):
+        found = one.tails.rarities(np.full((1, len(model.metadata)), sign * teaching[side, column], np.float32))
+        assert found[0, column] == pytest.approx(-np.log10(2e-4), rel=1e-3)
 
 
 def test_bins_that_teach_may_lie_far_in_what_follows_the_water_and_nowhere_else(model: FlowModel, healthy: Columns):

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.flow.level_filter import _FORGOTTEN_RANGES, _SILENT_S, FLOW, HOUSING, WATER, follow
+from ifcb_flow_pipeline.detection.flow.level_filter import FLOW, HOUSING, WATER, follow
 
 #: As documented. They are not imported: a threshold that moved would move its own test.
+FORGOTTEN_RANGES = 3.0
+SILENT_S = 0.5 * 86_400.0
 BACK_Z = 4.0
 MOST_Z = 3.0
 
@@ -119,8 +121,8 @@ def slow_follow(run: Run) -> tuple[NDArray, NDArray, NDArray, NDArray]:  # noqa:
                 passed = max(float(run.time_s[i] - run.time_s[i - 1]), 0.0)
                 known[j].forget(passed, float(run.range_[j]), run.memory_s, j == run.core)
             if i and run.group[j] == WATER:
-                forgotten = 1 - exp(-max(float(run.time_s[i]) - taught_s - _SILENT_S, 0.0) / run.memory_s)
-                known[j].variance = max(known[j].variance, forgotten * (_FORGOTTEN_RANGES * float(run.range_[j])) ** 2)
+                forgotten = 1 - exp(-max(float(run.time_s[i]) - taught_s - SILENT_S, 0.0) / run.memory_s)
+                known[j].variance = max(known[j].variance, forgotten * (FORGOTTEN_RANGES * float(run.range_[j])) ** 2)
         if other is not None and not isnan(run.values[i, run.core]):
             here, there = (abs(float(run.values[i, run.core]) - place.at) for place in (known[run.core], other))
             far = BACK_Z * sqrt(known[run.core].variance + float(run.scatter[i, run.core]) ** 2)

@@ -272,6 +272,33 @@ def test_a_missing_header_is_suspicious_only_where_the_instrument_has_some(model
     assert not any("no_header" in rules for rules in none["rules"].to_pylist())
 
 
+@pytest.mark.parametrize(("n_with", "is_told"), [(2, False), (3, True)])
+def test_three_headers_tell_that_an_instrument_has_some(n_with: int, is_told: bool, model: FlowModel):
+    few = fleet.columns(n_with + 1, (fleet.Instrument("IFCB77"),), seed=5)
+    rules = model.judge(table(changed(few, n_with, configuration="")))["rules"].to_pylist()
+    assert ("no_header" in rules[n_with]) == is_told
+
+
+def test_where_half_of_the_bins_have_headers_none_is_lost(model: FlowModel):
+    half = fleet.columns(8, (fleet.Instrument("IFCB77"),), seed=5)
+    rules = model.judge(table(changed(half, slice(4, 8), configuration="")))["rules"].to_pylist()
+    assert not any("no_header" in each for each in rules)
+
+
+@pytest.mark.parametrize(("n_dead", "is_told"), [(1, True), (5, False)])
+def test_signals_died_where_most_bins_of_the_instrument_have_live_ones(n_dead: int, is_told: bool, model: FlowModel):
+    newcomer = fleet.columns(8, (fleet.Instrument("IFCB77"),), seed=5)
+    dead = model.judge(table(changed(newcomer, slice(0, n_dead), dead_signal_fraction=1.0)))["rules"].to_pylist()
+    assert ("dead_signals" in dead[0]) == is_told
+
+
+def test_the_percentile_is_that_of_the_rarity(model: FlowModel, healthy: Columns):
+    found = model.judge(table(changed(healthy, 50, **FAULTS["a turned camera"][1])))
+    rarity = -found["anomaly_score"].to_numpy()
+    assert (rarity >= 0.0).all()
+    assert found["percentile"].to_numpy() == pytest.approx(100 * (1 - 10.0**-rarity))
+
+
 @pytest.mark.parametrize("n_bins", [1, 100], ids=["alone", "among others"])
 def test_blind_times_that_are_counted_no_more_are_told_where_the_instrument_has_them(
     n_bins: int, model: FlowModel, healthy: Columns

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
+from ifcb_flow_pipeline.detection.verdict import rules
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES, SIGNATURES
 from ifcb_flow_pipeline.detection.verdict.rules import RuleError, broken_rules, hard_rules, least_spreads, parse_rules
 from ifcb_flow_pipeline.detection.verdict.severity import BAD_FROM
@@ -127,3 +128,39 @@ def test_signatures_are_of_features_there_are_and_causes_that_have_words():
 def test_rules_that_are_none_are_refused(text: str, said: str):
     with pytest.raises(RuleError, match=said):
         parse_rules(text)
+
+
+GROWING = """rules: [
+{code: over, when: [{quantity: a, above: 10}], severity: 40, worst: {value: 20, severity: 80}, cause: air,
+ text: "{value}", check: c, source: s},
+{code: under, when: [{quantity: a, below: 10}], severity: 40, worst: {value: 0, severity: 80}, cause: air,
+ text: "{value} {percent}", text_of_one: one, check: c, source: s},
+{code: both, when: [{quantity: a, above: 15}, {quantity: b, below: 0}], severity: 30, cause: air, text: t, check: c,
+ source: s}]"""
+
+
+def test_a_severity_grows_in_a_line_and_no_further_than_its_worst(bins: Columns, monkeypatch: pytest.MonkeyPatch):
+    values = np.array([10.0, 10.1, 15.0, 20.0, 99.0, 5.0, 0.0, -9.0])
+    rows = table(bins | {"a": values, "b": np.array([1, 1, -1, -1, 1, -1, 1, 1.0])})
+    monkeypatch.setattr(rules, "hard_rules", lambda: parse_rules(GROWING))
+    found = broken_rules(rows)
+    assert found.severity[:, 0] == pytest.approx([0, 40.4, 60, 80, 80, 0, 0, 0])
+    assert found.severity[:, 1] == pytest.approx([0, 0, 0, 0, 0, 60, 80, 80])
+    assert found.severity[:, 2].tolist() == [0, 0, 0, 30, 0, 0, 0, 0]
+    assert found.values[3].tolist() == pytest.approx([20.0, np.nan, 20.0], nan_ok=True)
+    assert found.breaks("both").tolist() == [False] * 3 + [True] + [False] * 4
+    assert found.codes()[2:5] == ["over", "over both", "over"]
+    assert found.at(np.array([3, 0])).worst_first() == [[0, 2], []]
+
+
+def test_a_rule_says_its_value_and_something_else_of_one():
+    over, under, _ = parse_rules(GROWING)
+    values = np.array([1.0, 0.5])
+    assert over.sentences(values) == ["1", "0.5"]
+    assert under.sentences(values) == ["one", "0.5 50 %"]
+
+
+@pytest.mark.parametrize(("n_with", "is_lost"), [(2, False), (3, True)])
+def test_a_roi_is_lost_where_most_bins_of_the_instrument_have_one(bins: Columns, n_with: int, is_lost: bool):
+    has = np.array([each < n_with for each in range(4)] + [False] * 4, dtype=object)
+    assert ("no_roi" in broken_rules(table(changed(bins, slice(None), has_roi=has))).codes()[3]) == is_lost
