@@ -65,6 +65,9 @@ CATALOGUE: tuple[ImageFeature, ...] = (
                  "uneven light"),
     ImageFeature("bg_grad_y", "background", "grey", "mean of the lowest two rows less that of the top two",
                  "uneven light"),
+    ImageFeature("border_dip", "background", "grey", "deepest dip along a side of the border: mean of 2 x 3 px, below "
+                 "that 8 px before and after it", "scratches"),
+    ImageFeature("border_dip2", "background", "grey", "deepest dip along any other side", "scratches"),
     ImageFeature("lap_var", "focus", "ln grey^2", "variance of the Laplacian (4 neighbours)", "defocus, noise",
                  _PERTUZ),
     ImageFeature("tenengrad", "focus", "ln grey^2", "mean squared Sobel gradient / 16", "defocus, weak contrast",

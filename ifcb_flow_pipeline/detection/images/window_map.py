@@ -1,0 +1,144 @@
+"""The camera frame, cell by cell: dirt on the window that no single image shows.
+
+A bin's images cover the frame many times over. Where the window is dirty, the background is a little darker in every
+image of that place, or, where the dirt is opaque, always dark. Both are compared with the instrument's own map since
+its last cleaning, for every frame has a pattern of its own.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ifcb_flow_pipeline.bins.roi import RoiTable
+from ifcb_flow_pipeline.features.images.catalogue import NAMES
+from ifcb_flow_pipeline.features.images.definitions import OBJECT_SDS, OBJECT_SHARE
+from ifcb_flow_pipeline.features.images.extract import ImageFeatures
+
+#: Cells of 8 px, down and across: room for the frames of both schemas.
+SHAPE = (130, 175)
+
+#: Grey values below the background from which a pixel counts as dark.
+DARK_FROM = 12.0
+
+#: A cell is judged where at least so many images show it.
+MIN_SEEN = 3
+
+#: Standard deviation of one cell in one image that is assumed at least, grey values: the camera's noise over 64 pixels.
+_LEAST_SD = 0.35
+
+#: How often a healthy cell is dark, at least: no history proves that it never is.
+_LEAST_DARK = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowMap:
+    """Sums over the images of a bin, or of several: ``cells``, float64, (5, *SHAPE).
+
+    0: background less that of the cells around, grey values, summed over images; 1: its squares; 2: images that tell;
+    3: images in which most of the cell is dark; 4: images that show it.
+    """
+
+    cells: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls) -> "WindowMap":
+        """A map of no images."""
+        return cls(np.zeros((5, *SHAPE)))
+
+    @classmethod
+    def of_bin(
+        cls,
+        roi: bytes | memoryview,
+        table: RoiTable,
+        x_px: NDArray[np.integer],
+        y_px: NDArray[np.integer],
+        features: ImageFeatures,
+    ) -> "WindowMap":
+        """The map of the images of a bin that have features; ``x_px``, ``y_px``: corners of all ADC rows."""
+        from ifcb_flow_pipeline.detection.images.window_kernel import add_images
+
+        ok = features.status == "ok"
+        rows = features.row[ok]
+        background = features.values[ok, NAMES.index("background")]
+        # In grey values of the file, as the features take them.
+        spread = features.values[ok, NAMES.index("bg_sd")] * np.maximum(background, 30) / 200
+        found = cls.empty()
+        add_images(
+            np.frombuffer(roi, np.uint8),
+            *(column[rows].astype(np.int64) for column in
+              (table.start_byte, table.height_px, table.width_px, x_px, y_px)),
+            background,
+            np.maximum(OBJECT_SDS * spread, OBJECT_SHARE * background),
+            DARK_FROM,
+            found.cells,
+        )  # fmt: skip
+        return found
+
+    def __add__(self, other: "WindowMap") -> "WindowMap":
+        return WindowMap(self.cells + other.cells)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowScore:
+    """How unlike its history a map is, cell by cell: ``faint`` and ``opaque``, z, (rows, columns), NaN where unseen.
+
+    ``z``: the largest of either over the frame, joined over 3 x 3 cells, ``x_px``, ``y_px`` its place (middle of the
+    cell), ``kind``: faint or opaque. Higher is dirtier.
+    """
+
+    faint: NDArray[np.float64]
+    opaque: NDArray[np.float64]
+    z: float
+    x_px: int
+    y_px: int
+    kind: str
+
+
+def score_window(window: WindowMap, history: WindowMap) -> WindowScore:
+    """Compare a bin's map with the sum of the maps of the same instrument since its last cleaning.
+
+    With an empty history the frame's own pattern looks like dirt; take a threshold from the scores of healthy bins.
+    """
+    faint = _pooled(*_faint(window.cells, history.cells))
+    opaque = _pooled(*_opaque(window.cells, history.cells))
+    best = {"faint": faint, "opaque": opaque}
+    peaks = {name: float(np.max(np.nan_to_num(z, nan=-np.inf))) for name, z in best.items()}
+    kind = max(peaks, key=lambda name: peaks[name])
+    if not np.isfinite(peaks[kind]):
+        return WindowScore(faint, opaque, 0.0, 0, 0, "")
+    row, column = np.unravel_index(np.argmax(np.nan_to_num(best[kind], nan=-np.inf)), SHAPE)
+    return WindowScore(faint, opaque, peaks[kind], int(column) * 8 + 4, int(row) * 8 + 4, kind)
+
+
+def _faint(now: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How much darker each cell is than it was, in images' standard deviations, and by how many images."""
+    n, n_before = now[2], before[2]
+    usual = before[0] / np.maximum(n_before, 1)
+    spread = np.sqrt(np.maximum(before[1] / np.maximum(n_before, 1) - usual**2, _LEAST_SD**2))
+    darker = usual - now[0] / np.maximum(n, 1)
+    # Where the history is thin, its own error counts as well.
+    weight = n / (1 + n / np.maximum(n_before, 1))
+    return darker / spread, np.where((n >= MIN_SEEN) & (n_before >= MIN_SEEN), weight, 0)
+
+
+def _opaque(now: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    n, n_before = now[4], before[4]
+    usual = (before[3] + 1) / (n_before + 20)
+    usual = np.maximum(usual, _LEAST_DARK)
+    darker = now[3] / np.maximum(n, 1) - usual
+    return darker / np.sqrt(usual * (1 - usual)), np.where(n >= MIN_SEEN, n, 0)
+
+
+def _pooled(effect: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Deviation over 3 x 3 cells: dirt is larger than a cell. Neighbouring cells mostly share their images."""
+    from scipy import ndimage
+
+    kernel = np.ones((3, 3))
+    effect = np.where(weight > 0, effect, 0)
+    total = ndimage.convolve(effect * weight, kernel, mode="constant")
+    count = ndimage.convolve(weight, kernel, mode="constant")
+    cells = ndimage.convolve((weight > 0).astype(float), kernel, mode="constant")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = total / count * np.sqrt(count / np.maximum(cells, 1))
+    return np.where(weight > 0, z, np.nan)
