@@ -331,7 +331,8 @@ def train_images(folder: Path, per_bin: int, source: str, model: Path) -> None:
 
     with tqdm(unit="image", desc="Planting faults", disable=None) as bar:
         planted = planted_features(training_images(folder, per_bin), progress=bar.update)
-    trained = train_image_model(planted, source or str(folder), datetime.now(tz=UTC), library_versions())
+    created = datetime.now(tz=UTC)
+    trained = train_image_model(planted, source or str(folder), created, library_versions(), n_jobs=-1)
     with _writing(model):
         write_image_model(model, trained)
     metrics = trained.card.metrics

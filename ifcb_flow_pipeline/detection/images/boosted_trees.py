@@ -158,11 +158,18 @@ def _nodes(nodes: NDArray, first: int) -> dict[str, NDArray]:
         cover[children] = nodes["count"][children] / nodes["count"][~leaf]
     return {
         "feature": np.where(leaf, -1, nodes["feature_idx"]).astype(np.int32),
-        # Rounded up to what a file holds, so that a model is the same before and after it is written.
-        "threshold": np.where(leaf, 0, nodes["num_threshold"]).astype(np.float32).astype(np.float64),
+        "threshold": _rounded_up(np.where(leaf, 0, nodes["num_threshold"])),
         "missing_left": np.where(leaf, 0, nodes["missing_go_to_left"]).astype(np.uint8),
         "left": np.where(leaf, 0, nodes["left"] + first).astype(np.int32),
         "right": np.where(leaf, 0, nodes["right"] + first).astype(np.int32),
         "value": np.where(leaf, nodes["value"], 0).astype(np.float32).astype(np.float64),
         "cover": np.rint(cover * 65535) / 65535,
     }
+
+
+def _rounded_up(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Thresholds as a file holds them, so that a model is the same before and after it is written. Never less than they
+    were, for thresholds are values of the training, which go left.
+    """
+    single = thresholds.astype(np.float32)
+    return np.where(single < thresholds, np.nextafter(single, np.float32(np.inf)), single).astype(np.float64)

@@ -91,7 +91,6 @@ def _usual(model: ImageModel, at: int, levels: Levels | None) -> tuple[float, fl
     low, high = model.usual[at]
     name = NAMES[at]
     if levels is not None and name in RELATIVE:
-        # The training images' range about their middle, about the instrument's own level.
-        factor = (levels.usual[name] + 0.05) / ((low + high) / 2 + 0.05)
-        low, high = low * factor, high * factor
+        # Nine of ten lie within 1.645 standard deviations.
+        low, high = levels.usual[name] * np.exp(np.array([-1.645, 1.645]) * levels.spread[name])
     return float(low), float(high)

@@ -1,8 +1,9 @@
 """What is usual for an instrument, and image features as models take them.
 
 Some features are a matter of the instrument: how bright its flash is, how noisy its camera. They mean something only
-beside the instrument's own usual value, and enter a model as the logarithm of their ratio to it; NaN while nobody
-knows what is usual. All others enter as they are.
+beside the instrument's own usual value, and enter a model as their deviation from it, on a logarithmic scale and in
+units of how much they vary between the instrument's healthy images; NaN while nobody knows what is usual. All others
+enter as they are.
 """
 
 from collections.abc import Mapping
@@ -16,34 +17,48 @@ from ifcb_flow_pipeline.features.images.catalogue import CATALOGUE, NAMES
 #: Features that are compared with what is usual for the instrument.
 RELATIVE: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE if feature.instrument)
 
-#: The columns of a model's rows: all features, those in RELATIVE as logarithms of ratios.
-MODEL_COLUMNS: tuple[str, ...] = tuple(f"{name}_ratio" if name in RELATIVE else name for name in NAMES)
+#: The columns of a model's rows: all features, those in RELATIVE as deviations.
+MODEL_COLUMNS: tuple[str, ...] = tuple(f"{name}_deviation" if name in RELATIVE else name for name in NAMES)
 
 #: Fewer images tell nothing about an instrument.
 MIN_IMAGES = 30
 
-#: Added to both sides of a ratio: noise and bands may be zero.
+#: Added before a logarithm is taken: noise, bands and saturated pixels may be none.
 _FLOOR = 0.05
 
-_AT = [NAMES.index(name) for name in RELATIVE]
+#: The least that a logarithm varies between healthy images; less is the luck of few images.
+_LEAST_SPREAD = 0.01
+
+#: From the 5 % to the 95 % quantile of a normal distribution, in standard deviations.
+_SDS_OF_RANGE = 3.29
+
+_AT = np.array([NAMES.index(name) for name in RELATIVE])
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The usual value of each feature in RELATIVE for one instrument."""
+    """What is usual for one instrument. ``usual``: the value of each feature in RELATIVE; ``spread``: how much its
+    logarithm varies between healthy images, as a standard deviation; ``limit``: the probability of a fault that one in
+    a hundred of its healthy images exceeds, 0 where nobody has looked.
+    """
 
     usual: Mapping[str, float]
+    spread: Mapping[str, float]
+    limit: float = 0.0
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> "Levels | None":
-        """The medians over n images of one instrument, most of them healthy; ``values``: shape (n, len(NAMES)).
+        """What is usual by n images of one instrument, most of them healthy; ``values``: shape (n, len(NAMES)).
 
         None where fewer than MIN_IMAGES have features.
         """
-        measured = values[~np.isnan(values[:, 0])]
+        measured = values[~np.isnan(values[:, 0])][:, _AT]
         if len(measured) < MIN_IMAGES:
             return None
-        return cls(dict(zip(RELATIVE, np.median(measured[:, _AT], axis=0).tolist(), strict=True)))
+        low, high = np.quantile(_logarithm(measured), [0.05, 0.95], axis=0)
+        spread = np.maximum((high - low) / _SDS_OF_RANGE, _LEAST_SPREAD)
+        usual = np.median(measured, axis=0)
+        return cls(*(dict(zip(RELATIVE, each.tolist(), strict=True)) for each in (usual, spread)))
 
 
 def model_rows(values: NDArray[np.float64], levels: Levels | None = None) -> NDArray[np.float64]:
@@ -52,6 +67,10 @@ def model_rows(values: NDArray[np.float64], levels: Levels | None = None) -> NDA
     if levels is None:
         rows[:, _AT] = np.nan
         return rows
-    usual = np.array([levels.usual[name] for name in RELATIVE])
-    rows[:, _AT] = np.log((np.maximum(rows[:, _AT], 0) + _FLOOR) / (usual + _FLOOR))
+    usual, spread = (np.array([of[name] for name in RELATIVE]) for of in (levels.usual, levels.spread))
+    rows[:, _AT] = (_logarithm(rows[:, _AT]) - _logarithm(usual)) / spread
     return rows
+
+
+def _logarithm(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log(np.maximum(values, 0) + _FLOOR)

@@ -1,13 +1,13 @@
 """Judging images: which named fault each has, and how odd it is; for an archive of any instrument."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.images.levels import Levels, model_rows
-from ifcb_flow_pipeline.detection.images.model_card import ImageModelCard
+from ifcb_flow_pipeline.detection.images.model_card import FALSE_ALARMS, ImageModelCard
 from ifcb_flow_pipeline.detection.images.oddness import Oddness
 from ifcb_flow_pipeline.detection.images.recogniser import CLEAN, FaultRecogniser
 
@@ -59,8 +59,18 @@ class ImageModel:
         """What is usual for an instrument: by its own ``history``, features of healthy images of shape
         (n, len(NAMES)); else by the images that the model was trained on; None where it has seen none.
         """
-        own = None if history is None else Levels.of(history)
+        own = None if history is None else self.levels_by(history)
         return own or self.levels.get(instrument)
+
+    def levels_by(self, history: NDArray[np.float64]) -> Levels | None:
+        """What is usual for an instrument by its own healthy images, with the limit that one in a hundred of them
+        exceeds; None where they are too few.
+        """
+        own = Levels.of(history)
+        if own is None:
+            return None
+        fault = 1 - self.recogniser.predict(model_rows(history, own))[:, 0]
+        return replace(own, limit=float(np.nanquantile(fault, 1 - FALSE_ALARMS)))
 
     def judge(self, values: NDArray[np.float64], levels: Levels | None = None) -> ImageScores:
         """Judge images by their features, shape (n, len(NAMES)), as ``features.images.extract`` gives them.
@@ -73,7 +83,7 @@ class ImageModel:
         probability = self.recogniser.predict(rows)
         fault = 1 - probability[:, 0]
         with np.errstate(invalid="ignore"):
-            flagged = fault > self.card.fault_threshold(levels is not None)
+            flagged = fault > self.threshold(levels)
         best = np.argmax(np.nan_to_num(probability[:, 1:]), axis=1)
         kinds = np.array(self.recogniser.kinds_[1:])
         oddness, nearest = self.oddness.score(values)
@@ -89,6 +99,12 @@ class ImageModel:
             odd=odd,
             class_name=np.where(known & ~odd, nearest, ""),
         )
+
+    def threshold(self, levels: Levels | None) -> float:
+        """The probability of a fault beyond which an image is flagged: the model's, or the instrument's own limit where
+        that is higher.
+        """
+        return max(self.card.fault_threshold(levels is not None), levels.limit if levels else 0.0)
 
     def nearest(self, values: NDArray[np.float64]) -> list[list[Known]]:
         """The five known images that each image is most like, nearest first; none where an image has no features."""

@@ -8,6 +8,9 @@ from typing import Any
 from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.features.images.catalogue import NAMES
 
+#: Share of clean images that may be flagged.
+FALSE_ALARMS = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class ImageModelCard:

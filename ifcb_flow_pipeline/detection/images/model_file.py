@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def to_bytes(model: ImageModel) -> bytes:
         "card": model.card.to_json(),
         "parts": json.dumps({
             "kinds": model.recogniser.kinds_,
-            "levels": {name: dict(levels.usual) for name, levels in model.levels.items()},
+            "levels": {name: asdict(levels) for name, levels in model.levels.items()},
             "names": oddness.names,
             "classes": oddness.classes,
         }),
@@ -59,7 +60,7 @@ def from_bytes(data: bytes) -> ImageModel:
             card,
             _recogniser(arrays, texts),
             _oddness(arrays, texts),
-            {str(name): _levels(usual) for name, usual in texts["levels"].items()},
+            {str(name): _levels(found) for name, found in texts["levels"].items()},
             _shaped(arrays, "usual", len(NAMES), 2),
         )
     except ModelError:
@@ -92,8 +93,11 @@ def _oddness(arrays: Mapping[str, NDArray], texts: Mapping[str, Any]) -> Oddness
     return Oddness.of(scaler, known, directions, _shaped(arrays, "scales", 2, 2), texts["classes"], texts["names"])
 
 
-def _levels(usual: Mapping[str, Any]) -> Levels:
-    return Levels({name: float(usual[name]) for name in RELATIVE})
+def _levels(found: Mapping[str, Any]) -> Levels:
+    usual, spread = ({name: float(found[part][name]) for name in RELATIVE} for part in ("usual", "spread"))
+    if not all(0 < value < np.inf for value in spread.values()):
+        raise ValueError("an instrument's values do not vary")
+    return Levels(usual, spread, float(found["limit"]))
 
 
 def _shaped(arrays: Mapping[str, NDArray], name: str, *shape: int) -> NDArray[np.float64]:

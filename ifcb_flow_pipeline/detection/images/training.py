@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.roi import Image
 from ifcb_flow_pipeline.detection.images.fault_injection import FAULTS, SEVERITIES, plant
 from ifcb_flow_pipeline.detection.images.levels import RELATIVE, Levels, model_rows
 from ifcb_flow_pipeline.detection.images.model import ImageModel
-from ifcb_flow_pipeline.detection.images.model_card import ImageModelCard
+from ifcb_flow_pipeline.detection.images.model_card import FALSE_ALARMS, ImageModelCard
 from ifcb_flow_pipeline.detection.images.oddness import Oddness, Scaler
 from ifcb_flow_pipeline.detection.images.recogniser import CLEAN, FaultRecogniser, GrowthSettings
 from ifcb_flow_pipeline.detection.model_card import ModelError
@@ -21,9 +22,6 @@ from ifcb_flow_pipeline.features.images.extract import features_of_images, round
 
 #: Fewer images train nothing that could be called normal.
 MIN_TRAINING_IMAGES = 200
-
-#: Clean images that may be flagged at the model's thresholds.
-FALSE_ALARMS = 0.01
 
 #: Parts of the bins that thresholds are measured on in turn.
 _FOLDS = 3
@@ -99,11 +97,12 @@ def train_image_model(
     created: datetime,
     versions: Mapping[str, str],
     settings: GrowthSettings | None = None,
+    n_jobs: int = 1,
 ) -> ImageModel:
     """Train recogniser and oddness; FALSE_ALARMS of the clean images of bins held back exceed the thresholds.
 
-    ``source``: for the card, what the images are, where they are from, and their licence. Raises ModelError where there
-    are too few images or bins.
+    ``source``: for the card, what the images are, where they are from, and their licence; ``n_jobs``: processes, -1 one
+    per core; the result does not depend on it. Raises ModelError where there are too few images or bins.
     """
     n, n_bins = len(planted.clean), len(np.unique(planted.pids))
     if n < MIN_TRAINING_IMAGES or n_bins < _FOLDS:
@@ -113,10 +112,10 @@ def train_image_model(
         )
     classes = _classes(planted)
     folds = _folds(planted.pids)
-    held = [_held_back(planted, classes, folds == fold, settings) for fold in range(_FOLDS)]
+    tasks = [delayed(_held_back)(planted, classes, folds == fold, settings) for fold in range(_FOLDS)]
+    *held, recogniser = cast("list[Any]", Parallel(n_jobs=n_jobs)([*tasks, delayed(_recogniser)(planted, settings)]))
     known, unknown, odd, metrics = _thresholds(held)
-    recogniser = _recogniser(planted, settings)
-    oddness = Oddness().fit(planted.clean, classes.tolist(), planted.names.tolist(), planted.pids.tolist())
+    oddness = _oddness(planted, classes)
     card = ImageModelCard(
         model_id=f"images-{created:%Y%m%dT%H%M%SZ}-{_digest(planted)}",
         created=created.isoformat(timespec="seconds"),
@@ -173,13 +172,19 @@ def _recogniser(planted: Planted, settings: GrowthSettings | None) -> FaultRecog
     return FaultRecogniser(settings).fit(*training_rows(planted))
 
 
+def _oddness(planted: Planted, classes: NDArray[np.str_]) -> Oddness:
+    """Of the images that have a class."""
+    named = planted[classes != ""]
+    return Oddness().fit(named.clean, classes[classes != ""].tolist(), named.names.tolist(), named.pids.tolist())
+
+
 def _held_back(
     planted: Planted, classes: NDArray[np.str_], held: NDArray[np.bool_], settings: GrowthSettings | None
 ) -> dict[str, NDArray]:
     """What a model of the other bins says of the bins held back, their planted copies included."""
     recogniser = _recogniser(planted[~held], settings)
     rest = planted[~held]
-    oddness = Oddness().fit(rest.clean, classes[~held].tolist(), rest.names.tolist(), rest.pids.tolist())
+    oddness = _oddness(rest, classes[~held])
     mine = planted[held]
     faulty = np.array([
         recogniser.predict(rows_of(mine, mine.faulty[:, number])) for number in range(len(mine.kinds))
@@ -187,7 +192,8 @@ def _held_back(
     return {
         "known": 1 - recogniser.predict(rows_of(mine, mine.clean))[:, 0],
         "unknown": 1 - recogniser.predict(model_rows(mine.clean))[:, 0],
-        "odd": oddness.score(mine.clean)[0],
+        # Images without a class are of none that is known.
+        "odd": oddness.score(mine.clean[classes[held] != ""])[0],
         "faulty": 1 - faulty[:, :, 0].T,
         "named": np.argmax(faulty[:, :, 1:], axis=2).T,
     }
@@ -216,7 +222,7 @@ def _folds(pids: NDArray[np.str_]) -> NDArray[np.int64]:
 
 def _classes(planted: Planted) -> NDArray[np.str_]:
     """The images' classes; groups of similar images where they have none, or but one."""
-    if len(np.unique(planted.classes)) > 1:
+    if len(np.unique(planted.classes[planted.classes != ""])) > 1:
         return planted.classes
     from sklearn.cluster import KMeans
 

@@ -37,18 +37,19 @@ def add_images(
     The images lie in ``buf`` row by row, their upper left corners in the camera frame at ``x_px``, ``y_px``; grey
     values further than ``object_from`` from ``background`` are particles, those below it by ``dark_from`` are dark; the
     others are background. ``frame``: float64, (5, rows, columns): sum, sum of squares and number of images of the
-    cell's background less that of the cells around it, number of images in which most of the cell is dark, and
+    cell's background less that of the cells around it, number of images in which a quarter of it is dark, and
     number of images that show most of it. Cells beyond the frame are left out. All images must lie within ``buf``.
     """
     most = 1
     for i in range(start.size):
         most = max(most, (height[i] // CELL_PX + 2) * (width[i] // CELL_PX + 2))
-    cells = np.zeros((5, most))
+    memory = np.empty(5 * most)
     for i in range(start.size):
         rows, columns = height[i] // CELL_PX + 2, width[i] // CELL_PX + 2
-        cells[:, : rows * columns] = 0
+        cells = memory[: 5 * rows * columns]
+        cells[:] = 0
         pixels = buf[start[i] : start[i] + height[i] * width[i]]
-        into = cells[:, : rows * columns].reshape(5, rows, columns)
+        into = cells.reshape(5, rows, columns)
         _fill(pixels, height[i], width[i], x_px[i] % CELL_PX, y_px[i] % CELL_PX, background[i], object_from[i],
               dark_from, into)  # fmt: skip
         _means(into)
@@ -95,7 +96,7 @@ def _lay(cells, first_row, first_column, frame):
             if r < 0 or c < 0 or r >= frame.shape[1] or c >= frame.shape[2]:
                 continue
             if cells[4, row, column] >= _MIN_PX:
-                frame[3, r, c] += 2 * cells[3, row, column] > cells[4, row, column]
+                frame[3, r, c] += 4 * cells[3, row, column] > cells[4, row, column]
                 frame[4, r, c] += 1
             away = cells[0, row, column] - _around(cells[0], row, column)
             if not np.isnan(away):

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.roi import RoiTable
 from ifcb_flow_pipeline.features.images.catalogue import NAMES
-from ifcb_flow_pipeline.features.images.definitions import OBJECT_SDS, OBJECT_SHARE
 from ifcb_flow_pipeline.features.images.extract import ImageFeatures
 
 #: Cells of 8 px, down and across: room for the frames of both schemas.
@@ -20,6 +19,9 @@ SHAPE = (130, 175)
 
 #: Grey values below the background from which a pixel counts as dark.
 DARK_FROM = 12.0
+
+#: Share of the background by which a pixel must differ to be a particle's: faint dirt must not be taken for one.
+PARTICLE_SHARE = 0.1
 
 #: A cell is judged where at least so many images show it.
 MIN_SEEN = 3
@@ -36,7 +38,7 @@ class WindowMap:
     """Sums over the images of a bin, or of several: ``cells``, float64, (5, *SHAPE).
 
     0: background less that of the cells around, grey values, summed over images; 1: its squares; 2: images that tell;
-    3: images in which most of the cell is dark; 4: images that show it.
+    3: images in which a quarter of the cell is dark; 4: images that show it.
     """
 
     cells: NDArray[np.float64]
@@ -61,15 +63,13 @@ class WindowMap:
         ok = features.status == "ok"
         rows = features.row[ok]
         background = features.values[ok, NAMES.index("background")]
-        # In grey values of the file, as the features take them.
-        spread = features.values[ok, NAMES.index("bg_sd")] * np.maximum(background, 30) / 200
         found = cls.empty()
         add_images(
             np.frombuffer(roi, np.uint8),
             *(column[rows].astype(np.int64) for column in
               (table.start_byte, table.height_px, table.width_px, x_px, y_px)),
             background,
-            np.maximum(OBJECT_SDS * spread, OBJECT_SHARE * background),
+            PARTICLE_SHARE * background,
             DARK_FROM,
             found.cells,
         )  # fmt: skip
@@ -83,7 +83,7 @@ class WindowMap:
 class WindowScore:
     """How unlike its history a map is, cell by cell: ``faint`` and ``opaque``, z, (rows, columns), NaN where unseen.
 
-    ``z``: the largest of either over the frame, joined over 3 x 3 cells, ``x_px``, ``y_px`` its place (middle of the
+    ``z``: the largest of either over the frame, of a cell or of 2 x 2, ``x_px``, ``y_px`` its place (middle of the
     cell), ``kind``: faint or opaque. Higher is dirtier.
     """
 
@@ -100,8 +100,8 @@ def score_window(window: WindowMap, history: WindowMap) -> WindowScore:
 
     With an empty history the frame's own pattern looks like dirt; take a threshold from the scores of healthy bins.
     """
-    faint = _pooled(*_faint(window.cells, history.cells))
-    opaque = _pooled(*_opaque(window.cells, history.cells))
+    faint = _strongest(*_faint(window.cells, history.cells))
+    opaque = _strongest(*_opaque(window.cells, history.cells))
     best = {"faint": faint, "opaque": opaque}
     peaks = {name: float(np.max(np.nan_to_num(z, nan=-np.inf))) for name, z in best.items()}
     kind = max(peaks, key=lambda name: peaks[name])
@@ -130,15 +130,19 @@ def _opaque(now: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[NDAr
     return darker / np.sqrt(usual * (1 - usual)), np.where(n >= MIN_SEEN, n, 0)
 
 
-def _pooled(effect: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Deviation over 3 x 3 cells: dirt is larger than a cell. Neighbouring cells mostly share their images."""
+def _strongest(effect: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Deviation of each cell, or of the best of the blocks of 2 x 2 cells that it is in, for dirt lies across cells."""
     from scipy import ndimage
 
-    kernel = np.ones((3, 3))
-    effect = np.where(weight > 0, effect, 0)
-    total = ndimage.convolve(effect * weight, kernel, mode="constant")
-    count = ndimage.convolve(weight, kernel, mode="constant")
-    cells = ndimage.convolve((weight > 0).astype(float), kernel, mode="constant")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        z = total / count * np.sqrt(count / np.maximum(cells, 1))
-    return np.where(weight > 0, z, np.nan)
+    seen = (weight > 0).astype(float)
+    best = np.where(seen > 0, effect * np.sqrt(weight), -np.inf)
+    for origin in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        total, count, cells = (
+            ndimage.uniform_filter(each, 2, mode="constant", origin=origin) * 4
+            for each in (np.where(seen > 0, effect * weight, 0), weight, seen)
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # The images of neighbouring cells are mostly the same ones: four cells know no more than one.
+            block = np.where(cells > 2.5, total / count * np.sqrt(count / cells), -np.inf)
+        best = np.maximum(best, block)
+    return np.where(seen > 0, best, np.nan)

@@ -11,8 +11,8 @@ def round_cell(rng, height=56, width=64, background=180.0):
     y, x = np.mgrid[:height, :width]
     radius = rng.uniform(8, 14)
     r = np.hypot(y - height / 2, x - width / 2)
-    grey = background - 60 / (1 + np.exp((r - radius) / 0.7)) - 40 * np.exp(-(((r - radius) / 1.5) ** 2))
-    return _recorded(grey, rng)
+    grey = background * (1 - 0.33 / (1 + np.exp((r - radius) / 0.7)) - 0.22 * np.exp(-(((r - radius) / 1.5) ** 2)))
+    return _recorded(grey, rng, background)
 
 
 def rod(rng, height=48, width=110, background=180.0):
@@ -23,12 +23,12 @@ def rod(rng, height=48, width=110, background=180.0):
     across = -(x - width / 2) * np.sin(angle) + (y - height / 2) * np.cos(angle)
     inside = (np.abs(along) < 36) & (np.abs(across) < rng.uniform(4, 7))
     spots = ndimage.gaussian_filter(rng.random((height, width)) < 0.05, 1.0)
-    return _recorded(background - inside * (50 + 400 * spots), rng)
+    return _recorded(background * (1 - inside * (0.28 + 2.2 * spots)), rng, background)
 
 
-def _recorded(grey, rng):
+def _recorded(grey, rng, background):
     soft = ndimage.gaussian_filter(grey, 0.6)
-    return np.clip(np.rint(soft + rng.normal(0, 2.2, soft.shape)), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(soft + rng.normal(0, background / 80, soft.shape)), 0, 255).astype(np.uint8)
 
 
 def clean_images(n, seed=0, instrument="IFCB900", background=180.0):

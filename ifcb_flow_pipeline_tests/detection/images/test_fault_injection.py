@@ -16,7 +16,8 @@ def test_every_fault_can_be_planted_into_an_image_of_any_size(kind, shape, sever
     faulty = plant(image, kind, severity, np.random.default_rng(2))
     assert faulty.dtype == np.uint8
     assert kind == "cut" or faulty.shape == shape
-    assert not np.array_equal(faulty, image)
+    # There is nothing to be cut from a side of 8 px.
+    assert (kind == "cut" and min(shape) == 8) or not np.array_equal(faulty, image)
 
 
 @pytest.mark.parametrize("kind", FAULTS)
