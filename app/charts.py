@@ -10,7 +10,7 @@ Arrow table of some thousand rows one by one.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,20 @@ from ifcb_flow_pipeline.store.labels import Label
 Spec = dict[str, Any]
 
 #: The selections of charts of bins over time.
-PICKED, BRUSHED = "picked", "brushed"
+PICKED, BRUSHED, EPISODE = "picked", "brushed", "episode"
 
 #: Height of a lane on the value axis, in parts of the height that values take. The rest holds, from below, episodes,
 #: the instrument's name and the decisions of the lane above.
-_LANE, _EPISODES, _NAME, _DECIDED = 1.55, 1.14, 1.33, -0.12
+_LANE, _EPISODES, _NAME, _DECIDED = 1.6, 1.17, 1.4, -0.12
+
+#: Where the words "new model" hang, below the top of the highest lane.
+_NAME_DROP = 0.12
+
+#: About how wide the lanes are on a tablet, the size of the names of episodes, and about how wide a letter is.
+_LANES_PX, _NAME_PX, _LETTER_PX = 700, 11, 5.8
 
 #: Height of one lane, and what legend and axis take besides.
-_LANE_PX, _BESIDES_PX = 105, 135
+_LANE_PX, _BESIDES_PX = 112, 135
 
 #: A brush over less than this share of a window is taken for a click.
 _NARROWEST = 0.005
@@ -82,6 +88,9 @@ _DASHES = ([1, 0], [6, 3], [2, 2])
 #: Bars of the distributions above and beside a cloud.
 _N_BARS = 60
 
+#: How high bins without severity stand in a strip, and what a bar has at least, so that it is seen and met.
+_NO_SEVERITY, _LEAST_BAR = 22.0, 9.0
+
 #: How many widths of its normal range a value is drawn outside of it.
 _FAR = 3.0
 
@@ -91,10 +100,11 @@ _LARGE = 1000
 _TIME = "%Y-%m-%d %H:%M"
 
 #: What is said of the end of an episode that is not known to be over.
-_UNTIL: Mapping[str, str] = {"ongoing": "still running", "unknown": "unknown, no bins since", "over": ""}
+_UNTIL: Mapping[str, str] = {"ongoing": "ongoing", "unknown": "not known, no bins since", "over": ""}
 
+_VERDICT_NAMES = {code: look.name for code, look in LOOKS.items()}
 _VERDICT_LEGEND: Spec = {"orient": "top", "title": None, "symbolOpacity": 1,
-                         "labelExpr": "replace(datum.label, '_', ' ')"}  # fmt: skip
+                         "labelExpr": f"({_VERDICT_NAMES})[datum.label]"}  # fmt: skip
 
 _DECISION_LOOKS: Mapping[str, tuple[str, str]] = {
     "good": ("circle", GREEN),
@@ -157,12 +167,15 @@ def lanes(track: Track, measure: Measure, window: Window, instruments: Sequence[
     """
     as_pixels = len(track.points) > _MOST_ELEMENTS
     draw = _Lanes(measure, window, tuple(instruments), as_pixels)
+    episodes = draw.episodes(marks.episodes)
     layers = [
         draw.names(),
         draw.envelope(track.envelope),
         draw.models(marks.models),
+        draw.model_names(marks.models),
         draw.thresholds(marks.thresholds),
-        draw.episodes(marks.episodes),
+        episodes,
+        draw.episode_names(episodes),
         draw.decided(marks.decided),
         draw.ring(track.points.loc[track.points["pid"].eq(marks.chosen or "")]),
         draw.bins(track.points),
@@ -190,7 +203,15 @@ class _Lanes:
             "at": [self._lane(name) + _NAME for name in self.instruments],
             "instrument": list(self.instruments),
         })  # fmt: skip
-        mark = {"type": "text", "align": "left", "baseline": "middle", "dx": 4, "fontWeight": "bold", "color": GREY}
+        mark = {
+            "type": "text",
+            "align": "left",
+            "baseline": "middle",
+            "dx": 4,
+            "fontWeight": "bold",
+            "color": GREY,
+            "dy": -2,
+        }
         return _layer(rows, mark, x=self._x(), y=self._y(), text={"field": "instrument"})
 
     def envelope(self, rows: pd.DataFrame | None) -> Spec | None:
@@ -217,6 +238,14 @@ class _Lanes:
         rows = rows.assign(when=_written(rows["start"]))
         return _layer(rows, _rule([2, 3]), x=self._x(), tooltip=_tips({"model_id": "new model", "when": "from (UTC)"}))
 
+    def model_names(self, rows: pd.DataFrame) -> Spec | None:
+        if rows.empty:
+            return None
+        top = max(1, len(self.instruments)) * _LANE - _NAME_DROP
+        named = pd.DataFrame({"start": rows["start"], "at": top, "named": "new model"})
+        mark = {"type": "text", "align": "right", "baseline": "top", "dx": -3, "fontSize": 10, "color": GREY}
+        return _layer(named, mark, x=self._x(), y=self._y(), text={"field": "named"})
+
     def thresholds(self, rows: pd.DataFrame) -> Spec | None:
         if rows.empty:
             return None
@@ -228,19 +257,46 @@ class _Lanes:
         shown = [episode for episode in episodes if episode.instrument in self.instruments]
         if not shown:
             return None
+        ends = [(max(one.start, self.window.first), min(one.end, self.window.last)) for one in shown]
+        names = [cause_name(episode.cause) or cause_name("unknown") for episode in shown]
         rows = pd.DataFrame({
-            "start": _times(max(episode.start, self.window.first) for episode in shown),
-            "end": _times(min(episode.end, self.window.last) for episode in shown),
+            "start": _times(first for first, _ in ends),
+            "end": _times(last for _, last in ends),
             "at": [self._lane(episode.instrument) + _EPISODES for episode in shown],
             "pid": [episode.worst_pid for episode in shown],
-            "cause": [cause_name(episode.cause) for episode in shown],
+            "cause": names,
+            "named": self._fitting(shown, names),
             "since": [f"{episode.start:{_TIME}}" for episode in shown],
             "until": [_UNTIL[episode.state] or f"{episode.end:{_TIME}}" for episode in shown],
             "n_bad": [episode.n_bad for episode in shown],
         })  # fmt: skip
-        mark = {"type": "rule", "color": VERMILION, "strokeWidth": 6, "strokeCap": "square", "opacity": 0.75}
+        mark = {"type": "rule", "color": VERMILION, "strokeWidth": 10, "strokeCap": "square", "cursor": "pointer"}
         titles = {"cause": "episode", "since": "from (UTC)", "until": "until (UTC)", "n_bad": "bad bins"}
-        return self._told(rows, titles, mark, x=self._x(), x2=_END | {"field": "end"}, y=self._y())
+        bars = self._told(rows, titles, mark, x=self._x(), x2=_END | {"field": "end"}, y=self._y())
+        return bars | {"params": [{"name": EPISODE, "select": {"type": "point", "fields": ["pid"], "on": "click"}}]}
+
+    def episode_names(self, episodes: Spec | None) -> Spec | None:
+        """The causes, above the bars."""
+        if episodes is None:
+            return None
+        text = {"type": "text", "align": "left", "baseline": "bottom", "dx": -3, "dy": -7, "fontSize": _NAME_PX,
+                "color": VERMILION}  # fmt: skip
+        values = [{name: row[name] for name in ("start", "at", "named")} for row in episodes["data"]["values"]]
+        encoding = {"x": self._x(), "y": self._y(), "text": {"field": "named"}}
+        return {"data": {"values": [row for row in values if row["named"]]}, "mark": text, "encoding": encoding}
+
+    def _fitting(self, episodes: Sequence[Episode], names: Sequence[str]) -> list[str]:
+        """The name of each episode of two or more bad bins; none where it would run into the next one's."""
+        free_from: dict[str, datetime] = {}
+        fitting = dict.fromkeys(range(len(episodes)), "")
+        # From the last to the first: each name has room up to the name behind it.
+        for number in sorted(fitting, key=lambda i: episodes[i].start, reverse=True):
+            one, name = episodes[number], names[number]
+            start = max(one.start, self.window.first)
+            ends = start + len(name) * _LETTER_PX / _LANES_PX * self.window.span
+            if one.n_bad > 1 and ends <= free_from.get(one.instrument, self.window.last):
+                fitting[number], free_from[one.instrument] = name, start
+        return list(fitting.values())
 
     def decided(self, decided: Sequence[tuple[str, datetime, Label]]) -> Spec | None:
         shown = [found for found in decided if found[0] in self.instruments]
@@ -320,7 +376,7 @@ class _Lanes:
         scale = {"type": "utc", "domain": domain, "nice": False, "clamp": True}
         return _on(
             "start",
-            "start of the run (UTC)",
+            f"start of the run (UTC), {self.window.first:%Y-%m-%d} to {self.window.last:%Y-%m-%d}",
             "temporal",
             scale=scale,
             axis={"tickCount": 8, "grid": False, "format": _TIMES},
@@ -337,6 +393,49 @@ class _Lanes:
         return _on(
             name, self.measure.title, scale=scale, axis={"values": values, "labelExpr": label, "gridOpacity": 0.4}
         )
+
+
+def strip(rows: pd.DataFrame, window: Window, rhythm: timedelta) -> Spec:
+    """The bins of one instrument over a day or so as bars as high as their severity: unreadable ones and those without
+    verdict as grey blocks. ``rows``: columns of ``Scored.rows``. A click is the selection PICKED.
+    """
+    severity = rows["severity"].where(~rows["verdict"].isin(["unreadable", "not_judged"]), _NO_SEVERITY)
+    width = max(2.0, min(14.0, 900 * rhythm / max(window.span, rhythm)))
+    tips = [
+        {
+            "bin": pid,
+            "start (UTC)": when,
+            "verdict": verdict_name(verdict),
+            "severity": number,
+            "suspected cause": cause,
+        }
+        for pid, when, verdict, number, cause in zip(
+            rows["pid"],
+            _written(rows["start_time"]),
+            rows["verdict"],
+            [f"{value:.0f}" if math.isfinite(value) else "none" for value in rows["severity"]],
+            [cause_name(cause) or "none" for cause in rows["cause"]],
+            strict=True,
+        )
+    ]
+    drawn = pd.DataFrame({
+        "pid": rows["pid"].to_numpy(dtype=object),
+        "start": rows["start_time"],
+        "top": severity.clip(lower=_LEAST_BAR),
+        "verdict": rows["verdict"].astype(object),
+        "tip": tips,
+        "said": ["; ".join(f"{title}: {cell}" for title, cell in tip.items()) for tip in tips],
+    })  # fmt: skip
+    colours = {name: look.colour for name, look in LOOKS.items()}
+    x = _on("start", None, "temporal", axis={"tickCount": 6, "grid": False, "format": _TIMES, "domain": False},
+            scale={"type": "utc", "domain": [_moment(window.first), _moment(window.last)], "nice": False})  # fmt: skip
+    y = _on("top", None, scale={"domain": [0, 100]}, axis={"values": [50], "labels": False, "ticks": False,
+                                                          "gridOpacity": 0.5, "domain": False})  # fmt: skip
+    colour = _on("verdict", None, "nominal", legend=None,
+                 scale={"domain": list(colours), "range": list(colours.values())})  # fmt: skip
+    layer = _layer(drawn, {"type": "bar", "width": width, "cursor": "pointer"}, x=x, y=y, color=colour, **_TIP, **_SAID)
+    picked = {"name": PICKED, "select": {"type": "point", "fields": ["pid"], "on": "click"}}
+    return layer | {"params": [picked], "height": 84, "config": {"view": {"stroke": None}}}
 
 
 def distributions(groups: Mapping[str, NDArray[np.floating]], title: str) -> Spec:
@@ -361,6 +460,67 @@ def distributions(groups: Mapping[str, NDArray[np.floating]], title: str) -> Spe
         _layer(curves, {"type": "line", "interpolate": "step-after"}, x=x, y=share, **group),
         _layer(middles, {"type": "rule", "opacity": 0.7}, x=x, tooltip=tips, **group),
     ]) | {"height": 240}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Axis:
+    """One side of a scatter: what it shows, and its value of each bin; moments for the start of the run."""
+
+    title: str
+    values: Any
+    is_time: bool = False
+
+
+def scatter(rows: pd.DataFrame, x: Axis, y: Axis, density: pd.DataFrame | None) -> Spec:
+    """Bins as marks of their verdict over two columns. ``rows``: columns of ``Scored.rows`` of the bins that are marks,
+    ``x`` and ``y`` their values. ``density``: ``x``, ``x2``, ``y``, ``y2`` and ``n`` of cells that hold all bins, where
+    these are too many to be marks. A click is the selection PICKED, a rectangle BRUSHED.
+    """
+    called = [verdict_name(verdict) for verdict in rows["verdict"]]
+    drawn = pd.DataFrame({
+        "pid": rows["pid"].to_numpy(dtype=object),
+        "x": x.values,
+        "y": y.values,
+        "verdict": rows["verdict"].astype(object),
+        "said": [f"bin: {pid}; verdict: {verdict}" for pid, verdict in zip(rows["pid"], called, strict=True)],
+    })  # fmt: skip
+    across, up = (_side(axis, name) for axis, name in ((x, "x"), (y, "y")))
+    tips = [*_tips({"pid": "bin"}), _tip("x", x), _tip("y", y)]
+    marks = _layer(drawn, {"type": "point", "filled": True, "size": 26, "opacity": 0.8, "cursor": "pointer"},
+                   x=across, y=up, **verdict_marks(), tooltip=tips, **_SAID)  # fmt: skip
+    picked = {"name": PICKED, "select": {"type": "point", "fields": ["pid"], "on": "click"}}
+    brushed = {"name": BRUSHED, "select": {"type": "interval", "encodings": ["x", "y"]}}
+    layers = [marks | {"params": [picked, brushed]}]
+    if density is not None:
+        colour = _on("n", "bins", scale={"type": "log", "range": ["#9ecae8", BLUE]}, legend=None)
+        cells = _layer(density, {"type": "rect", "tooltip": None}, x=across, x2={"field": "x2"}, y=up,
+                       y2={"field": "y2"}, color=colour)  # fmt: skip
+        # The marks have a colour and a shape each, and one legend for both.
+        layers = [cells, _layered(layers) | {"resolve": {"scale": {"color": "shared", "shape": "shared"}}}]
+    spec = _layered(layers) | {"height": 330}
+    if density is not None:
+        spec["resolve"] = {"scale": {"color": "independent"}}
+    return spec | _ON_CANVAS if len(rows) > _MOST_ELEMENTS or density is not None else spec
+
+
+def brushed_ranges(event: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """From where to where a rectangle reaches in a scatter, by axis; times in milliseconds since 1970."""
+    found = event.get("selection", {}).get(BRUSHED) or {}
+    return {name: (min(ends), max(ends)) for name, ends in found.items() if len(ends) == 2 and ends[0] != ends[1]}
+
+
+def _tip(field_name: str, axis: Axis) -> Spec:
+    if axis.is_time:
+        return {"field": field_name, "type": "temporal", "title": axis.title, "format": _TIME,
+                "timeUnit": "utcyearmonthdatehoursminutes"}  # fmt: skip
+    return {"field": field_name, "type": "quantitative", "title": axis.title, "format": ".3~g"}
+
+
+def _side(axis: Axis, field_name: str) -> Spec:
+    if axis.is_time:
+        return _on(field_name, axis.title, "temporal", scale={"type": "utc", "nice": False},
+                   axis={"format": _TIMES, "tickCount": 8, "grid": False})  # fmt: skip
+    return _on(field_name, axis.title, scale={"zero": False, "padding": 6}, axis={"tickCount": 8})
 
 
 #: By what the images of a cloud can be coloured: the column, the words of the legend, and the kind of its scale.
@@ -489,11 +649,20 @@ def verdict_marks(legend: Spec | None = None) -> Spec:
     return _looks("verdict", looks, legend=legend or _VERDICT_LEGEND)
 
 
+def selections(spec: Spec) -> list[str]:
+    """The names of the selections that a chart has."""
+    own = [param["name"] for param in spec.get("params", ())]
+    return own + [name for view in spec.get("layer", ()) for name in selections(view)]
+
+
 def picked_pid(event: Mapping[str, Any]) -> str | None:
-    """The bin that was clicked in a chart; None where the click met no mark."""
-    picked = event.get("selection", {}).get(PICKED) or [{}]
-    pid = picked[0].get("pid")
-    return pid if isinstance(pid, str) else None
+    """The bin that was clicked in a chart, or the worst of the episode; None where the click met neither."""
+    for name in (PICKED, EPISODE):
+        picked = event.get("selection", {}).get(name) or [{}]
+        pid = picked[0].get("pid")
+        if isinstance(pid, str):
+            return pid
+    return None
 
 
 def brushed_window(event: Mapping[str, Any], window: Window) -> Window | None:
@@ -539,7 +708,7 @@ def _values(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _cells(column: Any) -> list[Any]:
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
+    if column.dtype.kind == "M":
         return pd.DatetimeIndex(column).as_unit("ms").asi8.tolist()
     if column.dtype.kind == "f":
         return _numbers(column.to_numpy(dtype=float))

@@ -3,7 +3,6 @@
 Belongs here: reading, choosing and ordering rows. Does not belong here: anything that draws.
 """
 
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,7 @@ from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
-from ifcb_flow_pipeline.features.run import SETTINGS, blind_s_of
+from ifcb_flow_pipeline.features.run import blind_s_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.store.archive import Archive
@@ -40,7 +39,13 @@ from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import Label, LabelStore, RangeLabel
 from ifcb_flow_pipeline.store.models import ModelStore
-from ifcb_flow_pipeline.store.overview import ScoreOverview
+from ifcb_flow_pipeline.store.overview import (
+    FEATURES_SCHEMA,
+    NUMERIC_SETTINGS,
+    FeatureOverview,
+    Overview,
+    ScoreOverview,
+)
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
@@ -53,18 +58,18 @@ TYPICAL_BINS, TYPICAL_OF = 12, 48
 #: Days before and after a bin, and latest episodes of its instrument, among whose bins similar ones are sought.
 SIMILAR_DAYS, SIMILAR_EPISODES = 7, 30
 
-#: Days of which a feature is read for a look at years: four hundred files take half a second.
-MAX_FEATURE_DAYS = 400
-
 #: Days that are looked at for bins without score.
 LATEST_DAYS = 7
 
 #: The settings in a header that are numbers, by name.
 HEADER_SETTINGS: Mapping[str, HeaderField] = {
-    field.name: field for field in HEADER_FIELDS if field.name in SETTINGS and field.kind in ("number", "count", "flag")
+    field.name: field for field in HEADER_FIELDS if field.name in NUMERIC_SETTINGS
 }
 
 _THREADS = 4
+
+#: Years, each with a number that changes when one of its days is written.
+_Years = tuple[tuple[int, int], ...]
 
 #: So many minutes it is not asked again whether episodes last.
 _FRESH_MINUTES = 10
@@ -102,6 +107,10 @@ class Stores:
     def models(self) -> ModelStore:
         """The trained models."""
         return ModelStore(self.home / "models")
+
+    def in_dagster(self, path: str) -> str | None:
+        """A page of Dagster; None where its address is not known (IFCB_DAGSTER_URL)."""
+        return f"{self.settings.dagster_url}/{path}" if self.settings.dagster_url else None
 
     @property
     def stage(self) -> Stage:
@@ -147,8 +156,8 @@ class Scored:
 
     @property
     def instruments(self) -> list[str]:
-        """The instruments that have scored bins, in alphabetical order."""
-        return sorted(self.rows["instrument"].cat.categories)
+        """The instruments that have scored bins, by their number."""
+        return sorted(self.rows["instrument"].cat.categories, key=by_number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,12 @@ class BinRecord:
         return (row["status"], row["reason"]) if row is not None else ("", "")
 
 
+def by_number(instrument: str) -> tuple[int, str]:
+    """What instruments are ordered by: IFCB5 comes before IFCB013 and IFCB102."""
+    digits = "".join(filter(str.isdigit, instrument))
+    return int(digits or 0), instrument
+
+
 def stores() -> Stores:
     """The stores of this deployment. Raises SettingsError for a setting without meaning."""
     return Stores.of(os.environ)
@@ -194,7 +209,7 @@ def stores() -> Stores:
 
 def read_scored(stores: Stores) -> Scored:
     """All scored bins. Only years in which a day was written since the last look are read again."""
-    return _all_years(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()))
+    return _all_years(stores.home, _years(ScoreOverview(stores.tables)))
 
 
 def read_episodes(stores: Stores) -> list[Episode]:
@@ -202,7 +217,7 @@ def read_episodes(stores: Stores) -> list[Episode]:
     now = utc_now()
     # Whether an instrument has fallen silent changes within hours: they need not be found again at each click.
     now -= timedelta(minutes=now.minute % _FRESH_MINUTES, seconds=now.second, microseconds=now.microsecond)
-    return _all_episodes(stores.home, tuple(ScoreOverview(stores.tables).changed_ns().items()), now)
+    return _all_episodes(stores.home, _years(ScoreOverview(stores.tables)), now)
 
 
 def read_decisions(stores: Stores) -> Mapping[str, Label]:
@@ -223,18 +238,20 @@ def _pids_in(scored: Scored, wanted: RangeLabel) -> list[str]:
     return rows.loc[rows["instrument"] == wanted.instrument, "pid"].tolist()
 
 
-def read_feature(stores: Stores, scored: Scored, rows: NDArray[np.intp], name: str) -> tuple[NDArray[np.float64], int]:
-    """A feature or one of HEADER_SETTINGS of scored bins, NaN where it is not known, and of how many days it was read:
-    of more than MAX_FEATURE_DAYS, evenly chosen ones. Raises StoreError for a file that cannot be used.
+def read_measure(stores: Stores, scored: Scored, name: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """A feature, a count or one of HEADER_SETTINGS of all scored bins, NaN where it is not known, and what is wrong
+    with days that could not be read. It is shared by all sessions: never change it.
     """
-    days = scored.rows["start_time"].iloc[rows].dt.normalize().drop_duplicates()
-    step = max(1, -(-len(days) // MAX_FEATURE_DAYS))
-    states = tuple((day, _changed(stores, BIN_FEATURES, day)) for day in days.iloc[::step].dt.date)
-    found = _feature_of_days(stores.home, name, tuple((day, changed) for day, changed in states if changed is not None))
-    values = np.full(len(rows), np.nan)
-    known = pd.Index(scored.rows["pid"].iloc[rows]).get_indexer(found.index)
-    values[known[known >= 0]] = found.to_numpy()[known >= 0]
-    return values, len(states)
+    return _measure(
+        stores.home, name, _years(FeatureOverview(stores.tables)), _years(ScoreOverview(stores.tables)), scored
+    )
+
+
+def read_sample_types(stores: Stores, scored: Scored) -> pd.Categorical:
+    """The sample types of all scored bins, as headers have them; missing where they are not known."""
+    return _sample_types(
+        stores.home, _years(FeatureOverview(stores.tables)), _years(ScoreOverview(stores.tables)), scored
+    )
 
 
 def read_bin(stores: Stores, pid: str) -> BinRecord:
@@ -250,6 +267,13 @@ def row_of(stores: Stores, table: Table, pid: str) -> Mapping[str, Any] | None:
     rows = rows_of_day(stores, table, parse_pid(pid).day)
     found = [] if rows is None else rows.filter(pc.field("pid") == pid).to_pylist()
     return found[0] if found else None
+
+
+def read_housing(stores: Stores, pid: str) -> tuple[float, float]:
+    """Temperature (°C) and humidity (%) in the housing, NaN where they are not known. Raises as ``read_bin``."""
+    row = row_of(stores, BIN_FEATURES, pid) or {}
+    temperature, humidity = (row.get(name) for name in ("temperature_c", "humidity_pct"))
+    return (np.nan if temperature is None else temperature, np.nan if humidity is None else humidity)
 
 
 def rows_of_day(stores: Stores, table: Table, day: date) -> pa.Table | None:
@@ -340,15 +364,6 @@ def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PartialScore
     return _accumulated(stores.home, record.pid, model_id, changed, stores, record.entry, record.cloud)
 
 
-def setting(texts: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
-    """A number among the settings of bins; ``texts``: the column ``settings`` of ``bin_features``. NaN where absent."""
-    coded = texts.combine_chunks().dictionary_encode()
-    # Thousands of bins share a few settings.
-    stated = [json.loads(text or "{}").get(name) for text in coded.dictionary.to_pylist()]
-    known = np.array([float(value) if isinstance(value, int | float) else np.nan for value in [*stated, None]])
-    return known[coded.indices.fill_null(len(stated)).to_numpy()]
-
-
 def read_images(stores: Stores, record: BinRecord, rows: Sequence[int]) -> Images | str:
     """The images of some rows of a bin's .adc from its .roi file, or why there are none."""
     path = record.inventory["roi_path"] if record.inventory is not None else None
@@ -420,6 +435,15 @@ def day_of(pid: str | None) -> date | None:
         return parse_pid(pid or "").day
     except InvalidPidError:
         return None
+
+
+def _years(overview: Overview) -> _Years:
+    return tuple(overview.changed_ns().items())
+
+
+def _states(stores: Stores) -> tuple[_Years, _Years]:
+    """What features and scores are read anew by."""
+    return _years(FeatureOverview(stores.tables)), _years(ScoreOverview(stores.tables))
 
 
 def _days_to_compare(stores: Stores, record: BinRecord) -> list[date]:
@@ -496,18 +520,58 @@ def _accumulated(
     return scores_of_parts(_entry, _cloud, model, history)
 
 
-@st.cache_data(max_entries=12, show_spinner="Reading a feature ...")
-def _feature_of_days(home: Path, name: str, days: tuple[tuple[date, int], ...]) -> pd.Series:
-    tables = DailyTables(home / "tables")
-    column = "settings" if name in HEADER_SETTINGS else name
+@st.cache_resource(max_entries=24, show_spinner="Reading a measurement ...")
+def _measure(
+    home: Path,
+    name: str,
+    features: _Years,
+    scores: _Years,  # noqa: ARG001 - part of the key
+    _scored: Scored,
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    column, place, problems = _feature_column(home, name, features, _scored)
+    values = column.to_numpy().astype(np.float32)
+    if place is not None:
+        found, values = values, np.full(len(_scored.rows), np.nan, dtype=np.float32)
+        values[place[place >= 0]] = found[place >= 0]
+    return values, problems
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _sample_types(
+    home: Path,
+    features: _Years,
+    scores: _Years,  # noqa: ARG001 - part of the key
+    _scored: Scored,
+) -> pd.Categorical:
+    column, place, _ = _feature_column(home, "sample_type", features, _scored)
+    coded = column.combine_chunks()
+    codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    if place is not None:
+        found, codes = codes, np.full(len(_scored.rows), -1)
+        codes[place[place >= 0]] = found[place >= 0]
+    return pd.Categorical.from_codes(codes, [name or "" for name in coded.dictionary.to_pylist()])
+
+
+def _feature_column(
+    home: Path, name: str, years: _Years, scored: Scored
+) -> tuple[pa.ChunkedArray, NDArray[np.intp] | None, tuple[str, ...]]:
+    """A column of all bins with features, the row in ``scored`` of each (None: they are its rows, in order; -1: it has
+    none), and what could not be read.
+    """
+    overview = FeatureOverview(DailyTables(home / "tables"))
     with ThreadPoolExecutor(_THREADS) as threads:
-        parts = list(threads.map(lambda day: tables.read(BIN_FEATURES, day[0], ["pid", column]), days))
-    found = [part for part in parts if part is not None]
-    if not found:
-        return pd.Series(dtype=float, index=pd.Index([], dtype="str"))
-    rows = pa.concat_tables(found)
-    values = setting(rows[column], name) if name in HEADER_SETTINGS else rows[column].to_numpy().astype(float)
-    return pd.Series(values, index=pd.Index(rows.select(["pid"]).to_pandas(types_mapper=_arrow_strings)["pid"]))
+        parts = list(threads.map(lambda year: overview.read(year, [name]), [year for year, _ in years]))
+    empty = pa.table({field.name: pa.array([], field.type) for field in FEATURES_SCHEMA})
+    table = pa.concat_tables([empty.select(["start_time", "pid", name]), *(part.rows for part in parts)])
+    table = table.unify_dictionaries()
+    problems = tuple(problem for part in parts for problem in part.problems)
+    return table[name], None if _same(table["pid"], scored) else scored.find(table["pid"].to_pylist()), problems
+
+
+def _same(pids: pa.ChunkedArray, scored: Scored) -> bool:
+    """Whether these are the scored bins, in the same order."""
+    scored_pids = pa.chunked_array(pa.array(scored.rows["pid"], pa.string()))
+    return pids.equals(scored_pids)
 
 
 @st.cache_resource(max_entries=120, show_spinner=False)

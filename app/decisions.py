@@ -88,6 +88,23 @@ def decide_all(store: LabelStore, target: Target, key: str, after: After | None 
     _Desk(store, name, current, after).row(target, key)
 
 
+def bulk_panel(store: LabelStore, target: Target) -> None:
+    """Tags, note and buttons to decide about many bins at once, and undo."""
+    name = reviewer()
+    if name is None:
+        return
+    try:
+        current, latest = store.current(), store.latest_of(name)
+    except RecordError as error:
+        st.error(sentence(str(error)))
+        return
+    _said()
+    _reasons()
+    _Desk(store, name, current, None).row(target, "decide_many")
+    if latest:
+        _undo_button(store, name, latest, None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Desk:
     """Where one reviewer decides. ``current``: what counted when the bins were shown."""
@@ -102,7 +119,7 @@ class _Desk:
         with st.container(horizontal=True, gap="small"):
             for decision in DECISIONS:
                 shortcut = f"Shift+{KEYS[decision]}" if shortcuts else None
-                self.button(decision, target, f"All {decision}", key, shortcut)
+                self.button(decision, target, f"Mark all {decision}", key, shortcut)
 
     def button(self, decision: Decision, target: Target, label: str, key: str, shortcut: str | None) -> None:
         st.button(label, icon=ICONS[decision], key=f"{key}_{decision}", shortcut=shortcut, help=DECISIONS[decision],

@@ -10,14 +10,30 @@ _PROJECT = str(Path(__file__).resolve().parents[1])
 if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
-from app.pages import OVERVIEW, SECTIONS  # noqa: E402 - found only now
+from app.pages import OVERVIEW, SECTIONS, titled  # noqa: E402 - found only now
 
-#: The header of a page begins where the menu does: room is for charts.
-_STYLE = "<style>.stMainBlockContainer { padding: 4rem 2rem 3rem; }</style>"
+#: The header of a page begins where the menu does: room is for charts. What a table's own menu saves has no guard
+#: against formulas: the page "Export" hands tables out.
+_STYLE = """<style>
+.stMainBlockContainer { padding: 2.6rem 2rem 3rem; }
+[data-testid=stHeader] { background: transparent; height: 2.4rem; min-height: 2.4rem; pointer-events: none; }
+[data-testid=stHeader] * { pointer-events: auto; }
+[data-testid=stSidebarHeader] { height: 2.4rem; padding-bottom: 0; }
+[data-testid=stMainBlockContainer] h2 { font-size: 1.6rem; padding: .2rem 0; }
+[data-testid=stMainBlockContainer] h3 { font-size: 1.15rem; padding: .3rem 0; }
+[class*="st-key-sign-"] button { padding: .25rem .6rem; min-width: 0; }
+[class*="st-key-sign-"] button * { gap: 0; margin: 0; }
+[class*="st-key-sign-"] button p {
+  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+}
+button[aria-label^="Download as CSV"] { display: none; }
+@media (max-width: 900px) { .stMainBlockContainer { padding: 2.6rem 1rem 3rem; } }
+</style>"""
 
-st.set_page_config(page_title="IFCB flow review", page_icon="🔬", layout="wide", initial_sidebar_state=200)
+st.set_page_config(layout="wide", initial_sidebar_state=190)
+titled()
 st.html(_STYLE)
-st.navigation(
+page = st.navigation(
     {
         section: [
             st.Page(entry.path, title=entry.title, icon=entry.icon, url_path=entry.name, default=entry == OVERVIEW)
@@ -25,4 +41,6 @@ st.navigation(
         ]
         for section, entries in SECTIONS.items()
     }
-).run()
+)
+titled(page.title)
+page.run()

@@ -5,11 +5,15 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
 from ifcb_flow_pipeline.detection.verdict.sentences import sentence_of
+from ifcb_flow_pipeline.features.run import SETTINGS
 from ifcb_flow_pipeline.review.basis import affected, basis
 from ifcb_flow_pipeline.store.tables import Table
 
@@ -17,6 +21,9 @@ _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 #: Digits after the point that the instrument's sensors are worth; other units are shown as written.
 _DECIMALS: Mapping[str, int] = {"°C": 1, "%": 1, "s": 1, "mL": 2, "V": 3, "°N": 4, "°E": 4}
+
+#: The settings in a header that features know of.
+_SETTINGS: Mapping[str, HeaderField] = {field.name: field for field in HEADER_FIELDS if field.name in SETTINGS}
 
 #: Ends of header field names that only repeat the unit.
 _UNIT_ENDINGS = ("_c", "_pct", "_s", "_ml", "_v", "_px", "_px2")
@@ -48,14 +55,35 @@ def rests_on(score: Mapping[str, Any]) -> str:
     return " ".join(f"{sentence(part)}." for part in (basis(score), affected(score)) if part)
 
 
+def span(length: timedelta) -> str:
+    """A length of time as people say it, in its largest unit: ``20 min``, ``4 h``, ``3 days``, ``2 years``."""
+    minutes = length.total_seconds() / 60
+    if minutes < 90:
+        return f"{max(1, round(minutes))} min"
+    if minutes < 48 * 60:
+        return f"{round(minutes / 60)} h"
+    days = round(minutes / 60 / 24)
+    return f"{days} days" if days < 730 else f"{round(days / 365.25)} years"
+
+
 def age(then: datetime, now: datetime) -> str:
     """How long ago something was, as people say it."""
-    hours = (now - then).total_seconds() / 3600
-    if hours < 1:
-        return "less than an hour ago"
-    if hours < 48:
-        return f"{count(int(hours), 'hour')} ago"
-    return f"{count(int(hours / 24), 'day')} ago"
+    return "just now" if now - then < timedelta(minutes=1) else f"{span(now - then)} ago"
+
+
+def times(first: datetime, last: datetime | None, now: datetime) -> str:
+    """When something was (UTC), from ``first`` to ``last``: the day in words where it is near, else its date."""
+    end = last or first
+    if last is None or last - first < timedelta(minutes=1):
+        return f"{first:%H:%M} {_day(first, now)}"
+    if first.date() == end.date():
+        return f"{first:%H:%M} to {end:%H:%M} {_day(first, now)}"
+    return f"{first:%H:%M} {_day(first, now)} to {end:%H:%M} {_day(end, now)}"
+
+
+def _day(moment: datetime, now: datetime) -> str:
+    days = (now.date() - moment.date()).days
+    return {0: "today", 1: "yesterday"}.get(days, f"on {moment:%Y-%m-%d}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +163,20 @@ def reasons(text: str) -> list[str]:
 def number(value: float) -> str:
     """A number to three digits, without exponent where it can be."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def measure_name(code: str) -> str:
+    """What a feature or a setting in a header is called, with its unit."""
+    if code in _SETTINGS:
+        field = _SETTINGS[code]
+        return f"{_label(field)} ({field.unit})" if field.unit else _label(field)
+    said = sentence_of(code)
+    return f"{said.name} ({said.unit})" if said.unit else said.name
+
+
+def as_shown(code: str, values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Values of a feature or setting as people read them: shares in per cent, angles in degrees."""
+    return values if code in _SETTINGS else sentence_of(code).show(np.asarray(values, dtype=float))
 
 
 def meanings(table: Table) -> dict[str, str]:

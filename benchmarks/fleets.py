@@ -25,7 +25,8 @@ PREVALENCES = (0.035, 0.01, 0.06, 0.02, 0.05)
 #: After a service or a new setting this many bins count as unusual.
 SETTLING_BINS = 10
 
-_FAULTS = tuple(name for name, fault in simulate.FAULTS.items() if fault.is_fault)
+#: Those that the cloud can show.
+_FAULTS = tuple(name for name, fault in simulate.FAULTS.items() if fault.is_fault and not fault.in_images_only)
 _SERVICE_GAP = timedelta(hours=9)
 
 

@@ -17,8 +17,8 @@ from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance
-from ifcb_flow_pipeline.store.overview import ScoreOverview
-from ifcb_flow_pipeline.store.tables import BIN_SCORES, RAW_BINS
+from ifcb_flow_pipeline.store.overview import renew_overviews
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS
 
 INSTRUMENTS = ("IFCB101", "IFCB102", "IFCB103")
 LAST_DAY = date(2026, 3, 1)
@@ -41,18 +41,20 @@ class StoreSize:
 
 
 def write_scored_store(home: Path, size: StoreSize = StoreSize()) -> None:
-    """Write ``bin_scores`` of all days, its overview, and inventory and clouds of the last days."""
+    """Write ``bin_scores`` and ``bin_features`` of all days, their overviews, and inventory and clouds of the last."""
     tables = DailyTables(home / "tables")
     rows, starts = _scores(size)
+    features = _features(rows)
 
     def write(number: int) -> None:
         day = LAST_DAY - timedelta(days=size.n_days - 1 - number)
         part = rows.slice(starts[number], starts[number + 1] - starts[number])
         tables.write(BIN_SCORES, day, part, Provenance("generated"))
+        tables.write(BIN_FEATURES, day, features.slice(starts[number], len(part)), Provenance("generated"))
 
     with ThreadPoolExecutor(_THREADS) as threads:
         list(threads.map(write, range(size.n_days)))
-    ScoreOverview(tables).renew()
+    renew_overviews(tables)
     for number in range(size.n_days - size.days_with_clouds, size.n_days):
         part = rows.slice(starts[number], starts[number + 1] - starts[number])
         _write_clouds(home, tables, LAST_DAY - timedelta(days=size.n_days - 1 - number), part)
@@ -100,6 +102,30 @@ def _scores(size: StoreSize) -> tuple[pa.Table, list[int]]:
     }
     starts = np.searchsorted(second, first + 86_400 * np.arange(size.n_days + 1))
     return pa.table({column.name: columns[column.name] for column in BIN_SCORES.columns}), starts.tolist()
+
+
+def _features(scores: pa.Table) -> pa.Table:
+    """Rows of ``bin_features`` of the same bins: temperature, humidity and positions drawn, all else as of one bin."""
+    rng = np.random.default_rng(_SEED)
+    n = scores.num_rows
+    drawn = {
+        "temperature_c": pa.array(rng.normal(22, 3, n)),
+        "humidity_pct": pa.array(np.clip(rng.normal(40, 8, n), 0, 100)),
+        "core_x_px": pa.array(rng.normal(900, 20, n)),
+        "stray_fraction": pa.array(rng.beta(2, 60, n)),
+        "sample_type": _words(rng.random(n) < 0.01, ("normal", "beads")),
+        "settings": _words(np.arange(n) * _MODELS // n, tuple(f'{{"flash_delay": {70 + i}}}' for i in range(_MODELS))),
+    }
+    shared = ("pid", "instrument", "start_time", "status", "reason")
+    columns = {name: scores[name] for name in shared} | drawn
+    return pa.table(
+        [columns.get(field.name, _constant(field.type, n)) for field in BIN_FEATURES.schema], BIN_FEATURES.schema
+    )
+
+
+def _constant(kind: pa.DataType, n: int) -> pa.Array:
+    value = "" if pa.types.is_string(kind) else False if pa.types.is_boolean(kind) else 1
+    return pa.repeat(pa.scalar(value, kind), n)
 
 
 _FINDING: Mapping[str, object] = {

@@ -1,138 +1,183 @@
-"""The page "Overview": whether each instrument is fine, at a glance, and where to act if not."""
+"""The page "Overview": which instrument has a problem, what and since when, and what the pipeline waits for."""
 
+import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import streamlit as st
 
-from app import charts, data, series, status
+from app import charts, data, runs, series, status
 from app.data import Scored, Stores
 from app.pages import BIN, MODELS, OVERVIEW, TIMELINE, TRIAGE, Entry, go_to, link, scored_bins
 from app.series import Filter, Window
-from app.status import Check, InstrumentStatus, Place, State, Tally
-from app.theme import LOOKS, cause_name
-from app.words import age, count, plain, sentence
+from app.status import Check, InstrumentStatus, Place, State
+from app.theme import LOOKS, BadgeColour
+from app.words import age, count, plain, sentence, span, times
 from ifcb_flow_pipeline.detection.model_card import ModelCard
-from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.errors import FlowError
 
-#: Cards beside each other.
-_COLUMNS = 3
-
-#: What a state is called on a card.
-_STATES: Mapping[State, str] = {
-    "bad": "a fault is running",
-    "unreadable": "its last bins cannot be read",
-    "watch": "look at it",
-    "not_judged": "no verdict: too little history",
-    "ok": "fine",
+#: The badge of an instrument by its state: colour, icon and word.
+_BADGES: Mapping[State, tuple[BadgeColour, str, str]] = {
+    "fault": ("red", ":material/warning:", "Fault now"),
+    "unreadable": ("gray", ":material/help:", "Unreadable"),
+    "watch": ("orange", ":material/visibility:", "Watch"),
+    "not_judged": ("gray", ":material/pending:", "No verdict"),
+    "recent": ("orange", ":material/history:", "Faults in 24 h"),
+    "ok": ("blue", ":material/check_circle:", "OK"),
 }
+_SILENT = (":material/sensors_off:", "No data")
 
 #: The page on which a person acts on a check, what its link is called, and what it opens.
 _PLACES: Mapping[Place, tuple[Entry, str, Mapping[str, str]]] = {
     "unreadable bins": (TIMELINE, "Show them", {"verdict": "unreadable", "span": "week"}),
     "bins not judged": (TIMELINE, "Show them", {"verdict": "not_judged", "span": "week"}),
     "bad bins": (TIMELINE, "Show the week", {"span": "week"}),
-    "models": (MODELS, "To the models", {}),
+    "models": (MODELS, "Open Models", {}),
 }
 
-_WORST_FIRST: Sequence[State] = ("bad", "unreadable", "watch", "not_judged", "ok")
+#: Bars of a strip at most, and those of the week's chart are drawn for so many instruments at most.
+_STRIP_BINS, _WEEK_LANES = 150, 8
 
 
 def _page() -> None:
-    st.header(OVERVIEW.title, anchor=False)
     stores, scored = scored_bins()
     _open_the_clicked_bin()
-    episodes = data.read_episodes(stores)
-    statuses = [status.instrument_status(scored, name, episodes) for name in scored.instruments]
-    statuses.sort(key=lambda one: _WORST_FIRST.index(one.state))
-    _cards(stores, statuses)
-    _checks(stores, scored, statuses)
-    _week(stores, scored, statuses)
+    now, episodes = data.utc_now(), data.read_episodes(stores)
+    statuses = [status.instrument_status(scored, name, episodes, now) for name in scored.instruments]
+    statuses.sort(key=lambda one: (status.STATES.index(one.state), not one.is_silent, -one.last_start.timestamp()))
+    active = [one for one in statuses if not one.is_retired]
+    retired = sorted((one for one in statuses if one.is_retired), key=lambda one: one.silence)
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.header(OVERVIEW.title, anchor=False, width="content")
+        st.caption(f"{now:%Y-%m-%d %H:%M} UTC", width="content")
+    if not active:
+        longest = span(status.RETIRED)
+        st.info(f"No instrument has sent a bin for {longest}. The latest bin is {span(retired[0].silence)} old.")
+    for one in active:
+        _card(stores, scored, one, now)
+    _checks(stores, scored, active, active or retired)
+    _retired(retired, now, is_open=not active)
+    if active:
+        _week(stores, scored, active)
 
 
-def _cards(stores: Stores, statuses: Sequence[InstrumentStatus]) -> None:
-    trained = data.trained(stores)
-    for first in range(0, len(statuses), _COLUMNS):
-        shown = statuses[first : first + _COLUMNS]
-        for column, one in zip(st.columns(max(2, len(shown))), shown, strict=False):
-            with column.container(border=True):
-                _card(one, trained.get(one.model_id))
+def _card(stores: Stores, scored: Scored, one: InstrumentStatus, now: datetime) -> None:
+    with st.container(border=True, gap="xxsmall"):
+        colour, icon, word = _BADGES[one.state]
+        if one.is_silent:
+            colour, icon, word = "red" if one.state == "fault" else "orange", *_SILENT
+        st.markdown(f"**{plain(one.instrument)}** :{colour}-badge[{icon} {word}] {plain(status.headline(one, now))}")
+        _strip(scored, one)
+        with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center"):
+            st.caption(" · ".join(_facts(stores, one, now)), width="stretch")
+            if one.worst_pid is not None:
+                link(BIN, "Worst bin", bin=one.worst_pid)
+            link(BIN, "Last bin", icon=":material/last_page:", bin=one.last_pid)
+            link(TIMELINE, "Timeline", instrument=one.instrument, span="month")
+            if one.week.n_bad:
+                link(TRIAGE, "Review", instrument=one.instrument)
 
 
-def _card(one: InstrumentStatus, trained: datetime | None) -> None:
-    look, now = LOOKS[one.state], data.utc_now()
-    st.markdown(f"### {plain(one.instrument)} :{look.badge}-badge[{look.icon} {_STATES[one.state]}]")
-    for episode in (*one.running, *one.unknown):
-        _episode(episode)
-    with st.container(horizontal=True, gap="medium"):
-        for label, tally, span in (("Bad in 24 hours", one.day, "24 hours"), ("Bad in 7 days", one.week, "7 days")):
-            st.metric(label, _bad(tally), help=f"Of the {span} up to the instrument's last bin", width="content")
-        if one.week.n_not_judged:
-            st.metric("Not judged in 7 days", f"{one.week.n_not_judged:,}", help=LOOKS["not_judged"].meaning,
-                      width="content")  # fmt: skip
-    silent = now - one.last_start > status.STALE
-    when = f"{one.last_start:%Y-%m-%d %H:%M} UTC, {age(one.last_start, now)}"
-    model = f"judged by {plain(one.model_id)}" + ("" if trained is None else f", trained {age(trained, now)}")
-    st.caption((":orange-badge[:material/schedule: no new bins] " if silent else "") + f"Last bin {when}, {model}")
-    with st.container(horizontal=True, gap="small"):
-        link(BIN, "Last bin", bin=one.last_pid)
-        link(TIMELINE, "Timeline", instrument=one.instrument, span="month")
-        if one.week.n_bad:
-            link(TRIAGE, "Decide", instrument=one.instrument)
+def _facts(stores: Stores, one: InstrumentStatus, now: datetime) -> list[str]:
+    """What else is known of an instrument, in short."""
+    facts = [
+        f"Last bin {times(one.last_start, None, now)} UTC",
+        f"{_share(one.day)} bad in 24 h, {_share(one.week)} in 7 days",
+    ]
+    if one.week.n_not_judged:
+        facts.append(f"{one.week.n_not_judged:,} without a verdict in 7 days")
+    temperature, humidity = _housing(stores, one.last_pid)
+    housing = [
+        f"{temperature:.0f} °C" * math.isfinite(temperature),
+        f"{humidity:.0f} % humidity" * math.isfinite(humidity),
+    ]
+    facts.append(", ".join(filter(None, housing)))
+    trained = data.trained(stores).get(one.model_id)
+    facts.append(f"model {plain(one.model_id)}" if trained is None else f"model trained {age(trained, now)}")
+    return list(filter(None, facts))
 
 
-def _episode(episode: Episode) -> None:
-    until = "" if episode.ongoing else f", last seen {episode.end:%Y-%m-%d %H:%M}, no bins since to tell"
-    st.markdown(
-        f"**{plain(cause_name(episode.cause) or 'unknown cause')}** since {episode.start:%Y-%m-%d %H:%M} UTC{until}: "
-        f"{count(episode.n_bad, 'bad bin')}, worst severity {episode.worst_severity:.0f}"
+def _housing(stores: Stores, pid: str) -> tuple[float, float]:
+    try:
+        return data.read_housing(stores, pid)
+    except FlowError:
+        return math.nan, math.nan  # the check of stored days says so
+
+
+def _strip(scored: Scored, one: InstrumentStatus) -> None:
+    rows = scored.rows.iloc[scored.since(one.instrument, one.last_start - status.DAY)[-_STRIP_BINS:]]
+    first = rows["start_time"].iloc[0].to_pydatetime()
+    window = Window(min(first, one.last_start - status.DAY) - one.rhythm / 2, one.last_start + one.rhythm / 2)
+    key = f"strip {one.instrument}"
+
+    def react() -> None:
+        st.session_state["clicked"] = charts.picked_pid(st.session_state[key])
+
+    st.vega_lite_chart(
+        charts.strip(rows, window, one.rhythm),
+        key=key,
+        on_select=react,
+        selection_mode=charts.PICKED,
+        alt=f"The last {count(len(rows), 'bin')} of {one.instrument}: severity of each, coloured by verdict",
     )
-    link(BIN, "Open its worst bin", bin=episode.worst_pid)
 
 
-def _bad(tally: Tally) -> str:
+def _share(tally: status.Tally) -> str:
     return f"{tally.n_bad:,} of {tally.n_bins - tally.n_not_judged:,}"
 
 
-def _checks(stores: Stores, scored: Scored, statuses: Sequence[InstrumentStatus]) -> None:
-    now, card = data.utc_now(), _model(stores)
+def _retired(retired: Sequence[InstrumentStatus], now: datetime, *, is_open: bool) -> None:
+    if not retired:
+        return
+    title = f"{count(len(retired), 'instrument')} without a bin for {span(status.RETIRED)}"
+    with st.expander(title, icon=":material/inventory_2:", expanded=is_open):
+        for one in retired:
+            with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+                st.markdown(
+                    f"**{plain(one.instrument)}** last bin {one.last_start:%Y-%m-%d}, {age(one.last_start, now)}: "
+                    f"{plain(LOOKS[one.verdict].name)} · {count(one.week.n_bad, 'bad bin')} in its last 7 days",
+                    width="stretch",
+                )
+                link(BIN, "Last bin", icon=":material/last_page:", bin=one.last_pid)
+                link(TIMELINE, "Timeline", instrument=one.instrument, span="all")
+
+
+def _checks(
+    stores: Stores, scored: Scored, active: Sequence[InstrumentStatus], watched: Sequence[InstrumentStatus]
+) -> None:
+    """What waits for a person, each with what does it; what is well is folded. ``watched``: the active instruments, or
+    all where none is.
+    """
+    card = _model(stores)
     found = [
-        status.freshness(statuses, now),
-        status.readability(statuses),
-        status.judged(statuses),
-        status.completeness(_missing(stores, statuses)),
-        status.drift(scored, statuses),
-        status.model_age(card, now),
+        status.freshness(active),
+        status.readability(watched),
+        status.judged(watched),
+        status.completeness(_missing(stores, watched)),
+        status.drift(scored, watched),
+        status.model_age(card, data.utc_now()),
         status.newest_model(card, data.newest_model(stores)),
-        status.one_model(statuses, card),
+        status.one_model(watched, card),
         status.damage(scored.problems),
     ]
     failing = [check for check in found if not check.passed]
-    for check in failing:
-        _failing(check)
+    if failing:
+        st.subheader("To do", anchor=False)
+    for number, check in enumerate(failing):
+        _failing(stores, check, number)
     with st.expander(f"{count(len(found) - len(failing), 'check')} passed", icon=":material/check_circle:"):
-        for check in found:
-            if check.passed:
-                st.markdown(f"- {plain(check.title)}: {plain(check.found)}")
-    if card is not None:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            trained = f"trained {age(data.created(card), now)} on {count(card.n_bins, 'bin')}"
-            days = f"{plain(str(card.first_day))} to {plain(str(card.last_day))}"
-            st.caption(f"Model in use: {plain(card.model_id)}, {trained} of {days}.", width="content")
-            link(MODELS, "Models")
+        st.markdown("\n".join(f"- {plain(check.found)}" for check in found if check.passed))
 
 
-def _failing(check: Check) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.warning(
-            f"**Not so: {plain(check.title)}.** {plain(check.found)}. {plain(check.remedy)}",
-            icon=":material/warning:",
-            width="stretch",
-        )
-        if check.place is not None:
+def _failing(stores: Stores, check: Check, number: int) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f":orange[:material/warning:] **{plain(check.found)}.** {plain(check.remedy)}.", width="stretch")
+        if check.place is not None and check.place in _PLACES:
             entry, label, query = _PLACES[check.place]
             link(entry, label, **query)
+        if check.days:
+            days = [date.fromisoformat(day) for day in check.days]
+            runs.button(stores, "Score", runs.scoring(days[0], days[-1]), key=f"score_{number}")
 
 
 def _model(stores: Stores) -> ModelCard | None:
@@ -151,31 +196,33 @@ def _missing(stores: Stores, statuses: Sequence[InstrumentStatus]) -> dict[str, 
         return {}
 
 
-def _week(stores: Stores, scored: Scored, statuses: Sequence[InstrumentStatus]) -> None:
-    last = max(one.last_start for one in statuses)
+def _week(stores: Stores, scored: Scored, active: Sequence[InstrumentStatus]) -> None:
+    last = max(one.last_start for one in active)
     window = Window(last - status.WEEK, last).within(series.whole(scored))
-    rows = series.select(scored, window, Filter(), {})
-    st.subheader("The last seven days of data", anchor=False)
+    names = tuple(sorted(one.instrument for one in active[:_WEEK_LANES]))
+    rows = series.select(scored, window, Filter(instruments=names), {})
+    st.subheader("The last seven days", anchor=False)
     track = series.track(scored, rows, scored.rows["severity"].to_numpy()[rows], window, of_verdicts=True)
     marks = charts.Marks(
         episodes=series.episodes_in(data.read_episodes(stores), window),
         thresholds=series.thresholds(scored, rows),
         models=series.model_changes(scored, rows),
     )
-    instruments = sorted(set(scored.rows["instrument"].iloc[rows]))
 
     def react() -> None:
         st.session_state["clicked"] = charts.picked_pid(st.session_state["week"])
 
+    spec = charts.lanes(track, charts.SEVERITY, window, names, marks)
     st.vega_lite_chart(
-        charts.lanes(track, charts.SEVERITY, window, instruments, marks),
+        spec,
         key="week",
         on_select=react,
-        selection_mode=charts.PICKED,
+        selection_mode=[name for name in charts.selections(spec) if name != charts.BRUSHED],
         alt="Severity of the bins of the last seven days, a lane for each instrument",
     )
     st.caption(
-        "Severity: higher is worse, bad from the dashed line. Bars above are episodes. Click a mark to open the bin."
+        "Severity from 0 to 100: higher is worse, bad from the dashed line. Bars are episodes of bad bins. Select a "
+        "mark to open its bin."
     )
 
 

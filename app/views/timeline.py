@@ -4,7 +4,7 @@ Window, filters and what is shown are in the address, so that a link shows the s
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,12 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from app import charts, data, series
+from app import address, charts, data, period, series, words
 from app.data import Scored, Stores
 from app.pages import BIN, TIMELINE, go_to, scored_bins
 from app.series import Filter, Track, Window
-from app.theme import LOOKS, cause_name, verdict_name
-from app.words import count, number, plain, sentence
+from app.theme import LOOKS, cause_name, decision_name, status_name, verdict_name
+from app.words import count, measure_name, number, plain, sentence
 from ifcb_flow_pipeline.bins.hdr import HeaderField
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.errors import FlowError
@@ -25,20 +25,11 @@ from ifcb_flow_pipeline.features.catalogue import CATALOGUE, Feature
 from ifcb_flow_pipeline.store.labels import DECISIONS, Label
 from ifcb_flow_pipeline.store.tables import STATUSES
 
-SPANS: Mapping[str, timedelta | None] = {
-    "day": timedelta(days=1),
-    "week": timedelta(days=7),
-    "month": timedelta(days=30),
-    "year": timedelta(days=365),
-    "all": None,
-}
-_DEFAULT_SPAN = "year"
-
-#: How the ends of a window are written in the address (UTC).
-_MOMENT = "%Y-%m-%dT%H:%M:%S"
-
 #: Rows of the list of the worst bins.
 _MAX_LISTED = 200
+
+#: What the lanes can show, and what that is called.
+_SHOWN: Mapping[str, str] = {"severity": "Severity", "anomaly_score": "Anomaly score"}
 
 #: What a selection can be compared with, and how that is called.
 _COMPARISONS: Mapping[str, str] = {
@@ -46,7 +37,7 @@ _COMPARISONS: Mapping[str, str] = {
     "year ago": "the same period a year before",
     "others": "the other instruments",
     "everything": "all bins of all time",
-    "kept": "the kept selection",
+    "kept": "the saved selection",
 }
 
 #: What the second track can show: features, then settings of the header.
@@ -63,105 +54,51 @@ def _page() -> None:
     decisions = _decisions(stores)
     everything = series.whole(scored)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        window = _window(everything)
-        name = st.segmented_control("Show", ["severity", "anomaly score"], key="show", default="severity",
-                                    required=True, bind="query-params", width="content")  # fmt: skip
+        window = period.chosen(everything)
+        name = address.one("show", "Show", list(_SHOWN), "severity", draw=st.segmented_control, called=_shown,
+                           required=True, width="content") or "severity"  # fmt: skip
         wanted = _filters(scored)
     rows = series.select(scored, window, wanted, decisions)
     for problem in scored.problems[:3]:
         st.error(plain(problem))
     if not len(rows):
-        st.info("No bin is left by this filter. Widen the period, or take some of the filter's choices away.")
+        st.info("No bins match. Widen the period or clear some filters.")
         return
     _lanes(stores, scored, rows, window, decisions, name)
+    _episodes(stores, scored, rows, window)
     track = _second_track(stores, scored, rows, window)
     _worst_bins(scored, rows)
     _distributions(stores, scored, rows, window, wanted, decisions, track)
 
 
+def _shown(code: str) -> str:
+    return _SHOWN[code]
+
+
+def _compared(code: str) -> str:
+    return _COMPARISONS[code]
+
+
 def _filters(scored: Scored) -> Filter:
-    chosen = sum(bool(st.session_state.get(key)) for key in ("instrument", "verdict", "cause", "status", "decision"))
+    chosen = sum(bool(address.given(key)) for key in ("instrument", "verdict", "cause", "status", "decision"))
     with st.popover(f"Filter ({chosen})" if chosen else "Filter", icon=":material/filter_alt:", width="content"):
         return Filter(
             instruments=_choice("instrument", "Instruments", scored.instruments),
             verdicts=_choice("verdict", "Verdicts", list(LOOKS), verdict_name),
             causes=_choice("cause", "Suspected causes", list(CAUSE_NAMES), cause_name),
-            statuses=_choice("status", "Status", list(STATUSES)),
-            decisions=_choice("decision", "Decisions", [*DECISIONS, series.UNDECIDED]),
+            statuses=_choice("status", "Status of the files", list(STATUSES), status_name),
+            decisions=_choice("decision", "Decisions", [*DECISIONS, series.UNDECIDED], decision_name),
         )
 
 
-def _choice(key: str, label: str, options: Sequence[str], format_func: Any = str) -> tuple[str, ...]:
-    chosen = st.multiselect(label, options, key=key, format_func=format_func, placeholder="all", width=280,
-                            bind="query-params")  # fmt: skip
-    return tuple(chosen)
-
-
-def _window(everything: Window) -> Window:
-    """The window of the address; the widgets that set it are drawn and show it."""
-    zoomed = _zoomed()
-    if zoomed is None and "span" not in st.query_params:
-        st.session_state.setdefault("span", _DEFAULT_SPAN)
-    span = st.segmented_control("Period up to the last bin", list(SPANS), key="span", on_change=_forget_zoom,
-                                bind="query-params", width="content")  # fmt: skip
-    window = zoomed or _latest(everything, SPANS[span or _DEFAULT_SPAN])
-    window = window.within(everything)
-    for label, icon, other in (
-        ("earlier", ":material/chevron_left:", window.moved(-0.5)),
-        ("later", ":material/chevron_right:", window.moved(0.5)),
-        ("zoom out", ":material/zoom_out:", window.widened(3)),
-    ):
-        st.button(label, icon=icon, on_click=_zoom, args=(other.within(everything),))
-    _days(window, everything)
-    return window
-
-
-def _days(window: Window, everything: Window) -> None:
-    # Set anew in each run: whatever changed the window, the dates show it.
-    st.session_state["first_day"], st.session_state["last_day"] = window.first.date(), window.last.date()
-    for label, key in (("First day", "first_day"), ("Last day", "last_day")):
-        st.date_input(label, key=key, format="YYYY-MM-DD", width=135, on_change=_zoom_to_days,
-                      min_value=everything.first.date(), max_value=everything.last.date())  # fmt: skip
-
-
-def _zoom_to_days() -> None:
-    first, last = st.session_state["first_day"], st.session_state["last_day"]
-    if isinstance(first, date) and isinstance(last, date):
-        _zoom(
-            Window(
-                datetime.combine(min(first, last), time(), UTC),
-                datetime.combine(max(first, last), time(23, 59, 59), UTC),
-            )
-        )
-
-
-def _zoomed() -> Window | None:
-    try:
-        first, last = (datetime.fromisoformat(st.query_params[name]).replace(tzinfo=UTC) for name in ("from", "to"))
-    except (KeyError, ValueError):
-        return None
-    return Window(first, last) if first < last else None
-
-
-def _zoom(window: Window) -> None:
-    st.query_params["from"] = f"{window.first:{_MOMENT}}"
-    st.query_params["to"] = f"{window.last:{_MOMENT}}"
-    st.session_state["span"] = None
-
-
-def _forget_zoom() -> None:
-    st.query_params.pop("from", None)
-    st.query_params.pop("to", None)
-
-
-def _latest(everything: Window, span: timedelta | None) -> Window:
-    return everything if span is None else Window(everything.last - span, everything.last)
+def _choice(key: str, label: str, options: Sequence[str], called: Any = str) -> tuple[str, ...]:
+    return address.several(key, label, options, called=called, placeholder="all", width=280)
 
 
 def _lanes(
     stores: Stores, scored: Scored, rows: NDArray[np.intp], window: Window, decisions: Mapping[str, Label], name: str
 ) -> None:
-    values = scored.rows["anomaly_score" if name == "anomaly score" else "severity"].to_numpy()[rows]
+    values = scored.rows[name].to_numpy()[rows]
     measure = charts.SEVERITY if name == "severity" else charts.Measure.fitted("anomaly score", values)
     track = series.track(scored, rows, values, window, of_verdicts=True)
     marks = charts.Marks(
@@ -169,6 +106,7 @@ def _lanes(
         thresholds=series.thresholds(scored, rows) if name == "severity" else pd.DataFrame(),
         models=series.model_changes(scored, rows),
         decided=series.decided_in(scored, rows, decisions),
+        chosen=address.given("bin"),
     )
     _draw(track, measure, window, marks, key="lanes")
     st.caption(_what_is_drawn(track, name))
@@ -178,20 +116,22 @@ def _draw(track: Track, measure: charts.Measure, window: Window, marks: charts.M
     # A new window is a new chart: the old brush would lie upon it.
     key = f"{key} {window.first:%Y%m%d%H%M} {window.last:%Y%m%d%H%M}"
     instruments = sorted(
-        set(track.points["instrument"]) | set([] if track.envelope is None else track.envelope["instrument"])
+        set(track.points["instrument"]) | set([] if track.envelope is None else track.envelope["instrument"]),
+        key=data.by_number,
     )
 
     def react() -> None:
         event = st.session_state[key]
         st.session_state["clicked"] = charts.picked_pid(event)
         if brushed := charts.brushed_window(event, window):
-            _zoom(brushed)
+            period.zoom(brushed)
 
+    spec = charts.lanes(track, measure, window, instruments, marks)
     st.vega_lite_chart(
-        charts.lanes(track, measure, window, instruments, marks),
+        spec,
         key=key,
         on_select=react,
-        selection_mode=[charts.PICKED, charts.BRUSHED],
+        selection_mode=charts.selections(spec),
         alt=f"{measure.title} of {count(track.n_bins, 'bin')} over time, a lane for each instrument",
     )
 
@@ -205,45 +145,75 @@ def _open_the_clicked_bin() -> None:
 def _what_is_drawn(track: Track, name: str) -> str:
     direction = "higher is worse" if name == "severity" else "lower is more anomalous"
     with_value = np.isfinite(track.points["value"].to_numpy(dtype=float))
-    floor = "" if with_value.all() else " Grey squares at the foot of a lane are bins that were not judged."
-    hint = f"{name.capitalize()}: {direction}.{floor} Drag over a period to zoom in; click a mark to open the bin."
+    floor = "" if with_value.all() else " Grey squares at the foot of a lane are bins without a verdict."
+    hint = (
+        f"{_SHOWN[name]}: {direction}.{floor} Drag over a period to zoom in; select a mark to open its bin, a bar to "
+        "open the worst bin of the episode. Signs below a lane are decisions: circle good, cross bad, triangle unsure."
+    )
     if track.envelope is None:
-        each = "each a mark" if len(track.points) == track.n_bins else "of those not judged one mark a stretch of time"
+        each = "each a mark" if len(track.points) == track.n_bins else "of those without a verdict one mark a stretch"
         return f"{count(track.n_bins, 'bin')}, {each}. {hint}"
-    left_out = f" {count(track.n_left_out, 'more bin')} to look at appear when you zoom in." if track.n_left_out else ""
+    left_out = f" {count(track.n_left_out, 'more bin')} appear when you zoom in." if track.n_left_out else ""
     return (
-        f"{count(track.n_bins, 'bin')}: bands hold all of them (light) and nine of ten (dark), the line is the median. "
-        f"Marks are the {np.count_nonzero(with_value):,} worst, those of every stretch of time among them."
+        f"{count(track.n_bins, 'bin')}: the light band holds all of them, the dark one 90 %, the line is the median. "
+        f"Marks are the {np.count_nonzero(with_value):,} worst, with the worst of every stretch of time."
         f"{left_out} {hint}"
     )
 
 
+def _episodes(stores: Stores, scored: Scored, rows: NDArray[np.intp], window: Window) -> None:
+    """The episodes of the window as a list; one that is selected opens its worst bin."""
+    instruments = set(scored.rows["instrument"].iloc[rows].unique())
+    found = [one for one in series.episodes_in(data.read_episodes(stores), window) if one.instrument in instruments]
+    if not found:
+        return
+    n_single = sum(one.n_bad == 1 for one in found)
+    single = f" and {count(n_single, 'single bad bin')}" if n_single else ""
+    with st.expander(
+        f"{count(len(found) - n_single, 'episode')}{single} in this period", key="episodes_open", on_change="rerun"
+    ) as place:
+        if not place.open:
+            return
+        found = sorted(found, key=lambda one: one.start, reverse=True)
+        table = pd.DataFrame({
+            "instrument": [one.instrument for one in found],
+            "suspected cause": [cause_name(one.cause) for one in found],
+            "from (UTC)": [one.start for one in found],
+            "until (UTC)": [None if one.ongoing else one.end for one in found],
+            "bad bins": [one.n_bad for one in found],
+            "worst severity": [one.worst_severity for one in found],
+        })  # fmt: skip
+        event = st.dataframe(table, hide_index=True, key="episodes", on_select="rerun", selection_mode="single-row",
+                             column_config=_EPISODE_COLUMNS, alt="Episodes of this period, latest first")  # fmt: skip
+        if event["selection"]["rows"]:
+            go_to(BIN, bin=found[event["selection"]["rows"][0]].worst_pid)
+
+
+_TIMES = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC")
+_EPISODE_COLUMNS: Mapping[str, Any] = {
+    "from (UTC)": _TIMES, "until (UTC)": _TIMES, "worst severity": st.column_config.NumberColumn(format="%.0f"),
+}  # fmt: skip
+
+
 def _second_track(stores: Stores, scored: Scored, rows: NDArray[np.intp], window: Window) -> str | None:
     """A feature or a header value over the same time; its name, None where there is none to show."""
-    name = st.selectbox("Second track", list(_TRACKS), index=None, key="track", bind="query-params", width=330,
-                        placeholder="choose a feature or a header value", format_func=_track_title)  # fmt: skip
+    name = address.one("track", "Second track", list(_TRACKS), called=measure_name, width=330,
+                       placeholder="Choose a measurement")  # fmt: skip
     if name is None:
         return None
-    try:
-        values, n_days = data.read_feature(stores, scored, rows, name)
-    except FlowError as error:
-        st.error(sentence(str(error)))
-        return None
+    everything, problems = data.read_measure(stores, scored, name)
+    for problem in problems[:3]:
+        st.error(plain(problem))
+    values = everything[rows]
     if not np.isfinite(values).any():
-        st.info(f"No bin of this period has a value of {plain(name)}.")
+        st.info(f"No bin of this period has a value of {plain(measure_name(name))}.")
         return None
-    measure = charts.Measure.fitted(_track_title(name), values)
-    _draw(series.track(scored, rows, values, window), measure, window, charts.Marks(), key=f"track {name}")
-    chosen = (
-        f" Read of {n_days:,} evenly chosen days; shorter periods show all." if n_days == data.MAX_FEATURE_DAYS else ""
-    )
-    st.caption(sentence(_TRACKS[name].meaning) + "." + chosen)
+    values = words.as_shown(name, values)
+    measure = charts.Measure.fitted(measure_name(name), values)
+    _draw(series.track(scored, rows, values, window), measure, window, charts.Marks(chosen=address.given("bin")),
+          key=f"track {name}")  # fmt: skip
+    st.caption(sentence(_TRACKS[name].meaning) + ".")
     return name
-
-
-def _track_title(name: str) -> str:
-    unit = f" ({_TRACKS[name].unit})" if _TRACKS[name].unit else ""
-    return f"{name.replace('_', ' ')}{unit}, setting" if name in data.HEADER_SETTINGS else f"{name}{unit}"
 
 
 def _worst_bins(scored: Scored, rows: NDArray[np.intp]) -> None:
@@ -255,7 +225,9 @@ def _worst_bins(scored: Scored, rows: NDArray[np.intp]) -> None:
         if not place.open:
             return
         table = worst[["pid", "instrument", "start_time", "severity", "verdict", "cause", "status"]]
-        table = table.assign(cause=table["cause"].astype(str).map(cause_name))
+        table = table.assign(cause=table["cause"].astype(str).map(cause_name),
+                             verdict=table["verdict"].astype(str).map(verdict_name),
+                             status=table["status"].astype(str).map(status_name))  # fmt: skip
         event = st.dataframe(table, hide_index=True, key="worst", on_select="rerun", selection_mode="single-row",
                              column_config=_WORST_COLUMNS, alt="The worst bins of this period")  # fmt: skip
         if event["selection"]["rows"]:
@@ -267,6 +239,7 @@ _WORST_COLUMNS: Mapping[str, Any] = {
     "start_time": st.column_config.DatetimeColumn("start (UTC)", format="YYYY-MM-DD HH:mm", timezone="UTC"),
     "severity": st.column_config.NumberColumn("severity", format="%.0f", help="0 to 100: higher is worse"),
     "cause": st.column_config.TextColumn("suspected cause"),
+    "status": st.column_config.TextColumn("files"),
 }
 
 
@@ -288,7 +261,7 @@ def _distributions(
     groups = {"this selection": rows, _COMPARISONS[other]: theirs}
     values = {group: _values(stores, scored, of, name) for group, of in groups.items()}
     if not all(np.isfinite(of).any() for of in values.values()):
-        st.info("There is no bin to compare with. Choose another period or another selection.")
+        st.info("There is nothing to compare with. Choose another period or another selection.")
         return
     left, right = st.columns([3, 2])
     with left:
@@ -303,25 +276,24 @@ def _comparison(window: Window, wanted: Filter, track: str | None) -> tuple[str 
     """With what to compare the selection (None: nothing yet), and by which of its values."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         options = [name for name in _COMPARISONS if name != "kept" or "kept" in st.session_state]
-        other = st.selectbox("Compare the bins above with", options, index=None, key="compare", width=330,
-                             format_func=lambda name: _COMPARISONS[name], placeholder="choose",
-                             bind="query-params")  # fmt: skip
-        names = ["severity", "anomaly_score"] if track is None else [track, "severity", "anomaly_score"]
-        name = st.selectbox("by their", names, format_func=_compared_title, width=330)
-        if st.button("Keep this selection", icon=":material/keep:", help="To compare the next one with it"):
+        other = address.one("compare", "Compare this selection with", options, called=_compared, width=330,
+                            placeholder="Choose")  # fmt: skip
+        names = [*_SHOWN] if track is None else [track, *_SHOWN]
+        name = address.one("by", "on", names, names[0], called=_compared_title, width=330) or names[0]
+        if st.button("Save this selection", icon=":material/bookmark:", help="To compare the next one with it"):
             st.session_state["kept"] = (window, wanted)
-            st.toast("Kept. Change period or filters, then compare with the kept selection.")
+            st.toast("Saved. Change the period or the filters, then compare with the saved selection.")
     return other, name
 
 
 def _compared_title(name: str) -> str:
-    return _track_title(name) if name in _TRACKS else name.replace("_", " ")
+    return measure_name(name) if name in _TRACKS else _SHOWN[name]
 
 
 def _values(stores: Stores, scored: Scored, rows: NDArray[np.intp], name: str) -> NDArray[np.floating]:
     if name in scored.rows:
         return scored.rows[name].to_numpy()[rows]
-    return data.read_feature(stores, scored, rows, name)[0]
+    return words.as_shown(name, data.read_measure(stores, scored, name)[0][rows])
 
 
 def _other_selection(other: str, window: Window, wanted: Filter, scored: Scored) -> tuple[Window, Filter]:

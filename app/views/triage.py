@@ -39,7 +39,7 @@ _BIN = "bin"
 
 #: What is said of an episode that is not known to be over.
 _STATES: Mapping[str, str] = {
-    "ongoing": " · :material/sensors: still going on",
+    "ongoing": " · :material/sensors: ongoing",
     "unknown": " · :material/sensors_off: no bins since",
     "over": "",
 }
@@ -168,7 +168,7 @@ def _group_head(group: Group, pid: str) -> None:
         span += (
             f" to {group.end:%H:%M}" if group.end.date() == group.start.date() else f" to {group.end:%Y-%m-%d %H:%M}"
         )
-    title = cause_name(group.cause).capitalize() or ("Not judged" if math.isnan(group.worst_severity) else "Unusual")
+    title = cause_name(group.cause).capitalize() or ("No verdict" if math.isnan(group.worst_severity) else "Unusual")
     st.subheader(f"{plain(title)}, {plain(group.instrument)}", anchor=False)
     still = _STATES[group.state]
     bad = f" · {count(group.n_bad, 'bad bin')} of {group.n_bins:,}" if group.n_bad else ""

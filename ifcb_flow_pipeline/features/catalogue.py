@@ -300,7 +300,8 @@ FULL_ONLY: tuple[Feature, ...] = (
         wholebin.size_spread, "beads: all of one size", "kudelalab/PSD", "log", "mean", "images",
     ),
     _full(
-        "bubbles", "bubble_fraction", "fraction", "images at least 150 px wide and high, and nearly as wide as high",
+        "bubbles", "bubble_fraction", "fraction",
+        "images at least 150 px wide and high that are round, less those that are not quite",
         wholebin.bubble_fraction, "bubbles", "kudelalab/PSD", "logit", "mean", "images",
     ),
     _full(

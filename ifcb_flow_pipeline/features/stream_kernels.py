@@ -49,7 +49,15 @@ from ifcb_flow_pipeline.features.timing import (
     EULER,
     MEDIAN_ERROR,
 )
-from ifcb_flow_pipeline.features.wholebin import AREA_STEP, BUBBLE_ASPECT, BUBBLE_PX, FULL_WIDTH, LARGE_PX
+from ifcb_flow_pipeline.features.wholebin import (
+    AREA_STEP,
+    BUBBLE_ASPECT,
+    BUBBLE_MARGIN_PX,
+    BUBBLE_PX,
+    FULL_WIDTH,
+    LARGE_PX,
+    OVAL_ASPECT,
+)
 
 NAN = math.nan
 
@@ -1160,12 +1168,15 @@ def _sizes(width, height, widths):
     log_area, steps = np.empty(n), np.empty(n, np.int32)
     for i in range(n):
         log_area[i] = _log(width[i]) + _log(height[i])
-    large, bubbles = 0, 0
+    large, n_round, n_oval = 0, 0, 0
     for i in range(n):
         steps[i] = np.int32(np.floor(log_area[i] / AREA_STEP))
         large += width[i] > LARGE_PX
-        shorter, longer = min(width[i], height[i]), max(width[i], height[i])
-        bubbles += (shorter >= BUBBLE_PX) & (longer <= BUBBLE_ASPECT * shorter)
+        if min(width[i], height[i]) >= BUBBLE_PX:
+            inner = width[i] - BUBBLE_MARGIN_PX
+            shorter, longer = min(inner, height[i]), max(inner, height[i])
+            n_round += longer <= BUBBLE_ASPECT * shorter
+            n_oval += longer <= OVAL_ASPECT * shorter
     areas = _count(steps)
     spread = (_middle_quantile(areas, 0.75) - _middle_quantile(areas, 0.25)) * AREA_STEP / IQR_SIGMA
     return _Sizes(
@@ -1175,7 +1186,7 @@ def _sizes(width, height, widths):
         math.exp((_middle_quantile(areas, 0.1) + 0.5) * AREA_STEP),
         math.exp((_middle_quantile(areas, 0.5) + 0.5) * AREA_STEP),
         large / n,
-        bubbles / n,
+        max(2 * n_round - n_oval, 0) / n,
         spread,
     )
 

@@ -21,13 +21,15 @@ from ifcb_flow_pipeline.features.stream import DAY_S, MIN_IMAGES, MIN_TRIGGERS, 
 LARGE_PX = 300
 FULL_WIDTH = 0.9
 
-#: Bubbles are large and round: at least so wide and so high, and the longer side at most so many times the shorter. Of
-#: ten bins that their owners filed under bubbles (IFCB160 in kudelalab/PSD) 2.7 to 11.0 % of the boxes are, at most
-#: 0.52 % in six other public bins; without the second condition it is 2.7 to 11.7 % and 0.85 %, for chains and colonies
-#: are as large, but long. Not even a disc has a square box: margins along x and y differ (the large boxes of the ten
-#: bins are 1.2 times as wide as high in the middle), and so may what is cut off at the frame.
+#: Bubbles are large and round: at least so wide and so high, and, less half of the margin of 20 px that boxes have at
+#: either end along x, the longer side at most so many times the shorter. A disc looks the same every time, while
+#: flakes, chains and colonies of that size have all shapes: as many of them as are less round, up to the second number,
+#: are round by chance. So what counts is by how much the round ones are more than those. In ten bins that their owners
+#: filed under bubbles (IFCB160 in kudelalab/PSD) it is 2.7 to 8.7 % of the boxes, at most 0.3 % in six other public
+#: bins.
 BUBBLE_PX = 150
-BUBBLE_ASPECT = 1.5
+BUBBLE_MARGIN_PX = 20
+BUBBLE_ASPECT, OVAL_ASPECT = 1.25, 1.65
 
 #: Step in which the logarithm of an area is counted.
 AREA_STEP = 0.01
@@ -254,8 +256,11 @@ def _log_areas(stream: Stream, *shares: float) -> tuple[float, ...]:
 
 @_of_images
 def bubble_fraction(stream: Stream) -> float:
-    shorter, longer = np.minimum(stream.width_px, stream.height_px), np.maximum(stream.width_px, stream.height_px)
-    return float(np.mean((shorter >= BUBBLE_PX) & (longer <= BUBBLE_ASPECT * shorter)))
+    is_large = np.minimum(stream.width_px, stream.height_px) >= BUBBLE_PX
+    width, height = stream.width_px[is_large] - BUBBLE_MARGIN_PX, stream.height_px[is_large]
+    shorter, longer = np.minimum(width, height), np.maximum(width, height)
+    n_round, n_oval = (np.count_nonzero(longer <= most * shorter) for most in (BUBBLE_ASPECT, OVAL_ASPECT))
+    return max(2 * n_round - n_oval, 0) / stream.n_images
 
 
 # Time

@@ -7,6 +7,9 @@ gives the same bytes, and any one bin can be drawn on its own.
 ``core``      the healthy stream in numbers: boxes, signals, the box lattice
 ``bins``      one bin in memory and the healthy generator
 ``recipes``   how each fault changes a run
+``optics``    how each fault changes the light, the focus, the window and the camera
+``particles`` what particles look like
+``images``    a bin's images; ``exposure`` is the compiled part
 ``damage``    how each fault changes files
 ``faults``    the one table of faults, and how to plant them
 ``files``     a bin as the bytes of its ``.adc``, ``.hdr`` and ``.roi``

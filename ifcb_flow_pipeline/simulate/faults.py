@@ -13,7 +13,8 @@ import numpy as np
 
 from ifcb_flow_pipeline.simulate import damage, recipes
 from ifcb_flow_pipeline.simulate.bins import AppliedFault, SimulatedBin
-from ifcb_flow_pipeline.simulate.files import BinFiles, adc_bytes, hdr_bytes, roi_bytes
+from ifcb_flow_pipeline.simulate.files import BinFiles, adc_bytes, hdr_bytes
+from ifcb_flow_pipeline.simulate.images import roi_bytes
 
 BinChange: TypeAlias = Callable[[np.random.Generator, SimulatedBin, float], SimulatedBin]
 FilesChange: TypeAlias = Callable[[np.random.Generator, BinFiles, float], BinFiles]
@@ -21,7 +22,10 @@ FilesChange: TypeAlias = Callable[[np.random.Generator, BinFiles, float], BinFil
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something to plant: what it means in plain words, what probably causes it, and what it changes."""
+    """Something to plant: what it means in plain words, what probably causes it, and what it changes.
+
+    Faults of the optics change the images (``optics``), some of them nothing else.
+    """
 
     name: str
     meaning: str
@@ -29,6 +33,7 @@ class Fault:
     change_bin: BinChange | None = None
     change_files: FilesChange | None = None
     is_fault: bool = True
+    in_images_only: bool = False
 
 
 _TABLE = (
@@ -119,6 +124,26 @@ _TABLE = (
         change_files=damage.truncate_adc,
     ),
     Fault("missing_hdr", "the .hdr file is missing", "an incomplete transfer", change_files=damage.drop_hdr),
+    Fault("dim_flash", "all images are darker than usual", "a flash lamp that wears out or fails", in_images_only=True),
+    Fault(
+        "uneven_light",
+        "images are brighter on one side of the frame",
+        "a flash or a condenser that moved",
+        in_images_only=True,
+    ),
+    Fault(
+        "motion_blur",
+        "images are smeared along the flow",
+        "a flash that is too long, or a flow that is too fast",
+        in_images_only=True,
+    ),
+    Fault(
+        "dirty_window",
+        "the same dark spots lie over the images that pass them",
+        "dirt on the window of the flow cell, too small or too faint to trigger",
+        in_images_only=True,
+    ),
+    Fault("camera_noise", "images are grainy all over", "the camera or its gain", in_images_only=True),
     Fault(
         "bloom",
         "many more particles than usual, at the usual place",

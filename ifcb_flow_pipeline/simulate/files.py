@@ -11,18 +11,12 @@ import io
 import re
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyarrow import csv
 
 from ifcb_flow_pipeline.simulate.bins import SimulatedBin
+from ifcb_flow_pipeline.simulate.images import MARGIN_PX
 
-BACKGROUND_GREY = 190
-BLOB_GREY = 95
-NOISE_GREY = 4
-# The acquisition grows each blob by this much (px) on each side before it cuts the image out.
-_MARGIN_PX = (20, 1)
 _LEADING_ZERO = re.compile(rb"(?<![0-9.])0(?=\.)")
 
 
@@ -88,8 +82,8 @@ def _v2_header(simulated: SimulatedBin) -> list[str]:
         "cameraGain": 6,
         "binarizeThreshold": 6,
         "minimumBlobArea": 2000,
-        "blobXgrowAmount": _MARGIN_PX[0],
-        "blobYgrowAmount": _MARGIN_PX[1],
+        "blobXgrowAmount": MARGIN_PX[0],
+        "blobYgrowAmount": MARGIN_PX[1],
         "minimumGapBewtweenAdjacentBlobs": 50,
         "laserState": True,
         "runningCamera": True,
@@ -120,26 +114,3 @@ def _v2_header(simulated: SimulatedBin) -> list[str]:
         "FileComment": "simulated",
     }
     return [f"{key}: {value}" for key, value in values.items()]
-
-
-def roi_bytes(simulated: SimulatedBin, rng: np.random.Generator) -> bytes:
-    """Return the ``.roi`` file: 8-bit images of a dark blob on grey, in the order of the rows."""
-    lead = 1 if simulated.schema == "v1" else 0
-    columns, has_image = simulated.columns, simulated.has_image
-    widths, heights = columns["roi_width"][has_image], columns["roi_height"][has_image]
-    grey = np.zeros(lead + int((widths * heights).sum()), dtype=np.uint8)
-    position = lead
-    for width, height in zip(widths.tolist(), heights.tolist(), strict=True):
-        grey[position : position + width * height] = _blob_image(rng, width, height).ravel()
-        position += width * height
-    return grey.tobytes()
-
-
-def _blob_image(rng: np.random.Generator, width: int, height: int) -> NDArray[np.uint8]:
-    """Return an ellipse that fills the image but for the margin, shape (height, width)."""
-    across, down = (np.linspace(-size / 2, size / 2, size) for size in (width, height))
-    half_width = max(width / 2 - _MARGIN_PX[0], 2)
-    half_height = max(height / 2 - _MARGIN_PX[1], 2)
-    in_blob = (across / half_width) ** 2 + (down[:, None] / half_height) ** 2 < 1
-    noise = rng.integers(-NOISE_GREY, NOISE_GREY, (height, width), endpoint=True)
-    return (np.where(in_blob, BLOB_GREY, BACKGROUND_GREY) + noise).astype(np.uint8)

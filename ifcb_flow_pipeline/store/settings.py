@@ -33,7 +33,8 @@ class SettingsError(FlowError, ValueError):
 class Settings:
     """The settings of a deployment; ``home`` is the folder that everything is written to.
 
-    ``dashboard_url``: address of the IFCB dashboard that has the same bins, without a slash at its end.
+    ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
+    this deployment's Dagster and review app. None of them ends with a slash.
     """
 
     archive: Archive
@@ -41,6 +42,8 @@ class Settings:
     start_day: date
     features: FeatureSettings
     dashboard_url: str | None = None
+    dagster_url: str | None = None
+    review_url: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -58,6 +61,8 @@ class Settings:
             start_day=start_day(environment),
             features=_features(environment),
             dashboard_url=_address(environment, "IFCB_DASHBOARD_URL"),
+            dagster_url=_address(environment, "IFCB_DAGSTER_URL"),
+            review_url=_address(environment, "IFCB_REVIEW_URL"),
         )
 
 

@@ -218,11 +218,11 @@ LEFT_OUT = Table(
 
 #: Every verdict, mildest first, then those that say nothing about the data, and what each asks of people.
 VERDICTS: Mapping[str, str] = {
-    "ok": "nothing unusual",
-    "watch": "unusual: look when there is time",
-    "bad": "to distrust: look now, exclude unless a person says otherwise",
-    "unreadable": "no data that could be judged: missing, empty of lines or damaged",
-    "not_judged": "no verdict: the instrument has too few bins of its own to compare it with",
+    "ok": "looks like this instrument's healthy bins",
+    "watch": "unusual: check when there is time",
+    "bad": "check now; do not use unless a person marks it good",
+    "unreadable": "the file is missing, empty or damaged; no severity",
+    "not_judged": "the instrument has too few bins of its own to compare it with",
 }
 
 #: The verdicts that say something about the data of a bin; all others count neither as healthy nor as bad.

@@ -67,7 +67,7 @@ def write_review_store(home: Path, plan: Mapping[str, str] | None = None) -> Pat
     return home
 
 
-def open_page(name: str, reviewer: str | None = "Ada", **query: str) -> AppTest:
+def open_page(name: str, reviewer: str | None = "Ada", **query: str | list[str]) -> AppTest:
     """A page of the app as this reviewer sees it; fails where it raises."""
     app = AppTest.from_file(str(MAIN), default_timeout=60)
     if reviewer is not None:

@@ -47,7 +47,7 @@ def test_each_bin_is_a_mark_of_its_instruments_lane_with_colour_and_shape_of_its
     rows = _rows(marks).set_index("pid")
     assert rows.loc["bin0", "at"] - rows.loc["bin1", "at"] > 1  # the first instrument is on top
     assert rows.loc["bin2", "tip"]["suspected cause"] == "air bubbles"
-    assert rows.loc["bin2", "said"].startswith("bin: bin2; start (UTC): 2026-03-03 00:00; verdict: bad;")
+    assert rows.loc["bin2", "said"].startswith("bin: bin2; start (UTC): 2026-03-03 00:00; verdict: Bad;")
     for channel in ("color", "shape"):
         assert marks["encoding"][channel]["scale"]["domain"] == list(LOOKS)
         assert len(set(marks["encoding"][channel]["scale"]["range"])) == len(LOOKS)
@@ -56,14 +56,14 @@ def test_each_bin_is_a_mark_of_its_instruments_lane_with_colour_and_shape_of_its
 def test_a_bin_that_was_not_judged_stands_at_the_foot_of_its_lane():
     rows = _rows(_layers(_lanes(), "point")[0]).set_index("pid")
     assert rows.loc["bin4", "at"] == 0.0
-    assert rows.loc["bin4", "tip"]["verdict"] == "not judged"
+    assert rows.loc["bin4", "tip"]["verdict"] == "No verdict"
     assert rows.loc["bin4", "tip"]["severity"] == "none"
     assert rows.loc["bin4", "verdict"] == "not_judged"
 
 
 @pytest.mark.parametrize(
     ("state", "until"),
-    [("ongoing", "still running"), ("over", "2026-03-01 00:00"), ("unknown", "unknown, no bins since")],
+    [("ongoing", "ongoing"), ("over", "2026-03-01 00:00"), ("unknown", "not known, no bins since")],
 )
 def test_an_episode_says_as_much_of_its_end_as_is_known(state, until):
     episode = Episode("IFCB101", "air", "a", "b", START - timedelta(days=1), START, 3, 3, 90.0, "a", state)
@@ -75,7 +75,7 @@ def test_a_value_beyond_the_range_stays_in_its_lane():
     spec = _lanes(measure=charts.Measure("x", 0.0, 50.0))
     at = _rows(_layers(spec, "point")[0]).set_index("pid")["at"]
     assert at["bin3"] == 1.0
-    assert at["bin2"] == at["bin0"] - 0.1 + 1
+    assert at["bin2"] == pytest.approx(at["bin0"] - 0.1 + 1)
 
 
 def test_time_is_utc_whatever_the_browser_thinks():
@@ -98,11 +98,14 @@ def test_episodes_thresholds_models_and_decisions_are_drawn_and_others_left_out(
     )
     models, thresholds, episodes = _layers(spec, "rule")
     assert _rows(models)["model_id"].tolist() == ["flow"]
+    names = [_rows(layer)["named"].tolist() for layer in _layers(spec, "text")[1:]]
+    assert names == [["new model"], ["air bubbles"]]
+    assert set(charts.selections(spec)) == {charts.PICKED, charts.BRUSHED, charts.EPISODE}
     assert _rows(thresholds)["at"].tolist() == [pytest.approx(charts._LANE + 0.5)]
     # It began before the window: what is drawn begins with the window, what is told is the truth.
     (drawn,) = episodes["data"]["values"]
     assert drawn["start"] == START.timestamp() * 1000
-    assert (drawn["tip"]["from (UTC)"], drawn["tip"]["until (UTC)"]) == ("2026-02-28 00:00", "still running")
+    assert (drawn["tip"]["from (UTC)"], drawn["tip"]["until (UTC)"]) == ("2026-02-28 00:00", "ongoing")
     decided, ring, _ = _layers(spec, "point")
     assert _rows(decided)["tip"].tolist() == [{"bin": label.pid, "decided": "good", "by": "Ada"}]
     assert len(_rows(ring)) == 1
@@ -230,3 +233,43 @@ def test_a_brush_is_a_window_whichever_way_it_was_drawn_and_a_narrow_one_is_a_cl
 
 def test_curves_have_no_more_steps_than_are_seen():
     assert len(series.quantile_curve(np.arange(100_000.0))) == 200
+
+
+def test_a_strip_has_a_bar_for_each_bin_with_its_verdict_in_words():
+    points = _points().assign(model_id="flow")
+    (layer,) = [charts.strip(points, WINDOW, timedelta(days=1))]
+    rows = _rows(layer).set_index("pid")
+    assert rows.loc["bin2", "top"] == 90.0
+    assert rows.loc["bin3", "top"] == rows.loc["bin4", "top"] < 50  # unreadable and without verdict: no severity
+    assert rows.loc["bin2", "said"].endswith("verdict: Bad; severity: 90; suspected cause: air bubbles")
+    assert charts.selections(layer) == [charts.PICKED]
+
+
+def test_a_scatter_has_a_mark_for_each_bin_and_cells_where_there_are_too_many():
+    points = _points()
+    axes = charts.Axis("start", points["start_time"], is_time=True), charts.Axis("humidity (%)", points["value"])
+    spec = charts.scatter(points, *axes, None)
+    assert len(_rows(spec["layer"][0])) == 5
+    assert set(charts.selections(spec)) == {charts.PICKED, charts.BRUSHED}
+    cells = pd.DataFrame({"x": [0.0], "x2": [1.0], "y": [0.0], "y2": [1.0], "n": [9.0]})
+    dense = charts.scatter(points, *axes, cells)
+    assert dense["layer"][0]["mark"]["type"] == "rect"
+    assert set(charts.selections(dense)) == {charts.PICKED, charts.BRUSHED}
+
+
+def test_a_rectangle_is_a_range_on_both_axes_and_a_click_is_none():
+    event = {"selection": {charts.BRUSHED: {"x": [3.0, 1.0], "y": [5.0, 8.0]}}}
+    assert charts.brushed_ranges(event) == {"x": (1.0, 3.0), "y": (5.0, 8.0)}
+    assert charts.brushed_ranges({"selection": {charts.BRUSHED: {"x": [1.0, 1.0], "y": [5.0, 8.0]}}}) == {
+        "y": (5.0, 8.0)
+    }
+    assert charts.brushed_ranges({"selection": {}}) == {}
+
+
+def test_the_name_of_an_episode_is_left_out_where_it_would_run_into_the_next():
+    starts = [START + timedelta(hours=hours) for hours in (0, 1, 40)]
+    episodes = [
+        Episode("IFCB101", "air", "a", "b", one, one + timedelta(hours=1), 3, 3, 90.0, "a", "over") for one in starts
+    ]
+    (_, names) = _layers(_lanes(charts.Marks(episodes=episodes)), "text")
+    assert len(_rows(names)) == 2

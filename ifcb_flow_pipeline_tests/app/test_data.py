@@ -2,13 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
+import streamlit as st
 
 from app import data
 from app.data import Stores
 from ifcb_flow_pipeline.bins.pid import InvalidPidError
 from ifcb_flow_pipeline.store.daily import Provenance, StoreError
+from ifcb_flow_pipeline.store.overview import FeatureOverview
 from ifcb_flow_pipeline.store.settings import SettingsError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS
 from ifcb_flow_pipeline_tests.app import reviewed, stored
@@ -125,28 +126,34 @@ def test_the_typical_cloud_is_that_of_healthy_bins_before_the_bin(stores: Stores
 def test_a_feature_is_read_for_the_bins_that_are_asked_for(stores: Stores):
     scored = data.read_scored(stores)
     rows = np.array([scored.of(pid) for pid in EPISODE])
-    values, n_days = data.read_feature(stores, scored, rows, "mean_x")
-    assert values.tolist() == [653, 654, 655]
-    assert n_days == 2
+    values, problems = data.read_measure(stores, scored, "mean_x")
+    assert values[rows].tolist() == [653, 654, 655]
+    assert problems == ()
 
 
-def test_of_many_days_evenly_chosen_ones_are_read(stores: Stores, monkeypatch):
-    monkeypatch.setattr(data, "MAX_FEATURE_DAYS", 3)
+def test_a_measurement_is_the_same_with_and_without_the_files_of_years_and_where_days_have_no_score(stores: Stores):
     scored = data.read_scored(stores)
-    values, n_days = data.read_feature(stores, scored, np.arange(N_BINS), "mean_x")
-    assert n_days == 3
-    assert np.isfinite(values).sum() == 24
+    from_days, _ = data.read_measure(stores, scored, "mean_x")
+    FeatureOverview(stores.tables).renew()
+    st.cache_resource.clear()
+    np.testing.assert_array_equal(data.read_measure(stores, scored, "mean_x")[0], from_days)
+    stores.tables.path(BIN_SCORES, FIRST_DAY).unlink()
+    fewer = data.read_scored(stores)
+    values, _ = data.read_measure(stores, fewer, "mean_x")
+    np.testing.assert_array_equal(values, from_days[8:])
 
 
-def test_a_setting_of_the_header_is_read_from_the_settings_of_each_bin():
-    texts = pa.chunked_array([['{"flash_delay": 80, "run_fast": true}', "", None], ['{"flash_delay": "x"}']])
-    np.testing.assert_equal(data.setting(texts, "flash_delay"), [80, np.nan, np.nan, np.nan])
-    np.testing.assert_equal(data.setting(texts, "run_fast"), [1, np.nan, np.nan, np.nan])
+def test_a_day_of_features_that_cannot_be_read_is_told_and_the_others_are_there(stores: Stores):
+    stores.tables.path(BIN_FEATURES, FIRST_DAY).write_bytes(b"no parquet")
+    values, problems = data.read_measure(stores, data.read_scored(stores), "mean_x")
+    assert np.isnan(values[:8]).all()
+    assert np.isfinite(values[8:]).all()
+    assert "bin_features" in problems[0]
 
 
 def test_settings_are_a_track_of_their_own(stores: Stores):
     scored = data.read_scored(stores)
-    values, _ = data.read_feature(stores, scored, np.arange(4), "flash_delay")
+    values, _ = data.read_measure(stores, scored, "flash_delay")
     assert np.isnan(values).all()
 
 

@@ -37,7 +37,7 @@ def decide(stores: Stores, decision: Decision, *pids: str) -> None:
 
 
 def test_an_empty_store_says_what_to_do_next(home: Path):
-    assert "Materialize raw_bins" in said(open_page("export"))
+    assert "Process some days" in said(open_page("export"))
 
 
 def test_all_tables_of_the_last_month_are_offered_in_both_formats(stores: Stores):

@@ -90,7 +90,7 @@ def test_a_forest_for_each_instrument_is_read_and_compared_with_the_model_in_use
     # It knows IFCB101 alone.
     changed = app.dataframe[0].value
     of_the_other = changed[changed["bin"].str.endswith("IFCB102")]
-    assert {verdict.replace("_", " ") for verdict in of_the_other["second"]} == {"not judged"}
+    assert {verdict.replace("_", " ") for verdict in of_the_other["second"]} == {"No verdict"}
     assert of_the_other["severity (second)"].isna().all()
 
 

@@ -37,7 +37,7 @@ def part(app: AppTest, name: str) -> AppTest:
 
 
 def test_an_empty_store_says_what_to_do_next(home: Path):
-    assert "Materialize raw_bins" in said(open_page("study"))
+    assert "Process some days" in said(open_page("study"))
 
 
 def test_without_a_study_the_page_says_what_one_is_and_how_to_begin(studies: StudyStore):

@@ -29,7 +29,7 @@ def labels(home: Path) -> LabelStore:
 
 
 def test_an_empty_store_says_what_to_do_next(home: Path):
-    assert "Materialize raw_bins" in said(open_page("triage"))
+    assert "Process some days" in said(open_page("triage"))
 
 
 def test_the_worst_bin_of_the_worst_episode_is_open_with_its_reasons(labels: LabelStore):

@@ -33,6 +33,12 @@ def no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IFCB_DASHBOARD_URL", raising=False)
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is some hours after the last bin of the store."""
+    monkeypatch.setattr(data, "utc_now", lambda: datetime(2026, 3, 5, 23, tzinfo=UTC))
+
+
 def _heading(app: AppTest) -> str:
     return app.header[0].value.replace("\\", "")
 
@@ -44,7 +50,7 @@ def _severities(app: AppTest) -> list[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_an_empty_store_says_what_to_do_next(home: Path, name: str):
-    assert "Materialize raw_bins" in said(open_page(name))
+    assert "Process some days" in said(open_page(name))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -52,7 +58,7 @@ def test_a_store_without_scores_says_what_to_do_next(store: Path, name: str):
     for file in (store / "tables" / BIN_SCORES.name).rglob("*.parquet"):
         file.unlink()
     (store / "tables" / BIN_SCORES.name / "2026").rmdir()
-    assert "Materialize bin_scores" in said(open_page(name))
+    assert "Score some days" in said(open_page(name))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -80,14 +86,19 @@ def test_where_no_scored_bin_can_be_read_the_page_says_why(store: Path, name: st
 # Overview
 
 
-def test_the_overview_says_of_each_instrument_how_it_is_and_of_how_many_bins(store: Path):
+def test_the_overview_says_of_each_instrument_how_it_is_and_of_how_many_bins(store: Path, soon: None):
     app = open_page("overview")
     text = said(app)
-    assert "IFCB101" in text
-    assert "IFCB102" in text
-    assert [metric.value for metric in app.metric] == ["0 of 5", "3 of 20", "0 of 5", "1 of 20"]
-    assert "Last bin 2026-03-05 18:00 UTC" in text
-    assert "trained" in text
+    assert "IFCB101** :blue-badge[:material/check_circle: OK] OK now." in text
+    assert "Last bin 18:00 today UTC · 0 of 5 bad in 24 h, 3 of 20 in 7 days · model trained 33 days ago" in text
+    assert sum(alt.startswith("The last 5 bins of") for alt in _severities(app)) == 2
+
+
+def test_instruments_that_nobody_waits_for_are_folded_away_below(store: Path):
+    text = said(open_page("overview"))
+    assert "No instrument has sent a bin for 30 days" in text
+    assert "IFCB101** last bin 2026-03-05" in text
+    assert "OK now" not in text
 
 
 def test_a_fault_that_runs_is_first_with_its_cause_and_its_worst_bin(home: Path, monkeypatch):
@@ -97,36 +108,36 @@ def test_a_fault_that_runs_is_first_with_its_cause_and_its_worst_bin(home: Path,
     monkeypatch.setattr(data, "utc_now", lambda: datetime(2026, 3, 2, 20, tzinfo=UTC))
     write_review_store(home)
     app = open_page("overview")
-    cards = [element.value for element in app.markdown if element.value.startswith("###")]
-    assert "IFCB102" in cards[0]
-    assert "a fault is running" in cards[0]
-    assert "fine" in cards[1]
-    assert "air bubbles** since 2026-03-02 12:00 UTC" in said(app).replace("\\", "")
+    cards = [element.value.replace("\\", "") for element in app.markdown if element.value.startswith("**IFCB")]
+    assert cards[0].startswith("**IFCB102** :red-badge[:material/warning: Fault now]")
+    assert "Fault now: air bubbles, since 12:00 today, 2 bad bins." in cards[0]
+    assert "OK now." in cards[1]
 
 
-def test_checks_that_fail_say_what_to_do_and_the_others_are_listed(store: Path):
+def test_checks_that_fail_say_what_to_do_and_the_others_are_listed(store: Path, monkeypatch):
+    monkeypatch.setattr(data, "utc_now", lambda: datetime(2026, 3, 12, tzinfo=UTC))
     text = said(open_page("overview"))
-    assert "Not so: New bins arrive" in text
-    assert "Look whether the instrument runs" in text
-    assert "Not so: The newest model is in use" in text
-    assert "Bins can be read" in text
+    assert "No new bins from IFCB101 for 6 days, IFCB102 for 6 days.**" in text
+    assert "Check that the instrument is running" in text
+    assert "A newer model is not active" in text
+    assert "of last week's bins are unreadable" in text
 
 
-def test_bins_without_score_fail_a_check(store: Path):
+def test_bins_without_score_fail_a_check(store: Path, soon: None):
     last = FIRST_DAY.replace(day=5)
     DailyTables(store / "tables").path(BIN_SCORES, last).unlink()
-    assert "8 bins of 2026-03-05 have none" in said(open_page("overview"))
+    assert "8 bins of 2026-03-05 not scored yet" in said(open_page("overview"))
 
 
 def test_without_a_model_the_overview_says_so(store: Path):
     (store / "models" / "current.json").unlink()
-    assert "no model is in use" in said(open_page("overview"))
+    assert "No model is active" in said(open_page("overview"))
 
 
 # Timeline
 
 
-def test_the_timeline_shows_every_bin_of_the_latest_year(store: Path):
+def test_the_timeline_shows_every_bin_of_the_latest_month(store: Path):
     app = open_page("timeline")
     assert _severities(app)[0].startswith("severity of 40 bins")
     assert "40 bins, each a mark" in said(app)
@@ -138,7 +149,8 @@ def test_the_timeline_shows_every_bin_of_the_latest_year(store: Path):
         ({"verdict": "bad"}, "4 bins"),
         ({"instrument": "IFCB102"}, "20 bins"),
         ({"instrument": "IFCB102", "verdict": "bad"}, "1 bin"),
-        ({"cause": "air bubbles"}, "5 bins"),
+        ({"cause": "air"}, "5 bins"),
+        ({"cause": "a name of long ago"}, "40 bins"),
         ({"status": "unreadable"}, "1 bin"),
         ({"span": "day"}, "8 bins"),
         ({"from": "2026-03-02T00:00", "to": "2026-03-02T12:30"}, "6 bins"),
@@ -162,9 +174,9 @@ def test_decided_bins_are_found_by_their_decision(store: Path):
 def test_earlier_later_and_zooming_out_move_the_period_in_the_address(store: Path):
     app = open_page("timeline", span="day")
     for label, first in (
-        ("earlier", "2026-03-04T06:01"),
-        ("later", "2026-03-04T18:01"),
-        ("zoom out", "2026-03-03T18:01"),
+        ("Earlier", "2026-03-04T06:01"),
+        ("Later", "2026-03-04T18:01"),
+        ("Zoom out", "2026-03-03T18:01"),
     ):
         button = next(button for button in app.button if button.label == label)
         checked(button.click().run())
@@ -180,30 +192,30 @@ def test_days_that_are_chosen_become_the_period(store: Path):
 
 
 def test_a_feature_is_drawn_as_a_second_track_and_a_feature_without_values_is_said(store: Path):
-    app = open_page("timeline", track="mean_x (px*)")
-    assert _severities(app)[1].startswith("mean_x (px*) of 40 bins")
-    assert "No bin of this period has a value of core_x_px" in said(open_page("timeline", track="core_x_px (px)"))
+    app = open_page("timeline", track="mean_x")
+    assert _severities(app)[1].startswith("mean x (px) of 40 bins")
+    assert "No bin of this period has a value of core position (px)" in said(open_page("timeline", track="core_x_px"))
 
 
 def test_a_damaged_day_of_features_is_said_and_the_severities_are_still_shown(store: Path):
     DailyTables(store / "tables").path(BIN_FEATURES, FIRST_DAY).write_bytes(b"no parquet")
-    app = open_page("timeline", track="mean_x (px*)")
+    app = open_page("timeline", track="mean_x")
     assert "bin_features" in app.error[0].value.replace("\\", "")
-    assert len(_severities(app)) == 1
+    assert _severities(app)[0].startswith("severity of 40 bins")
 
 
 def test_two_selections_stand_side_by_side_with_counts_and_medians(store: Path):
-    app = open_page("timeline", instrument="IFCB101", compare="the other instruments")
+    app = open_page("timeline", instrument="IFCB101", compare="others")
     table = app.table[0].value
     assert table.loc["bins"].tolist() == ["20", "20"]
     assert table.loc["median"].tolist() == ["5", "5"]
     assert table.loc["bad"].tolist() == ["15.00 %", "5.00 %"]
-    assert any(alt.startswith("Distributions of severity") for alt in _severities(app))
+    assert any(alt.startswith("Distributions of Severity") for alt in _severities(app))
 
 
 def test_a_selection_is_kept_to_compare_the_next_one_with_it(store: Path):
     app = open_page("timeline", verdict="bad")
-    keep = next(button for button in app.button if button.label == "Keep this selection")
+    keep = next(button for button in app.button if button.label == "Save this selection")
     checked(keep.click().run())
     checked(app.multiselect(key="verdict").set_value(["ok"]).run())
     checked(app.selectbox(key="compare").set_value("kept").run())

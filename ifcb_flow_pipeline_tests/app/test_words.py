@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from app import words
@@ -28,10 +29,31 @@ def test_an_irregular_plural_can_be_given():
 
 @pytest.mark.parametrize(
     ("hours", "text"),
-    [(0.5, "less than an hour ago"), (1, "1 hour ago"), (47, "47 hours ago"), (72.5, "3 days ago")],
+    [
+        (0.01, "just now"),
+        (0.5, "30 min ago"),
+        (2, "2 h ago"),
+        (47, "47 h ago"),
+        (72.5, "3 days ago"),
+        (24 * 900, "2 years ago"),
+    ],
 )
 def test_ages_are_told_as_people_say_them(hours, text):
     assert words.age(NOW - timedelta(hours=hours), NOW) == text
+
+
+def test_times_are_told_with_the_day_in_words_where_it_is_near():
+    then = NOW - timedelta(hours=4)
+    assert words.times(then, None, NOW) == "08:00 today"
+    assert words.times(then, NOW, NOW) == "08:00 to 12:00 today"
+    assert words.times(then - timedelta(days=1), then, NOW) == "08:00 yesterday to 08:00 today"
+    assert words.times(then - timedelta(days=9), None, NOW) == "08:00 on 2026-02-22"
+
+
+def test_measurements_have_names_and_units_for_people_and_shares_are_in_per_cent():
+    assert words.measure_name("humidity_pct") == "housing humidity (%)"
+    assert words.measure_name("flash_delay") == "flash delay (434 ns)"
+    assert words.as_shown("stray_fraction", np.array([0.5])).tolist() == [50.0]
 
 
 def test_a_percentile_that_the_model_does_not_know_is_unknown():

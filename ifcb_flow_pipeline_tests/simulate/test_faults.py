@@ -76,10 +76,12 @@ MOVES: dict[str, Callable[[Measures, Measures], bool]] = {
 # These have their own tests below: their files are no tables, or have no cloud.
 DAMAGED_ADC = {"corrupt_adc", "truncated_adc"}
 WITHOUT_CLOUD = {"empty_bin"}
+# Their tests are in test_images: the cloud knows nothing of them.
+IN_IMAGES_ONLY = {name for name, fault in FAULTS.items() if fault.in_images_only}
 
 
 def test_every_entry_of_the_table_is_tested() -> None:
-    assert set(MOVES) | DAMAGED_ADC | WITHOUT_CLOUD == set(FAULTS)
+    assert set(MOVES) | DAMAGED_ADC | WITHOUT_CLOUD | IN_IMAGES_ONLY == set(FAULTS)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -256,6 +258,6 @@ def test_every_entry_says_in_plain_words_what_it_means_and_what_causes_it() -> N
         assert fault.name == name
         assert len(fault.meaning.split()) >= 4
         assert len(fault.cause.split()) >= 2
-        assert (fault.change_bin is None) != (fault.change_files is None)
+        assert (fault.change_bin, fault.change_files, fault.in_images_only).count(None) == 1 + fault.in_images_only
     variation = {name for name, fault in FAULTS.items() if not fault.is_fault}
     assert variation == {"bloom", "detritus", "bead_run", "post_clean", "config_change"}

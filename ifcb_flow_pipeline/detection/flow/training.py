@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.bin_table import BinTable
+from ifcb_flow_pipeline.detection.bin_table import BinTable, rows_of_instruments, taken
+from ifcb_flow_pipeline.detection.columns import Names
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, metadata_of
 from ifcb_flow_pipeline.detection.flow import label_learning
 from ifcb_flow_pipeline.detection.flow.baseline import Baseline
@@ -42,6 +43,11 @@ _ROUNDS, _REJECTED_SHARE = 3, 0.0005
 
 #: So many of the bins are healthy even in a bad training set.
 _BULK = 0.8
+
+#: An instrument is trained on some stretches of its history where it has more bins than this: a year of one every ten
+#: minutes, which shows all seasons, and takes 0.3 GB. A stretch is a week to six, longer than what any feature
+#: remembers.
+_MOST_BINS, _STRETCH_BINS = 50_000, 1_000
 
 #: Every so many of an instrument's bins are judged by what the others teach.
 _FOLDS = 3
@@ -107,8 +113,7 @@ class _Fitted:
         for _ in range(_ROUNDS - 1):
             keep = usable & (fitted.raw_score <= _limit(fitted.raw_score[usable]))
             fitted = cls.to(bins, keep, metadata)
-        held_out = _held_out(bins, fitted.keep, metadata)
-        scale = RarityScale().fit(held_out)
+        scale = RarityScale().fit(_held_out(bins, fitted, metadata))
         return cls(replace(fitted.model, scale=scale), fitted.keep, fitted.raw_score)
 
 
@@ -123,33 +128,35 @@ def train_flow_model(
 
     Bins that break a rule, that people labelled bad, or that are least like the rest teach nothing. Raises
     ModelError, naming the remedy, where there are too few bins or features are missing. The same rows, in any
-    order, with the same labels and library versions, give the same model.
+    order, with the same labels and library versions, give the same model. Memory, beyond that of the rows, does not
+    grow with an instrument's history once this has _MOST_BINS bins.
     """
     names = catalogue_names(settings.feature_set)
     _check_columns(features, names)
-    features = features.sort_by("pid")
+    features, note = _thinned(features, labels)
     metadata = detector_metadata(names)
-    bins = BinTable.of(features, metadata)
-    excluded = _without(features, bins, labels)
-    usable = bins.full & ~np.logical_or.reduce(list(excluded.values()))
+    full = Names.of(features, "status").equal("ok")
+    excluded = _without(features, full, labels)
+    usable = full & ~np.logical_or.reduce(list(excluded.values()))
     if usable.sum() < MIN_TRAINING_BINS:
         raise ModelError(
             f"{int(usable.sum())} bins with features to train on, at least {MIN_TRAINING_BINS} are needed "
             f"({int((~usable).sum())} excluded): widen the training window"
         )
-    fitted, keep = {}, np.zeros(len(bins), dtype=bool)
-    for name in sorted(set(np.array(bins.instrument.names, dtype=object)[bins.instrument.codes[usable]])):
-        own, rows = bins.of_instrument(name)
-        fitted[name] = _Fitted.rejecting(own, usable[rows], metadata)
-        keep[rows] = fitted[name].keep
+    fitted, keep = {}, np.zeros(features.num_rows, dtype=bool)
+    for name, rows in rows_of_instruments(features).items():
+        if usable[rows].any():
+            bins = BinTable.of(taken(features, rows), metadata)
+            fitted[name] = _Fitted.rejecting(bins, usable[rows], metadata)
+            keep[rows] = fitted[name].keep
     instruments = {name: one.model for name, one in fitted.items()}
     rarities = np.concatenate([one.model.scale.rarity(one.raw_score[one.keep]) for one in fitted.values()])
-    kept = features.filter(pa.array(keep))
+    kept = features.select(["pid", "instrument", "start_time"]).filter(pa.array(keep))
     card = replace(
         _card(kept, settings, created, versions),
         feature_names=names,
         excluded=_pids_excluded(features, excluded | {"rejected": usable & ~keep}),
-        note=_note(features, usable, keep),
+        note="; ".join([*note, *_note(features, usable, keep)]),
         score_quantiles={f"{q:g}": float(np.quantile(-rarities, q)) for q in _QUANTILES},
         metrics={"rejected_share": float((usable & ~keep).sum() / usable.sum())},
     )
@@ -160,20 +167,43 @@ def train_flow_model(
     return replace(model, card=replace(model.card, model_id=model_id("flow", created, model.arrays(), *made_of)))
 
 
+def _thinned(features: pa.Table, labels: Mapping[str, Decision]) -> tuple[pa.Table, list[str]]:
+    """The rows to train on, in the order of their pids, and what is to be said where these are not all.
+
+    Of an instrument with more than _MOST_BINS bins, only stretches of _STRETCH_BINS in a row: spread evenly over its
+    history, the first and the last among them, and those with bins that people decided on.
+    """
+    order = np.argsort(np.array(features["pid"].to_pylist(), dtype=object), kind="stable")
+    named = taken(features.select(["pid", "instrument", "start_time"]), order)
+    is_labelled = np.array([pid in labels for pid in named["pid"].to_pylist()], dtype=bool)
+    chosen, said = [], []
+    for name, rows in rows_of_instruments(named).items():
+        if len(rows) <= _MOST_BINS:
+            chosen.append(rows)
+            continue
+        stretch = np.arange(len(rows)) // _STRETCH_BINS
+        spread = np.linspace(0, stretch[-1], _MOST_BINS // _STRETCH_BINS).round()
+        chosen.append(rows[np.isin(stretch, [*spread, *stretch[is_labelled[rows]]])])
+        said.append(f"{len(chosen[-1])} of the {len(rows)} bins of {name} are used, spread over all of its history")
+    return taken(features, order[np.sort(np.concatenate(chosen))] if chosen else order), said
+
+
 def _check_columns(features: pa.Table, names: Sequence[str]) -> None:
     missing = [name for name in names if name not in features.column_names]
     if missing:
         raise ModelError(f"the table does not have the features {', '.join(missing)}: compute the features again")
 
 
-def _without(features: pa.Table, rows: BinTable, labels: Mapping[str, Decision]) -> dict[str, NDArray[np.bool_]]:
-    """Which bins teach nothing from the start, by reason; shape (n,)."""
+def _without(
+    features: pa.Table, full: NDArray[np.bool_], labels: Mapping[str, Decision]
+) -> dict[str, NDArray[np.bool_]]:
+    """Which bins teach nothing from the start, by reason; shape (n,). ``full`` (n,): those with all features."""
     _, is_bad = label_learning.decisions_of(features["pid"].to_pylist(), labels)
     is_good = np.array([labels.get(pid) == "good" for pid in features["pid"].to_pylist()], dtype=bool)
-    breaks = rows.full & ~is_bad & ~is_good & (broken_rules(features).severity.max(axis=1, initial=0.0) >= SURE)
-    if 2 * breaks.sum() > rows.full.sum():
+    breaks = full & ~is_bad & ~is_good & (broken_rules(features).severity.max(axis=1, initial=0.0) >= SURE)
+    if 2 * breaks.sum() > full.sum():
         # What most bins do is no exception here; each bin is still told that it breaks the rule.
-        breaks = np.zeros(len(rows), dtype=bool)
+        breaks = np.zeros(len(full), dtype=bool)
     return {"labelled_bad": is_bad, "rule": breaks}
 
 
@@ -184,16 +214,17 @@ def _limit(raw_score: NDArray[np.float64]) -> float:
     return float(high + decay * np.log((1.0 - _BULK) / _REJECTED_SHARE))
 
 
-def _held_out(bins: BinTable, keep: NDArray[np.bool_], metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.float64]:
-    """Raw scores of the kept bins by what the others teach, shape (kept bins,)."""
-    kept = np.flatnonzero(keep)
+def _held_out(bins: BinTable, fitted: _Fitted, metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.float64]:
+    """Raw scores of the kept bins by what the others teach, shape (kept bins,); of few bins by what all of them do."""
+    kept = np.flatnonzero(fitted.keep)
+    raw_score = fitted.raw_score[kept]
     part = np.arange(len(kept)) % _FOLDS
-    raw_score = np.zeros(len(bins))
     for fold in range(_FOLDS if len(kept) >= _FOLDS * _FEW_BINS else 0):
-        others = keep.copy()
-        others[kept[part == fold]] = False
-        raw_score[kept[part == fold]] = _Fitted.to(bins, others, metadata, keep).raw_score[kept[part == fold]]
-    return raw_score[kept] if len(kept) >= _FOLDS * _FEW_BINS else _Fitted.to(bins, keep, metadata).raw_score[kept]
+        own = part == fold
+        others = fitted.keep.copy()
+        others[kept[own]] = False
+        raw_score[own] = _Fitted.to(bins, others, metadata, fitted.keep).raw_score[kept[own]]
+    return raw_score
 
 
 def _taught(model: FlowModel, features: pa.Table, labels: Mapping[str, Decision]) -> FlowModel:
@@ -221,11 +252,11 @@ def _taught(model: FlowModel, features: pa.Table, labels: Mapping[str, Decision]
 
 def _group_rarities(model: FlowModel, features: pa.Table) -> NDArray[np.float32]:
     """The rarities of the groups of features of all bins, shape (n, groups)."""
-    bins = BinTable.of(features, model.metadata)
-    found = np.zeros((len(bins), len(model.ranker.weights_)), dtype=np.float32)
-    for name, instrument in model.instruments.items():
-        own, rows = bins.of_instrument(name)
-        found[rows] = instrument.group_rarities(instrument.deviations(own))
+    found = np.zeros((features.num_rows, len(model.ranker.weights_)), dtype=np.float32)
+    for name, rows in rows_of_instruments(features).items():
+        if name in model.instruments:
+            instrument, bins = model.instruments[name], BinTable.of(taken(features, rows), model.metadata)
+            found[rows] = instrument.group_rarities(instrument.deviations(bins))
     return found
 
 
@@ -257,7 +288,7 @@ def _card(kept: pa.Table, settings: TrainingSettings, created: datetime, version
     )
 
 
-def _note(features: pa.Table, usable: NDArray[np.bool_], keep: NDArray[np.bool_]) -> str:
+def _note(features: pa.Table, usable: NDArray[np.bool_], keep: NDArray[np.bool_]) -> list[str]:
     """What someone should know of the training window: where it looks abnormal, or short."""
     instrument = np.array(features["instrument"].to_pylist(), dtype=object)
     said = []
@@ -270,14 +301,8 @@ def _note(features: pa.Table, usable: NDArray[np.bool_], keep: NDArray[np.bool_]
             )
         n = int((own & keep).sum())
         if n < _FEW_BINS:
-            said.append(f"{name} has only {n} {'bin' if n == 1 else 'bins'}: {_judged_by(instrument[usable])}")
-    return "; ".join(said)
-
-
-def _judged_by(instruments: NDArray[np.object_]) -> str:
-    if len(set(instruments.tolist())) > 1:
-        return "it is judged largely by the other instruments"
-    return "what is usual for it is hardly known"
+            said.append(f"{name} has only {n} {'bin' if n == 1 else 'bins'}: what is normal for it is hardly known")
+    return said
 
 
 def _pids_excluded(features: pa.Table, reasons: Mapping[str, NDArray[np.bool_]]) -> dict[str, list[str]]:

@@ -100,15 +100,20 @@ def decide(case: Case, which: NDArray[np.int64], evidence: Evidence, metadata: S
     """Severity, verdict and causes of all bins; ``evidence``: of those in ``which``, that are worth a look."""
     rarity, by_rules = case.rarity(), case.by_rules()
     is_rare = rarity[which] >= _LOOKED_AT
-    causes = _causes(case, which, evidence, metadata)
+    # What a bin looks like names no cause where it looks as usual: then its rules alone do.
+    looks = _causes(case, which, evidence, metadata)
+    causes = [found if rare else ["unknown"] for found, rare in zip(looks, is_rare.tolist(), strict=True)]
     harmless = np.array([not CAUSES[found[0]].is_fault for found in causes], dtype=bool)
     rarity[which] = np.where(is_rare & harmless, np.minimum(rarity[which], held(rarity[which])), rarity[which])
     either = np.maximum(rarity, by_rules)
     judged = case.readable & (case.has_baseline | (case.broken.severity.max(axis=1, initial=0.0) >= WATCH_FROM))
     either = np.where(judged, either, np.nan)
     severity = severities(either)
-    for row in np.flatnonzero(case.broken.breaks("bubbles")[which] & (case.screening.fault[which] < _LOOKED_AT)):
-        causes[row] = ["air", *(cause for cause in causes[row] if cause not in ("air", "unknown"))]
+    # Bubbles are what is suspected where nothing else is odd, and the other cause where something is.
+    for row in np.flatnonzero(case.broken.breaks("bubbles")[which]).tolist():
+        others = [cause for cause in causes[row] if cause not in ("air", "unknown")]
+        n_before = int(case.screening.fault[which[row]] >= _LOOKED_AT and causes[row][0] != "air")
+        causes[row] = [*others[:n_before], "air", *others[n_before:]]
     # What is reported anyway speaks for itself where the bin looks as usual.
     for row, (at, rare) in enumerate(zip(which.tolist(), is_rare.tolist(), strict=True)):
         if not rare and case.deviations.moved[at]:
