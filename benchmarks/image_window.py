@@ -53,6 +53,7 @@ def _drawn(images: Sequence[TrainingImage], n: int, rng: np.random.Generator) ->
 def _busy_place(images: Sequence[TrainingImage], rng: np.random.Generator) -> tuple[int, int]:
     """A place that a fifth of the images show."""
     corners = [_corner(each) for each in images]
+    x, y = 0, 0
     for _ in range(500):
         at = int(rng.integers(len(images)))
         y, x = (int(corners[at][1 - axis] + rng.integers(images[at].image.shape[axis])) for axis in (0, 1))
@@ -79,8 +80,8 @@ def _map(
     height, width = (np.array([part.shape[axis] for part in parts]) for axis in (0, 1))
     x, y = np.array([_corner(each) for each in images]).T
     table = RoiTable(np.cumsum(height * width) - height * width, width, height, 0)
-    content = np.concatenate([part.ravel() for part in parts])
-    return WindowMap.of_bin(memoryview(content), table, x, y, features_of_bin(memoryview(content), table))
+    content = np.concatenate([part.ravel() for part in parts]).tobytes()
+    return WindowMap.of_bin(content, table, x, y, features_of_bin(content, table))
 
 
 def _stained(

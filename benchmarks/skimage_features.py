@@ -36,7 +36,7 @@ def features(image: NDArray[np.uint8]) -> dict[str, float]:
     blobs = measure.regionprops(labels)
     if blobs:
         blob = max(blobs, key=lambda each: each.area)
-        names = ("area", "eccentricity", "major_axis_length", "minor_axis_length", "solidity", "extent", "perimeter",
+        names = ("area", "eccentricity", "axis_major_length", "axis_minor_length", "solidity", "extent", "perimeter",
                  "area_filled")  # fmt: skip
         found |= {name: float(getattr(blob, name)) for name in names}
         found["hu1"] = float(blob.moments_hu[0])

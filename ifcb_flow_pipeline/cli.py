@@ -312,12 +312,13 @@ def images(
 
 
 @main.command()
-@click.argument("folder", type=_DIRECTORY)
+@click.argument("folders", type=_DIRECTORY, nargs=-1, required=True)
 @_per_bin
+@click.option("--without", multiple=True, metavar="PID", help="Bin to leave out, for it has a fault; may be repeated.")
 @click.option("--source", default="", help="For the model's card: what the images are, and under which licence.")
 @click.option("--model", type=_OUT_FILE, default="images.npz", help="File to write the model to.")
-def train_images(folder: Path, per_bin: int, source: str, model: Path) -> None:
-    """Train an image model on the clean images in FOLDER: a folder of classes with pictures, or an archive with .roi.
+def train_images(folders: tuple[Path, ...], per_bin: int, without: tuple[str, ...], source: str, model: Path) -> None:
+    """Train an image model on the clean images in FOLDERS: folders of classes with pictures, or archives with .roi.
 
     Faults are planted into the images, so that none need be labelled; images that are faulty already make it blind.
     """
@@ -329,10 +330,11 @@ def train_images(folder: Path, per_bin: int, source: str, model: Path) -> None:
     from ifcb_flow_pipeline.detection.images.training import planted_features, train_image_model
     from ifcb_flow_pipeline.store.image_files import training_images, write_image_model
 
+    images = (each for folder in folders for each in training_images(folder, per_bin) if each.pid not in without)
     with tqdm(unit="image", desc="Planting faults", disable=None) as bar:
-        planted = planted_features(training_images(folder, per_bin), progress=bar.update)
+        planted = planted_features(images, progress=bar.update)
     created = datetime.now(tz=UTC)
-    trained = train_image_model(planted, source or str(folder), created, library_versions(), n_jobs=-1)
+    trained = train_image_model(planted, source or ", ".join(map(str, folders)), created, library_versions(), n_jobs=-1)
     with _writing(model):
         write_image_model(model, trained)
     metrics = trained.card.metrics

@@ -1,10 +1,9 @@
 """Images and image models on disk: the ready model, models in files, and clean images to train one with."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -69,21 +68,14 @@ def read_picture(path: Path) -> Image:
         raise OSError(f"{path} is no picture: {error}") from error
 
 
-def training_images(
-    folder: Path, per_bin: int, progress: Callable[[int], Any] | None = None
-) -> Iterator[TrainingImage]:
+def training_images(folder: Path, per_bin: int) -> Iterator[TrainingImage]:
     """Clean images to train with: pictures in a folder of classes (a folder for each), or else the .roi files of an
     archive, ``per_bin`` images of each bin (0: all).
 
     Bin and instrument are read from the names of pictures, ``<bin>_...``; one that names none is a bin of its own.
-    ``progress`` is called with 1 for every image.
     """
     pictures = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in _PICTURES)
-    found = _pictures(pictures) if pictures else _archive_images(Archive(folder), per_bin)
-    for image in found:
-        if progress is not None:
-            progress(1)
-        yield image
+    return _pictures(pictures) if pictures else _archive_images(Archive(folder), per_bin)
 
 
 def _pictures(paths: list[Path]) -> Iterator[TrainingImage]:

@@ -57,8 +57,7 @@ class Levels:
             return None
         low, high = np.quantile(_logarithm(measured), [0.05, 0.95], axis=0)
         spread = np.maximum((high - low) / _SDS_OF_RANGE, _LEAST_SPREAD)
-        usual = np.median(measured, axis=0)
-        return cls(*(dict(zip(RELATIVE, each.tolist(), strict=True)) for each in (usual, spread)))
+        return cls(_named(np.median(measured, axis=0)), _named(spread))
 
 
 def model_rows(values: NDArray[np.float64], levels: Levels | None = None) -> NDArray[np.float64]:
@@ -70,6 +69,10 @@ def model_rows(values: NDArray[np.float64], levels: Levels | None = None) -> NDA
     usual, spread = (np.array([of[name] for name in RELATIVE]) for of in (levels.usual, levels.spread))
     rows[:, _AT] = (_logarithm(rows[:, _AT]) - _logarithm(usual)) / spread
     return rows
+
+
+def _named(values: NDArray[np.float64]) -> dict[str, float]:
+    return dict(zip(RELATIVE, values.tolist(), strict=True))
 
 
 def _logarithm(values: NDArray[np.float64]) -> NDArray[np.float64]:

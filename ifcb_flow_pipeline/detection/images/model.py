@@ -56,15 +56,16 @@ class ImageModel:
     usual: NDArray[np.float64]
 
     def levels_of(self, instrument: str, history: NDArray[np.float64] | None = None) -> Levels | None:
-        """What is usual for an instrument: by its own ``history``, features of healthy images of shape
-        (n, len(NAMES)); else by the images that the model was trained on; None where it has seen none.
+        """What is usual for an instrument: by its own ``history``, features of images of shape (n, len(NAMES)), most of
+        them healthy; else by the images that the model was trained on; None where it has seen none.
         """
-        own = None if history is None else self.levels_by(history)
+        own = None if history is None else Levels.of(history)
         return own or self.levels.get(instrument)
 
     def levels_by(self, history: NDArray[np.float64]) -> Levels | None:
-        """What is usual for an instrument by its own healthy images, with the limit that one in a hundred of them
-        exceeds; None where they are too few.
+        """What is usual for an instrument by its own images that are known to be healthy, with the limit that one in a
+        hundred of them exceeds; None where they are too few. Of a history with faults in it, ``levels_of`` takes the
+        medians only, which they do not move.
         """
         own = Levels.of(history)
         if own is None:

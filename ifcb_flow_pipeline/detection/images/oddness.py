@@ -167,7 +167,7 @@ class Oddness:
     def score(self, values: _Floats) -> tuple[_Floats, NDArray[np.str_]]:
         """Oddness and nearest class of each image, each of shape (n,)."""
         rows = self.scaler.transform(values)
-        whole = np.isfinite(rows).all(axis=1)
+        whole: NDArray[np.bool_] = np.all(np.isfinite(rows), axis=1)
         oddness = np.full(len(rows), np.nan)
         nearest = np.full(len(rows), "", dtype=f"<U{max(map(len, self.class_names))}")
         if whole.any():
@@ -182,7 +182,7 @@ class Oddness:
         image has no features.
         """
         rows = self.scaler.transform(values)
-        missing = np.isnan(rows).any(axis=1)
+        missing: NDArray[np.bool_] = np.any(np.isnan(rows), axis=1)
         numbers, distances = self.near.nearest(self.space.transform(np.where(missing[:, None], 0, rows)))
         return numbers, np.where(missing[:, None], np.nan, distances)
 

@@ -1,7 +1,7 @@
 """A recogniser of named faults of images: boosted trees trained on clean images and on planted faults."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,11 @@ from ifcb_flow_pipeline.detection.images.boosted_trees import BoostedTrees, grow
 
 #: What an image without a fault is called; the first class of every recogniser.
 CLEAN = "clean"
+
+
+#: Share of images with a fault that probabilities are meant for. In training most images have one; without the change
+#: of prior (Saerens et al. 2002) the mean probability over a bin is that of its clean images' variety.
+FAULT_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,10 @@ class FaultRecogniser:
             random_state=settings.random_seed,
         )
         boosting.set_params(early_stopping=False)
-        boosting.fit(rows, classes, sample_weight=np.where(classes == 0, settings.clean_weight, 1.0))
-        self.trees_ = grown_by(boosting)
+        weight = np.where(classes == 0, settings.clean_weight, 1.0)
+        boosting.fit(rows, classes, sample_weight=weight)
+        trained_share = weight[classes != 0].sum() / weight.sum()
+        self.trees_ = with_prior(grown_by(boosting), float(trained_share))
         return self
 
     @classmethod
@@ -76,3 +83,12 @@ class FaultRecogniser:
         (n, len(MODEL_COLUMNS) + 1); the last column is what an average image has. A row sums to its log odds.
         """
         return self.trees_.contributions(rows, self.kinds_.index(kind), self.kinds_.index(CLEAN))
+
+
+def with_prior(trees: BoostedTrees, trained_share: float) -> BoostedTrees:
+    """Trees whose probabilities are meant for images of which FAULT_SHARE have a fault, of trees that were grown where
+    ``trained_share`` had one. The order of images by the probability of a fault stays, and so do the faults' names.
+    """
+    baseline = trees.baseline.copy()
+    baseline[0] += np.log((1 - FAULT_SHARE) / FAULT_SHARE * trained_share / (1 - trained_share))
+    return replace(trees, baseline=baseline)

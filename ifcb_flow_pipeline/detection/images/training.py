@@ -123,7 +123,7 @@ def train_image_model(
         feature_names=NAMES,
         faults=recogniser.kinds_[1:],
         n_images=_counts(planted.instruments),
-        classes=_counts(planted.classes),
+        classes=_counts(planted.classes[planted.classes != ""]),
         known_threshold=known,
         unknown_threshold=unknown,
         odd_threshold=odd,

@@ -14,6 +14,13 @@ CELL_PX = 8
 #: Cells to each side whose mean a cell is compared with: dirt is smaller, uneven light larger.
 _REACH = 3
 
+#: Grey values that one image says of a cell at most: a soft particle here and there must not look like dirt, which is
+#: there in every image.
+_MOST = 4.0
+
+#: Object pixels that make a cell a particle's: noise over faint dirt makes some.
+_PARTICLE_PX = 5
+
 #: A cell counts with at least so many background pixels of its 64, and is compared with at least so many cells.
 _MIN_PX = 48
 _MIN_CELLS = 5
@@ -79,10 +86,10 @@ def _means(cells):
     _, rows, columns = cells.shape
     for row in range(rows):
         for column in range(columns):
-            objects = 0.0
+            objects = 0
             for r in range(max(row - 1, 0), min(row + 2, rows)):
                 for c in range(max(column - 1, 0), min(column + 2, columns)):
-                    objects += cells[2, r, c]
+                    objects += cells[2, r, c] >= _PARTICLE_PX
             clean = objects == 0 and cells[1, row, column] >= _MIN_PX
             cells[0, row, column] = cells[0, row, column] / cells[1, row, column] if clean else np.nan
 
@@ -100,6 +107,7 @@ def _lay(cells, first_row, first_column, frame):
                 frame[4, r, c] += 1
             away = cells[0, row, column] - _around(cells[0], row, column)
             if not np.isnan(away):
+                away = min(max(away, -_MOST), _MOST)
                 frame[0, r, c] += away
                 frame[1, r, c] += away * away
                 frame[2, r, c] += 1

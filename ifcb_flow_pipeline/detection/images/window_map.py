@@ -23,14 +23,15 @@ DARK_FROM = 12.0
 #: Share of the background by which a pixel must differ to be a particle's: faint dirt must not be taken for one.
 PARTICLE_SHARE = 0.1
 
-#: A cell is judged where at least so many images show it.
-MIN_SEEN = 3
+#: A cell is judged where at least so many images tell of its background, and where at least so many show it at all.
+MIN_TELLING = 3
+MIN_SEEN = 8
 
-#: Standard deviation of one cell in one image that is assumed at least, grey values: the camera's noise over 64 pixels.
-_LEAST_SD = 0.35
+#: Standard deviation of one cell in one image that is assumed at least, grey values: what soft parts of particles make.
+_LEAST_SD = 2.0
 
-#: How often a healthy cell is dark, at least: no history proves that it never is.
-_LEAST_DARK = 0.01
+#: How often a healthy cell is assumed to be dark at least: a few images of a bin may all show particles there.
+_LEAST_DARK = 0.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +120,7 @@ def _faint(now: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[NDArr
     darker = usual - now[0] / np.maximum(n, 1)
     # Where the history is thin, its own error counts as well.
     weight = n / (1 + n / np.maximum(n_before, 1))
-    return darker / spread, np.where((n >= MIN_SEEN) & (n_before >= MIN_SEEN), weight, 0)
+    return darker / spread, np.where((n >= MIN_TELLING) & (n_before >= MIN_TELLING), weight, 0)
 
 
 def _opaque(now: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -132,17 +133,22 @@ def _opaque(now: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[NDAr
 
 def _strongest(effect: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Deviation of each cell, or of the best of the blocks of 2 x 2 cells that it is in, for dirt lies across cells."""
-    from scipy import ndimage
-
     seen = (weight > 0).astype(float)
     best = np.where(seen > 0, effect * np.sqrt(weight), -np.inf)
-    for origin in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+    for down, across in ((0, 0), (0, 1), (1, 0), (1, 1)):
         total, count, cells = (
-            ndimage.uniform_filter(each, 2, mode="constant", origin=origin) * 4
-            for each in (np.where(seen > 0, effect * weight, 0), weight, seen)
+            _block_sums(each, down, across) for each in (np.where(seen > 0, effect * weight, 0), weight, seen)
         )
         with np.errstate(invalid="ignore", divide="ignore"):
             # The images of neighbouring cells are mostly the same ones: four cells know no more than one.
             block = np.where(cells > 2.5, total / count * np.sqrt(count / cells), -np.inf)
         best = np.maximum(best, block)
     return np.where(seen > 0, best, np.nan)
+
+
+def _block_sums(values: NDArray[np.float64], down: int, across: int) -> NDArray[np.float64]:
+    """Of each cell, the sum over the block of 2 x 2 cells whose first cell lies so many rows and columns before it."""
+    rows, columns = values.shape
+    padded = np.pad(values, 1)
+    first = padded[1 - down : 1 - down + rows + 1, 1 - across : 1 - across + columns + 1]
+    return first[:-1, :-1] + first[:-1, 1:] + first[1:, :-1] + first[1:, 1:]

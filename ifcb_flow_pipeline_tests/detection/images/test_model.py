@@ -60,8 +60,8 @@ def test_a_dim_image_is_one_beside_what_is_usual_for_the_instrument(model, level
 
 def test_another_instruments_brightness_is_no_fault(model):
     other = features_of_images([each.image for each in clean_images(60, seed=5, background=140.0)])
-    assert model.judge(other, model.levels_of("IFCB901")).flagged.mean() <= 0.1
-    assert model.judge(other, model.levels_of("IFCB901", other)).flagged.mean() <= 0.1
+    assert model.levels_of("IFCB901") is None
+    assert model.judge(other, model.levels_of("IFCB901", other)).flagged.mean() <= 0.05
 
 
 def test_images_without_features_are_not_judged(model, fresh, levels):
@@ -126,7 +126,7 @@ def test_a_bin_is_summed_up_by_its_images(model, planted, levels):
     healthy = summarise(clean, model.judge(clean, levels), scale)
     blurred = summarise(faulty, model.judge(faulty, levels), scale)
     assert (healthy.n_images, blurred.n_images) == (40, 52)
-    assert blurred.fault_probability > healthy.fault_probability + 0.1
+    assert blurred.fault_probability > 10 * healthy.fault_probability
     assert blurred.worst == "defocus"
     assert blurred.focus < healthy.focus
     one_kind = clean[::2]
