@@ -166,7 +166,8 @@ def test_the_version_is_that_of_the_package():
 def test_the_commands_are_those_of_the_readme():
     assert set(commands()) == {
         "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
-        "serve", "left-out", "labels", "gone", "archive-moved", "verdicts", "backup", "restore",
+        "serve", "left-out", "labels", "gone", "archive-moved", "verdicts", "backup", "restore", "images",
+        "train-images", "odd",
     }  # fmt: skip
 
 
