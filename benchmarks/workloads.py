@@ -177,10 +177,10 @@ def range_runs(folder: Path, size: Size) -> list[Row]:
     """A Dagster run over a range of days, beside plain calls, and its memory over a longer range."""
     archives.daily_archive(folder / "archive", size.days * size.longer, size.bins_per_day, size.mean_triggers)
     home = folder / "home"
-    _train(folder / "archive", home)
-    plain = _run("plain", folder / "archive", home, size.days)
-    dagster = _run("dagster", folder / "archive", home, size.days)
-    longer = _run("dagster", folder / "archive", home, size.days * size.longer)
+    train(folder / "archive", home)
+    plain = run_range("plain", folder / "archive", home, size.days)
+    dagster = run_range("dagster", folder / "archive", home, size.days)
+    longer = run_range("dagster", folder / "archive", home, size.days * size.longer)
     what = f"{size.days} days of {size.bins_per_day} bins"
     times = f"{size.longer} times as long"
     return [
@@ -189,7 +189,8 @@ def range_runs(folder: Path, size: Size) -> list[Row]:
     ]
 
 
-def _train(archive: Path, home: Path) -> None:
+def train(archive: Path, home: Path) -> None:
+    """Put a model to use that is trained on some bins of the archive."""
     pids = [path.stem for path in sorted(archive.rglob("*.adc"))[:_TRAINING_BINS]]
     features = archive_features(Archive(archive, settle=timedelta()), pids, _SETTINGS)
     model = train_on(features, _SETTINGS)
@@ -198,7 +199,8 @@ def _train(archive: Path, home: Path) -> None:
     store.promote(model.card.model_id, "benchmark")
 
 
-def _run(how: str, archive: Path, home: Path, n_days: int) -> dict[str, Any]:
+def run_range(how: str, archive: Path, home: Path, n_days: int) -> dict[str, Any]:
+    """What a run (``plain`` or ``dagster``) over days of the archive took, on tables of its own in ``home``."""
     environment = os.environ | {
         "IFCB_DATA_DIR": str(archive),
         "IFCB_FLOW_HOME": str(home / f"{how}-{n_days}"),

@@ -24,6 +24,7 @@ STATUSES: Mapping[str, str] = {
     "misplaced": "lies in a directory of another date; not used",
     "gone": "its files are gone from the archive, and its points were never stored or are damaged",
     "misnamed": "files with the extension of a bin's but not the name of a bin; not used",
+    "no_bin": "a corrected .adc file without the raw one that it corrects; not used",
     "outside": "its time is before the first day of the deployment or in the future; not used",
     "not_found": "asked for by its identifier, but not in the archive",
 }
@@ -206,7 +207,8 @@ PAST_VERDICTS = Table(
 LEFT_OUT = Table(
     "left_out",
     1,
-    "What the archive has that is in no day's tables: one row a misplaced, misnamed or outside bin, with the remedy.",
+    "What the archive has that is in no day's tables: one row a bin that is misplaced, misnamed or outside, or a "
+    "corrected .adc file without its bin, with the remedy.",
     (
         Column("pid", pa.string(), "", "identifier of the bin; of misnamed files their name without extension"),
         Column("instrument", pa.string(), "", "instrument; null where the name does not begin with an identifier"),

@@ -161,7 +161,7 @@ class Baseline:
             least=least,
             level=np.zeros(d, dtype=np.float32),
             level_sd=np.zeros(d, dtype=np.float32),
-            places=Places(times[:1], np.zeros(1, np.float32), np.zeros(1, np.float32), np.zeros(1, dtype=bool)),
+            places=Places.unmoved(times[:1]),
             first_s=np.array(times[0]),
             last_s=np.array(times[-1]),
             n_bins=np.array(len(times)),
@@ -298,9 +298,10 @@ class Baseline:
         values = np.full(len(bins), np.nan, dtype=np.float32)
         if core >= 0:
             values = bins.values[:, core] - self._centres(bins)[bins.configuration.codes, core]
-        nothing = Places(bins.time_s[:1], np.zeros(1, np.float32), np.zeros(1, np.float32), np.zeros(1, dtype=bool))
         continues = known is None or not len(bins) or bins.time_s[0] <= self.last_s + LONG_GAP_S
-        return find_starts(values, bins.time_s, new, known or nothing, self._core_scatter(), continues)
+        return find_starts(
+            values, bins.time_s, new, known or Places.unmoved(bins.time_s[:1]), self._core_scatter(), continues
+        )
 
     def _core_column(self) -> int:
         return next((column for column, feature in enumerate(self.metadata) if feature.name == _CORE), -1)

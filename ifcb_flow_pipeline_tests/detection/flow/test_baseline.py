@@ -161,9 +161,9 @@ def test_a_level_wanders_no_farther_than_its_limit() -> None:
     assert found.centre()[:, SIZE].max() <= KNOWN.centre[0, SIZE] + limit * 1.3
 
 
-@pytest.mark.parametrize(("range_", "limit"), [(0.5, 4.0), (2.0, 6.0)])
+@pytest.mark.parametrize(("range_", "limit"), [(0.5, 8.0), (4.0, 12.0)])
 def test_a_level_stops_at_four_scatters_or_three_ranges(range_: float, limit: float) -> None:
-    known = steady(range_=np.full(3, range_, np.float32))
+    known = steady(range_=np.full(3, range_, np.float32), scatter=np.full(3, 2.0, np.float32))
     bins = with_values(later(400), slice(None), SIZE, 100.0)
     reached = known.deviations(bins, np.full((2, 3), np.inf, np.float32)).centre()[:, SIZE].max()
     assert 0.97 * limit <= reached <= limit
