@@ -28,7 +28,7 @@ MIN_TELLING = 3
 MIN_SEEN = 8
 
 #: Standard deviation of one cell in one image that is assumed at least, grey values: what soft parts of particles make.
-_LEAST_SD = 2.0
+_LEAST_SD = 1.75
 
 #: How often a healthy cell is assumed to be dark at least: a few images of a bin may all show particles there.
 _LEAST_DARK = 0.35
