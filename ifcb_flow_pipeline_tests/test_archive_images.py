@@ -1,11 +1,14 @@
 """Images of an archive on the command line: judging, training, the page of odd ones."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image as Pillow
 
+import ifcb_flow_pipeline
 from ifcb_flow_pipeline.archive_images import image_table, own_levels, read_archive_images
 from ifcb_flow_pipeline.cli import main
 from ifcb_flow_pipeline.detection.images.fault_injection import plant
@@ -136,3 +139,11 @@ def test_the_ready_model_is_small_and_says_what_it_was_made_of():
     assert "MIT" in found.card.source
     assert len(found.card.faults) == 17
     assert sum(found.card.n_images.values()) > 2000
+
+
+def test_the_package_holds_the_ready_model_and_every_part_that_reads_it():
+    root = Path(ifcb_flow_pipeline.__file__).parent
+    assert (root / "ready_models" / "images.npz").stat().st_size < 2_000_000
+    # A folder without __init__.py is left out of what is installed.
+    folders = {path.parent for path in root.rglob("*.py")}
+    assert all((folder / "__init__.py").is_file() for folder in folders)
