@@ -175,6 +175,15 @@ class Archive:
         """
         return within(lambda alive: _images(self.path(roi_path), table, rows, alive))
 
+    @contextmanager
+    def open_images(self, roi_path: str) -> Iterator[memoryview]:
+        """The bytes of a .roi file, given by its path relative to the root, inside; only what is looked at is read.
+
+        Raises OSError where the file cannot be opened.
+        """
+        with _regular(self.path(roi_path), LARGEST["roi"]) as (file, size):
+            yield memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
+
     def _read_adc(self, adc_path: str, schema: Schema, columns: Sequence[str] | None) -> Adc:
         if self.reader == "pyifcb":
             from ifcb_flow_pipeline.store.pyifcb_reader import read_adc
