@@ -377,8 +377,11 @@ def images(
     archive = _archive(data_dir, exclude, "native")
     with _progress(n_jobs, 1, None if pids is None else len(pids)) as work:
         bins = read_archive_images(archive, pids, per_bin, n_jobs, work.progress)
-    for each in bins:
-        if each.status != "ok":
+    without = [each for each in bins if each.status != "ok"]
+    if without:
+        listed = ", ".join(f"{count} {status}" for status, count in Counter(each.status for each in without).items())
+        click.echo(f"{len(without)} of {len(bins)} bins have no images: {listed}", err=True)
+        for each in without[:5]:
             click.echo(f"  {each.pid}: {each.status}: {each.reason}", err=True)
     table = image_table(bins, loaded)
     _write(table, output)
