@@ -53,8 +53,8 @@ def test_the_planted_fault_is_found_from_the_overview_decided_and_gone_from_the_
     page.locator(LANES).locator(_mark(fault)).click()
     _expect_open(themed, fault)
     expect(page.get_by_text("Images off the core").first).to_be_visible()
-    page.get_by_label("Who are you?").fill("Ada")
-    page.get_by_role("button", name="That is me").click()
+    page.get_by_label("Your name (saved with each decision)").fill("Ada")
+    page.get_by_role("button", name="Continue").click()
     expect(page.get_by_role("button", name="Bad", exact=False).first).to_be_visible()
     page.keyboard.press("b")
     expect(page.get_by_text("bad by Ada")).to_be_visible()
@@ -62,7 +62,7 @@ def test_the_planted_fault_is_found_from_the_overview_decided_and_gone_from_the_
     _expect_open(themed, fault)
     expect(page.get_by_text("bad by Ada")).to_be_visible()
     themed.open(f"triage?bin={fault}")
-    expect(page.get_by_text("does not wait for a decision here")).to_be_visible()
+    expect(page.get_by_text("does not wait here")).to_be_visible()
 
 
 def test_a_brush_zooms_in_and_the_address_keeps_the_period(visit: Visit):
