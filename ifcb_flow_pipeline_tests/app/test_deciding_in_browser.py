@@ -107,7 +107,7 @@ def test_a_study_goes_to_its_end_over_a_reload_and_its_results_are_read_again(vi
         if number == 4:
             expect(page.get_by_text("5 of 11")).to_be_visible()
             page.reload()
-    expect(page.get_by_text("All labelled")).to_be_visible()
+    expect(page.get_by_text("All bins labelled")).to_be_visible()
     (study,) = studies.studies()
     assert len(studies.ratings(study.id)) == 11
     page.get_by_text("Results", exact=True).click()

@@ -33,7 +33,11 @@ def finish(app: AppTest, answer: str) -> AppTest:
 
 
 def part(app: AppTest, name: str) -> AppTest:
-    return checked(app.button_group(key="part").set_value(name).run())
+    return checked(
+        app.button_group(key="part")
+        .set_value({"Label": "label", "Results": "results", "Look again": "resolve"}[name])
+        .run()
+    )
 
 
 def test_an_empty_store_says_what_to_do_next(home: Path):
@@ -137,11 +141,11 @@ def test_disputed_bins_are_settled_with_everything_shown_and_count_as_decisions(
     app = part(finish(begin(n_bins=10), "good"), "Look again")
     text = said(app)
     n_bad = sum(letter in "bB" for letters in reviewed.PLAN.values() for letter in letters)
-    assert f"{n_bad} bins to settle" in text.replace("*", "")
+    assert f"{n_bad} bins to resolve" in text.replace("*", "")
     assert "severity" in text
     app.text_area(key="study_note").input("bubbles all over")
     press(app, "settle_bad")
-    assert f"{n_bad - 1} bins to settle" in said(app).replace("*", "")
+    assert f"{n_bad - 1} bins to resolve" in said(app).replace("*", "")
     (label,) = LabelStore(home / "labels.sqlite").current().values()
     assert (label.decision, label.note, label.source, label.reviewer) == ("bad", "bubbles all over", "study", "Ada")
 

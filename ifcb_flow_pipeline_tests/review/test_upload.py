@@ -78,7 +78,7 @@ def test_two_files_of_a_kind_are_refused():
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "is empty"), (b" \r\n\n", "is empty"), (b"\x89PNG\0\0\0" * 9, "no text file"), (b"hello\n", "commas")],
+    [(b"", "is empty"), (b" \r\n\n", "is empty"), (b"\x89PNG\0\0\0" * 9, "not a text file"), (b"hello\n", "commas")],
 )
 def test_content_that_is_none_of_an_adc_file_is_told(content, said):
     assert said in refused((f"{PID}.adc", content))
