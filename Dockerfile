@@ -1,10 +1,8 @@
-# One image for the Dagster webserver, the Dagster daemon and the review app: they differ by command only
+# One image for the code server, the Dagster webserver and daemon, and the review app: they differ by command only
 # (see compose.yaml). Nothing is compiled: all dependencies come as wheels, with the versions and hashes of
-# requirements.lock.
-#
-# To pin the base to one digest as well, ask for it and append it to the line below as @sha256:...
-#   docker buildx imagetools inspect python:3.12.13-slim-bookworm --format '{{.Manifest.Digest}}'
-FROM python:3.12.13-slim-bookworm AS base
+# requirements.lock. docker/digests.sh pins the base to one digest as well.
+ARG PYTHON_IMAGE=python:3.12.13-slim-bookworm
+FROM ${PYTHON_IMAGE} AS base
 
 FROM base AS build
 WORKDIR /build
@@ -23,18 +21,17 @@ FROM base
 # The number is fixed because it owns the files in the data volume.
 RUN groupadd --gid 10001 ifcb \
     && useradd --uid 10001 --gid ifcb --create-home --shell /usr/sbin/nologin ifcb \
-    && install -d -o ifcb -g ifcb /data /archive /run/ifcb-flow
+    && install -d -o ifcb -g ifcb /data /archive
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /opt/ifcb-flow
-COPY workspace.yaml ./
-COPY docker/dagster.yaml docker/entrypoint.sh ./docker/
+COPY ifcb_flow_pipeline/defs/dagster.yaml docker/postgres.yaml docker/workspace.yaml docker/entrypoint.sh ./docker/
 COPY app ./app
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/home/ifcb \
-    MPLCONFIGDIR=/home/ifcb/.config/matplotlib \
-    DAGSTER_HOME=/data/dagster \
+    XDG_CACHE_HOME=/data/cache \
+    MPLCONFIGDIR=/data/cache/matplotlib \
     DAGSTER_DISABLE_TELEMETRY=yes \
     IFCB_FLOW_HOME=/data \
     IFCB_DATA_DIR=/archive \
@@ -42,6 +39,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     STREAMLIT_SERVER_FILE_WATCHER_TYPE=none \
     STREAMLIT_SERVER_HEADLESS=true
 USER 10001:10001
-EXPOSE 3000 8501
+EXPOSE 3000 4000 8501
 ENTRYPOINT ["sh", "/opt/ifcb-flow/docker/entrypoint.sh"]
-CMD ["dagster-webserver", "-h", "0.0.0.0", "-p", "3000", "-w", "workspace.yaml"]
+CMD ["python", "-m", "ifcb_flow_pipeline.defs.webserver", "-h", "0.0.0.0", "-p", "3000", "-w", "docker/workspace.yaml"]

@@ -13,7 +13,8 @@ if _PROJECT not in sys.path:
 from app import runs  # noqa: E402 - found only now
 from app.pages import OVERVIEW, SECTIONS, titled  # noqa: E402
 
-#: The header of a page begins where the menu does: room is for charts.
+#: The header of a page begins where the menu does: room is for charts. What a table's own menu saves has no guard
+#: against formulas: the page "Export" hands tables out.
 _STYLE = """<style>
 .stMainBlockContainer { padding: 2.6rem 2rem 3rem; }
 [data-testid=stHeader] { background: transparent; height: 2.4rem; min-height: 2.4rem; pointer-events: none; }
@@ -28,6 +29,7 @@ _STYLE = """<style>
 [class*="st-key-sign-"] button p {
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
 }
+button[aria-label^="Download as CSV"] { display: none; }
 @media (max-width: 900px) { .stMainBlockContainer { padding: 2.6rem 1rem 3rem; } }
 </style>"""
 

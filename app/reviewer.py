@@ -23,7 +23,9 @@ def known_reviewer() -> str | None:
     """The reviewer's name; None where it is not known yet."""
     header = os.environ.get(_HEADER)
     if header:
-        return _shortened(st.context.headers.get(header, ""))
+        # Two would mean that the proxy adds its own to what the browser sent: then neither can be trusted.
+        sent = st.context.headers.get_all(header)
+        return _shortened(sent[0]) if len(sent) == 1 else None
     return st.session_state.get(_NAME) or _shortened(unquote(st.context.cookies.get(_COOKIE, "")))
 
 
@@ -34,8 +36,9 @@ def reviewer() -> str | None:
     if header:
         if name is None:
             st.error(
-                f"The proxy in front of this app sends no header {plain(header)}, so nobody can mark bins here. Let it "
-                f"send the user's name, or unset {plain(_HEADER)} to be asked for names."
+                f"The proxy in front of this app sends no header {plain(header)}, or several, so nobody can mark "
+                f"bins here. Let it send the user's name in place of what the browser sends, or unset {plain(_HEADER)} to "
+                "be asked for names."
             )
         return name
     if name is None:

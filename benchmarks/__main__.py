@@ -32,7 +32,9 @@ def _measurements(folder: Path, size: workloads.Size) -> list[Callable[[], list[
         lambda: workloads.extraction(folder / "extraction", size),
         lambda: workloads.one_cloud(folder / "cloud", size),
         lambda: workloads.scoring(size),
-        lambda: judging.measure(folder / "judging", size.scored_rows, size.judged_days, size.mean_triggers),
+        lambda: judging.measure(
+            folder / "judging", size.scored_rows, size.trained_rows, size.judged_days, size.mean_triggers
+        ),
         lambda: workloads.range_runs(folder / "range", size),
         lambda: sensing.measure(folder / "sensing", size.sensed_bins, size.sensed_days),
         lambda: sensing.measure(folder / "flat", size.flat_bins, size.flat_days, "flat"),

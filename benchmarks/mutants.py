@@ -1,26 +1,29 @@
 """Mutation test of the detection: ``python -m benchmarks.mutants`` changes lines, one at a time, and runs its tests.
 
 Works on a copy of the tree. What all mutants share is imported once; each runs in a fork of that process, in which the
-changed module is compiled from memory, so that no file and no cache of byte code or machine code is touched. First the
-tests that mirror the module's path run, then the others of detection. Needs ``os.fork``.
+changed module is compiled from memory, so that no file and no cache of byte code or machine code is touched. The tests
+that mirror the module's path run first, then those of its room, then the others of detection, up to the first failure.
+Mutants are drawn evenly over files and lines, the same ones for the same seed. Time is counted in seconds of CPU, so
+that other work on the machine kills no mutant. Needs ``os.fork``.
 """
 
 import contextlib
 import importlib
 import importlib.abc
 import importlib.util
+import itertools
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -29,6 +32,7 @@ from benchmarks.mutations import Mutation, mutations
 _ROOT = Path(__file__).parents[1]
 _PACKAGE, _TESTS = "ifcb_flow_pipeline", "ifcb_flow_pipeline_tests"
 _MUTATED = "detection"
+_T = TypeVar("_T")
 
 #: What is imported before the forks: nothing of it is changed by a mutant.
 _SHARED = (
@@ -38,10 +42,14 @@ _SHARED = (
 _SURVIVED, _KILLED, _KILLED_BY_OTHERS = 0, 11, 12
 _SAID = {
     _SURVIVED: "survived",
-    _KILLED: "killed",
-    _KILLED_BY_OTHERS: "killed by tests of other modules",
-    -signal.SIGKILL: "killed by the time limit",
+    _KILLED: "died",
+    _KILLED_BY_OTHERS: "died of tests of other modules",
+    -signal.SIGXCPU: "died of the time limit",
+    -signal.SIGALRM: "died waiting",
 }
+
+#: A mutant may take so many times as long as the tests do without one, and stand still for so long.
+_LONGEST, _LONGEST_WAIT_S = 3.0, 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +95,32 @@ class _Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 
 def all_mutants(root: Path, only: str = "") -> list[Mutant]:
-    """All mutants of the detection below ``root``, those of files whose path contains ``only``."""
+    """All mutants of the detection below ``root`` in the order of files and lines.
+
+    ``only``: a part of paths, and behind a colon the line, of those to find.
+    """
     paths = [path.relative_to(root) for path in sorted((root / _PACKAGE / _MUTATED).rglob("*.py"))]
-    return [Mutant(p, m) for p in paths if only in str(p) for m in mutations((root / p).read_text("utf-8"))]
+    part, _, line = only.partition(":")
+    everything = [Mutant(p, m) for p in paths if part in str(p) for m in mutations((root / p).read_text("utf-8"))]
+    return [mutant for mutant in everything if line in ("", str(mutant.mutation.line))]
+
+
+def drawn(everything: Sequence[_T], number: int, seed: int) -> list[_T]:
+    """One of each of ``number`` equal parts of a sequence: of mutants, each file and each part of it gets its share.
+
+    In any order, so that the first of them are no worse a sample.
+    """
+    luck, n = random.Random(seed), min(number, len(everything))  # noqa: S311 - no secret
+    edges = [part * len(everything) // n for part in range(n + 1)]
+    return luck.sample([everything[luck.randrange(*part)] for part in itertools.pairwise(edges)], n)
 
 
 def mirroring_tests(path: Path, root: Path) -> list[list[str]]:
-    """The tests that mirror a module's path, if there are any, and all others of the detection."""
-    own = Path(_TESTS, *path.parts[1:-1], f"test_{path.name}")
+    """The tests that mirror a module's path, if there are any, and all others of the detection, its room's first."""
+    room = Path(_TESTS, *path.parts[1:-1])
+    own = room / f"test_{path.name}"
     everything = [p.relative_to(root) for p in sorted((root / _TESTS / _MUTATED).rglob("test_*.py"))]
-    others = [str(p) for p in everything if p != own]
+    others = [str(p) for p in sorted(everything, key=lambda p: (p.parent != room, p)) if p != own]
     return [[str(own)], others] if own in everything else [others]
 
 
@@ -107,8 +131,7 @@ def verdict(mutant: Mutant | None, root: Path) -> int:
         path = mutant.path
         source = (root / path).read_text("utf-8")
         sys.meta_path.insert(0, _Loader(mutant, mutant.mutation.applied(source)))
-        if "compiled" in source:
-            _without_kernel_cache()
+        _compile_afresh(mutant.module)
     import pytest
 
     groups = mirroring_tests(path, root)
@@ -119,23 +142,29 @@ def verdict(mutant: Mutant | None, root: Path) -> int:
     return _SURVIVED
 
 
-def _without_kernel_cache() -> None:
-    """Machine code is cached by the time of a file, which a mutant leaves as it is."""
+def _compile_afresh(changed: str) -> None:
+    """Machine code is cached by the time of a file, which a mutant leaves as it is: not that of the changed module."""
     import numba
 
     compiled: Any = importlib.import_module(f"{_PACKAGE}.compiled")
-    compiled.kernel = numba.njit(nogil=True, fastmath=False)
+    cached = compiled.kernel
+
+    def kernel(function: Any) -> Any:
+        return numba.njit(nogil=True, fastmath=False)(function) if function.__module__ == changed else cached(function)
+
+    compiled.kernel = kernel
 
 
-def _forked(mutant: Mutant | None, root: Path) -> int:
-    """Start a fork that judges the mutant; returns its process id."""
+def _forked(mutant: Mutant | None, root: Path, limit_s: int) -> int:
+    """Start a fork that judges the mutant and ends after so many seconds of CPU; returns its process id."""
     process = os.fork()
     if process:
         return process
     code = _KILLED
     try:
-        # Its own group: what the tests start ends with it.
-        os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, resource.RLIM_INFINITY))
+        signal.alarm(_LONGEST_WAIT_S)
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
@@ -144,23 +173,18 @@ def _forked(mutant: Mutant | None, root: Path) -> int:
         os._exit(code)
 
 
-def judged(mutants: Sequence[Mutant | None], root: Path, jobs: int, limit_s: float) -> Iterator[tuple[int, int, float]]:
-    """Numbers of mutants with what became of them and how long that took (s), as they end."""
-    waiting, running = list(enumerate(mutants)), dict[int, tuple[int, float]]()
+def judged(
+    mutants: Sequence[Mutant | None], root: Path, jobs: int = 1, limit_s: int = _LONGEST_WAIT_S
+) -> Iterator[tuple[int, int, float]]:
+    """Numbers of mutants with what became of them and how much CPU that took (s), as they end."""
+    waiting, running = list(enumerate(mutants)), dict[int, int]()
     while waiting or running:
         while waiting and len(running) < jobs:
             number, mutant = waiting.pop(0)
-            running[_forked(mutant, root)] = (number, time.monotonic())
-        process, status = os.waitpid(-1, os.WNOHANG)
+            running[_forked(mutant, root, limit_s)] = number
+        process, status, used = os.wait4(-1, 0)
         if process in running:
-            number, started = running.pop(process)
-            yield number, os.waitstatus_to_exitcode(status), time.monotonic() - started
-            continue
-        for process, (_, started) in running.items():
-            if time.monotonic() - started > limit_s:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process, signal.SIGKILL)
-        time.sleep(0.02)
+            yield running.pop(process), os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
 
 
 @contextlib.contextmanager
@@ -191,27 +215,29 @@ def _import_shared(root: Path) -> None:
 
 
 @click.command()
-@click.option("--number", default=200, show_default=True, help="How many mutants, drawn from all.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the draw.")
+@click.option("--number", default=200, show_default=True, type=click.IntRange(min=1), help="How many mutants.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the draw from all mutants.")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(min=1), help="Mutants at a time.")
-@click.option("--limit", default=120.0, show_default=True, help="Seconds for the tests of one mutant.")
-@click.option("--only", default="", help="Only files whose path contains this.")
-def main(number: int, seed: int, jobs: int, limit: float, only: str) -> None:
-    """Print what becomes of each mutant, and the share that dies."""
+@click.option("--only", default="", help="Only files whose path contains this; with :LINE, only that line.")
+def main(number: int, seed: int, jobs: int, only: str) -> None:
+    """Print what becomes of each mutant, the share that dies, and those that survive."""
     with _copy() as root:
         _import_shared(root)
         everything = all_mutants(root, only)
-        chosen = random.Random(seed).sample(everything, min(number, len(everything)))  # noqa: S311 - no secret
-        ((_, code, seconds),) = judged([None], root, 1, 10 * limit)
-        click.echo(f"{len(chosen)} of {len(everything)} mutants; all tests without one: {seconds:.0f} s", err=True)
+        if not everything:
+            raise click.BadParameter(f"there is nothing to change in {only!r}")
+        chosen = drawn(everything, number, seed)
+        ((_, code, usual_s),) = judged([None], root)
+        click.echo(f"{len(chosen)} of {len(everything)} mutants; all tests without one: {usual_s:.0f} s", err=True)
         if code != _SURVIVED:
             raise click.ClickException("the tests fail without any mutant")
-        codes = []
-        for which, code, seconds in judged(chosen, root, jobs, limit):
-            codes.append(code)
-            click.echo(f"{_SAID.get(code, 'killed by a crash')}, {seconds:.1f} s: {chosen[which]}")
-    died = sum(code != _SURVIVED for code in codes)
-    click.echo(f"{died} of {len(codes)} mutants died ({died / max(len(codes), 1):.1%})")
+        survivors = []
+        for which, code, seconds in judged(chosen, root, jobs, round(_LONGEST * usual_s) + 1):
+            survivors += [str(chosen[which])] if code == _SURVIVED else []
+            click.echo(f"{_SAID.get(code, 'died of a crash')}, {seconds:.1f} s: {chosen[which]}")
+    died = len(chosen) - len(survivors)
+    click.echo(f"{died} of {len(chosen)} mutants died ({died / len(chosen):.1%}), seed {seed}")
+    click.echo("".join(f"survived: {name}\n" for name in sorted(survivors)), nl=False)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Small changes of a line of Python that tests should notice: where a source can be changed, and into what.
 
 No mutation where none can matter: annotations, docstrings and other texts, messages of errors, decorators, random
-seeds, and how many rows are worked on together.
+seeds, how many rows are worked on together, and numbers so small that they only keep a divisor from being 0.
 """
 
 import ast
@@ -21,6 +21,9 @@ _OTHER_OPERATOR = {
 }  # fmt: skip
 #: What changes only the speed or the luck of a run, by the name that it is given to.
 _WITHOUT_EFFECT = re.compile(r"seed|chunk|together|_around$|n_jobs|version", re.IGNORECASE)
+
+#: Smaller numbers stand in for 0 where one divides or takes a logarithm.
+_LEAST = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +120,18 @@ class _Finder(ast.NodeVisitor):
             return
         value = node.value
         assert isinstance(value, (int, float))  # noqa: S101 - for the type checker
+        if 0 < value < _LEAST:
+            return
         larger = value + 1 if isinstance(value, int) or value == 0 else 1.5 * value
         self._add(self._begin(node), self._end(node), repr(larger))
+
+    def visit_Dict(self, node: ast.Dict) -> None:
+        if not all(map(_is_sign, node.values)):
+            self.generic_visit(node)
+            return
+        # A table of signs: how large they are matters to nothing.
+        for value in node.values:
+            self._add(self._begin(value), self._end(value), "-1" if ast.unparse(value) == "1" else "1")
 
     def visit_Return(self, node: ast.Return) -> None:
         if node.value is not None and not (isinstance(node.value, ast.Constant) and node.value.value is None):
@@ -152,6 +165,10 @@ class _Finder(ast.NodeVisitor):
         del node
 
     visit_Raise = visit_JoinedStr = visit_Assert = visit_TypeAlias = _skip  # noqa: N815
+
+
+def _is_sign(node: ast.AST) -> bool:
+    return ast.unparse(node) in ("1", "-1")
 
 
 def _is_number(node: ast.AST) -> bool:

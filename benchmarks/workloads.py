@@ -48,6 +48,7 @@ class Size:
     bins: int = 900
     mean_triggers: int = 3500
     scored_rows: int = 1_000_000
+    trained_rows: int = 525_600
     judged_days: int = 14
     bins_of_a_day: int = 200
     days: int = 60
@@ -60,8 +61,8 @@ class Size:
     listed_bins: tuple[int, ...] = (100, 1000, 10_000, 100_000, 1_000_000)
 
 
-SMALL = Size(bins=6, mean_triggers=200, scored_rows=2000, judged_days=2, bins_of_a_day=6, days=2, bins_per_day=12,
-             longer=2, sensed_bins=200, sensed_days=20, flat_bins=100, flat_days=10,
+SMALL = Size(bins=6, mean_triggers=200, scored_rows=2000, trained_rows=600, judged_days=2, bins_of_a_day=6, days=2,
+             bins_per_day=12, longer=2, sensed_bins=200, sensed_days=20, flat_bins=100, flat_days=10,
              listed_bins=(100, 1000))  # fmt: skip
 
 

@@ -288,21 +288,17 @@ def compare(csv1: Path, csv2: Path, output: Path, title: str, name1: str | None,
 @click.option("--triggers", type=_triggers, required=True,
               help="Which triggers were points: all before ifcb-flow-metric 1.1.0, images since.")  # fmt: skip
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="As it was trained with.")
-@click.option("--yes", is_flag=True, help="Do not ask: the file is trusted.")
-def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: float, yes: bool) -> None:
-    """Convert a classifier.pkl of ifcb-flow-metric, once."""
+def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: float) -> None:
+    """Convert a classifier.pkl of ifcb-flow-metric, once. Nothing that the file says is run."""
     from datetime import UTC, datetime
 
     from ifcb_flow_pipeline.days import library_versions
-    from ifcb_flow_pipeline.detection.reference.conversion import convert_pickle
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.store.models import write_model
+    from ifcb_flow_pipeline.store.old_models import convert_apart
 
-    click.echo(f"Warning: reading {pickle_file} runs whatever is in it. Convert only files that you trust.", err=True)
-    if not yes:
-        click.confirm("Is it trusted?", abort=True, err=True)
     settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio)
-    converted = convert_pickle(pickle_file.read_bytes(), settings, datetime.now(tz=UTC), library_versions())
+    converted = convert_apart(pickle_file, settings, datetime.now(tz=UTC), library_versions())
     with _writing(model):
         write_model(model, converted)
     click.echo(f"{converted.card.model_id}: {len(converted.card.feature_names)} features, written to {model}")

@@ -36,7 +36,7 @@ from ifcb_flow_pipeline.features.full import (
 )
 from ifcb_flow_pipeline.features.run import Run, blind_s_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
-from ifcb_flow_pipeline.lasting import keep_verdicts, read_or_stored, with_gone_bins
+from ifcb_flow_pipeline.lasting import keep_verdicts, read_or_stored, with_gone_bins, with_stored_rows
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.claim import claim
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
@@ -136,9 +136,20 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
         unread = CloudEntry(pid, "unsettled", "not read yet") if late else CloudEntry(pid, row["status"], row["reason"])
         outcome = found.get(pid) or feature_row(unread, None, settings, row["roi_bytes"])
         rows.append({name: row[name] for name in IDENTITY} | outcome)
-    table = pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema)
+    table = _with_stored_features(tables, settings, day, pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema))
     tables.write(BIN_FEATURES, day, table, replace(made_of, made_of=asdict(settings), unread=n_unread))
     return table
+
+
+def _with_stored_features(tables: DailyTables, settings: FeatureSettings, day: date, rows: pa.Table) -> pa.Table:
+    stored = with_stored_rows(tables, BIN_FEATURES, day, rows)
+    before = tables.provenance(BIN_FEATURES, day) if stored is not rows else None
+    if before is not None and FeatureSettings(**before.made_of) != settings:
+        raise StoreError(
+            f"bin_features of {day} were made with {dict(before.made_of)}, and of some bins files and points are "
+            "gone: the day is left as it is. Return to these settings, or remove the bins (`ifcb-flow gone --remove`)"
+        )
+    return stored
 
 
 def write_scores(tables: DailyTables, model: AnyModel, day: date, history: pa.Table | None = None) -> pa.Table:
@@ -149,8 +160,8 @@ def write_scores(tables: DailyTables, model: AnyModel, day: date, history: pa.Ta
     """
     features, made_of = _input(tables, BIN_FEATURES, day)
     model.check_usable(FeatureSettings(**made_of.made_of))
-    scores = score_table(features, model, history)
-    keep_verdicts(tables, day, model.card.model_id)
+    scores = worst_first(with_stored_rows(tables, BIN_SCORES, day, score_table(features, model, history)))
+    keep_verdicts(tables, day, scores)
     tables.write(BIN_SCORES, day, scores, replace(made_of, made_of={"model_id": model.card.model_id}))
     return scores
 
@@ -317,11 +328,13 @@ def score_table(features: pa.Table, model: AnyModel, history: pa.Table | None = 
 
     ``history``: rows of ``bin_features`` of the days before, see ``FlowModel.judge``.
     """
-    table = model.judge(features, history)
+    return worst_first(model.judge(features, history)).cast(BIN_SCORES.schema)
+
+
+def worst_first(scores: pa.Table) -> pa.Table:
+    """Rows of ``bin_scores`` in their order."""
     # NaN stands last in either direction: bins that were not judged, behind those that are ok.
-    return table.sort_by([("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")]).cast(
-        BIN_SCORES.schema
-    )
+    return scores.sort_by([("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")])
 
 
 def feature_matrix(features: pa.Table, names: tuple[str, ...]) -> np.ndarray:

@@ -11,17 +11,21 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.store.archive import BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables, StoredCloud, StoredDay
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, PAST_VERDICTS, POINT_CLOUDS, RAW_BINS
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, PAST_VERDICTS, POINT_CLOUDS, RAW_BINS, Table
 
 _FILES = ("adc", "hdr", "roi")
 
 #: States of bins that were not read.
 _NEVER_READ = ("unsettled", "misplaced", "gone")
+
+#: What stands in a column that a row has not; None in those of other types.
+_MISSING: Mapping[pa.DataType, Any] = {pa.float64(): float("nan"), pa.string(): ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,24 @@ def read_or_stored(read: BinRead | CloudEntry, stored: StoredDay) -> BinRead | S
     return kept or read
 
 
-def keep_verdicts(tables: DailyTables, day: date, model_id: str) -> None:
-    """Before a day is scored by a model: add what another said to ``past_verdicts``."""
+def with_stored_rows(tables: DailyTables, table: Table, day: date, rows: pa.Table) -> pa.Table:
+    """New rows of a day, but for bins that are gone with all their points: these keep the rows that they have.
+
+    Rows of another version keep what both versions have; what they lack is missing.
+    """
+    gone = set(rows.filter(pc.field("status") == "gone")["pid"].to_pylist())
+    before = [row for row in (_readable(tables, table, day) if gone else []) if row["pid"] in gone]
+    kept = {row["pid"]: _completed(row, table) for row in before if row["status"] not in _NEVER_READ}
+    if not kept:
+        return rows
+    return pa.Table.from_pylist([kept.get(row["pid"], row) for row in rows.to_pylist()], schema=table.schema)
+
+
+def keep_verdicts(tables: DailyTables, day: date, scores: pa.Table) -> None:
+    """Before a day gets new scores: add what another model said of its bins to ``past_verdicts``."""
     rows = _readable(tables, BIN_SCORES, day)
-    others = [row for row in rows if row["model_id"] != model_id]
+    by = dict(zip(scores["pid"].to_pylist(), scores["model_id"].to_pylist(), strict=True))
+    others = [row for row in rows if row["model_id"] != by.get(row["pid"])]
     if not others:
         return
     until = datetime.now(tz=UTC)
@@ -116,7 +134,7 @@ def forget(tables: DailyTables, bins: Iterable[GoneBin]) -> int:
     return sum(map(len, by_day.values()))
 
 
-def _remove_rows(tables: DailyTables, table: Any, day: date, pids: Collection[str]) -> None:
+def _remove_rows(tables: DailyTables, table: Table, day: date, pids: Collection[str]) -> None:
     made_of = tables.provenance(table, day)
     rows = tables.read(table, day) if made_of else None
     if rows is not None and made_of is not None:
@@ -137,10 +155,14 @@ def _remove_clouds(tables: DailyTables, day: date, pids: Collection[str]) -> Non
 def _rows_before(tables: DailyTables, day: date) -> list[dict[str, Any]]:
     """Rows of the inventory of bins that were read, or that are gone already, as they were."""
     with CloudTables(tables).stored(day) as stored:
-        read = {entry.pid: entry for entry in stored.by_pid.values() if entry.status not in _NEVER_READ}
+        read = {entry.pid: entry.status for entry in stored.by_pid.values() if entry.status not in _NEVER_READ}
+    if not read:
+        # Points that were deleted to save room, or that are damaged, leave what was made of them.
+        made = [row for table in (BIN_SCORES, BIN_FEATURES) for row in _readable(tables, table, day)]
+        read = {row["pid"]: row["status"] for row in made if row["status"] not in _NEVER_READ}
     rows = {row["pid"]: row for row in _readable(tables, RAW_BINS, day)}
     # Where the inventory is damaged or was never written, the points still tell which bins there were.
-    rows |= {pid: _row_of(pid, entry.status) for pid, entry in read.items() if pid not in rows}
+    rows |= {pid: _row_of(pid, status) for pid, status in read.items() if pid not in rows}
     return [row for pid, row in rows.items() if pid in read or row.get("gone_since") is not None]
 
 
@@ -155,12 +177,18 @@ def _row_of(pid: str, status: str) -> dict[str, Any]:
 
 def _lost_a_file(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether files that a bin had are gone, while those that are left are what they were."""
-    lost = [name for name in _FILES if before[f"{name}_path"] is not None and now[f"{name}_path"] is None]
+    lost = [name for name in _FILES if before.get(f"{name}_path") is not None and now[f"{name}_path"] is None]
     left = [name for name in _FILES if now[f"{name}_path"] is not None]
-    return bool(lost) and all(before[f"{name}_bytes"] in (None, now[f"{name}_bytes"]) for name in left)
+    return bool(lost) and all(before.get(f"{name}_bytes") in (None, now[f"{name}_bytes"]) for name in left)
 
 
-def _readable(tables: DailyTables, table: Any, day: date) -> list[dict[str, Any]]:
+def _completed(row: Mapping[str, Any], table: Table) -> dict[str, Any]:
+    """A row of any version with the columns of this one."""
+    lacking = {c.name: _MISSING.get(c.type) for c in table.columns if c.name not in row}
+    return {name: row.get(name, lacking.get(name)) for name in table.schema.names}
+
+
+def _readable(tables: DailyTables, table: Table, day: date) -> list[dict[str, Any]]:
     # A damaged file has nothing to keep; that it is damaged is told where it is needed.
     try:
         return tables.read_any(table, day)

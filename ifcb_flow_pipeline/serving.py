@@ -21,13 +21,15 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.private import private_folder
 from ifcb_flow_pipeline.store.settings import Settings
 
 _HOST = "127.0.0.1"
-_START_SECONDS = 120.0
+_START_SECONDS = 300.0
 _STOP_SECONDS = 20.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -65,7 +67,7 @@ class Program:
 
     def start(self, environment: dict[str, str], folder: Path) -> None:
         """Start it, in a session of its own, so that stopping reaches everything that it has started."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.log.parent)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command,
@@ -74,7 +76,7 @@ class Program:
                 env=environment,
                 cwd=folder,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - it calls the system once and takes no lock
+                preexec_fn=partial(_end_with_parent, os.getpid()),  # noqa: PLW1509 - it takes no lock
             )
         self.started, self.again = time.monotonic(), None
 
@@ -192,7 +194,7 @@ def _only_one(home: Path) -> Iterator[Callable[[object], None]]:
 
     Raises ServingError, naming the process and its pages, where another does.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     with (home / "serve.lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -259,10 +261,12 @@ def _stop(programs: Sequence[Program]) -> None:
         program.process.wait()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     # In the child, before the program: the system kills it when this process is killed. Linux only, as is IFCB's world.
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before
+        os._exit(1)
 
 
 def _shorten(log: Path) -> None:

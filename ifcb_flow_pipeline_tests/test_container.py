@@ -1,6 +1,11 @@
-"""The container set-up, as far as its files tell: nothing is built or started here."""
+"""The containers and the systemd units, as far as their files tell: nothing is built or started here."""
 
+import os
 import re
+import shutil
+import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,15 +21,21 @@ FILES = (
     "Dockerfile",
     ".dockerignore",
     "compose.yaml",
-    "docker/dagster.yaml",
+    "compose.postgres.yaml",
+    "docker/postgres.yaml",
+    "docker/workspace.yaml",
     "docker/entrypoint.sh",
+    "docker/digests.sh",
+    "ifcb_flow_pipeline/defs/dagster.yaml",
     "docker/lock.sh",
     "docs/running.md",
     "requirements.lock",
     "requirements-dev.lock",
 )
 LOCKS = {"requirements.lock": ("postgres",), "requirements-dev.lock": ("postgres", "dev")}
-OWN_SERVICES = ("webserver", "daemon", "app")
+OWN_SERVICES = ("code", "webserver", "daemon", "app")
+DAGSTER_SERVICES = OWN_SERVICES[:3]
+UNITS = ROOT / "deploy" / "systemd"
 
 _PIN = re.compile(
     r"(?P<name>[a-z0-9._-]+)(\[[a-z0-9,._-]+\])?==(?P<version>[0-9][^\s;]*)(?P<hashes>( --hash=sha256:[0-9a-f]{64})+)"
@@ -34,6 +45,12 @@ _PIN = re.compile(
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def postgres() -> dict[str, Any]:
+    """What the second file adds."""
+    return yaml.safe_load((ROOT / "compose.postgres.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +77,62 @@ def _tag(image: str) -> str:
     return image.rpartition("/")[2].partition("@")[0].partition(":")[2]
 
 
-def test_every_image_has_a_full_version_as_its_tag(compose, dockerfile):
+def test_every_image_has_a_full_version_as_its_tag_and_can_be_pinned_to_a_digest(compose, postgres, dockerfile):
+    default = dict(words[1].split("=") for words in dockerfile if words[0] == "ARG")
     stages = {words[3] for words in dockerfile if words[0] == "FROM" and len(words) == 4}
     images = {words[1] for words in dockerfile if words[0] == "FROM"} - stages
-    images |= {service["image"] for service in compose["services"].values()}
-    assert len(images) == 3
-    for image in images:
+    assert images == {"${PYTHON_IMAGE}"}
+    build = compose["services"]["app"]["build"]["args"]["PYTHON_IMAGE"]
+    assert build == f"${{PYTHON_IMAGE:-{default['PYTHON_IMAGE']}}}"
+    database = re.fullmatch(r"\$\{POSTGRES_IMAGE:-(.*)\}", postgres["services"]["postgres"]["image"])
+    assert database
+    for image in (default["PYTHON_IMAGE"], database[1], compose["services"]["app"]["image"]):
         assert re.match(r"\d+\.\d+", _tag(image)), image
 
 
-def test_the_three_services_share_one_image_and_differ_by_command(compose):
+def test_the_script_that_pins_images_asks_for_those_that_are_used(tmp_path):
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho sha256:of-$4\n")
+    docker.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    said = subprocess.run(
+        ["/bin/sh", ROOT / "docker/digests.sh"], env={"PATH": path}, capture_output=True, text=True, check=True
+    )
+    python, database = said.stdout.splitlines()
+    assert re.fullmatch(r"PYTHON_IMAGE=(python:\S+)@sha256:of-\1", python)
+    assert re.fullmatch(r"POSTGRES_IMAGE=(postgres:\S+)@sha256:of-\1", database)
+
+
+def test_the_four_services_share_one_image_and_differ_by_command(compose):
     services = [compose["services"][name] for name in OWN_SERVICES]
     assert len({service["image"] for service in services}) == 1
-    assert [service["command"][0] for service in services] == ["python", "dagster-daemon", "streamlit"]
+    assert [service["command"][0] for service in services] == ["dagster", "python", "dagster-daemon", "streamlit"]
+
+
+@pytest.mark.parametrize("name", OWN_SERVICES)
+def test_a_service_writes_to_its_volume_and_to_memory_only_and_has_bounds(compose, name):
+    service = compose["services"][name]
+    assert service["read_only"] is True
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["cap_drop"] == ["ALL"]
+    assert {mount.partition(":")[0] for mount in service["tmpfs"]} == {"/tmp", "/home/ifcb"}  # noqa: S108 - of the container
+
+
+def test_the_review_app_does_not_reach_dagsters_page_which_asks_for_no_password(compose, postgres):
+    networks = {name: set(compose["services"][name]["networks"]) for name in OWN_SERVICES}
+    assert networks.pop("app").isdisjoint(set.union(*networks.values()))
+    assert set(postgres["services"]["postgres"]["networks"]) <= networks["webserver"]
+
+
+def test_webserver_and_daemon_ask_the_code_server_where_it_listens(compose):
+    (server,) = yaml.safe_load((ROOT / "docker/workspace.yaml").read_text())["load_from"]
+    command = compose["services"]["code"]["command"]
+    assert server["grpc_server"]["host"] == "code"
+    assert str(server["grpc_server"]["port"]) == command[command.index("-p") + 1]
+    assert server["grpc_server"]["location_name"] == command[command.index("--location-name") + 1]
+    for name in ("webserver", "daemon"):
+        assert compose["services"][name]["command"][-2:] == ["-w", "docker/workspace.yaml"]
 
 
 def test_dagsters_page_is_behind_the_guard(compose):
@@ -109,26 +169,32 @@ def test_the_image_installs_the_lock_with_hashes_and_the_project_without_depende
 
 
 @pytest.mark.parametrize("name", ["postgres", *OWN_SERVICES])
-def test_every_service_restarts_and_tells_its_health(compose, name):
-    service = compose["services"][name]
+def test_every_service_restarts_and_tells_its_health(compose, postgres, name):
+    service = (postgres if name == "postgres" else compose)["services"][name]
     assert service["restart"] == "unless-stopped"
     assert service["healthcheck"]["test"][0] == "CMD"
     assert set(service["healthcheck"]) == {"test", "interval", "timeout", "retries", "start_period"}
 
 
-def test_every_service_is_tested_here(compose):
-    assert set(compose["services"]) == {"postgres", *OWN_SERVICES}
+def test_every_service_is_tested_here(compose, postgres):
+    assert set(compose["services"]) == set(OWN_SERVICES)
+    assert set(postgres["services"]) == {"postgres", *DAGSTER_SERVICES}
 
 
 @pytest.mark.parametrize(
     ("name", "sign"),
-    [("webserver", ":3000/server_info"), ("app", ":8501/_stcore/health"), ("daemon", "liveness-check")],
+    [
+        ("code", "grpc-health-check -p 4000"),
+        ("webserver", ":3000/server_info"),
+        ("app", ":8501/_stcore/health"),
+        ("daemon", "liveness-check"),
+    ],
 )
 def test_the_health_of_a_service_is_asked_where_it_answers(compose, name, sign):
     assert sign in " ".join(compose["services"][name]["healthcheck"]["test"])
 
 
-@pytest.mark.parametrize("name", OWN_SERVICES)
+@pytest.mark.parametrize("name", ["code", "app"])
 def test_the_archive_is_required_and_mounted_read_only(compose, name):
     archive = [
         mount
@@ -142,25 +208,28 @@ def test_the_archive_is_required_and_mounted_read_only(compose, name):
     assert archive[0]["bind"]["create_host_path"] is False
 
 
-def test_ports_are_open_to_this_machine_only_unless_set_otherwise(compose):
+def test_ports_are_open_to_this_machine_only_unless_set_otherwise(compose, postgres):
     published = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert len(published) == 2
     for port in published:
         assert port.startswith("${IFCB_BIND:-127.0.0.1}:"), port
-    assert "ports" not in compose["services"]["postgres"]
+    assert "ports" not in postgres["services"]["postgres"]
 
 
-def test_the_password_has_no_default_and_the_review_app_does_not_get_it(compose):
-    password = compose["services"]["postgres"]["environment"]["POSTGRES_PASSWORD"]
-    assert password.startswith("${DAGSTER_POSTGRES_PASSWORD:?")
+def test_the_password_is_a_file_that_is_needed_and_is_in_no_environment(compose, postgres):
+    assert postgres["secrets"]["postgres_password"]["file"].startswith("${DAGSTER_POSTGRES_PASSWORD_FILE:?")
+    for service in (*compose["services"].values(), *postgres["services"].values()):
+        for variable in service.get("environment", {}):
+            assert "PASSWORD" not in variable or variable == "POSTGRES_PASSWORD_FILE"
+    assert postgres["services"]["postgres"]["environment"]["POSTGRES_PASSWORD_FILE"].startswith("/run/secrets/")
+    assert "app" not in postgres["services"]
+
+
+def test_dagster_starts_when_the_database_is_ready_and_its_pages_when_the_code_server_is(compose, postgres):
+    for name in DAGSTER_SERVICES:
+        assert postgres["services"][name]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     for name in ("webserver", "daemon"):
-        assert compose["services"][name]["environment"]["DAGSTER_POSTGRES_PASSWORD"] == password
-    assert not any("POSTGRES" in variable for variable in compose["services"]["app"]["environment"])
-
-
-@pytest.mark.parametrize("name", ["webserver", "daemon"])
-def test_dagster_starts_when_the_database_is_ready(compose, name):
-    assert compose["services"][name]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+        assert compose["services"][name]["depends_on"] == {"code": {"condition": "service_healthy"}}
 
 
 def test_there_can_be_one_daemon_only(compose):
@@ -168,20 +237,15 @@ def test_there_can_be_one_daemon_only(compose):
     assert compose["services"]["daemon"]["container_name"]
 
 
-def test_all_volumes_that_are_used_are_declared(compose):
-    used = {
-        mount.partition(":")[0]
-        for service in compose["services"].values()
-        for mount in service["volumes"]
-        if isinstance(mount, str)
-    }
-    assert used == set(compose["volumes"])
-
-
-def test_webserver_and_daemon_share_the_sockets_so_that_runs_can_be_stopped_from_the_page(compose):
-    for name in ("webserver", "daemon"):
-        service = compose["services"][name]
-        assert f"run:{service['environment']['TMPDIR']}" in service["volumes"]
+def test_all_volumes_that_are_used_are_declared(compose, postgres):
+    for part in (compose, postgres):
+        used = {
+            mount.partition(":")[0]
+            for service in part["services"].values()
+            for mount in service.get("volumes", [])
+            if isinstance(mount, str)
+        }
+        assert used == set(part["volumes"])
 
 
 def test_settings_that_are_not_set_stay_unset(compose):
@@ -206,30 +270,87 @@ def test_nothing_gets_into_the_image_unless_it_is_named():
     assert next(line for line in lines if not line.startswith("#")) == "*"
 
 
-def test_a_daemon_that_is_stopped_has_time_to_end_its_runs(compose):
-    settings = yaml.safe_load((ROOT / "docker/dagster.yaml").read_text())
-    assert settings["code_servers"]["wait_for_local_processes_on_shutdown"] is True
-    assert compose["services"]["daemon"]["stop_grace_period"] == "5m"
+def test_a_code_server_that_is_stopped_has_time_to_end_its_runs(compose):
+    assert compose["services"]["code"]["stop_grace_period"] == "5m"
 
 
-def test_dagster_takes_the_settings_of_the_containers(compose, monkeypatch):
-    for variable, value in compose["services"]["daemon"]["environment"].items():
-        if variable.startswith("DAGSTER_"):
-            monkeypatch.setenv(variable, str(value))
-    settings, instance_class = dagster_instance_config(str(ROOT / "docker"))
+def _entrypoint(tmp_path: Path, **environment: str) -> tuple[Path, Path]:
+    """What the entrypoint writes: the settings of Dagster, and the file with the password."""
+    script = re.sub("/run/secrets/|/tmp/", f"{tmp_path}/", (ROOT / "docker/entrypoint.sh").read_text())
+    image = tmp_path / "docker"
+    image.mkdir()
+    (image / "entrypoint.sh").write_text(script)
+    (image / "dagster.yaml").write_text((ROOT / "ifcb_flow_pipeline/defs/dagster.yaml").read_text())
+    (image / "postgres.yaml").write_text((ROOT / "docker/postgres.yaml").read_text())
+    (tmp_path / "postgres_password").write_text("a:b\\c d\n")
+    environment |= {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run(["/bin/sh", image / "entrypoint.sh", "true"], env=environment, check=True)
+    return tmp_path / "home" / "dagster.yaml", tmp_path / "ifcb-flow-pgpass"
+
+
+def test_the_entrypoint_puts_dagsters_settings_into_place_for_their_owner_only(tmp_path):
+    written, password = _entrypoint(tmp_path, DAGSTER_HOME=str(tmp_path / "home"))
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert stat.S_IMODE(written.parent.stat().st_mode) == 0o700
+    assert not password.exists()
+    settings, instance_class = dagster_instance_config(str(written.parent))
     assert instance_class is None
     assert settings["telemetry"] == {"enabled": False}
     assert settings["nux"] == {"enabled": False}
-    assert settings["concurrency"]["runs"]["max_concurrent_runs"] == 2
+    assert settings["run_queue"]["max_concurrent_runs"] == 2
     assert settings["run_monitoring"]["max_runtime_seconds"] == 6 * 3600
-    assert settings["storage"]["postgres"]["postgres_db"]["scheme"] == "postgresql+psycopg2"
+    assert "storage" not in settings
 
 
-def test_every_variable_that_dagster_reads_is_set_in_the_compose_file(compose):
-    asked = set(re.findall(r"env: (\w+)", (ROOT / "docker/dagster.yaml").read_text()))
-    assert asked
-    for name in ("webserver", "daemon"):
-        assert asked <= set(compose["services"][name]["environment"])
+def test_with_a_database_the_password_gets_from_its_file_to_a_private_one(tmp_path, monkeypatch):
+    home = {"DAGSTER_HOME": str(tmp_path / "home"), "DAGSTER_POSTGRES_HOST": "postgres"}
+    written, password = _entrypoint(tmp_path, **home)
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    assert password.read_text() == r"*:*:*:*:a\:b\\c d"  # as libpq reads it
+    monkeypatch.setenv("DAGSTER_POSTGRES_HOST", "postgres")
+    settings, _ = dagster_instance_config(str(written.parent))
+    database = settings["storage"]["postgres"]["postgres_db"]
+    assert database["scheme"] == "postgresql+psycopg2"
+    assert "password" not in database
+    assert database["params"]["passfile"] in (ROOT / "docker/entrypoint.sh").read_text()
+
+
+def test_the_review_app_writes_no_settings_of_dagster(compose, tmp_path):
+    assert "DAGSTER_HOME" not in compose["services"]["app"]["environment"]
+    written, _ = _entrypoint(tmp_path)
+    assert not written.exists()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
+def test_the_units_of_systemd_are_right(tmp_path):
+    here = {"/opt/ifcb-flow/.venv/bin": str(Path(sys.executable).parent), "/opt/ifcb-flow": str(ROOT)}
+    for path in UNITS.rglob("ifcb-flow*"):
+        target = tmp_path / path.relative_to(UNITS)
+        if path.is_dir():
+            target.mkdir()
+    for path in [*UNITS.glob("ifcb-flow*.*"), *UNITS.glob("*/*.conf")]:
+        if path.is_file():
+            text = path.read_text()
+            for place, found in here.items():
+                text = text.replace(place, found)
+            (tmp_path / path.relative_to(UNITS)).write_text(text)
+    units = sorted(tmp_path.glob("ifcb-flow*.service"))
+    assert len(units) == 4
+    command = [shutil.which("systemd-analyze") or "", "verify", *units, tmp_path / "ifcb-flow.target"]
+    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert str(tmp_path) not in said.stderr, said.stderr
+
+
+def test_units_and_containers_run_the_same_commands_but_for_addresses(compose):
+    def words(command: list[str]) -> list[str]:
+        return [word for word in command if not re.search(r"\d\.\d|workspace|headless|^true$", word)]
+
+    for name, unit in {"code": "code", "webserver": "web", "daemon": "daemon", "app": "app"}.items():
+        text = (UNITS / f"ifcb-flow-{unit}.service").read_text()
+        (command,) = re.findall(r"^ExecStart=/opt/ifcb-flow/.venv/bin/(.*)$", text, re.MULTILINE)
+        assert words(command.split()) == words(compose["services"][name]["command"])
 
 
 @pytest.mark.parametrize("lock", LOCKS)

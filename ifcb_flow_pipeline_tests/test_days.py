@@ -1,6 +1,7 @@
 """The steps of a day, from an archive in a folder to scores: no bin vanishes, and each says how it went."""
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ifcb_flow_pipeline import days
@@ -23,7 +25,7 @@ from ifcb_flow_pipeline.lasting import forget, gone_bins, past_verdicts
 from ifcb_flow_pipeline.store.archive import Archive, ArchiveError
 from ifcb_flow_pipeline.store.claim import move
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
-from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
+from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError, footer
 from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, STATUSES, TABLES
 
@@ -547,6 +549,118 @@ def test_tables_of_another_version_are_refused_with_the_remedy(full, monkeypatch
     monkeypatch.setattr(days, "RAW_BINS", newer)
     with pytest.raises(StoreError, match="materialize raw_bins of that day again"):
         days.write_clouds(full.tables, full.archive, DAY)
+
+
+# Tables of another version, and points that were deleted, where the raw files are gone
+
+
+@pytest.fixture
+def scored(full: Site) -> tuple[Site, Model]:
+    """A day that is scored, and whose raw files are gone since."""
+    model = full.train()
+    full.make(model=model)
+    for path in full.archive.root.iterdir():
+        path.unlink()
+    return full, model
+
+
+#: Columns that an earlier version did not have.
+LATER_COLUMNS = {
+    RAW_BINS: ("gone_since",), POINT_CLOUDS: ("time_of_flight_us",), BIN_FEATURES: ("has_roi", "dead_signals"),
+    BIN_SCORES: ("affected_fraction",),
+}  # fmt: skip
+
+
+def make_older(site: Site, table) -> None:
+    """Have the day's file as an earlier version would have written it."""
+    columns = tuple(column for column in table.columns if column.name not in LATER_COLUMNS[table])
+    older, path = replace(table, version=table.version - 1, columns=columns), site.tables.path(table, DAY)
+    file = pq.ParquetFile(path)
+    told = {**file.schema_arrow.metadata, **footer(older, site.tables.provenance(table, DAY))}
+    if table is POINT_CLOUDS:
+        entries = [
+            {name: value for name, value in entry.to_dict().items() if name not in ("quality", "unread")} | {"old": 1}
+            for entry in CloudTables(site.tables).entries(DAY) or []
+        ]
+        told[b"ifcb_flow_bins"] = json.dumps(entries).encode()
+    told[b"ifcb_flow"] = json.dumps(json.loads(told[b"ifcb_flow"]) | {"sums": False}).encode()
+    groups = [file.read_row_group(i).select([c.name for c in columns]) for i in range(file.num_row_groups)]
+    with pq.ParquetWriter(path, groups[0].schema.with_metadata(told)) as writer:
+        for group in groups:
+            writer.write_table(group)
+
+
+@pytest.mark.parametrize("older", [[table] for table in TABLES] + [list(TABLES)], ids=lambda o: o[-1].name)
+def test_a_day_of_an_earlier_version_whose_raw_files_are_gone_is_carried_over(scored, older):
+    site, model = scored
+    rows = {table: site.rows(table) for table in (RAW_BINS, BIN_FEATURES, BIN_SCORES)}
+    points = points_of(site, pid(0))
+    for table in older:
+        make_older(site, table)
+        assert site.tables.provenance(table, DAY) is None, "it is not of an earlier version"
+    for _ in range(2):
+        site.make(model=model)
+        assert same(site, rows)
+        status, columns = points_of(site, pid(0))
+        assert (status, columns["x_px"], columns["t_s"]) == ("ok", points[1]["x_px"], points[1]["t_s"])
+
+
+def same(site, rows) -> bool:
+    """Whether the tables say of each bin what they said before, but for what says that its files are gone."""
+    passing = {"gone_since", "complete", "reason"}
+    for table, before in rows.items():
+        for name, row in site.rows(table).items():
+            kept = {key: value for key, value in row.items() if key not in passing}
+            assert repr(kept) == repr({key: before[name][key] for key in kept}), table.name
+    return all(set(site.rows(table)) == set(before) for table, before in rows.items())
+
+
+def test_where_points_were_deleted_and_raw_files_are_gone_features_and_scores_stay(scored):
+    site, model = scored
+    rows = {table: site.rows(table) for table in (BIN_FEATURES, BIN_SCORES)}
+    site.tables.path(POINT_CLOUDS, DAY).unlink()
+    for _ in range(2):
+        site.make(model=model)
+        assert same(site, rows)
+        assert {row["status"] for row in site.rows(RAW_BINS).values()} == {"ok"}
+        assert site.rows(RAW_BINS)[pid(0)]["gone_since"] == NOW
+        assert {entry.status for entry in CloudTables(site.tables).entries(DAY)} == {"gone"}
+
+
+def test_scores_stay_where_even_the_features_were_lost(scored):
+    site, model = scored
+    before = site.rows(BIN_SCORES)
+    site.tables.path(POINT_CLOUDS, DAY).unlink()
+    site.tables.path(BIN_FEATURES, DAY).write_bytes(b"PAR1 torn")
+    for _ in range(2):
+        site.make(model=model)
+        assert same(site, {BIN_SCORES: before})
+    assert past_verdicts(site.tables, pid(0)) == []
+
+
+def test_features_of_other_settings_that_cannot_be_made_again_are_left_as_they_are(scored):
+    site, _ = scored
+    before = site.files()
+    site.tables.path(POINT_CLOUDS, DAY).unlink()
+    days.write_inventory(site.tables, site.archive, site.archive.scan(), DAY)
+    days.write_clouds(site.tables, site.archive, DAY)
+    with pytest.raises(StoreError, match="the day is left as it is"):
+        days.write_features(site.tables, FeatureSettings("all"), DAY)
+    path = str(site.tables.path(BIN_FEATURES, DAY))
+    assert site.files()[path] == before[path]
+
+
+@pytest.mark.filterwarnings("ignore:.*tasks have been successfully executed")
+def test_points_that_cannot_be_points_of_this_version_are_left_as_they_are(scored, monkeypatch):
+    site, _ = scored
+    path = site.tables.path(POINT_CLOUDS, DAY)
+    monkeypatch.setitem(LATER_COLUMNS, POINT_CLOUDS, ("start_byte",))
+    make_older(site, POINT_CLOUDS)
+    before = path.read_bytes()
+    days.write_inventory(site.tables, site.archive, site.archive.scan(), DAY)
+    with pytest.raises(StoreError, match="have no start_byte: the day is left as it is"):
+        days.write_clouds(site.tables, site.archive, DAY)
+    assert path.read_bytes() == before
 
 
 # Scores

@@ -3,7 +3,10 @@
 import ast
 from pathlib import Path
 
-from benchmarks.mutants import all_mutants, mirroring_tests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.mutants import all_mutants, drawn, mirroring_tests
 from benchmarks.mutations import mutations
 
 
@@ -53,12 +56,33 @@ def test_every_mutant_of_the_detection_is_valid_and_knows_its_line() -> None:
         assert mutant.mutation.before.splitlines()[0] in source.splitlines()[mutant.mutation.line - 1]
 
 
-def test_a_module_is_tested_by_its_mirror_first_and_without_one_by_all(tmp_path: Path) -> None:
-    tests = tmp_path / "ifcb_flow_pipeline_tests/detection/flow"
-    tests.mkdir(parents=True)
-    for name in ("test_tails.py", "test_model.py"):
+def test_in_a_table_of_signs_each_is_turned_and_none_is_made_larger() -> None:
+    assert _changes("x = {'a': 1, 'b': -1}") == {"1 -> -1", "-1 -> 1"}
+    assert _changes("x = {'a': 1, 'b': 2}") == {"1 -> 2", "2 -> 3"}
+
+
+def test_numbers_that_stand_in_for_zero_are_left_alone() -> None:
+    assert _changes("x = max(y, 1e-9)") == set()
+    assert _changes("x = max(y, 1e-4)") == {"1e-4 -> 0.00015000000000000001"}
+
+
+def test_a_module_is_tested_by_its_mirror_first_then_by_its_room_and_without_a_mirror_by_both(tmp_path: Path) -> None:
+    tests = tmp_path / "ifcb_flow_pipeline_tests/detection"
+    names = ["flow/test_tails.py", "test_columns.py", "verdict/test_causes.py", "verdict/test_rules.py"]
+    for name in names:
+        (tests / name).parent.mkdir(parents=True, exist_ok=True)
         (tests / name).touch()
-    others = "ifcb_flow_pipeline_tests/detection/flow/test_model.py"
-    own = "ifcb_flow_pipeline_tests/detection/flow/test_tails.py"
-    assert mirroring_tests(Path("ifcb_flow_pipeline/detection/flow/tails.py"), tmp_path) == [[own], [others]]
-    assert mirroring_tests(Path("ifcb_flow_pipeline/detection/flow/spreads.py"), tmp_path) == [[others, own]]
+    tails, columns, causes, rules = (f"ifcb_flow_pipeline_tests/detection/{name}" for name in names)
+    package = Path("ifcb_flow_pipeline/detection")
+    assert mirroring_tests(package / "verdict/rules.py", tmp_path) == [[rules], [causes, tails, columns]]
+    assert mirroring_tests(package / "flow/spreads.py", tmp_path) == [[tails, columns, causes, rules]]
+
+
+@given(size=st.integers(1, 60), number=st.integers(1, 60), seed=st.integers(0, 99))
+def test_mutants_are_drawn_evenly_each_once_and_the_same_for_a_seed(size: int, number: int, seed: int) -> None:
+    chosen = drawn(range(size), number, seed)
+    assert len(chosen) == min(number, size)
+    for part, place in enumerate(sorted(chosen)):
+        assert part * size // len(chosen) <= place < (part + 1) * size // len(chosen)
+    assert drawn(range(size), number, seed) == chosen
+    assert drawn(range(1000), number, seed) != drawn(range(1000), number, seed + 1)

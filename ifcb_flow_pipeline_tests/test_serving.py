@@ -48,6 +48,27 @@ def processes_with(text: str) -> list[str]:
     return found
 
 
+def kill_and_see_them_start_again(home: str, *programs: str) -> None:
+    """Kill these programs of a deployment, known by words of their commands, and wait for others in their place."""
+
+    def running() -> dict[str, int]:
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"IFCB_FLOW_HOME={home}\0".encode() in (folder / "environ").read_bytes():
+                    said = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found |= {program: int(folder.name) for program in programs if program in said}
+            except OSError:
+                continue
+        return found
+
+    before = running()
+    assert set(before) == set(programs)
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: set(running()) == set(programs) and not set(running().values()) & set(before.values()))
+
+
 def archive_of_one_bin(root: Path) -> None:
     pid = format_pid("IFCB134", datetime(DAY.year, DAY.month, DAY.day, 6, tzinfo=UTC))
     root.mkdir(parents=True)
@@ -55,8 +76,8 @@ def archive_of_one_bin(root: Path) -> None:
         settle(path)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_serving_starts_everything_picks_up_bins_and_stops_everything_that_it_started(
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_serving_starts_everything_picks_up_bins_and_nothing_outlives_it_however_it_ends(
     tmp_path: Path, how: signal.Signals
 ) -> None:
     archive_of_one_bin(tmp_path / "archive")
@@ -87,8 +108,14 @@ def test_serving_starts_everything_picks_up_bins_and_stops_everything_that_it_st
             tables = DailyTables(tmp_path / "home" / "tables")
             if how is signal.SIGTERM:  # once is enough: the sensor takes its time
                 wait_for(lambda: tables.days(BIN_FEATURES) == [DAY])
+            if how is signal.SIGKILL:
+                kill_and_see_them_start_again(str(tmp_path / "home"), "dagster-daemon", "streamlit", "api grpc")
+                again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+                assert again.returncode == 1
+                assert f"served already: process {process.pid}, " in again.stderr
+                assert dagster in again.stderr
             process.send_signal(how)
-            assert process.wait(PATIENCE_SECONDS) == 0
+            assert process.wait(PATIENCE_SECONDS) == (-how if how is signal.SIGKILL else 0)
             wait_for(lambda: not processes_with(str(tmp_path)))
         finally:
             process.kill()

@@ -14,7 +14,7 @@ from app.words import as_shown, count, measure_name, plain, sentence
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
-from ifcb_flow_pipeline.review.upload import UploadedBin, check_size, uploaded_bin
+from ifcb_flow_pipeline.review.upload import UploadedBin, check_files, uploaded_bin
 from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.tried_bin import TriedBin, archived_bin
 
@@ -51,8 +51,7 @@ def _bin(here: Stores) -> UploadedBin | None:
         return archived_bin(here.archive, path) if path.strip() else None
     files = st.file_uploader("The files of one bin", accept_multiple_files=True, key="try_files",
                              help="Named as the instrument names them, D20230810T113059_IFCB134.adc")  # fmt: skip
-    for file in files:
-        check_size(file.name, file.size)
+    check_files([(file.name, file.size) for file in files])
     return uploaded_bin([(file.name, file.getvalue()) for file in files]) if files else None
 
 

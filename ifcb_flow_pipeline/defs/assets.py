@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ from pydantic import Field
 
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.defs import lineage
 from ifcb_flow_pipeline.defs.metadata import (
     column_schema,
     comparison_metadata,
@@ -34,7 +36,7 @@ from ifcb_flow_pipeline.defs.metadata import (
     thumbnail,
     verdict_metadata,
 )
-from ifcb_flow_pipeline.defs.partitions import DAILY, RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG, today
+from ifcb_flow_pipeline.defs.partitions import DAILY, DATA_VERSION_TAG, RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG, today
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
@@ -68,11 +70,19 @@ RETRY = dg.RetryPolicy(max_retries=2, delay=30)
 #: What is done for a day; returns what is told of it.
 _Step = Callable[[date], dict[str, Any]]
 
-#: One group: the UI then shows the whole way of the data at once.
-_GROUP = "ifcb_flow"
+#: What a daily asset gives Dagster: no value, but what was made.
+_Results = Iterator[dg.MaterializeResult[Any]]
 
 
-def _daily_asset(table: Table, **settings: Any) -> Callable[[Callable[..., None]], dg.AssetsDefinition]:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What Dagster is told of a day of a table."""
+
+    version: str
+    metadata: Mapping[str, Any]
+
+
+def _daily_asset(table: Table, **settings: Any) -> Callable[[Callable[..., _Results]], dg.AssetsDefinition]:
     """The decorator of an asset that is a daily table."""
     with warnings.catch_warnings():
         # Dagster calls this policy beta. What it does for us is tested: a range of days is one run.
@@ -81,7 +91,7 @@ def _daily_asset(table: Table, **settings: Any) -> Callable[[Callable[..., None]
             partitions_def=DAILY,
             backfill_policy=dg.BackfillPolicy.single_run(),
             retry_policy=RETRY,
-            group_name=_GROUP,
+            group_name=lineage.GROUP,
             kinds={"python", "parquet"},
             description=table.meaning,
             metadata=column_schema(table),
@@ -89,15 +99,15 @@ def _daily_asset(table: Table, **settings: Any) -> Callable[[Callable[..., None]
         )
 
 
-@_daily_asset(RAW_BINS, code_version="1")
-def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
+@_daily_asset(RAW_BINS, deps=[lineage.archive], code_version="1")
+def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> _Results:
     """List the archive once for all days of the run, and write the inventory of each."""
     with permanent_failures():
         archive = deployment.settings.archive
         wanted = _days(context)
         listing = archive.scan(wanted[0], wanted[-1])
         context.log.info(f"{len(listing.bins)} bins of {day_text(wanted)} in {archive.root}")
-        _each_day(
+        made = _each_day(
             context,
             deployment,
             RAW_BINS,
@@ -107,20 +117,23 @@ def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
             context.log.warning(
                 "no time to look through all of the archive: what is left out is that of an earlier run"
             )
+        yield from _recorded(context, made)
 
 
 @_daily_asset(POINT_CLOUDS, deps=[raw_bins], code_version="1")
-def point_clouds(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
+def point_clouds(context: dg.AssetExecutionContext, deployment: Deployment) -> _Results:
     """Read the ADC and HDR files of each day's inventory and write its clouds."""
     with permanent_failures():
-        _each_day(context, deployment, POINT_CLOUDS, _cloud_step(deployment))
+        made = _each_day(context, deployment, POINT_CLOUDS, _cloud_step(deployment))
+        yield from _recorded(context, made)
 
 
 @_daily_asset(BIN_FEATURES, deps=[point_clouds], code_version="1")
-def bin_features(context: dg.AssetExecutionContext, deployment: Deployment) -> None:
+def bin_features(context: dg.AssetExecutionContext, deployment: Deployment) -> _Results:
     """Compute the features of each day's bins from the stored clouds."""
     with permanent_failures():
-        _each_day(context, deployment, BIN_FEATURES, _feature_step(deployment))
+        made = _each_day(context, deployment, BIN_FEATURES, _feature_step(deployment))
+        yield from _recorded(context, made)
 
 
 class TrainConfig(dg.Config):
@@ -205,10 +218,20 @@ class TrainConfig(dg.Config):
         )
 
 
+#: Fails, and stops the run before it scores, where the model of this run is worse: it has not been put to use.
+_NO_WORSE = dg.AssetCheckSpec(
+    "challenger_is_no_worse",
+    asset=lineage.MODEL_KEY,
+    blocking=True,
+    description="The model that this run trained is no worse than the model in use.",
+)
+
+
 @dg.asset(
-    deps=[bin_features],
+    deps=[bin_features, lineage.decisions],
+    check_specs=[_NO_WORSE],
     retry_policy=RETRY,
-    group_name=_GROUP,
+    group_name=lineage.GROUP,
     kinds={"python", "scikitlearn"},
     code_version="2",
     description="A model trained on stored features and on people's decisions. Every model is kept, with a card that "
@@ -216,7 +239,7 @@ class TrainConfig(dg.Config):
 )
 def anomaly_model(
     context: dg.AssetExecutionContext, config: TrainConfig, deployment: Deployment
-) -> dg.MaterializeResult[Any]:
+) -> dg.MaterializeResult:
     """Train a model, keep it under its own id, compare it with the one in use, and put it to use."""
     with permanent_failures():
         model = config.train(deployment)
@@ -231,12 +254,24 @@ def anomaly_model(
         if config.use and trial.passed:
             models.promote(model.card.model_id, f"run {context.run.run_id}", trial.text)
         recent = model.judge(recent_features(deployment.tables, settings))
+    current = models.current_id()
     return dg.MaterializeResult(
         metadata=_card_metadata(model.card)
-        | {"challenger": trial.text, "in_use": model.card.model_id == models.current_id()}
+        | {"challenger": trial.text, "in_use": model.card.model_id == current}
         | comparison_metadata(trial.comparison)
         | verdict_metadata(recent)
-        | _severity_pictures(recent, "severities", "the latest bins", large=True)
+        | _severity_pictures(recent, "severities", "the latest bins", large=True),
+        # What scores depend on is the model in use, be it this one or not.
+        data_version=dg.DataVersion(current or "none"),
+        check_results=[
+            dg.AssetCheckResult(
+                passed=trial.passed,
+                check_name=_NO_WORSE.name,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=f"{model.card.model_id}: {trial.text}",
+                metadata=comparison_metadata(trial.comparison),
+            )
+        ],
     )
 
 
@@ -246,18 +281,24 @@ class ScoreConfig(dg.Config):
     model_id: str = Field(CURRENT, description="The id of a kept model, or current: the one in use.")
 
 
-@_daily_asset(BIN_SCORES, deps=[bin_features, anomaly_model], code_version="3")
-def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deployment: Deployment) -> None:
+#: A day is scored in the light of the days before it.
+_WITH_HISTORY = dg.AssetDep(
+    bin_features, partition_mapping=dg.TimeWindowPartitionMapping(start_offset=-days.HISTORY_DAYS, end_offset=0)
+)
+
+
+@_daily_asset(BIN_SCORES, deps=[_WITH_HISTORY, anomaly_model], code_version="3")
+def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deployment: Deployment) -> _Results:
     """Judge each day's features with the model, in the light of the days before."""
     with permanent_failures():
-        _each_day(context, deployment, BIN_SCORES, _score_step(deployment, config.model_id, _days(context)))
+        made = _each_day(context, deployment, BIN_SCORES, _score_step(deployment, config.model_id, _days(context)))
         # What is going on is told once, at the end, from all days.
         last = _days(context)[-1]
         verdicts = days.RecentDays(deployment.tables, BIN_SCORES, EPISODE_COLUMNS).before(last + timedelta(days=1))
-        context.add_asset_metadata(
-            episode_metadata(episodes_of(verdicts, datetime.now(tz=UTC))), partition_key=last.isoformat()
-        )
+        running = episode_metadata(episodes_of(verdicts, datetime.now(tz=UTC)))
+        made[last] = replace(made[last], metadata={**made[last].metadata, **running})
         renew_overviews(deployment.tables)
+        yield from _recorded(context, made)
 
 
 @contextmanager
@@ -302,16 +343,18 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _S
     return step
 
 
-def _each_day(context: dg.AssetExecutionContext, deployment: Deployment, table: Table, step: _Step) -> None:
-    """Do the step for every day of the run, and report them in order.
+def _each_day(
+    context: dg.AssetExecutionContext, deployment: Deployment, table: Table, step: _Step
+) -> dict[date, _Made]:
+    """Do the step for every day of the run; what was made.
 
     Where days fail, the others are made all the same, up to the last table of the run, and then one error names the
     days: FlowError where trying again cannot help. Dagster would leave the later tables alone.
     """
-    failed = _try_days(context, deployment, table, _days(context), step)
-    if not failed:
-        return
     wanted = _days(context)
+    made, failed = _try_days(context, deployment, table, wanted, step)
+    if not failed:
+        return made
     if len(wanted) == 1:
         raise failed[wanted[0]]
     if left := [day for day in wanted if day not in failed]:
@@ -322,6 +365,30 @@ def _each_day(context: dg.AssetExecutionContext, deployment: Deployment, table: 
     if all(isinstance(error, FlowError) for error in failed.values()):
         raise FlowError(text)
     raise RuntimeError(text) from next(error for error in failed.values() if not isinstance(error, FlowError))
+
+
+def _recorded(context: dg.AssetExecutionContext, made: Mapping[date, _Made]) -> _Results:
+    """Have Dagster record the days of the run, each with its own version and metadata."""
+    versions = [one.version for one in made.values()]
+    if len(made) == 1:
+        [(day, one)] = made.items()
+        context.add_asset_metadata(one.metadata, partition_key=day.isoformat())
+        yield dg.MaterializeResult(data_version=dg.DataVersion(one.version))
+        return
+    yield dg.MaterializeResult(data_version=lineage.range_version(versions))
+    # Dagster has now recorded all days alike, under one version. The tags say of what they were made.
+    first = dg.AssetRecordsFilter(context.asset_key, asset_partitions=[min(made).isoformat()])
+    [record] = context.instance.fetch_materializations(first, limit=1).records
+    tags = record.asset_materialization.tags if record.asset_materialization else {}
+    for day, one in made.items():
+        context.log_event(_materialization(context.asset_key, day, one, tags))
+
+
+def _materialization(
+    key: dg.AssetKey, day: date, made: _Made, tags: Mapping[str, str] | None = None
+) -> dg.AssetMaterialization:
+    tags = {**(tags or {}), DATA_VERSION_TAG: made.version}
+    return dg.AssetMaterialization(key, partition=day.isoformat(), metadata=made.metadata, tags=tags)
 
 
 def _carry_on(
@@ -342,7 +409,7 @@ def _carry_on(
         if selected and dg.AssetKey(later.name) not in selected:
             continue
         todo = [day for day in left if day not in failed]
-        failed |= _try_days(context, deployment, later, todo, makers[later]())
+        failed |= _try_days(context, deployment, later, todo, makers[later]())[1]
         if later is BIN_SCORES:
             renew_overviews(deployment.tables)
     return failed
@@ -350,44 +417,49 @@ def _carry_on(
 
 def _try_days(
     context: dg.AssetExecutionContext, deployment: Deployment, table: Table, wanted: list[date], step: _Step
-) -> dict[date, Exception]:
-    """Do a step for these days but those that are done, a few at once; which of them failed, and how.
+) -> tuple[dict[date, _Made], dict[date, Exception]]:
+    """Do a step for these days but those that are done, a few at once: what was made, and which failed and how.
 
     Each day is recorded as materialized as soon as it is written, so that Dagster knows of it whatever comes next.
     """
-    done = _done_before(context, deployment, table)
-    own, failed = context.asset_key == dg.AssetKey(table.name), {}
-    if before := [day for day in wanted if day in done]:
-        context.log.info(f"{day_text(before)} done before the run was killed, {len(before)} of {len(wanted)}")
+    done = [day for day in wanted if day in _done_before(context, deployment, table)]
+    made = {day: _Made(_version(deployment.tables, table, day), {}) for day in done}
+    failed: dict[date, Exception] = {}
+    if done:
+        context.log.info(f"{day_text(done)} done before the run was killed, {len(done)} of {len(wanted)}")
     # Scores one after the other: which bins of a day are history for the next is known when that day is scored.
     at_once = 1 if table is BIN_SCORES else DAYS_AT_ONCE
     parallel = Parallel(n_jobs=min(at_once, cpu_count()), prefer="threads", return_as="generator")
-    todo = [day for day in wanted if day not in done]
-    timed = parallel(delayed(_timed)(deployment.tables, step, day) for day in todo)
-    results = cast("Iterable[dict[str, Any] | Exception]", timed)
+    todo = [day for day in wanted if day not in made]
+    timed = parallel(delayed(_timed)(deployment.tables, table, step, day) for day in todo)
+    results = cast("Iterable[_Made | Exception]", timed)
     told = time.monotonic()
-    for number, (day, metadata) in enumerate(zip(todo, results, strict=True), start=1 + len(before)):
-        if isinstance(metadata, Exception):
-            failed[day] = metadata
-            context.log.error(f"{table.name} of {day} failed: {metadata}")
+    for number, (day, outcome) in enumerate(zip(todo, results, strict=True), start=1 + len(done)):
+        if isinstance(outcome, Exception):
+            failed[day] = outcome
+            context.log.error(f"{table.name} of {day} failed: {outcome}")
             continue
-        if own:
-            context.add_asset_metadata(metadata, partition_key=day.isoformat())
-        if not own or len(_days(context)) > 1:  # a single day is recorded at once as it is
-            context.log_event(dg.AssetMaterialization(table.name, partition=day.isoformat(), metadata=metadata))
+        made[day] = outcome
+        if len(_days(context)) > 1:  # a single day is recorded at once as it is
+            context.log_event(_materialization(dg.AssetKey(table.name), day, outcome))
         if number == len(wanted) or time.monotonic() - told > SECONDS_BETWEEN_REPORTS:
             told = time.monotonic()
-            context.log.info(f"{day} done in {metadata['seconds']} s, {number} of {len(wanted)}")
-    return failed
+            context.log.info(f"{day} done in {outcome.metadata['seconds']} s, {number} of {len(wanted)}")
+    return made, failed
 
 
-def _timed(tables: DailyTables, step: _Step, day: date) -> dict[str, Any] | Exception:
+def _timed(tables: DailyTables, table: Table, step: _Step, day: date) -> _Made | Exception:
     try:
         with tables.alone(day):
             started = time.perf_counter()
-            return step(day) | {"seconds": round(time.perf_counter() - started, 3)}
+            metadata = step(day) | {"seconds": round(time.perf_counter() - started, 3)}
+            return _Made(_version(tables, table, day), metadata)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this day's, and told at the end
         return error
+
+
+def _version(tables: DailyTables, table: Table, day: date) -> str:
+    return lineage.table_version(tables.provenance(table, day))
 
 
 def _done_before(context: dg.AssetExecutionContext, deployment: Deployment, table: Table) -> frozenset[date]:

@@ -12,19 +12,17 @@ import numpy as np
 
 from ifcb_flow_pipeline.days import status_counts
 from ifcb_flow_pipeline.defs.assets import (
-    anomaly_model,
     bin_features,
     bin_scores,
     permanent_failures,
     point_clouds,
     raw_bins,
 )
-from ifcb_flow_pipeline.defs.metadata import comparison_metadata, day_text
+from ifcb_flow_pipeline.defs.metadata import day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.detection.trial.drift import severity_drift
 from ifcb_flow_pipeline.detection.verdict.decision import MIN_BASELINE_BINS
-from ifcb_flow_pipeline.promotion import try_challenger
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.left_out import examples, summary
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
@@ -161,26 +159,6 @@ def model_is_recent(deployment: Deployment) -> dg.AssetCheckResult:
     card = deployment.models.card()
     age = (datetime.now(tz=UTC) - datetime.fromisoformat(card.created)).days
     return _warning(age <= MAX_MODEL_AGE_DAYS, f"{card.model_id} is {age} days old", {"age_days": age})
-
-
-@dg.asset_check(
-    asset=anomaly_model, blocking=True, description="The model trained last is no worse than the model in use."
-)
-def challenger_is_no_worse(deployment: Deployment) -> dg.AssetCheckResult:
-    """Fails, and stops the run before it scores, where the newest model is worse: it has not been put to use."""
-    with permanent_failures():
-        newest = deployment.models.newest_id()
-        if newest is None:
-            return dg.AssetCheckResult(passed=True, description="there is no model yet")
-        challenger, labels = deployment.models.load(newest), deployment.labels.decisions()
-        settings = deployment.settings.features
-        trial = try_challenger(deployment.models, deployment.tables, challenger, labels, settings)
-    return dg.AssetCheckResult(
-        passed=trial.passed,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{newest}: {trial.text}",
-        metadata=comparison_metadata(trial.comparison),
-    )
 
 
 def _completeness(tables: DailyTables, table: Table, wanted: list[date]) -> dg.AssetCheckResult:

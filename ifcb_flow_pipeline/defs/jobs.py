@@ -14,6 +14,7 @@ from ifcb_flow_pipeline.defs.assets import (
     point_clouds,
     raw_bins,
 )
+from ifcb_flow_pipeline.defs.lineage import model_in_use
 from ifcb_flow_pipeline.defs.metadata import markdown_rows
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.lasting import forget, gone_bins
@@ -66,6 +67,7 @@ def promote_kept_model(context: dg.OpExecutionContext, config: PromoteConfig, de
             note=config.note,
             even_if_worse=config.even_if_worse,
         )
+    context.log_event(model_in_use(config.model_id, {"changed_by": "promote_model", "challenger": trial.text}))
     context.log.info(f"{config.model_id} is in use: {trial.text}")
 
 
@@ -74,6 +76,7 @@ def return_to_previous_model(context: dg.OpExecutionContext, config: RollbackCon
     """Take back the latest promotion that still stands."""
     with permanent_failures():
         model_id = deployment.models.rollback(config.who or f"run {context.run.run_id}", config.note)
+    context.log_event(model_in_use(model_id, {"changed_by": "rollback_model"}))
     context.log.info(f"{model_id} is in use again")
 
 

@@ -14,6 +14,7 @@ from ifcb_flow_pipeline.defs.planning import Request, plan
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.defs.sensors import states_with_partition, steps_of, survey
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.private import private_folder
 from ifcb_flow_pipeline.store.survey import Budget
 
 #: Runs say on the console only what went wrong; everything else is in the UI.
@@ -30,7 +31,7 @@ def prepare_dagster_home(home: Path) -> Path:
     Returns its path, which must become DAGSTER_HOME: so nothing is lost with a temporary folder.
     """
     folder = home / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     if not (folder / "dagster.yaml").exists():
         packaged = files("ifcb_flow_pipeline.defs").joinpath("dagster.yaml").read_text()
         (folder / "dagster.yaml").write_text(packaged)

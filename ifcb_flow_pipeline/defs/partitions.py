@@ -15,6 +15,9 @@ PARTITION_NAME_TAG = "dagster/partition"
 RETRY_NUMBER_TAG = "dagster/retry_number"
 ROOT_RUN_ID_TAG = "dagster/root_run_id"
 
+#: Dagster's own name of the tag of an event that says which version of an asset it is about.
+DATA_VERSION_TAG = "dagster/data_version"
+
 #: One partition per UTC day, today included (``end_offset=1``): today's bins are wanted today.
 DAILY = dg.DailyPartitionsDefinition(
     start_date=start_day(os.environ).isoformat(), timezone="UTC", fmt="%Y-%m-%d", end_offset=1

@@ -13,6 +13,9 @@ from typing import Literal
 from ifcb_flow_pipeline.store.survey import Survey
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 
+#: What a table was made of that is there but damaged or of another version: of nothing that an archive has.
+UNUSABLE = "unusable"
+
 #: What a day lacks: everything from the inventory on, or only its scores.
 Stage = Literal["all", "scores"]
 
@@ -73,7 +76,7 @@ def day_states(found: Survey) -> dict[date, DayState]:
     return {
         day: DayState(
             archive=found.archive[day].signature if day in found.archive else "",
-            features=features.get(day),
+            features=UNUSABLE if day in features and features[day] is None else features.get(day),
             scores=scores.get(day),
         )
         for day in sorted({*found.archive, *features, *scores})
@@ -129,13 +132,16 @@ def wait(times: int) -> float:
 
 
 def missing_disk(found: Survey) -> bool:
-    """Whether so many bins have vanished that a disk is more likely to be missing than that somebody removed them: of
-    a whole day, or more than 10 and 1 % of all.
+    """Whether bins have vanished in such a way that a disk is more likely to be missing than that somebody removed
+    them: with a mount; all of a day; all that an instrument or a directory had of a day; more than 10 and 1 % of all.
     """
-    n_vanished = sum(lost.n_bins for lost in found.vanished.values())
-    n_known = sum(found.n_made.values())
-    whole_day = any(lost.n_bins == found.n_made[day] for day, lost in found.vanished.items())
-    return whole_day or (n_vanished > 10 and n_vanished > 0.01 * n_known)
+    lost = found.vanished
+    n_vanished = sum(of_day.n_bins for of_day in lost.values())
+    return (
+        bool(found.lost_mounts)
+        or any(of_day.together or of_day.n_bins == found.n_made[day] for day, of_day in lost.items())
+        or (n_vanished > 10 and n_vanished > 0.01 * sum(found.n_made.values()))
+    )
 
 
 def vanished_text(found: Survey, root: str) -> str:
@@ -144,9 +150,11 @@ def vanished_text(found: Survey, root: str) -> str:
     instruments = sorted({name for lost in found.vanished.values() for name in lost.instruments})
     n_bins = sum(lost.n_bins for lost in found.vanished.values())
     of = f" of {', '.join(instruments)}" if instruments else ""
+    mounts = ", ".join(f"{root}/{path}".rstrip("/") for path in found.lost_mounts)
+    with_mounts = f" {mounts} is no longer the disk that it was." if mounts else ""
     return (
-        f"{n_bins} bins{of} vanished from {root}, on {len(days)} days from {days[0]} to {days[-1]}: is a disk missing? "
-        "Their results are kept. Unless they are back by then, the next nightly run marks them as gone"
+        f"{n_bins} bins{of} vanished from {root}, on {len(days)} days from {days[0]} to {days[-1]}: is a disk missing?"
+        f"{with_mounts} Their results are kept. Unless they are back by then, the next nightly run marks them as gone"
     )
 
 

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import dagster as dg
 
 from ifcb_flow_pipeline.defs.liveness import alive
+from ifcb_flow_pipeline.defs.records import held_open
 from ifcb_flow_pipeline.store.clouds import CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import LabelStore
@@ -20,8 +21,11 @@ class Deployment(dg.ConfigurableResource):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Deployment"]:
-        """The deployment; a run that uses it counts as alive meanwhile (see ``liveness``)."""
-        with alive(self.settings.home, context.run.run_id) if context.run else nullcontext():
+        """The deployment; a run that uses it counts as alive meanwhile, and its records are written quickly."""
+        if context.run is None:
+            yield self
+            return
+        with alive(self.settings.home, context.run.run_id), held_open():
             yield self
 
     @property

@@ -7,14 +7,16 @@ How archives of any size are looked at within a tick is told in ``store.survey``
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime
 from logging import Logger
 
 import dagster as dg
 
-from ifcb_flow_pipeline.defs import liveness
+from ifcb_flow_pipeline.defs import lineage
+from ifcb_flow_pipeline.defs.assets import raw_bins
 from ifcb_flow_pipeline.defs.jobs import FEATURE_STEPS, SCORE_STEPS, daily_flow
+from ifcb_flow_pipeline.defs.liveness import fail_dead_runs
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
 from ifcb_flow_pipeline.defs.planning import (
     Asked,
@@ -26,6 +28,7 @@ from ifcb_flow_pipeline.defs.planning import (
     plan,
     vanished_text,
 )
+from ifcb_flow_pipeline.defs.pruning import prune
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.store.archive import ArchiveError
 from ifcb_flow_pipeline.store.left_out import days_outside
@@ -34,6 +37,9 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 
 #: A tick of Dagster fails after 60 s, and goes on running beside the next one. A first look takes several ticks.
 TICK_SECONDS = 12.0
+
+#: So many days that changed are reported at once, at most, for people to see: each is a transaction.
+_MOST_OBSERVED = 50
 
 STILL_LOOKING = "still looking through the archive; the next tick goes on"
 
@@ -60,7 +66,7 @@ def new_bins(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.
         return dg.SensorResult(skip_reason=STILL_LOOKING, cursor=context.cursor)
     states = states_with_partition(found, deployment, context.log)
     with_scores = deployment.models.current_id() is not None
-    busy = days_in_flight(context.instance)
+    busy, before = days_in_flight(context.instance), _Cursor.of(context.cursor)
     told, held_back = "", frozenset()
     if missing_disk(found):
         # Nothing would be lost. But all of it would be made again, and once more when the disk is back.
@@ -71,23 +77,69 @@ def new_bins(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.
         states,
         with_scores=with_scores,
         in_flight=busy,
-        asked=_asked(context.cursor),
+        asked=before.asked,
         held_back=held_back,
         now=datetime.now(tz=UTC).timestamp(),
     )
     return dg.SensorResult(
         run_requests=[run_request(request, with_scores) for request in decided.requests],
         skip_reason=None if decided.requests else told or _nothing_new(found, decided, busy),
-        cursor=json.dumps({day.isoformat(): astuple(asked) for day, asked in decided.pending.items()}),
+        cursor=_Cursor(decided.pending, told).to_json(),
+        asset_events=[
+            *lineage.model_changed(context.instance, deployment.models.current_id()),
+            *lineage.decisions_changed(context.instance, deployment.labels.decisions()),
+            *_changed_days(states, decided),
+            *_about_the_disk(found, told, before.told),
+        ],
     )
 
 
-def _asked(cursor: str | None) -> dict[date, Asked]:
-    # A text in place of a list: a cursor of before days were asked for again.
-    return {
-        date.fromisoformat(day): Asked(*asked) if isinstance(asked, list) else Asked(asked, 1, 0.0)
-        for day, asked in json.loads(cursor or "{}").items()
-    }
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    """What the sensor remembers: the days that it asked for, and what it last said of a missing disk."""
+
+    asked: Mapping[date, Asked]
+    told: str
+
+    @classmethod
+    def of(cls, text: str | None) -> "_Cursor":
+        content = json.loads(text or "{}")
+        # Cursors of before had the days only, and first of all a text for each.
+        days = content.get("asked", content if "told" not in content else {})
+        asked = {
+            date.fromisoformat(day): Asked(*asked) if isinstance(asked, list) else Asked(asked, 1, 0.0)
+            for day, asked in days.items()
+        }
+        return cls(asked, content.get("told", ""))
+
+    def to_json(self) -> str:
+        asked = {day.isoformat(): astuple(asked) for day, asked in self.asked.items()}
+        return json.dumps({"asked": asked, "told": self.told})
+
+
+def _changed_days(states: Mapping[date, DayState], decided: Plan) -> list[dg.AssetObservation]:
+    """The latest days that were made and are asked for as the archive has other files of them now."""
+    changed = [
+        day for day, asked in decided.pending.items()
+        if asked.times == 1 and states[day].features not in (None, states[day].archive)
+    ]  # fmt: skip
+    return [lineage.archive_changed(day, states[day].archive) for day in changed[-_MOST_OBSERVED:]]
+
+
+def _about_the_disk(found: Survey, told: str, before: str) -> list[dg.AssetCheckEvaluation]:
+    """What the check ``files_are_there`` is to say, where that is news."""
+    if told == before:
+        return []
+    return [
+        dg.AssetCheckEvaluation(
+            asset_key=raw_bins.key,
+            check_name="files_are_there",
+            passed=not told,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=told or "the bins that had vanished are back, or marked as gone",
+            metadata={"vanished_bins": sum(lost.n_bins for lost in found.vanished.values())},
+        )
+    ]
 
 
 def _nothing_new(found: Survey, decided: Plan, busy: set[date]) -> str:
@@ -101,13 +153,19 @@ def _nothing_new(found: Survey, decided: Plan, busy: set[date]) -> str:
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports runs whose process is gone as failed, so that they are started again; prunes old logs daily.",
+    description="Reports runs whose process is gone as failed, so that they are started again; prunes old runs daily.",
 )
 def dead_runs(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.SensorResult:
-    """Look at the runs that are started."""
+    """Look at the runs that are started, and once a day at what old ones left; the cursor is the day of that."""
     home, now = deployment.settings.home, datetime.now(tz=UTC)
-    told, cursor = liveness.tick(context.instance, home, context.cursor, now)
-    return dg.SensorResult(skip_reason=told, cursor=cursor)
+    dead = fail_dead_runs(context.instance, home, now)
+    told = f"{len(dead)} runs whose process is gone: {', '.join(dead)}" if dead else "all runs are alive"
+    if context.cursor == now.date().isoformat():
+        return dg.SensorResult(skip_reason=told, cursor=context.cursor)
+    n_pruned = prune(context.instance, home, now, Budget(TICK_SECONDS))
+    if n_pruned is None:
+        return dg.SensorResult(skip_reason=f"{told}; old runs are being removed, the next tick goes on")
+    return dg.SensorResult(skip_reason=f"{told}; {n_pruned} old runs and files removed", cursor=now.date().isoformat())
 
 
 def survey(deployment: Deployment, budget: Budget, log: Logger | None, *, thorough: bool = False) -> Survey:

@@ -40,9 +40,13 @@ class Names:
 
 
 def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    """A column as floats, NaN where null or not finite. Raises KeyError where the table has none of the name."""
+    """A column as floats, NaN where null or not finite. Raises KeyError where the table has none of the name.
+
+    Not to be written to: it may be the table's own memory.
+    """
     values = table.column(name).cast(pa.float64()).to_numpy()
-    return np.where(np.isfinite(values), values, np.nan)
+    is_finite = np.isfinite(values)
+    return values if is_finite.all() else np.where(is_finite, values, np.nan)
 
 
 def optional_numbers(table: pa.Table, name: str) -> NDArray[np.float64]:

@@ -53,6 +53,17 @@ def lag_values(table: pa.Table) -> dict[str, NDArray[np.float64]]:
     return {name: values[back] for name, values in found.items()}
 
 
+def below_zero_first(table: pa.Table) -> NDArray[np.bool_]:
+    """Which rows of ``bin_features`` are the first of their instrument whose humidity sensor reads below zero, (n,)."""
+    is_below = optional_numbers(table, "humidity_pct") < 0.0
+    rows = np.flatnonzero(is_below)
+    rows = rows[np.argsort(times(table)[rows], kind="stable")]
+    _, first = np.unique(Names.of(table, "instrument").codes[rows], return_index=True)
+    found = np.zeros(table.num_rows, dtype=bool)
+    found[rows[first]] = True
+    return found
+
+
 class _Before:
     """Values of the rows before each row, of the same instrument; rows in order of instrument and time."""
 

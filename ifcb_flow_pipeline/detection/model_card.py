@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -31,8 +32,10 @@ MIN_TRAINING_BINS = 10
 #: The largest memory of a model's arrays, in bytes: a hundred times what usual ones have.
 _LARGEST_MODEL = 2**28
 
-#: What reading a NumPy archive raises where the bytes are none, or a damaged one (encrypted: RuntimeError).
-_NO_ARRAYS = (ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+#: What reading a model's file raises where it is none, or damaged: an encrypted archive is a RuntimeError, a damaged
+#: header of an array a TokenError.
+DAMAGED = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError,
+           TypeError, ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
 class ModelError(FlowError, ValueError):
@@ -165,7 +168,7 @@ def read_arrays(data: bytes) -> dict[str, NDArray]:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         version = int(arrays.pop("format_version"))
-    except _NO_ARRAYS as error:
+    except DAMAGED as error:
         raise ModelError(
             "the file is no model of this program; convert a classifier.pkl of ifcb-flow-metric once, with "
             "'ifcb-flow convert-model', or train a new model"
@@ -191,7 +194,7 @@ def _check_sizes(data: bytes) -> None:
             n_bytes = sum(member.file_size for member in members)
             if n_bytes <= _LARGEST_MODEL:
                 n_bytes = sum(_size_of_array(archive, member) for member in members)
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error):
+    except DAMAGED:
         return  # no file of arrays: the reader says what it is instead
     if n_bytes > _LARGEST_MODEL:
         raise ModelError(f"its arrays would take {n_bytes} bytes, more than any model does: it is not to be trusted")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal, cast
 
 from ifcb_flow_pipeline.detection.flow.model import FlowModel
-from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError, read_arrays
+from ifcb_flow_pipeline.detection.model_card import DAMAGED, ForestSettings, ModelError, read_arrays
 from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet, train_model
 from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests, train_instrument_forests
 from ifcb_flow_pipeline.features.catalogue import FeatureSet
@@ -67,7 +67,12 @@ def train_forest(
 def model_from_bytes(data: bytes) -> AnyModel:
     """The model in the bytes of a file, of any kind. Raises ModelError, naming the remedy, where they are none."""
     arrays = read_arrays(data)
-    # Only a flow model has parts, and only forests of instruments name these.
-    if "parts" in arrays:
-        return FlowModel.from_arrays(arrays)
-    return InstrumentForests.from_arrays(arrays) if "instruments" in arrays else Model.from_bytes(data)
+    try:
+        # Only a flow model has parts, and only forests of instruments name these.
+        if "parts" in arrays:
+            return FlowModel.from_arrays(arrays)
+        return InstrumentForests.from_arrays(arrays) if "instruments" in arrays else Model.from_bytes(data)
+    except ModelError:
+        raise
+    except DAMAGED as error:
+        raise ModelError(f"the model file is damaged ({error!r}); train a new model") from error

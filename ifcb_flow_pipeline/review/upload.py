@@ -62,6 +62,16 @@ def uploaded_bin(named: Sequence[tuple[str, bytes]]) -> UploadedBin:
     return UploadedBin(next(iter(pids)), files)
 
 
+def check_files(sizes: Sequence[tuple[str, int]]) -> None:
+    """Raise UploadError for more files, given by name and size in bytes, than a bin has, and for one that is larger
+    than any of its kind: before they are read.
+    """
+    if len(sizes) > len(MAX_BYTES):
+        raise UploadError(f"these are {len(sizes)} files, and a bin has {len(MAX_BYTES)}: hand in one bin at a time")
+    for name, n_bytes in sizes:
+        check_size(name, n_bytes)
+
+
 def check_size(name: str, n_bytes: int) -> None:
     """Raise UploadError for a file that is larger than any of its kind, before it is read."""
     _, extension = _parts(name)

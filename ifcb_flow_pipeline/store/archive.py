@@ -29,6 +29,7 @@ from ifcb_flow_pipeline.bins.roi import Images, RoiError, RoiTable, read_image
 from ifcb_flow_pipeline.bins.text import Text
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.kept import Kept
+from ifcb_flow_pipeline.store.deadline import Alive, HungError, within
 
 _Seen = TypeVar("_Seen")
 
@@ -44,6 +45,9 @@ _LARGEST_KEPT = 2**24
 #: The largest file of each kind that is read, in bytes: many times what any instrument has written. Larger ones are
 #: no such file, and would fill the memory.
 LARGEST: Mapping[str, int] = {"adc": 2**29, "hdr": 2**20, "roi": 2**34}
+
+#: Bytes that are read between two signs of life.
+_AT_ONCE = 2**24
 
 #: Errors that say what a file is, and not how its disk is doing: trying again does not help.
 _LASTING = frozenset({errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP})
@@ -120,7 +124,7 @@ class Archive:
 
     def check_mounted(self) -> None:
         """Raise ArchiveError where there is no archive."""
-        if not self.root.is_dir():
+        if not _answer_of(self.root, lambda _: self.root.is_dir()):
             raise ArchiveError(f"no directory {self.root}: is the disk mounted? The archive is set by IFCB_DATA_DIR")
 
     def now(self) -> datetime:
@@ -148,8 +152,7 @@ class Archive:
     def read_header(self, hdr_path: str, schema: Schema) -> HeaderRead:
         """What a header says (see ``bins.hdr``), given by its path relative to the root."""
         try:
-            with _regular(self._path(hdr_path), LARGEST["hdr"]) as (file, size):
-                return read_hdr(file.read(size), schema)
+            return read_hdr(within(lambda _: _header(self._path(hdr_path))), schema)
         except OSError as error:
             problem = f"cannot read {hdr_path}: {error.strerror or error}"
             return HeaderRead({}, "missing", problem, unread=_may_pass(error))
@@ -159,22 +162,17 @@ class Archive:
 
         Rows without an image that can be read are told in ``missing``. Raises OSError where the file cannot be opened.
         """
-        images, missing = {}, {}
-        with _regular(self._path(roi_path), LARGEST["roi"]) as (file, size):
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-            for row in rows:
-                try:
-                    images[row] = read_image(memoryview(content), table, row).copy()
-                except RoiError as error:
-                    missing[row] = str(error)
-        return Images(images, missing)
+        return within(lambda alive: _images(self._path(roi_path), table, rows, alive))
 
     def _read_adc(self, adc_path: str, schema: Schema, columns: Sequence[str] | None) -> Adc:
         if self.reader == "pyifcb":
             from ifcb_flow_pipeline.store.pyifcb_reader import read_adc
 
-            with _regular(self._path(adc_path), LARGEST["adc"]):
-                return read_adc(self.root / adc_path, schema)
+            def read(_: Alive) -> Adc:
+                with _regular(self._path(adc_path), LARGEST["adc"]):
+                    return read_adc(self.root / adc_path, schema)
+
+            return within(read)
         with _content(self._path(adc_path)) as text:
             return parse_adc(text, schema, columns)
 
@@ -184,31 +182,47 @@ class Archive:
         A directory that several ways lead to is entered once, under its own name where it has one in the archive.
         """
         seen: set[tuple[int, int]] = set()
-        pending, links = ["", *([CORRECTIONS] if _is_directory(self._path(CORRECTIONS)) else [])], []
+        pending, links = self._looked_at(["", CORRECTIONS]), []
+        if not any(relative == "" for relative, _ in pending):
+            raise ArchiveError(f"{self.root} disappeared while it was being listed")
         # Links last: a way back into the archive, or in a loop, leads to nothing that is new then.
         while pending or links:
-            relative = pending.pop() if pending else links.pop()
-            path = self._path(relative)
-            status = _look(path, lambda path=path: os.stat(path))  # noqa: PTH116 (see _path)
-            if status is None:
-                if relative == "":
-                    raise ArchiveError(f"{self.root} disappeared while it was being listed")
-                continue  # moved away since its parent was listed
+            relative, status = pending.pop() if pending else links.pop()
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
             found = inside(relative, status)
             above = f"{relative}/" if relative else ""
-            pending += [above + name for name in found.directories]
-            links += [above + name for name in found.links]
+            pending += self._looked_at([above + name for name in found.directories])
+            links += self._looked_at([above + name for name in found.links])
             yield found
+
+    def _looked_at(self, relatives: Sequence[str]) -> list[tuple[str, os.stat_result]]:
+        """These directories and their states, but for those that have moved away since they were listed."""
+
+        def look(alive: Alive) -> list[tuple[str, os.stat_result]]:
+            found = []
+            for relative in relatives:
+                alive()
+                path = self._path(relative)
+                status = _look(path, lambda path=path: os.stat(path))  # noqa: PTH116 (see _path)
+                if status is not None and stat.S_ISDIR(status.st_mode):
+                    found.append((relative, status))
+            return found
+
+        # All at once: asked one by one, they would cost more than the disk does.
+        return _answer_of(self.root, look) if relatives else []
 
     def inside(self, relative: str, wanted: tuple[date, date] | None = None) -> Inside:
         """List one directory; with ``wanted`` only what can hold bins from its first to its last day."""
+        return _answer_of(self.root / relative, lambda alive: self._inside(relative, wanted, alive))
+
+    def _inside(self, relative: str, wanted: tuple[date, date] | None, alive: Alive) -> Inside:
         exclude = {name.lower() for name in self.exclude}
         suffixes = (CORRECTED_SUFFIX,) if relative.startswith(CORRECTIONS) else _SUFFIXES
         directories, links, files = [], [], []
         for entry in self._entries(relative):
+            alive()
             if _look(entry.path, entry.is_dir):
                 if _enter(entry.name, exclude, wanted):
                     (links if entry.is_symlink() else directories).append(entry.name)
@@ -254,8 +268,9 @@ def _content(path: str) -> Iterator[Text]:
     text = _KEPT.take()
     if text is None:
         text = Text()
+    # Where this hangs the memory is lost with it: it may be written to some day.
+    within(lambda alive: _read(path, text, alive))
     try:
-        _read(path, text)
         yield text
     finally:
         if len(text.memory) <= _LARGEST_KEPT:
@@ -265,13 +280,39 @@ def _content(path: str) -> Iterator[Text]:
 _KEPT: Kept[Text] = Kept()
 
 
-def _read(path: str, text: Text) -> None:
+def _read(path: str, text: Text, alive: Alive) -> None:
     with _regular(path, LARGEST["adc"]) as (file, size):
         room, n_read = text.room(size)[:size], 0
         # Up to what it was when it was opened: it may have become shorter, and may be growing.
-        while n_read < size and (n := file.readinto(room[n_read:])):
+        while n_read < size and (n := file.readinto(room[n_read : n_read + _AT_ONCE])):
             n_read += n
+            alive()
     text.filled(n_read)
+
+
+def _header(path: str) -> bytes:
+    with _regular(path, LARGEST["hdr"]) as (file, size):
+        return file.read(size)
+
+
+def _images(path: str, table: RoiTable, rows: Sequence[int], alive: Alive) -> Images:
+    images, missing = {}, {}
+    with _regular(path, LARGEST["roi"]) as (file, size):
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        for row in rows:
+            alive()
+            try:
+                images[row] = read_image(memoryview(content), table, row).copy()
+            except RoiError as error:
+                missing[row] = str(error)
+    return Images(images, missing)
+
+
+def _answer_of(path: str | Path, ask: Callable[[Alive], _Seen]) -> _Seen:
+    try:
+        return within(ask)
+    except HungError as error:
+        raise ArchiveError(f"cannot look at {path}: {error.strerror}; is its server up?") from error
 
 
 @contextmanager
@@ -304,10 +345,6 @@ def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bo
     if name.startswith(".") or name.lower() in exclude:
         return False
     return wanted is None or may_hold(name, *wanted)
-
-
-def _is_directory(path: str) -> bool:
-    return bool(_look(path, lambda: stat.S_ISDIR(os.stat(path).st_mode)))  # noqa: PTH116 (see Archive._path)
 
 
 def _look(path: str | Path, look: Callable[[], _Seen]) -> _Seen | None:

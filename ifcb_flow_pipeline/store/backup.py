@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.private import FILE_MODE, private_folder
 
 #: Files of records in the data folder.
 RECORDS = ("labels.sqlite", "studies.sqlite")
@@ -26,7 +27,7 @@ def back_up(home: Path, folder: Path) -> list[str]:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
+        private_folder(partial)
         copied = [name for name in RECORDS if (home / name).exists()]
         for name in copied:
             with closing(sqlite3.connect(f"file:{home / name}?mode=ro", uri=True)) as connection:
@@ -55,13 +56,14 @@ def restore(home: Path, folder: Path) -> list[str]:
         raise BackupError(f"{home} has {', '.join(there)} already: move them away first, with -wal and -shm")
     for name in set(found) & set(RECORDS):
         _check(folder / name)
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     for name in found:
         partial = home / f".{name}.partial"
         if name == _MODELS:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(folder / name, partial)
         else:
+            partial.touch(mode=FILE_MODE)
             shutil.copyfile(folder / name, partial)
             with closing(sqlite3.connect(partial)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")  # as its processes expect it

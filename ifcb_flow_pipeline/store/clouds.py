@@ -25,6 +25,7 @@ from ifcb_flow_pipeline.store.daily import (
     Provenance,
     StoreError,
     footer,
+    open_any_version,
     open_parquet,
     replacing,
 )
@@ -105,6 +106,9 @@ class CloudEntry:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
+_SAID = frozenset(each.name for each in fields(CloudEntry))
+
+
 @dataclass(frozen=True, slots=True)
 class StoredCloud:
     """A bin as it was stored before: its entry, and its points."""
@@ -115,7 +119,10 @@ class StoredCloud:
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """The clouds of a day as they are stored, to be written again. Nothing where ``opened`` is None."""
+    """The clouds of a day as they are stored, by whatever version, to be written again as this version writes them.
+
+    Nothing where ``opened`` is None.
+    """
 
     opened: Opened | None
     by_pid: Mapping[str, CloudEntry]
@@ -127,9 +134,10 @@ class StoredDay:
             return None
         try:
             self.opened.check([entry.row_group])
-            return StoredCloud(entry, self.opened.file.read_row_group(entry.row_group, use_threads=False))
+            rows = self.opened.file.read_row_group(entry.row_group, use_threads=False)
         except (pa.ArrowException, OSError, RottenError):
             return None
+        return StoredCloud(_with_quality(entry, rows), _with_all_columns(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +183,8 @@ class CloudTables:
         """The clouds of a day as they are stored, also while replaced; nothing where not made or damaged."""
         with ExitStack() as stack:
             try:
-                opening = open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day))
-                opened = opening.__enter__()
+                opening = open_any_version(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day))
+                opened, _ = opening.__enter__()
                 # What fails while the new file is written, such as a full disk, is no damage of this one.
                 stack.callback(opening.__exit__, None, None, None)
                 by_pid = {entry.pid: entry for entry in _entries(opened)}
@@ -227,9 +235,37 @@ def _rows(read: BinRead, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays([*arrays, pa.array(read.adc.has_image)], schema=schema)
 
 
+def _with_quality(entry: CloudEntry, rows: pa.Table) -> CloudEntry:
+    """The entry with what its rows show of the file; the first version did not look for that."""
+    if entry.quality:
+        return entry
+    columns = {c.name: rows[c.name].to_numpy() for c in ADC_COLUMNS if c.name in rows.column_names}
+    return replace(entry, quality=FileQuality.of(columns).known())
+
+
+def _with_all_columns(rows: pa.Table) -> pa.Table:
+    """Rows of any version with the columns of this one; what they have not is NaN.
+
+    Raises StoreError for a column that has no NaN: these rows cannot be rows of this version.
+    """
+    if rows.column_names == POINT_CLOUDS.schema.names:
+        return rows
+    columns = []
+    for field_ in POINT_CLOUDS.schema:
+        if field_.name in rows.column_names:
+            columns.append(rows[field_.name])
+        elif pa.types.is_floating(field_.type):
+            columns.append(pa.array(np.full(rows.num_rows, np.nan), field_.type))
+        else:
+            raise StoreError(f"stored points of another version have no {field_.name}: the day is left as it is")
+    return pa.Table.from_arrays(columns, names=POINT_CLOUDS.schema.names)
+
+
 def _entries(opened: Opened) -> list[CloudEntry]:
     try:
-        return [CloudEntry(**entry) for entry in json.loads(opened.file.metadata.metadata[_BINS])]
+        told = json.loads(opened.file.metadata.metadata[_BINS])
+        # Another version may have said more of a bin, or less.
+        return [CloudEntry(**{name: value for name, value in one.items() if name in _SAID}) for one in told]
     except (KeyError, ValueError, TypeError) as error:  # of before there were checksums
         raise RottenError(f"its list of bins is damaged: {error!r}") from error
 

@@ -14,13 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifcb_flow_pipeline.bins.archive import Extent
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.private import private_folder
 from ifcb_flow_pipeline.store.sums import RottenError, Sums, check_row_groups, checked_footer, fill, room
 from ifcb_flow_pipeline.store.tables import Table
 
@@ -31,8 +32,19 @@ _FOOTER = b"ifcb_flow"
 _LEFTOVER_AGE = timedelta(days=1)
 
 
+#: A step of a day takes seconds, over a slow network disk minutes: who takes longer hangs.
+LONGEST_STEP = timedelta(minutes=15)
+
+#: Seconds between two looks at whether a day is free.
+_LOOK_AGAIN = 0.1
+
+
 class StoreError(FlowError):
     """A stored file that cannot be used; the message names the file and the remedy."""
+
+
+class BusyError(StoreError):
+    """A day that somebody else has been working on for very long."""
 
 
 class DamagedError(StoreError):
@@ -78,13 +90,23 @@ class DailyTables:
             fill(temporary)
 
     @contextmanager
-    def alone(self, day: date) -> Iterator[None]:
-        """Inside, nobody else does a step of this day who asks for the same: waits until they are done."""
+    def alone(self, day: date, patience: timedelta = LONGEST_STEP) -> Iterator[None]:
+        """Inside, nobody else does a step of this day who asks for the same: waits until they are done.
+
+        Raises BusyError where they are not after ``patience``.
+        """
         path = self.root / "locks" / f"{day.isoformat()}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
+        until = time.monotonic() + patience.total_seconds()
         # The system gives the lock back when its holder dies, however that may be.
         with path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            while not _locked(file):
+                if time.monotonic() >= until:
+                    raise BusyError(
+                        f"{day} has been worked on by another run for more than {patience}: end that run if it hangs; "
+                        "this day is tried again by itself"
+                    )
+                time.sleep(_LOOK_AGAIN)
             yield
 
     def provenance(self, table: Table, day: date) -> Provenance | None:
@@ -94,7 +116,7 @@ class DailyTables:
         """
         path = self.path(table, day)
         try:
-            with _opened(table, path) as (_, content):
+            with open_any_version(table, path) as (_, content):
                 pass
         except FileNotFoundError:
             return None
@@ -124,7 +146,7 @@ class DailyTables:
         """
         path = self.path(table, day)
         try:
-            with _opened(table, path) as (opened, _):
+            with open_any_version(table, path) as (opened, _):
                 opened.check()
                 return opened.file.read().to_pylist()
         except FileNotFoundError:
@@ -132,7 +154,7 @@ class DailyTables:
 
     def check(self, table: Table, day: date) -> None:
         """Read all of a day's file, where there is one. Raises DamagedError where it is not what was written."""
-        with suppress(FileNotFoundError), _opened(table, self.path(table, day)) as (opened, _):
+        with suppress(FileNotFoundError), open_any_version(table, self.path(table, day)) as (opened, _):
             opened.check()
 
     def read_range(self, table: Table, first: date, last: date, columns: Sequence[str] | None = None) -> pa.Table:
@@ -164,7 +186,7 @@ class Opened:
 @contextmanager
 def open_parquet(table: Table, path: Path) -> Iterator[Opened]:
     """Open a table's file. Raises FileNotFoundError, or StoreError where it cannot be used."""
-    with _opened(table, path) as (opened, content):
+    with open_any_version(table, path) as (opened, content):
         if content["version"] != table.version:
             raise StoreError(
                 f"{path} has version {content['version']} of {table.name}, this program has {table.version}: "
@@ -174,7 +196,11 @@ def open_parquet(table: Table, path: Path) -> Iterator[Opened]:
 
 
 @contextmanager
-def _opened(table: Table, path: Path) -> Iterator[tuple[Opened, dict[str, Any]]]:
+def open_any_version(table: Table, path: Path) -> Iterator[tuple[Opened, dict[str, Any]]]:
+    """Open a table's file whatever version of the table wrote it; the file and what its footer says.
+
+    Raises FileNotFoundError, or DamagedError where it cannot be read.
+    """
     try:
         with pa.OSFile(str(path)) as source:
             sums = checked_footer(source)
@@ -200,13 +226,21 @@ def _parquet(source: pa.NativeFile) -> pq.ParquetFile:
         raise RottenError(repr(error)) from error
 
 
+def _locked(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well.
 
     A reader sees the old file or the new one, whenever the writer dies.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

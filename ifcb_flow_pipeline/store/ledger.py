@@ -20,11 +20,12 @@ from ifcb_flow_pipeline.bins.archive import FoundFile, likely_day
 from ifcb_flow_pipeline.bins.left_out import LeftOut
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.archive import Archive, Inside
+from ifcb_flow_pipeline.store.private import private_folder
 
 _Result = TypeVar("_Result")
 
 #: Rises when the tables below change; a ledger of another version is made anew.
-_VERSION = 3
+_VERSION = 4
 
 #: Stands for the day of files whose names state none.
 UNDATED = date.min
@@ -52,6 +53,7 @@ CREATE TABLE footer (
     made_by TEXT, day TEXT, mtime_ns INTEGER, ctime_ns INTEGER, size INTEGER, signature TEXT, n_bins INTEGER,
     newest_ns INTEGER, PRIMARY KEY (made_by, day)
 ) WITHOUT ROWID;
+CREATE TABLE mount (path BLOB PRIMARY KEY, device INTEGER) WITHOUT ROWID;
 """
 
 
@@ -218,6 +220,20 @@ class Ledger:
                 [(made_by, day.isoformat(), *astuple(f)) for day, f in footers.items()],
             )
 
+    def mounts(self) -> dict[str, int]:
+        """The directories that were last known to lie on another disk than the one above, and the disk's number."""
+        return {os.fsdecode(path): device for path, device in self.connection.execute("SELECT path, device FROM mount")}
+
+    def note_mounts(self, mounts: Mapping[str, int]) -> None:
+        """Remember these as the only ones."""
+        if mounts == self.mounts():
+            return
+        with self._writing():
+            self.connection.execute("DELETE FROM mount")
+            self.connection.executemany(
+                "INSERT INTO mount VALUES (?, ?)", [(os.fsencode(path), device) for path, device in mounts.items()]
+            )
+
     def _note_visit(self, path: bytes, visit: Visit, holdings: Mapping[str, bytes], now_ns: int) -> None:
         known = self.connection.execute("SELECT id, looked_ns FROM directory WHERE path = ?", (path,)).fetchone()
         # Another process may have looked later. One that looked in the future had a wrong clock.
@@ -268,7 +284,7 @@ class Ledger:
 @contextmanager
 def _opened(path: Path, made_for: str) -> Iterator[Ledger]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
     except OSError as error:
         raise _unusable(path, error) from error
     with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as connection:

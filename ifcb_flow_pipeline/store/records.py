@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.private import FILE_MODE, private_folder
 
 #: Seconds to wait for another process that is writing. Nobody writes for longer than a moment.
 _PATIENCE = 20.0
@@ -112,9 +113,9 @@ class RecordFile:
     @contextmanager
     def _opened(self, path: Path) -> Iterator[sqlite3.Connection]:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
             if not path.exists():
-                path.touch(mode=0o600)
+                path.touch(mode=FILE_MODE)
             with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as connection:
                 connection.execute("PRAGMA foreign_keys = ON")
                 yield connection

@@ -19,11 +19,13 @@ A look that runs out of time is not complete: nothing must be concluded from it,
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from logging import Logger
 from pathlib import Path
+from typing import Any
 
 from ifcb_flow_pipeline.bins.archive import FoundFile, list_bins, next_change, signature
 from ifcb_flow_pipeline.bins.left_out import LeftOut, misnamed, misplaced, outside
@@ -71,13 +73,15 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Vanished:
-    """Bins of a day that the archive no longer has: how many (at least), and of which instruments (where that was
-    looked up). ``alone``: nothing of the day is new.
+    """Bins of a day that the archive no longer has: how many (at least), and of which instruments. ``alone``: nothing
+    of the day is new. ``together``: whether they are several, and all that an instrument or a directory had of the
+    day. Instruments and ``together`` are looked up for the latest such days only.
     """
 
     n_bins: int
     alone: bool = True
     instruments: tuple[str, ...] = ()
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,8 @@ class Survey:
 
     ``left_out``: misplaced bins and misnamed files. Where it is not ``complete``, days may be missing or be of an
     earlier look. ``n_made``: how many bins of each day the first of the tables was made of. ``vanished``: of days with
-    fewer bins than that.
+    fewer bins than that. ``lost_mounts``: directories that lay on a disk of their own when bins were last complete, and
+    that lie on another one now, or are gone; only where bins vanished.
     """
 
     archive: Mapping[date, DayEntry]
@@ -94,7 +99,8 @@ class Survey:
     complete: bool
     left_out: tuple[LeftOut, ...] = ()
     n_made: Mapping[date, int] = field(default_factory=dict)
-    vanished: Mapping[date, "Vanished"] = field(default_factory=dict)
+    vanished: Mapping[date, Vanished] = field(default_factory=dict)
+    lost_mounts: tuple[str, ...] = ()
 
     @property
     def n_bins(self) -> int:
@@ -133,7 +139,8 @@ class Surveyor:
             footers = [footers_of(self.tables, table, ledger, now, budget) for table in wanted]
             if thorough:
                 _check_some(self.tables, wanted, footers, now, budget)
-            found = look(self.archive, ledger, now, budget, thorough=thorough)
+            mounts: dict[str, int] = {}
+            found = look(self.archive, ledger, now, budget, thorough=thorough, mounts=mounts)
             known = {
                 table.name: {day: footer and footer.signature for day, footer in of_table.items()}
                 for table, of_table in zip(wanted, footers, strict=True)
@@ -146,7 +153,9 @@ class Surveyor:
                 return Survey(days, known, False, left_out)
             made = {day: footer for day, footer in ((footers or [None])[0] or {}).items() if footer}
             n_made = {day: footer.n_bins for day, footer in made.items()}
-            return Survey(days, known, True, left_out, n_made, vanished_of(self.tables, made, days, ledger))
+            vanished = vanished_of(self.tables, made, days, ledger)
+            lost = lost_mounts(ledger, mounts, bins_vanished=bool(vanished))
+            return Survey(days, known, True, left_out, n_made, vanished, lost)
 
         return with_ledger(self.ledger, self.archive, work, log)
 
@@ -166,9 +175,18 @@ class Surveyor:
 
 
 def look(
-    archive: Archive, ledger: Ledger, now: datetime, budget: Budget, *, thorough: bool = False
+    archive: Archive,
+    ledger: Ledger,
+    now: datetime,
+    budget: Budget,
+    *,
+    thorough: bool = False,
+    mounts: dict[str, int] | None = None,
 ) -> dict[date, DayEntry] | None:
-    """The days of the archive at the time ``now``; None where there was not enough time to look at everything."""
+    """The days of the archive at the time ``now``; None where there was not enough time to look at everything.
+
+    ``mounts`` gets the directories that lie on another disk than the one above, and the disk's number.
+    """
     walk = _Walk(archive, ledger, _ns(now), budget, ledger.directories())
     for _ in archive.walk(walk.inside):
         pass
@@ -176,6 +194,8 @@ def look(
     walk.keep()
     if not walk.complete:
         return None
+    if mounts is not None:
+        mounts.update(walk.mounts())
     vanished = walk.known.keys() - walk.reached
     if vanished and ledger.holders().isdisjoint(walk.reached):
         # Nothing is left: perhaps the disk is missing. It would take long to learn all of it again.
@@ -242,6 +262,7 @@ class _Walk:
     known: Mapping[str, Visit]
     complete: bool = True
     reached: set[str] = field(default_factory=set)
+    _devices: dict[str, int] = field(default_factory=dict)
     _unsettled: list[tuple[int, str, os.stat_result]] = field(default_factory=list)
     _due: list[tuple[int, str, os.stat_result]] = field(default_factory=list)
     _visits: dict[str, Visit] = field(default_factory=dict)
@@ -251,6 +272,7 @@ class _Walk:
     def inside(self, path: str, stat: os.stat_result) -> Inside:
         """What a directory holds, as known or as listed anew; where time is up, what is known of it."""
         self.reached.add(path)
+        self._devices[path] = stat.st_dev
         known = self.known.get(path)
         if known and self._holds(known, stat):
             due = due_ns(known, self.archive.settle)
@@ -278,6 +300,18 @@ class _Walk:
             self._list(path, stat)
             if share.left <= 0:
                 break
+
+    def mounts(self) -> dict[str, int]:
+        """The directories that lie on another disk than the one above them, and the disk's number."""
+        found = {
+            path: device
+            for path, device in self._devices.items()
+            if path and self._devices.get(os.path.dirname(path), device) != device  # noqa: PTH120 - as bytes are kept
+        }
+        root = self._devices.get("")
+        if root is not None and root != self.archive.root.parent.stat().st_dev:
+            found[""] = root
+        return found
 
     def keep(self) -> None:
         """Write what was found to the ledger."""
@@ -354,21 +388,49 @@ def vanished_of(
     entries = {day: archive.get(day, none) for day in made}
     missing = {day: footer.n_bins - entries[day].n_bins for day, footer in made.items()}
     shrunk = [day for day, n in missing.items() if n > 0]
-    looked_up = {day: _lost_instruments(tables, ledger, day) for day in shrunk[-_DAYS_LOOKED_UP:]}
+    looked_up = {day: _looked_up(tables, ledger, day) for day in shrunk[-_DAYS_LOOKED_UP:]}
     return {
-        day: Vanished(missing[day], entries[day].newest_ns <= made[day].newest_ns, looked_up.get(day, ()))
+        day: Vanished(missing[day], entries[day].newest_ns <= made[day].newest_ns, *looked_up.get(day, ((), False)))
         for day in shrunk
     }
 
 
-def _lost_instruments(tables: DailyTables, ledger: Ledger, day: date) -> tuple[str, ...]:
+def lost_mounts(ledger: Ledger, mounts: Mapping[str, int], *, bins_vanished: bool) -> tuple[str, ...]:
+    """The directories that were mounts before and are no more, or are of another disk.
+
+    Numbers of disks change when a machine starts anew, and data are moved from disk to disk: as long as no bins
+    vanished, what is there now is what is remembered.
+    """
+    if not bins_vanished:
+        ledger.note_mounts(mounts)
+        return ()
+    return tuple(sorted(path for path, device in ledger.mounts().items() if mounts.get(path) != device))
+
+
+def _looked_up(tables: DailyTables, ledger: Ledger, day: date) -> tuple[tuple[str, ...], bool]:
+    """The instruments of the bins that vanished of a day, and whether these are all of an instrument or directory."""
     there = {raw.bin_id.pid for raw in list_bins(ledger.files(day)).bins}
     try:
-        rows = tables.read_any(RAW_BINS, day)
+        rows = [row for row in tables.read_any(RAW_BINS, day) if row.get("gone_since") is None]
     except StoreError:
-        return ()
-    lost = {row["instrument"] for row in rows if row["pid"] not in there and row.get("gone_since") is None}
-    return tuple(sorted(lost))
+        return (), False
+    lost = [row for row in rows if row["pid"] not in there]
+    left = [row for row in rows if row["pid"] in there]
+    together = any(
+        n > 1 and group not in {of(row) for row in left}
+        for of in (_instrument, _directory)
+        for group, n in Counter(map(of, lost)).items()
+    )
+    return tuple(sorted({_instrument(row) for row in lost})), together
+
+
+def _instrument(row: Mapping[str, Any]) -> str:
+    return row["instrument"]
+
+
+def _directory(row: Mapping[str, Any]) -> str:
+    path = row.get("adc_path") or row.get("hdr_path") or row.get("roi_path") or ""
+    return path.rpartition("/")[0]
 
 
 def _footer(stat: os.stat_result, made_of: Provenance | None) -> Footer:

@@ -20,7 +20,7 @@ from ifcb_flow_pipeline.definitions import defs
 from ifcb_flow_pipeline.defs import assets
 from ifcb_flow_pipeline.detection.flow.training import FlowModel
 from ifcb_flow_pipeline.detection.trial import instrument_forests
-from ifcb_flow_pipeline.store.daily import StoreError
+from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, TABLES
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, HOURS, N_A_DAY, Pipeline, settle
 
@@ -42,12 +42,14 @@ def test_the_definitions_can_be_loaded() -> None:
 
 def test_every_asset_has_a_description_kinds_group_and_code_version() -> None:
     specs = list(defs.resolve_all_asset_specs())
-    assert {spec.key.to_user_string() for spec in specs} == {table.name for table in TABLES} | {"anomaly_model"}
+    external = {"archive", "decisions"}
+    made = {table.name for table in TABLES} | {"anomaly_model"}
+    assert {spec.key.to_user_string() for spec in specs} == made | external
     for spec in specs:
         assert spec.description
         assert spec.kinds
         assert spec.group_name == "ifcb_flow"
-        assert spec.code_version
+        assert spec.code_version or spec.key.to_user_string() in external
 
 
 def test_a_range_of_days_is_one_run_that_makes_every_table_of_every_day(made: Pipeline) -> None:
@@ -133,6 +135,19 @@ def test_runs_over_the_same_day_wait_for_each_other(made: Pipeline) -> None:
             order.append("first")
     thread.join()
     assert order == ["first", "second"]
+
+
+def test_a_run_that_finds_its_day_busy_for_too_long_says_so_and_makes_the_others(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = DailyTables.alone
+    monkeypatch.setattr(DailyTables, "alone", lambda self, day: really(self, day, timedelta(0)))
+    with really(made.deployment.tables, DAYS[0]):
+        result = made.run("daily_flow", DAYS[0], DAYS[1], "bin_scores")
+    assert failure_of(result).startswith(
+        f"1 of 2 days failed, the others were made: {DAYS[0]}: {DAYS[0]} has been worked on"
+    )
+    assert made.run("daily_flow", DAYS[0], DAYS[1], "bin_scores").success
 
 
 def test_a_single_day_can_be_run_alone(pipeline: Pipeline) -> None:

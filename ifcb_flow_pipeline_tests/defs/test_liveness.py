@@ -1,9 +1,10 @@
-"""Runs whose process is gone are reported as failed, and old logs go."""
+"""Runs whose process is gone are reported as failed."""
 
-import os
+import multiprocessing
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import dagster as dg
@@ -62,6 +63,50 @@ def test_a_run_is_failed_once_its_process_was_killed_and_not_before(instance, tm
     assert liveness.fail_dead_runs(instance, tmp_path, now + LATER) == []
 
 
+def test_a_killed_run_is_known_at_once_and_its_lock_goes(instance, tmp_path: Path) -> None:
+    run, now = started(instance), datetime.now(tz=UTC)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path), run.run_id]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "alive\n"
+        process.kill()
+        process.wait()
+    assert liveness.fail_dead_runs(instance, tmp_path, now) == [run.run_id]
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_run_whose_process_died_before_it_started_is_failed(instance, tmp_path: Path) -> None:
+    run = instance.create_run_for_job(_job)
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_STARTING", _job.name), run.run_id)
+    assert liveness.fail_dead_runs(instance, tmp_path, datetime.now(tz=UTC)) == []
+    assert liveness.fail_dead_runs(instance, tmp_path, datetime.now(tz=UTC) + LATER) == [run.run_id]
+
+
+def in_a_process_of_its_own(home: Path, run_id: str, inside: Connection) -> None:
+    with liveness.alive(home, run_id):
+        pass
+    inside.send("over")
+    inside.recv()
+
+
+def test_the_process_of_a_run_is_alive_until_it_ends_and_not_only_until_its_steps_do(instance, tmp_path: Path) -> None:
+    run, later = started(instance), datetime.now(tz=UTC) + LATER
+    context = multiprocessing.get_context("spawn")
+    outside, inside = context.Pipe()
+    process = context.Process(target=in_a_process_of_its_own, args=(tmp_path, run.run_id, inside))
+    process.start()
+    assert outside.recv() == "over"
+    # Dagster writes that the run has ended only now.
+    assert liveness.fail_dead_runs(instance, tmp_path, later) == []
+    instance.report_run_canceled(run)
+    assert liveness.fail_dead_runs(instance, tmp_path, later) == []
+    assert list((tmp_path / "runs").iterdir())
+    outside.send("end")
+    process.join()
+    assert liveness.fail_dead_runs(instance, tmp_path, later) == []
+    assert not list((tmp_path / "runs").iterdir())
+
+
 def test_a_run_that_has_just_started_may_not_have_said_that_it_is_alive(instance, tmp_path: Path) -> None:
     run = started(instance)
     assert liveness.fail_dead_runs(instance, tmp_path, datetime.now(tz=UTC)) == []
@@ -91,31 +136,3 @@ def test_the_runs_of_the_pipeline_say_that_they_are_alive_and_leave_nothing(
     result = pipeline.run("daily_flow", DAYS[0], DAYS[0], "raw_bins")
     assert held == [(home, result.run_id)]
     assert not list((home / "runs").iterdir())
-
-
-def test_old_logs_and_left_over_files_go_and_young_ones_stay(tmp_path: Path) -> None:
-    run = "0f0e7a2c-1111-2222-3333-444455556666"
-    paths = [
-        tmp_path / "dagster/history/runs" / f"{run}.db",
-        tmp_path / "dagster/storage" / run / "compute_logs/a.err",
-        tmp_path / "tables/bin_scores/2023/.2023-08-10.parquet.abc.tmp",
-    ]
-    kept = [tmp_path / "dagster/history/runs/index.db", tmp_path / "tables/bin_scores/2023/2023-08-10.parquet"]
-    for path in (*paths, *kept):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    os.utime(tmp_path / "dagster/storage" / run)
-    now = datetime.now(tz=UTC)
-    assert liveness.prune(tmp_path, now) == 0
-    assert liveness.prune(tmp_path, now + timedelta(days=2)) == 1
-    assert liveness.prune(tmp_path, now + timedelta(days=liveness.DAYS_OF_LOGS + 1)) == 2
-    assert not any(path.exists() for path in paths)
-    assert all(path.exists() for path in kept)
-
-
-def test_old_files_are_looked_for_once_a_day(instance, tmp_path: Path) -> None:
-    now = datetime(2023, 9, 1, 12, tzinfo=UTC)
-    told, cursor = liveness.tick(instance, tmp_path, None, now)
-    assert told.endswith("old files removed")
-    assert liveness.tick(instance, tmp_path, cursor, now) == ("all runs are alive", cursor)
-    assert liveness.tick(instance, tmp_path, cursor, now + timedelta(days=1))[0].endswith("old files removed")

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.defs.planning import MAX_DAYS_PER_RUN, MAX_GAP_DAYS, DayState, day_states, missing_disk, plan
+from ifcb_flow_pipeline.defs.planning import (
+    MAX_DAYS_PER_RUN,
+    MAX_GAP_DAYS,
+    DayState,
+    day_states,
+    missing_disk,
+    plan,
+    vanished_text,
+)
 from ifcb_flow_pipeline.store.ledger import DayEntry
 from ifcb_flow_pipeline.store.survey import Survey, Vanished
 
@@ -148,6 +156,15 @@ def test_a_disk_may_be_missing_where_many_bins_or_all_of_a_day_vanished(n_made, 
         vanished={day: Vanished(n) for day, n in zip(wanted, vanished, strict=False)},
     )
     assert missing_disk(found) == missing
+
+
+@pytest.mark.parametrize("how", ["together", "mount"])
+def test_a_disk_may_be_missing_where_few_bins_vanished_together_or_with_a_mount(how) -> None:
+    lost = {DAY: Vanished(1, together=how == "together")}
+    mounts = ("IFCB134",) if how == "mount" else ()
+    found = Survey({}, {}, complete=True, n_made={DAY: 1000}, vanished=lost, lost_mounts=mounts)
+    assert missing_disk(found)
+    assert ("/data/IFCB134 is no longer the disk" in vanished_text(found, "/data")) == (how == "mount")
 
 
 def test_a_day_asked_for_that_changed_since_is_asked_for_again() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -12,6 +13,7 @@ from ifcb_flow_pipeline.defs import planning, sensors
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
 from ifcb_flow_pipeline.defs.sensors import new_bins
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.daily import StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, N_A_DAY, Pipeline, settle
 
@@ -54,7 +56,7 @@ def test_what_was_carried_out_is_not_asked_for_again_even_without_a_cursor(pipel
         again = tick(pipeline, cursor)
         assert not again.run_requests
         assert again.skip_reason
-        assert json.loads(again.cursor or "") == {}
+        assert json.loads(again.cursor or "") == {"asked": {}, "told": ""}
 
 
 def test_with_a_model_everything_that_lacks_scores_is_scored(pipeline: Pipeline) -> None:
@@ -83,8 +85,8 @@ def test_a_failed_day_is_not_asked_for_over_and_over(pipeline: Pipeline) -> None
 
 
 def test_a_cursor_of_the_version_before_is_understood(pipeline: Pipeline) -> None:
-    cursor = json.dumps({DAYS[0].isoformat(): "abcd1234"})
-    assert days_asked_for(tick(pipeline, cursor)) == DAYS
+    for cursor in ({DAYS[0].isoformat(): "abcd1234"}, {DAYS[0].isoformat(): ["abcd1234", 1, 0.0]}):
+        assert days_asked_for(tick(pipeline, json.dumps(cursor))) == DAYS
 
 
 def test_many_bins_that_vanish_are_reported_and_not_made_again_until_the_night(
@@ -99,6 +101,10 @@ def test_many_bins_that_vanish_are_reported_and_not_made_again_until_the_night(
     assert not result.run_requests
     assert "24 bins of IFCB134 vanished" in str(result.skip_reason)
     assert "is a disk missing?" in str(result.skip_reason)
+    [said] = checks_of(result)
+    assert (said.check_name, said.passed) == ("files_are_there", False)
+    assert "24 bins of IFCB134 vanished" in str(said.description)
+    assert checks_of(tick(pipeline, result.cursor)) == []
     # A new bin of the other instrument does not wait for the disk.
     pipeline.add_bin(DAYS[1], 22, "IFCB124")
     for path in pipeline.files(f"D{DAYS[1]:%Y%m%d}T220000_IFCB124"):
@@ -109,12 +115,77 @@ def test_many_bins_that_vanish_are_reported_and_not_made_again_until_the_night(
     assert scored_bins(pipeline) == [N_A_DAY, N_A_DAY + 1, N_A_DAY]
     for path in away.iterdir():
         path.rename(pipeline.archive / path.name)
-    assert days_asked_for(tick(pipeline)) == DAYS
+    back = tick(pipeline, result.cursor)
+    assert days_asked_for(back) == DAYS
+    assert [said.passed for said in checks_of(back)] == [True]
+
+
+@pytest.mark.parametrize("how", ["all of an instrument", "all of a directory", "a mount"])
+def test_few_bins_that_vanish_together_are_reported_too(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    directory = pipeline.archive / "ship"
+    directory.mkdir()
+    pids = [pipeline.add_bin(DAYS[1], hour, "IFCB7" if how == "all of an instrument" else "IFCB134") for hour in (1, 2)]
+    for path in [path for pid in pids for path in pipeline.files(pid)]:
+        path.rename((path.parent if how == "all of an instrument" else directory) / path.name)
+    really, device = os.stat, 77
+
+    def mounted(path: str, **given: object) -> os.stat_result:
+        found = really(path, **given)  # type: ignore[arg-type]
+        if Path(path) != directory:
+            return found
+        return os.stat_result((*found[:2], device, *found[3:10]), {"st_mtime_ns": found.st_mtime_ns,
+                                                                   "st_ctime_ns": found.st_ctime_ns})  # fmt: skip
+
+    if how == "a mount":
+        monkeypatch.setattr(os, "stat", mounted)
+    carry_out(pipeline, tick(pipeline))
+    gone = pids if how != "a mount" else pids[:1]
+    files = [path for pid in gone for path in pipeline.files(pid)]
+    away = pipeline.archive.with_name("away")
+    away.mkdir()
+    for path in files:
+        path.rename(away / path.name)
+    # Of one bin alone this is said only where the disk is another one.
+    assert ("is a disk missing?" in str(tick(pipeline).skip_reason)) == (how != "a mount")
+    device = really(pipeline.archive).st_dev
+    result = tick(pipeline)
+    assert not result.run_requests
+    assert "is a disk missing?" in str(result.skip_reason)
+    assert (f"{directory} is no longer the disk that it was" in str(result.skip_reason)) == (how == "a mount")
+    for path in files:
+        (away / path.name).rename(path)
+    assert "missing" not in str(tick(pipeline, result.cursor).skip_reason)
+
+
+def checks_of(result: dg.SensorResult) -> list[dg.AssetCheckEvaluation]:
+    return [event for event in result.asset_events or [] if isinstance(event, dg.AssetCheckEvaluation)]
 
 
 def scored_bins(pipeline: Pipeline) -> list[int]:
     tables = pipeline.deployment.tables
     return [rows.num_rows for day in DAYS if (rows := tables.read(BIN_SCORES, day)) is not None]
+
+
+def test_a_day_whose_run_failed_is_asked_for_again_after_five_minutes(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise StoreError("it is broken")
+
+    first = tick(pipeline)
+    [request] = first.run_requests or []
+    with monkeypatch.context() as patched:
+        patched.setattr("ifcb_flow_pipeline.days.write_clouds", broken)
+        names = [key.to_user_string() for key in request.asset_selection or []]
+        assert not pipeline.run("daily_flow", DAYS[0], DAYS[-1], *names).success
+    assert not tick(pipeline, first.cursor).run_requests
+    later = datetime.now(tz=UTC) + timedelta(minutes=5)
+    monkeypatch.setattr(sensors, "datetime", type("Later", (), {"now": staticmethod(lambda **_: later)}))
+    again = tick(pipeline, first.cursor)
+    assert days_asked_for(again) == DAYS
+    assert (again.run_requests or [])[0].run_key != request.run_key, "Dagster would take it for the same request"
 
 
 def test_files_that_cannot_be_read_are_asked_for_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,10 +325,10 @@ def test_an_empty_archive_asks_for_nothing(empty: Pipeline) -> None:
 
 def test_the_cursor_holds_only_days_that_are_not_up_to_date(pipeline: Pipeline) -> None:
     first = tick(pipeline)
-    assert set(json.loads(first.cursor or "")) == {day.isoformat() for day in DAYS}
+    assert set(json.loads(first.cursor or "")["asked"]) == {day.isoformat() for day in DAYS}
     carry_out(pipeline, first)
     pipeline.add_bin(DAYS[2], 21)
-    assert set(json.loads(tick(pipeline, first.cursor).cursor or "")) == {DAYS[2].isoformat()}
+    assert set(json.loads(tick(pipeline, first.cursor).cursor or "")["asked"]) == {DAYS[2].isoformat()}
 
 
 def test_a_clock_that_was_set_back_does_not_keep_a_bin_out(pipeline: Pipeline) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.detection.bin_table import BinTable
+from ifcb_flow_pipeline.detection.bin_table import BinTable, rows_of_instruments, taken
 from ifcb_flow_pipeline.detection.columns import Names, numbers, optional_numbers, times
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, metadata_of, plain_values, scaled_values
 from ifcb_flow_pipeline.detection.lag_features import DRY_PCT
@@ -85,13 +85,26 @@ def test_what_was_read_can_be_judged_and_what_has_points_enough_is_full():
 def test_the_bins_of_an_instrument_come_in_the_order_of_time():
     rows = table(columns(6))
     order = np.random.default_rng(0).permutation(12)
-    found = BinTable.of(rows.take(pa.array(order)), METADATA)
-    own, places = found.of_instrument("IFCB9")
-    assert order[places].tolist() == list(range(6, 12))
+    mixed = rows.take(pa.array(order))
+    found = rows_of_instruments(mixed)
+    assert order[found["IFCB9"]].tolist() == list(range(6, 12))
+    assert sorted(found) == list(found)
+    assert np.array_equal(np.sort(np.concatenate(list(found.values()))), np.arange(12))
+    own = BinTable.of(taken(mixed, found["IFCB9"]), METADATA)
     assert (np.diff(own.time_s) > 0).all()
     assert len(own) == 6
     assert own.values[:, 0] == pytest.approx(columns(6)["core_x_px"][6:].astype(float))
-    assert len(found.of_instrument("IFCB1")[0]) == 0
+    assert rows_of_instruments(mixed.slice(0, 0)) == {}
+
+
+@pytest.mark.parametrize("chosen", [[2, 3, 4], [0], [], [4, 3, 2], [1, 3, 4], [0, 2, 1, 3], [2, 2, 4]])
+def test_rows_are_taken_in_their_order_and_not_copied_where_they_follow_one_another(chosen: list[int]):
+    numbers_ = pa.table({"a": np.arange(5)})
+    found = taken(numbers_, np.array(chosen, dtype=np.int64))
+    assert found["a"].to_pylist() == chosen
+    own, theirs = (table_["a"].chunk(0).buffers()[1] for table_ in (found, numbers_))
+    is_view = bool(chosen) and chosen == list(range(chosen[0], chosen[0] + len(chosen)))
+    assert (own is not None and own.address == theirs.address) == is_view
 
 
 def test_a_missing_feature_is_named():

@@ -3,13 +3,18 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ifcb_flow_pipeline.review.handover import MAX_COMMENT, Decided, csv_of, dashboard_files, harmless, label_rows
 from ifcb_flow_pipeline.store.labels import Decision, Label
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, LEFT_OUT, RAW_BINS
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -129,3 +134,48 @@ def test_no_line_of_a_cell_is_a_formula_and_no_row_breaks_in_two(text):
     assert list(row) == ["note", "'=name"]
     assert not any(line.startswith(("=", "+", "-", "@", "\t")) for line in row["note"].split("\n"))
     assert len(pd.read_csv(io.StringIO(content))) == 1
+
+
+#: What may be in a directory's name, a header or a note.
+EVIL = st.text(st.sampled_from("=+-@\t\r\n;,'\"a1 \u2028\x0b\x00"), max_size=12)
+
+
+def cells_of(content: bytes, separator: str) -> list[str]:
+    """All cells, as a spreadsheet finds them that separates them so."""
+    return [cell for row in csv.reader(io.StringIO(content.decode()), delimiter=separator) for cell in row]
+
+
+def is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("table", [RAW_BINS, BIN_FEATURES, BIN_SCORES, LEFT_OUT], ids=lambda table: table.name)
+@settings(deadline=None, max_examples=30)
+@given(texts=st.lists(EVIL, min_size=2, max_size=2))
+def test_no_cell_of_any_table_that_is_handed_out_is_a_formula(table, texts):
+    is_text = {
+        field.name: pa.types.is_string(field.type) or pa.types.is_dictionary(field.type) for field in table.schema
+    }
+    rows = [{name: text for name in is_text if is_text[name]} for text in texts]
+    content = csv_of(pa.Table.from_pylist(rows, schema=table.schema).to_pandas())
+    for separator in (",", ";"):
+        for cell in cells_of(content, separator):
+            assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")) or is_number(cell), repr(cell)
+    back = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    assert [set(row) for row in back] == [set(table.schema.names)] * 2
+
+
+@settings(deadline=None, max_examples=30)
+@given(note=EVIL, reviewer=EVIL.filter(lambda text: bool(text.strip())))
+def test_no_cell_of_decisions_and_of_the_dashboards_file_is_a_formula(note, reviewer):
+    one = decided(1)
+    label = replace(one.label, note=note, reviewer=reviewer)
+    contents = [csv_of(label_rows({label.pid: label})), *dashboard_files([Decided(label, "bubbles", 90.0)])]
+    for content in contents:
+        for separator in (",", ";"):
+            for cell in cells_of(content, separator):
+                assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")), repr(cell)

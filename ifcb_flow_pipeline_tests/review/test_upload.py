@@ -2,7 +2,7 @@
 
 import pytest
 
-from ifcb_flow_pipeline.review.upload import MAX_BYTES, UploadError, check_size, uploaded_bin
+from ifcb_flow_pipeline.review.upload import MAX_BYTES, UploadError, check_files, check_size, uploaded_bin
 from ifcb_flow_pipeline.store.archive import Archive
 
 PID = "D20230810T113059_IFCB134"
@@ -88,3 +88,13 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read():
     with pytest.raises(UploadError, match=r"51 MB; a \.adc file of up to 50 MB"):
         check_size(f"{PID}.adc", MAX_BYTES["adc"] + 10**6)
     check_size(f"{PID}.adc", MAX_BYTES["adc"])
+
+
+def test_more_files_than_a_bin_has_and_files_that_are_too_large_are_refused_before_they_are_read():
+    check_files([(f"{PID}.{extension}", 10) for extension in MAX_BYTES])
+    with pytest.raises(UploadError, match="these are 4 files, and a bin has 3"):
+        check_files([(f"{PID}.adc", 10)] * 4)
+    with pytest.raises(UploadError, match="is taken, and the instrument writes none that is larger"):
+        check_files([(f"{PID}.adc", 10), (f"{PID}.roi", MAX_BYTES["roi"] + 1)])
+    with pytest.raises(UploadError, match="is none of the files of a bin"):
+        check_files([("../../etc/passwd", 10)])

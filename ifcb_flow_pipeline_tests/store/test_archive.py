@@ -1,6 +1,7 @@
 """The archive on disk: every layout, links, what is left out, and the reading of one bin."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ifcb_flow_pipeline.store import archive as store_archive
+from ifcb_flow_pipeline.store import deadline
 from ifcb_flow_pipeline.store.archive import Archive, ArchiveError
 
 from .toys import DAY, PID, adc_text, put, put_bin
@@ -527,3 +529,45 @@ def test_what_is_no_usual_file_costs_its_bin_and_nothing_else(tmp_path, monkeypa
     else:
         with pytest.raises(OSError, match=r"no regular file|more than any|Is a directory"):
             found.read_images(path.name, None, [0])
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """Opening a file, or listing a directory, whose name ends so hangs until the test is over."""
+    answer, endings = threading.Event(), []
+    monkeypatch.setattr(deadline, "PATIENCE", 0.05)
+
+    def hanging_at_times(really):
+        def called(path, *arguments):
+            if str(path).endswith(tuple(endings)):
+                answer.wait()
+            return really(path, *arguments)
+
+        return called
+
+    for name in ("open", "scandir"):
+        monkeypatch.setattr(os, name, hanging_at_times(getattr(os, name)))
+    yield endings.append
+    answer.set()
+
+
+def test_a_file_that_hangs_costs_its_bin_and_is_to_be_read_again(tmp_path, hanging):
+    put_bin(tmp_path)
+    hanging(f"{PID}.adc")
+    found = read(tmp_path)
+    assert (found.status, found.unread) == ("unreadable", True)
+    assert "did not answer within 0.05 s" in found.reason
+
+
+def test_a_header_that_hangs_costs_the_header_only(tmp_path, hanging):
+    put_bin(tmp_path)
+    hanging(f"{PID}.hdr")
+    found = read(tmp_path)
+    assert (found.status, found.header_state, found.unread) == ("ok", "missing", True)
+
+
+def test_a_directory_that_hangs_fails_the_listing_by_name(tmp_path, hanging):
+    put_bin(tmp_path / "2023")
+    hanging("2023")
+    with pytest.raises(ArchiveError, match=r"2023: the disk did not answer .* is its server up"):
+        Archive(tmp_path).scan()

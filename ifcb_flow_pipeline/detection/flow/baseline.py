@@ -99,10 +99,8 @@ class Deviations:
         nan, no = np.full((n, d), np.nan, dtype=np.float32), np.zeros(n, dtype=bool)
         return cls(nan, nan, nan, no, no, no, no, no, no, np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n))
 
-    def of(self, which: NDArray[np.int64]) -> "Deviations":
-        """Those of some of the bins; the same ones, not copied, where these are all."""
-        if np.array_equal(which, np.arange(len(self.z))):
-            return self
+    def of(self, which: NDArray[np.int64] | slice) -> "Deviations":
+        """Those of some of the bins; those of a slice are not copied."""
         return Deviations(*(getattr(self, name)[which] for name in self.__slots__))
 
 
@@ -297,7 +295,9 @@ class Baseline:
         core = self._core_column()
         names = np.array([name in self.configurations for name in bins.configuration.names], dtype=bool)
         new = settings_new(self._stated(bins), names if known is not None else np.zeros_like(names))
-        values = self._centred(bins)[:, core] if core >= 0 else np.full(len(bins), np.nan, dtype=np.float32)
+        values = np.full(len(bins), np.nan, dtype=np.float32)
+        if core >= 0:
+            values = bins.values[:, core] - self._centres(bins)[bins.configuration.codes, core]
         nothing = Places(bins.time_s[:1], np.zeros(1, np.float32), np.zeros(1, np.float32), np.zeros(1, dtype=bool))
         continues = known is None or not len(bins) or bins.time_s[0] <= self.last_s + LONG_GAP_S
         return find_starts(values, bins.time_s, new, known or nothing, self._core_scatter(), continues)
@@ -316,6 +316,12 @@ class Baseline:
 
     def _centred(self, bins: BinTable) -> NDArray[np.float32]:
         """The bins' values less the centre of their settings, shape (n, d)."""
+        from ifcb_flow_pipeline.detection.flow.level_filter import less_centres
+
+        return less_centres(bins.values, self._centres(bins), bins.configuration.codes)
+
+    def _centres(self, bins: BinTable) -> NDArray[np.float32]:
+        """The centre of each of the bins' settings, shape (settings, d)."""
         centres = np.empty((len(bins.configuration.names), len(self.metadata)), dtype=np.float32)
         usual = self.centre[int(np.argmax(self.config_bins))]
         for code, name in enumerate(bins.configuration.names):
@@ -323,7 +329,7 @@ class Baseline:
                 centres[code] = self.centre[self.configurations.index(name)]
             else:
                 centres[code] = self._new_centre(bins, bins.full & (bins.configuration.codes == code), usual)
-        return bins.values - centres[bins.configuration.codes]
+        return centres
 
     def _new_centre(self, bins: BinTable, own: NDArray[np.bool_], usual: NDArray[np.float32]) -> NDArray[np.float32]:
         """The centre of settings that training did not know, shape (d,), from their first bins."""
@@ -335,22 +341,16 @@ class Baseline:
 
     def _scatters(self, bins: BinTable) -> NDArray[np.float32]:
         """How bins with as many points scatter around the level, shape (n, d)."""
-        points = np.maximum(bins.n_points, 1.0)
-        # Fewer points than usual scatter more; more of them do not scatter less than bins differ.
-        thinner = (float(self.points) / points).astype(np.float32)
-        scatter = np.repeat(self.scatter[None], len(bins), axis=0)
-        for column in np.flatnonzero(self.sampling > 0):
-            scatter[:, column] *= np.sqrt(np.maximum(1.0 + self.sampling[column] * (thinner - 1.0), 0.1))
-        scatter = np.maximum(scatter, self.least)
+        from ifcb_flow_pipeline.detection.flow.level_filter import scatters
+
         # On its scale, a share of n points cannot be known better than this, and where hardly any are expected one
         # point more is a larger step.
         centre = self.centre[int(np.argmax(self.config_bins))]
-        for column, feature in enumerate(self.metadata):
-            if feature.scale == "logit" and feature.noise == "mean":
-                share = np.sin(np.clip(np.nan_to_num(centre[column]), 0.0, np.pi) / 2.0) ** 2
-                expected = min(share, 1.0 - share) * points
-                scatter[:, column] = np.maximum(scatter[:, column], (1.0 + 1.0 / (1.0 + expected)) / np.sqrt(points))
-        return scatter.astype(np.float32)
+        share = np.sin(np.clip(np.nan_to_num(centre), 0.0, np.pi) / 2.0) ** 2
+        is_share = np.array([f.scale == "logit" and f.noise == "mean" for f in self.metadata], dtype=bool)
+        least_share = np.where(is_share, np.minimum(share, 1.0 - share), np.nan)
+        points = np.maximum(bins.n_points, 1.0)
+        return scatters(points, float(self.points), self.scatter, self.sampling, self.least, least_share)
 
     def _settled(self, bins: BinTable, starts: Starts) -> NDArray[np.bool_]:
         """Which bins come so long after their deployment began that its place is the usual one, shape (n,)."""

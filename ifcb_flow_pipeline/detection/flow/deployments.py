@@ -128,13 +128,17 @@ def settings_new(configuration: NDArray[np.int64], known: NDArray[np.bool_]) -> 
     settings,), those that training saw. Settings are new where neither training nor the last _LAST_BINS bins had them.
     """
     found = np.zeros(len(configuration), dtype=bool)
-    last = np.where(known, 0, -(10**9))
     seen_any = bool(known.any())
-    for i, code in enumerate(configuration.tolist()):
-        if code < 0:
-            continue
-        found[i] = seen_any and not known[code] and i - last[code] > _LAST_BINS
-        last[code] = i
+    # Settings can be new only where bins with the same ones begin, or go on after many bins that state none.
+    stated = np.flatnonzero(configuration >= 0)
+    codes = configuration[stated]
+    begins = np.flatnonzero((np.diff(codes, prepend=-1) != 0) | (np.diff(stated, prepend=0) > _LAST_BINS))
+    last = np.where(known, 0, -(10**9))
+    ends = np.append(begins[1:], len(codes))[: len(begins)]
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        code, at = codes[begin], stated[begin]
+        found[at] = seen_any and not known[code] and at - last[code] > _LAST_BINS
+        last[code] = stated[end - 1]
         seen_any = True
     return found
 

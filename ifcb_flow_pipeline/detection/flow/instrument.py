@@ -1,5 +1,6 @@
 """One instrument's model: its baseline, and how rare its deviations are. Each instrument is judged by itself alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +69,7 @@ class Screening:
         """That of n bins of an instrument without a model."""
         return cls(np.zeros(n), np.zeros(n), np.zeros(n), NeighbourEvidence.nothing(n, d))
 
-    def of(self, which: NDArray[np.int64]) -> "Screening":
+    def of(self, which: NDArray[np.int64] | slice) -> "Screening":
         """Those of some of the bins."""
         return Screening(self.alone[which], self.fault[which], self.gross[which], self.neighbours.of(which))
 
@@ -81,6 +82,38 @@ class Screening:
     def rarity(self) -> NDArray[np.float64]:
         """How rare each bin is, alone or with its neighbours."""
         return np.where(self.by_neighbours, self.neighbours.rarity + _OF_ALONE * self.alone, self.alone)
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """How rare n bins are by themselves, as in Screening: ``rarity``, ``fault``, ``gross`` (n,).
+
+    ``rinsed``, ``lost`` (n,): see ``explain`` and ``lost_share``. ``odd`` (k,): the places of bins that are odd as
+    faults are, ascending, and ``way`` (k, d): which way each of them is.
+    """
+
+    rarity: NDArray[np.float64]
+    fault: NDArray[np.float64]
+    gross: NDArray[np.float64]
+    rinsed: NDArray[np.bool_]
+    lost: NDArray[np.float32]
+    odd: NDArray[np.int64]
+    way: NDArray[np.float32]
+
+    @classmethod
+    def joined(cls, parts: Sequence["_Alone"]) -> "_Alone":
+        """Those of bins in several parts, one after the other."""
+        begins = np.cumsum([0, *(len(part.rarity) for part in parts)])
+        odd = np.concatenate([begin + part.odd for begin, part in zip(begins, parts, strict=False)])
+        rarity, fault, gross, rinsed, lost, way = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("rarity", "fault", "gross", "rinsed", "lost", "way")
+        )
+        return cls(rarity, fault, gross, rinsed, lost, odd, way)
+
+    def way_of(self, bins: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Which way bins are odd that are so as faults are, shape (len(bins), d)."""
+        return self.way[np.searchsorted(self.odd, bins)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,59 +165,58 @@ class InstrumentModel:
 
     def screen(self, bins: BinTable, deviations: Deviations, ranker: LabelRanker) -> Screening:
         """How rare each bin is."""
-        alone, fault, gross = np.empty(len(bins)), np.empty(len(bins)), np.zeros(len(bins))
-        steady = (~wandering(self.metadata)).astype(np.float32)
-        water = np.zeros(len(bins), dtype=bool)
-        way = {}
-        for first in range(0, len(bins), _BINS_TOGETHER):
-            some = slice(first, first + _BINS_TOGETHER)
-            z = deviations.z[some]
-            explanation = self._explain(deviations, some)
-            rarities = self.tails.rarities(z)
-            groups = self.tails.groups_of(rarities, explanation.factor)
-            if self._core_column is not None:
-                rarities[:, self._core_column] = np.minimum(rarities[:, self._core_column], _MOST_MOVED)
-            fault_groups = self.tails.groups_of(rarities, explanation.fault_factor)
-            shift = ranker.shift(groups)
-            whole = np.maximum(self.scale.rarity(self.tails.raw_score(groups)) + shift, 0.0)
-            plain = np.maximum(self.scale.rarity(self.tails.raw_score(fault_groups)) + shift, 0.0)
-            # Water of a kind that hardly any bin in training had moves everything a little.
-            fault[some] = np.where(explanation.water & (plain < _SURE), held(plain), plain)
-            alone[some] = np.maximum(fault[some], held(whole))
-            if deviations.is_short[some].any():
-                gross_groups = self.tails.groups_of(rarities, explanation.fault_factor * steady)
-                gross[some] = self.scale.rarity(self.tails.raw_score(gross_groups))
-            water[some] = explanation.rinsed
-            (odd,) = np.nonzero(fault[some] >= ODD_ALONE)
-            way |= zip((first + odd).tolist(), self.tails.ways(z[odd], explanation.fault_factor[odd]), strict=True)
-        return Screening(alone, fault, gross, self._with_neighbours(bins, deviations, (alone, fault, water, way)))
-
-    def _with_neighbours(self, bins: BinTable, deviations: Deviations, seen: tuple) -> NeighbourEvidence:
-        """What each bin is part of: bins in order alone whose mean is not, or the edge of a fault."""
+        firsts = range(0, max(len(bins), 1), _BINS_TOGETHER)
+        alone = _Alone.joined(
+            [self._alone(deviations, slice(first, first + _BINS_TOGETHER), ranker) for first in firsts]
+        )
         # Within hours all bins drift together: a short history does not tell which mean is odd.
         known = bins.full & ~deviations.is_short
-        firsts = range(0, max(len(bins), 1), _BINS_TOGETHER)
-        return NeighbourEvidence.joined([self._neighbours_of(first, known, deviations, seen) for first in firsts])
+        neighbours = NeighbourEvidence.joined([self._neighbours(first, known, deviations, alone) for first in firsts])
+        return Screening(alone.rarity, alone.fault, alone.gross, neighbours)
 
-    def _neighbours_of(
-        self, first: int, known: NDArray[np.bool_], deviations: Deviations, seen: tuple
+    def _alone(self, deviations: Deviations, some: slice, ranker: LabelRanker) -> _Alone:
+        """How rare some of the bins are by themselves."""
+        z, is_short = deviations.z[some], deviations.is_short[some]
+        lost = self._lost_share(deviations, some)
+        explanation = explain(z, lost, deviations.after_gap[some], self.metadata)
+        rarities = self.tails.rarities(z)
+        groups = self.tails.groups_of(rarities, explanation.factor)
+        held_back = rarities
+        if self._core_column is not None:
+            held_back = rarities.copy()
+            held_back[:, self._core_column] = np.minimum(rarities[:, self._core_column], _MOST_MOVED)
+        fault_groups = self.tails.groups_of(held_back, explanation.fault_factor)
+        shift = ranker.shift(groups)
+        whole = np.maximum(self.scale.rarity(self.tails.raw_score(groups)) + shift, 0.0)
+        plain = np.maximum(self.scale.rarity(self.tails.raw_score(fault_groups)) + shift, 0.0)
+        # Water of a kind that hardly any bin in training had moves everything a little.
+        fault = np.where(explanation.water & (plain < _SURE), held(plain), plain)
+        gross = np.zeros(len(z))
+        if is_short.any():
+            steady = (~wandering(self.metadata)).astype(np.float32)
+            gross_groups = self.tails.groups_of(held_back, explanation.fault_factor * steady)
+            gross = self.scale.rarity(self.tails.raw_score(gross_groups))
+        odd = np.flatnonzero(fault >= ODD_ALONE)
+        way = self.tails.ways(z[odd], rarities[odd], explanation.fault_factor[odd])
+        return _Alone(np.maximum(fault, held(whole)), fault, gross, explanation.rinsed, lost, odd, way)
+
+    def _neighbours(
+        self, first: int, known: NDArray[np.bool_], deviations: Deviations, alone: _Alone
     ) -> NeighbourEvidence:
-        """That of the bins from ``first`` on, some of which lie beside bins before and after them."""
-        begin, end = max(first - _BINS_AROUND, 0), first + _BINS_TOGETHER + _BINS_AROUND
-        alone, fault, rinsed = (each[begin:end] for each in seen[:3])
-        known = known[begin:end]
-        in_order = known & (alone < ODD_ALONE)
-        z = deviations.z[begin:end]
-        lost = lost_share(z, deviations.values[begin:end], deviations.spread[begin:end], self.metadata)
-        series = Series.of(z, lost, deviations.deployment[begin:end])
+        """What the bins from ``first`` on are part of: bins in order alone whose mean is not, or the edge of a fault.
+
+        Some of them lie beside bins before and after them.
+        """
+        around = slice(max(first - _BINS_AROUND, 0), first + _BINS_TOGETHER + _BINS_AROUND)
+        series = Series.of(deviations.z[around], alone.lost[around], deviations.deployment[around])
+        known = known[around]
+        in_order = known & (alone.rarity[around] < ODD_ALONE)
         evidence = self.neighbours.look(series, in_order)
-        is_fault = known & (fault >= ODD_ALONE) & ~rinsed
+        is_fault = known & (alone.fault[around] >= ODD_ALONE) & ~alone.rinsed[around]
         if is_fault.any():
-            way = np.zeros_like(series.z)
-            for row in np.flatnonzero(is_fault).tolist():
-                way[row] = seen[3][begin + row]
+            way = alone.way_of(around.start + np.flatnonzero(is_fault))
             evidence = evidence.or_worse(fault_edges(series, in_order, is_fault, way))
-        return evidence.of(np.arange(first, min(first + _BINS_TOGETHER, len(deviations.z))) - begin)
+        return evidence.of(np.arange(first, min(first + _BINS_TOGETHER, len(deviations.z))) - around.start)
 
     def evidence(self, deviations: Deviations, screening: Screening, which: NDArray[np.int64]) -> Evidence:
         """What speaks against some of the bins: alone, or with their neighbours where that is rarer."""
@@ -223,13 +255,12 @@ class InstrumentModel:
 
     def group_rarities(self, deviations: Deviations) -> NDArray[np.float32]:
         """The rarities of the groups of features of n bins, shape (n, groups)."""
-        rarities = self.tails.rarities(deviations.z)
-        return self.tails.groups_of(rarities, self._explain(deviations, slice(None)).factor)
+        lost = self._lost_share(deviations, slice(None))
+        counts = explain(deviations.z, lost, deviations.after_gap, self.metadata).factor
+        return self.tails.groups_of(self.tails.rarities(deviations.z), counts)
 
-    def _explain(self, deviations: Deviations, some: slice) -> Explanation:
-        z = deviations.z[some]
-        lost = lost_share(z, deviations.values[some], deviations.spread[some], self.metadata)
-        return explain(z, lost, deviations.after_gap[some], self.metadata)
+    def _lost_share(self, deviations: Deviations, some: slice) -> NDArray[np.float32]:
+        return lost_share(deviations.z[some], deviations.values[some], deviations.spread[some], self.metadata)
 
     def _teaching_reach(self) -> NDArray[np.float32]:
         """How far below and above its level, in spreads, a feature lies in a bin that teaches; shape (2, d).

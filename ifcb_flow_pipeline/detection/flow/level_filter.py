@@ -21,6 +21,9 @@ _MOST_Z = 3.0
 #: back there.
 _BACK_Z = 4.0
 
+#: Where nothing was learnt of the water for so long, s, as beside a fault of days, its level may by and by lie so many
+#: ranges from its centre: communities come and go, and the days of training saw few of them.
+_SILENT_S, _FORGOTTEN_RANGES = 0.5 * 86_400.0, 3.0
 
 #: Groups of features: those that a fault of the flow or the optics holds; those that follow the water, which go on with
 #: time meanwhile; and those of the housing, which say nothing of the others.
@@ -48,6 +51,17 @@ def _pass_time(level, variance, range_, memory_s, passed, core, group, held):
             if j != core:
                 level[j] *= keep
             variance[j] = variance[j] * keep * keep + range_[j] * range_[j] * (np.float32(1.0) - keep * keep)
+
+
+@part
+def _forget_water(variance, range_, memory_s, silent_s, group):
+    """Of the water, from which nothing was learnt for so long, hardly more is known than how far it goes."""
+    forgotten = np.float32(1.0 - np.exp(-max(silent_s - _SILENT_S, 0.0) / memory_s))
+    if forgotten > 0.0:
+        for j in range(len(variance)):
+            if group[j] == WATER:
+                farthest = np.float32(_FORGOTTEN_RANGES) * range_[j]
+                variance[j] = max(variance[j], forgotten * farthest * farthest)
 
 
 @part
@@ -116,13 +130,17 @@ def follow(
     # The place of the core before a jump, its variance, whether there is one, and whether the core is at the new place.
     other = np.zeros(4, np.float32)
     fits, held = np.ones(_GROUPS, np.bool_), np.zeros(_GROUPS, np.bool_)
+    silent_s = 0.0
     for i in range(n):
         if core >= 0 and anchored[i]:
             other[0], other[1] = level[core], variance[core]
             other[2:] = 1.0 if is_jump[i] else 0.0
             level[core], variance[core] = anchor[i], anchor_sd[i] * anchor_sd[i]
         if i > 0:
-            _pass_time(level, variance, range_, memory_s, max(time_s[i] - time_s[i - 1], 0.0), core, group, held)
+            passed = max(time_s[i] - time_s[i - 1], 0.0)
+            _pass_time(level, variance, range_, memory_s, passed, core, group, held)
+            silent_s += passed
+            _forget_water(variance, range_, memory_s, silent_s, group)
         if core >= 0:
             _return_core(values[i, core], scatter[i, core], level, variance, core, other)
         jumped[i] = other[3] > 0.0
@@ -135,4 +153,49 @@ def follow(
             held[g] = usable[i] and not fits[g]
         if usable[i]:
             _learn(residual, level, variance, scatter[i], range_, limit, group, fits)
+            silent_s *= not fits[WATER]
     return in_order, jumped
+
+
+@kernel
+def less_centres(
+    values: NDArray[np.float32], centres: NDArray[np.float32], code: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Values (n, d) less the centre of their settings: ``centres`` (settings, d), whose numbers are ``code`` (n,)."""
+    n, d = values.shape
+    found = np.empty((n, d), np.float32)
+    for i in range(n):
+        for j in range(d):
+            found[i, j] = values[i, j] - centres[code[i], j]
+    return found
+
+
+@kernel
+def scatters(
+    points: NDArray[np.float64],
+    usual_points: float,
+    scatter: NDArray[np.float32],
+    sampling: NDArray[np.float32],
+    least: NDArray[np.float32],
+    least_share: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """How bins of so many ``points`` (n,), 1 or more, scatter around the level, shape (n, d).
+
+    ``scatter`` (d,): of bins of the usual number; ``sampling`` (d,): the share of its square that goes with 1 / points;
+    ``least`` (d,): no scatter is smaller. ``least_share`` (d,): of shares of points, the rarer kind; else NaN.
+    """
+    n, d = len(points), len(scatter)
+    found = np.empty((n, d), np.float32)
+    for i in range(n):
+        # Fewer points than usual scatter more; more of them do not scatter less than bins differ.
+        thinner = np.float32(usual_points / points[i]) - np.float32(1.0)
+        for j in range(d):
+            value = scatter[j]
+            if sampling[j] > 0.0:
+                value *= np.sqrt(max(np.float32(1.0) + sampling[j] * thinner, np.float32(0.1)))
+            value = max(value, least[j])
+            if not np.isnan(least_share[j]):
+                expected = least_share[j] * points[i]
+                value = max(value, np.float32((1.0 + 1.0 / (1.0 + expected)) / np.sqrt(points[i])))
+            found[i, j] = value
+    return found

@@ -13,20 +13,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.bin_table import BinTable
-from ifcb_flow_pipeline.detection.columns import Names
+from ifcb_flow_pipeline.detection.bin_table import BinTable, rows_of_instruments, taken
+from ifcb_flow_pipeline.detection.columns import times
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow import model_file
 from ifcb_flow_pipeline.detection.flow.baseline import Deviations
 from ifcb_flow_pipeline.detection.flow.instrument import Evidence, InstrumentModel, Screening
 from ifcb_flow_pipeline.detection.flow.label_learning import LabelRanker
-from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
+from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES, below_zero_first
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError, read_arrays
 from ifcb_flow_pipeline.detection.verdict.affected import Losses
 from ifcb_flow_pipeline.detection.verdict.decision import Case, Decision, decide
 from ifcb_flow_pipeline.detection.verdict.findings import Findings, Reported, describe
 from ifcb_flow_pipeline.detection.verdict.notes import notes
-from ifcb_flow_pipeline.detection.verdict.rules import Broken, broken_rules
+from ifcb_flow_pipeline.detection.verdict.rules import broken_rules, mostly_with_roi
 from ifcb_flow_pipeline.detection.verdict.severity import verdict_table
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 
@@ -36,22 +36,13 @@ _USED = ("configuration", "stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_h
          "temperature_c")  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What is known of n bins without looking at their features: what reading them came to, and plain facts.
+_NO_ROWS = np.zeros(0, dtype=np.int64)
 
-    ``outcome``: status and reason, as in ``bin_features``; ``broken``: the rules that they break; ``losses``: what
-    tells how much of them is lost.
-    """
+#: Bins that are decided together, and that findings are made of.
+_BINS_TOGETHER = 16_384
 
-    outcome: pa.Table
-    broken: Broken
-    losses: Losses
-
-    def at(self, rows: NDArray[np.int64]) -> "_Told":
-        """That of some of the bins."""
-        return _Told(self.outcome.take(pa.array(rows)), self.broken.at(rows), self.losses.at(rows))
-
+#: Fewer bins of an instrument do not tell what most of its bins have.
+_FEW_BINS = 3
 
 #: Tables of fewer bins are judged without threads.
 _THREADS_FROM = 20_000
@@ -82,49 +73,56 @@ class FlowModel:
         large table is judged by as many threads as there are processors, an instrument each; their number changes
         nothing. Raises ModelError where features are missing.
         """
-        bins, own = self._bins(features, history)
-        asked = Names.of(features, "instrument")
+        history = self._history(features, history)
+        before, asked = rows_of_instruments(history), rows_of_instruments(features)
         # No bins have the columns that those of an unknown instrument have.
-        names = [name for code, name in enumerate(asked.names) if (asked.codes == code).any()] or [""]
-        broken = broken_rules(
-            features,
-            with_header=[name for name in names if self._with_header(name, bins)],
-            with_signals=[name for name in names if self._with_signals(name, bins)],
-        )
-        told = _Told(features.select(["status", "reason"]), broken, Losses.of(features))
-        parts = _each(lambda name: self._judge_instrument(name, bins, own, told), names, features.num_rows)
-        order = np.argsort(np.concatenate([rows for _, rows in parts]))
-        columns = pa.concat_tables([part for part, _ in parts]).take(pa.array(order))
+        names = list(asked) or [""]
+
+        def judge(name: str) -> pa.Table:
+            own = taken(features, asked.get(name, _NO_ROWS))
+            return self._judge_instrument(name, own, taken(history, before.get(name, _NO_ROWS)))
+
+        parts = _each(judge, names, features.num_rows)
+        order = np.argsort(np.concatenate([asked.get(name, _NO_ROWS) for name in names]))
+        columns = taken(pa.concat_tables(parts), order)
         decided = {name: columns.column(name) for name in columns.column_names}
         copied = {"configuration": features.column("configuration")} if "configuration" in features.column_names else {}
         model_id = pa.repeat(pa.scalar(self.card.model_id), features.num_rows)
         return verdict_table(features, decided | copied | {"model_id": model_id})
 
-    def _judge_instrument(
-        self, name: str, everything: BinTable, own: slice, told: _Told
-    ) -> tuple[pa.Table, NDArray[np.int64]]:
-        """What is decided and found of the bins of one instrument, and their rows in ``features``."""
-        bins, rows = everything.of_instrument(name)
-        asked = np.flatnonzero(rows >= own.start)
-        rows = rows[asked] - own.start
-        told = told.at(rows)
-        instrument = self.instruments.get(name)
-        if instrument is None:
+    def _judge_instrument(self, name: str, features: pa.Table, history: pa.Table) -> pa.Table:
+        """What is decided and found of the bins of one instrument: ``features``, in the order of time."""
+        together, own = self._with_history(features, history)
+        bins = BinTable.of(together, self.metadata)
+        below_zero = below_zero_first(together)
+        known = self.instruments.get(name)
+        if known is None:
             deviations = Deviations.unknown(len(bins), len(self.metadata))
-            screening, look = Screening.nothing(len(bins), len(self.metadata)), Evidence.nothing
+            screening = Screening.nothing(len(bins), len(self.metadata))
         else:
-            deviations = instrument.deviations(bins)
-            screening = instrument.screen(bins, deviations, self.ranker)
-            look = instrument.evidence
-        case = Case(
-            bins.judged[asked],
-            deviations.of(asked),
-            screening.of(asked),
-            told.broken,
-            told.losses,
-            self._threshold(name),
-        )
+            deviations = known.deviations(bins)
+            screening = known.screen(bins, deviations, self.ranker)
+        with_header = [name] if self._with_header(known, bins) else []
+        with_signals = [name] if self._with_signals(known, bins) else []
+        with_counters = [name] if self._with_counters(known, bins) else []
+        with_roi = mostly_with_roi(features)
+        parts = []
+        # From here on each bin is judged for itself: some at a time, so that the findings of all are never held.
+        for number, some in enumerate(own):
+            rows = features.slice(number * _BINS_TOGETHER, _BINS_TOGETHER)
+            broken = broken_rules(rows, with_header, with_signals, with_counters, with_roi)
+            known_of = bins.judged[some], deviations.of(some), screening.of(some), broken, Losses.of(rows)
+            parts.append(self._decided(name, rows, Case(*known_of, self._threshold(name)), below_zero[some]))
+        return pa.concat_tables(parts)
+
+    def _decided(self, name: str, features: pa.Table, case: Case, below_zero: NDArray[np.bool_]) -> pa.Table:
+        """Columns of verdicts on some bins of one instrument, of which all that is known is the case.
+
+        ``below_zero``: the first bin whose humidity sensor reads below zero.
+        """
+        known = self.instruments.get(name)
         which = case.worth_a_look()
+        look = Evidence.nothing if known is None else known.evidence
         evidence = look(case.deviations, case.screening, which)
         decision = decide(case, which, evidence, self.metadata)
         findings = describe(
@@ -132,51 +130,76 @@ class FlowModel:
                 self.metadata,
                 evidence,
                 decision.causes,
-                told.broken.at(which),
+                case.broken.at(which),
                 case.deviations.changed[which],
                 case.deviations.moved[which],
             )
         )
-        said = notes(name, instrument is not None, told.outcome, case, decision)
-        return _columns(case, decision, findings, said), rows
+        said = notes(name, known is not None, features, case, decision, below_zero)
+        return _columns(case, decision, findings, said)
 
     def _threshold(self, name: str) -> float:
         return self.thresholds.get(name, self.card.threshold)
 
-    def _with_header(self, name: str, bins: BinTable) -> bool:
+    def _with_header(self, known: InstrumentModel | None, bins: BinTable) -> bool:
         """Whether most bins of an instrument, and three at least, have a header: in training, or among these."""
-        known = self.instruments.get(name)
-        own = bins.configuration.codes[bins.instrument.equal(name)]
-        stated = np.array([bool(each) for each in bins.configuration.names], dtype=bool)[own]
+        stated = np.array([bool(each) for each in bins.configuration.names], dtype=bool)[bins.configuration.codes]
         in_training = known is not None and known.baseline.mostly_with_header
-        return in_training or bool(stated.sum() >= 3 and 2 * stated.sum() > len(own))
+        return in_training or bool(stated.sum() >= _FEW_BINS and 2 * stated.sum() > len(bins))
 
-    def _with_signals(self, name: str, bins: BinTable) -> bool:
-        """Whether most bins of an instrument have live signals: in training, or among these."""
-        column = next((i for i, f in enumerate(self.metadata) if f.name == "dead_signal_fraction"), None)
+    def _with_counters(self, known: InstrumentModel | None, bins: BinTable) -> bool:
+        """Whether blind time is counted in most bins of an instrument: among these, or in training if they are few."""
+        column = self._column("dead_time_s")
         if column is None:
             return False
-        known = self.instruments.get(name)
-        usual = known.baseline.centre[:, column] if known else bins.values[bins.instrument.equal(name), column]
+        counted = np.isfinite(bins.values[bins.full, column])
+        if len(counted) >= _FEW_BINS:
+            return bool(2 * counted.sum() > len(counted))
+        return known is not None and bool(np.isfinite(known.baseline.centre[:, column]).any())
+
+    def _column(self, feature: str) -> int | None:
+        return next((i for i, one in enumerate(self.metadata) if one.name == feature), None)
+
+    def _with_signals(self, known: InstrumentModel | None, bins: BinTable) -> bool:
+        """Whether most bins of an instrument have live signals: in training, or among these."""
+        column = self._column("dead_signal_fraction")
+        if column is None:
+            return False
+        usual = known.baseline.centre[:, column] if known else bins.values[:, column]
         return len(usual) > 0 and bool(np.median(np.nan_to_num(usual, nan=np.pi)) < np.pi / 2.0)
 
-    def _bins(self, features: pa.Table, history: pa.Table | None) -> tuple[BinTable, slice]:
-        """The bins to judge, behind those of the history, and where they are."""
+    def _needed(self, features: pa.Table) -> list[str]:
+        """The columns of ``features`` that are needed. Raises ModelError where some are missing."""
         own = [feature.name for feature in self.metadata if feature not in LAG_FEATURES]
-        names = [name for name in dict.fromkeys((*_NEEDED, *_USED, *own)) if name in features.column_names]
         missing = [name for name in (*_NEEDED, *own) if name not in features.column_names]
         if missing:
             raise ModelError(
                 f"model {self.card.model_id} needs features that the table does not have: {', '.join(missing)}; "
                 "compute the features again, or train a new model"
             )
-        if history is None or not history.num_rows:
-            return BinTable.of(features, self.metadata), slice(0, features.num_rows)
+        return [name for name in dict.fromkeys((*_NEEDED, *_USED, *own)) if name in features.column_names]
+
+    def _history(self, features: pa.Table, history: pa.Table | None) -> pa.Table:
+        """The bins of the days before that tell the local baseline of these."""
+        names = self._needed(features)
+        if history is None:
+            return features.select(names).slice(0, 0)
         # A day that is judged again is not its own history.
         new = ~np.isin(history["pid"].to_numpy(), features["pid"].to_numpy())
-        before = history.select(names).filter(pa.array(new))
-        both = pa.concat_tables([before, features.select(names)])
-        return BinTable.of(both, self.metadata), slice(before.num_rows, both.num_rows)
+        return history.select(names).filter(pa.array(new))
+
+    def _with_history(self, features: pa.Table, history: pa.Table) -> tuple[pa.Table, list[NDArray[np.int64] | slice]]:
+        """Bins of one instrument and those of its history in the order of time, and where the former are.
+
+        The latter in parts of _BINS_TOGETHER.
+        """
+        firsts = range(0, max(features.num_rows, 1), _BINS_TOGETHER)
+        if not history.num_rows:
+            return features, [slice(first, first + _BINS_TOGETHER) for first in firsts]
+        both = pa.concat_tables([history, features.select(history.column_names)])
+        order = np.argsort(times(both), kind="stable")
+        own = np.flatnonzero(order >= history.num_rows)
+        return taken(both, order), [own[first : first + _BINS_TOGETHER] for first in firsts]
 
     def to_bytes(self) -> bytes:
         """The model as the content of one file: plain arrays, and texts as JSON."""

@@ -104,6 +104,28 @@ _BLOOM_RATE_Z, _LARGER_BLOOM_RATE_Z = 2.0, 0.75
 _LONGER_S, _LONGER_SPREADS = 400.0, 8.0
 
 
+#: Which signs count less, under which condition, and how much they count then.
+_COUNTS_LESS = (
+    (HARMLESS, "always", 0.0),
+    (MANY, "always", _ALONE),
+    (FEW, "always", _ALONE),
+    (SMALL, "always", _ALONE),
+    (_SOME_LARGE, "always", _ALONE),
+    (dict.fromkeys(_WAVERING, 1), "always", _ALONE),
+    (dict.fromkeys(_WAVERING, -1), "always", _ALONE),
+    (LARGE, "no images lost", _ALONE),
+    (LARGE, "water", _TOGETHER),
+    (_SHAPELESS, "water", _OF_A_FEW),
+    (MANY, "bloom", _TOGETHER),
+    (_REACHING, "large", _ALONE),
+    (RINSED, "rinsed", _TOGETHER),
+    ({"rate_change": 1}, "even", _OF_A_FEW),
+    ({"rate_change": -1}, "even", _OF_A_FEW),
+    ({"no_image_burst": 1}, "as usual lost", _OF_A_FEW),
+)
+_CONDITIONS = tuple(dict.fromkeys(condition for _, condition, _ in _COUNTS_LESS))
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """What the water and the day's work explain of n bins.
@@ -150,6 +172,8 @@ def explain(
     metadata: tuple[FeatureMetadata, ...],
 ) -> Explanation:
     """What counts of n bins with deviations ``z`` (n, d); ``lost_share``, ``after_gap`` (n,): see these functions."""
+    from ifcb_flow_pipeline.detection.flow.counting_kernel import counting
+
     place = {feature.name: column for column, feature in enumerate(metadata)}
     usual = np.zeros(len(z), dtype=z.dtype)
 
@@ -157,7 +181,6 @@ def explain(
         # What is not among the features, or unknown, is as usual.
         return np.nan_to_num(z[:, place[name]]) if name in place else usual
 
-    always = np.ones(len(z), dtype=bool)
     noise = seen("peak_floor_fraction") > _NOISE_Z
     rate, variety = seen("trigger_rate_hz"), seen("size_spread")
     small_ones_grow = seen("area_p10_px2") > np.maximum(_ALL_GROW * variety, _USUAL_Z)
@@ -170,39 +193,38 @@ def explain(
     bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise & ~images_lost
     detritus = is_varied & ~images_lost
     rinsed = after_gap & (lost_share < _WRECKED)
-    factor = np.ones(z.shape[::-1], dtype=np.float32)
-    # Of the bins of a column 1 where it is on a side, else 0: to choose by numbers is faster than by truths.
-    above, below = (z.T > 0).astype(np.float32), (z.T < 0).astype(np.float32)
-    for signs, where, share in (
-        (HARMLESS, always, 0.0),
-        (MANY, always, _ALONE),
-        (FEW, always, _ALONE),
-        (SMALL, always, _ALONE),
-        (_SOME_LARGE, always, _ALONE),
-        (LARGE, ~images_lost, _ALONE),
-        (LARGE, bloom | detritus | larger, _TOGETHER),
-        (MANY, bloom, _TOGETHER),
-        (_SHAPELESS, bloom | detritus | larger, _OF_A_FEW),
-        (_REACHING, detritus | larger, _ALONE),
-        (RINSED, rinsed, _TOGETHER),
-        (dict.fromkeys(_WAVERING, 1), always, _ALONE),
-        (dict.fromkeys(_WAVERING, -1), always, _ALONE),
-        ({"rate_change": 1}, seen("time_uniformity") < _UNEVEN_Z, _OF_A_FEW),
-        ({"rate_change": -1}, seen("time_uniformity") < _UNEVEN_Z, _OF_A_FEW),
-        ({"no_image_burst": 1}, lost < _USUAL_Z, _OF_A_FEW),
-    ):
+    holds = {
+        "always": np.ones(len(z), dtype=bool),
+        "no images lost": ~images_lost,
+        "water": bloom | detritus | larger,
+        "bloom": bloom,
+        "large": detritus | larger,
+        "rinsed": rinsed,
+        "even": seen("time_uniformity") < _UNEVEN_Z,
+        "as usual lost": lost < _USUAL_Z,
+    }
+    factor, fault_factor = counting(
+        np.ascontiguousarray(z),
+        np.array([holds[condition] for condition in _CONDITIONS]),
+        _shares(metadata),
+        water_sides(metadata),
+        images_lost,
+    )
+    water = bloom | detritus | (larger & ~small_ones_grow)
+    return Explanation(factor, fault_factor, water, rinsed, images_lost)
+
+
+@lru_cache(maxsize=8)
+def _shares(metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.float32]:
+    """How much of each feature counts under each of _CONDITIONS, below and above its centre: (conditions, 2, d)."""
+    place = {feature.name: column for column, feature in enumerate(metadata)}
+    found = np.ones((len(_CONDITIONS), 2, len(metadata)), dtype=np.float32)
+    for signs, condition, share in _COUNTS_LESS:
         for name, sign in signs.items():
             if name in place:
-                column = place[name]
-                fits = where * (above if sign > 0 else below)[column]
-                np.minimum(factor[column], np.maximum(1.0 - fits, share), out=factor[column])
-    fault_factor = factor.copy()
-    follows_water = water_sides(metadata)
-    for column in np.flatnonzero(follows_water.any(axis=0)):
-        water = follows_water[0, column] * below[column] + follows_water[1, column] * above[column]
-        fault_factor[column] *= 1.0 - water * ~images_lost
-    water = bloom | detritus | (larger & ~small_ones_grow)
-    return Explanation(factor.T, fault_factor.T, water, rinsed, images_lost)
+                at = _CONDITIONS.index(condition), int(sign > 0), place[name]
+                found[at] = min(found[at], np.float32(share))
+    return found
 
 
 def lost_share(

@@ -4,7 +4,7 @@ A loss of focus, heat or a leak begins with bins that lie within what is usual, 
 it scatters less than a bin, and the days' own ups and downs are in the bins around it, too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -28,7 +28,7 @@ _MOST_Z, _LEAST_SPREAD = 4.0, 0.4
 #: A window lies as far from what is around as from the mean of both sides, but no more than so many times the nearer.
 _ONE_SIDED = 1.5
 
-#: NeighbourEvidence without any feature this many spreads out tell nothing.
+#: Windows without any feature this many spreads out tell nothing.
 _LEAST_Z = 2.8
 
 #: A bin is part of a window where it goes at least so much of the window's way.
@@ -78,11 +78,11 @@ class NeighbourEvidence:
         none = np.zeros((0, d), dtype=np.float32)
         return cls(np.zeros(n), np.full(n, -1), np.zeros(0, dtype=np.int64), none, none, none, none[:, 0])
 
-    def of(self, rows: NDArray[np.int64]) -> "NeighbourEvidence":
+    def of(self, rows: NDArray[np.int64] | slice) -> "NeighbourEvidence":
         """Those of some of the bins, in this order."""
         place = self.place[rows]
         kept = place[place >= 0]
-        found = np.full(len(rows), -1)
+        found = np.full(len(place), -1)
         found[place >= 0] = np.arange(len(kept))
         rest = (getattr(self, name)[kept] for name in _OF_WINDOWS)
         return NeighbourEvidence(self.rarity[rows], found, *rest)
@@ -126,7 +126,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class _Windows:
-    """All w windows of one length.
+    """w windows of one length.
 
     ``first`` (w,): the place of their first bin; ``contrast`` (w, d): of their mean from the bins around, whose mean is
     ``level`` (w, d); ``lost`` (w,): so much larger is the share of triggers without an image than around.
@@ -210,13 +210,15 @@ class NeighbourDetector:
         place = np.full(len(rarity), -1)
         place[kept] = np.arange(len(kept))
         its = window[kept]
-        return NeighbourEvidence(rarity, place, *(getattr(found, name)[its] for name in _OF_WINDOWS))
+        n_bins, z, level, spread, lost = (getattr(found, name)[its] for name in _OF_WINDOWS)
+        return NeighbourEvidence(rarity, place, n_bins, z, level, spread, lost)
 
     def _worst(self, sequence: Series) -> tuple[NDArray[np.float64], _Found, NDArray[np.int64]]:
         """How bad the worst window of each bin is, shape (n,), all windows, and which of them it is (-1: none)."""
-        found = _Found.joined(
-            [self._found(number, windows, sequence) for number, windows in enumerate(_windows(sequence))]
-        )
+        found = _Found.joined([
+            self._found(spread, windows, sequence)
+            for spread, windows in zip(self.spread_, _windows(sequence, self.spread_), strict=True)
+        ])  # fmt: skip
         nothing = self.tails.raw_score(np.zeros((1, len(self.tails.groups)), dtype=np.float32))
         raw_score, window = np.full(len(sequence.z), nothing), np.full(len(sequence.z), -1)
         # The worst one of a bin is written last.
@@ -225,53 +227,50 @@ class NeighbourDetector:
         raw_score[bins], window[bins] = found.raw_score[its], its
         return raw_score, found, window
 
-    def _found(self, number: int, windows: _Windows, sequence: Series) -> _Found:
-        """The windows of one length that tell anything, and the bins that are part of them."""
-        spread = np.repeat(self.spread_[number][None], len(windows.first), axis=0)
+    def _found(self, spread: NDArray[np.float32], windows: _Windows, sequence: Series) -> _Found:
+        """What windows of one length tell, and the bins that are part of them; ``spread`` (d,): of their means."""
+        from ifcb_flow_pipeline.detection.flow.window_kernel import members
+
         z = np.divide(windows.contrast, spread, dtype=np.float32)
-        odd = np.flatnonzero(np.abs(z).max(axis=1, initial=0.0) >= _LEAST_Z)
-        z, spread, level, first = z[odd], spread[odd], windows.level[odd], windows.first[odd]
-        lost = windows.lost[odd]
-        factor = self._factor(z, lost)
-        raw_score = self.tails.raw_score(self.tails.groups_of(self.tails.rarities(z), factor))
-        way = self.tails.ways(z, factor)
-        enough = _PART * (windows.contrast[odd] * way).sum(axis=1)
-        parts = [
-            np.flatnonzero(((sequence.z[first + step] - level) * way).sum(axis=1) >= enough)
-            for step in range(windows.length)
-        ]
-        bins = np.concatenate([first[part] + step for step, part in enumerate(parts)])
-        n_bins = np.full(len(odd), windows.length)
-        return _Found(raw_score, n_bins, z, level, spread, lost, bins, np.concatenate(parts))
+        factor = self._factor(z, windows.lost)
+        rarities = self.tails.rarities(z)
+        raw_score = self.tails.raw_score(self.tails.groups_of(rarities, factor))
+        way = self.tails.ways(z, rarities, factor)
+        enough = _PART * (windows.contrast * way).sum(axis=1)
+        bins, its = members(sequence.z, windows.first, windows.length, windows.level, way, enough)
+        n_bins = np.full(len(z), windows.length)
+        return _Found(raw_score, n_bins, z, windows.level, np.broadcast_to(spread, z.shape), windows.lost, bins, its)
 
     def _factor(self, z: NDArray[np.float32], lost: NDArray[np.float32]) -> NDArray[np.float32]:
         """What counts of the means of windows: never what follows the water, which wanders for hours, too."""
         return explain(z, lost, np.zeros(len(z), dtype=bool), self.metadata).fault_factor
 
 
-def _windows(sequence: Series) -> list[_Windows]:
-    """All windows of bins that follow one another in a deployment, with enough bins before and after; by length."""
+def _windows(sequence: Series, spreads: NDArray[np.float32] | None = None) -> list[_Windows]:
+    """All windows of bins that follow one another in a deployment, with enough bins before and after; by length.
+
+    ``spreads`` (lengths, d): of their means; where they are given, only windows that tell anything.
+    """
+    from ifcb_flow_pipeline.detection.flow.window_kernel import moving_means, odd_windows
+
     values = np.column_stack([sequence.z, sequence.lost])
-    sums = np.zeros((len(values) + 1, values.shape[1]))
-    np.cumsum(values, axis=0, out=sums[1:])
-    means = {n: ((sums[n:] - sums[:-n]) / n).astype(np.float32) for n in {*LENGTHS, _AROUND}}
-    return [_windows_of(sequence.deployment, length, means) for length in LENGTHS]
-
-
-def _windows_of(deployment: NDArray[np.int64], length: int, means: Mapping[int, NDArray[np.float32]]) -> _Windows:
-    """``means``: of all bins from each place on, by how many these are; the last column is that of lost images."""
-    whole = 2 * _AROUND + length
-    n = max(len(deployment) - whole + 1, 0)
-    inside = means[length][_AROUND:][:n]
-    before, after = inside - means[_AROUND][:n], inside - means[_AROUND][_AROUND + length :][:n]
-    sizes = np.abs(before), np.abs(after)
-    distance = np.minimum(0.5 * (sizes[0] + sizes[1]), _ONE_SIDED * np.minimum(*sizes))
-    contrast = np.where(before * after > 0.0, np.copysign(distance, before), np.float32(0.0))
-    # Bins are in the order of their deployments.
-    (first,) = np.nonzero(deployment[:n] == deployment[whole - 1 :][:n])
-    if len(first) < n:
-        inside, contrast = inside[first], contrast[first]
-    return _Windows(length, first + _AROUND, contrast[:, :-1], (inside - contrast)[:, :-1], contrast[:, -1])
+    means = {n: moving_means(values, n) for n in {*LENGTHS, _AROUND}}
+    d = sequence.z.shape[1]
+    found = []
+    for number, length in enumerate(LENGTHS):
+        spread, least = (np.ones(d, np.float32), 0.0) if spreads is None else (spreads[number], _LEAST_Z)
+        first, contrast, level = odd_windows(
+            means[length],
+            means[_AROUND],
+            sequence.deployment,
+            (length, _AROUND),
+            _ONE_SIDED,
+            spread,
+            np.float32(least),
+        )
+        far, near = (np.ascontiguousarray(part[:, :-1]) for part in (contrast, level))
+        found.append(_Windows(length, first, far, near, contrast[:, -1]))
+    return found
 
 
 def _spreads(contrast: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -59,7 +59,7 @@ class TailDetector:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups' names in the order of the columns of ``group_rarities``."""
+        """The groups' names in the order of the columns of ``groups_of``."""
         return tuple(dict.fromkeys(feature.role for feature in self.metadata))
 
     def fit(self, z: NDArray[np.float32], factor: NDArray[np.float32] | None = None) -> Self:
@@ -68,80 +68,71 @@ class TailDetector:
         powers, widths = np.array(sides, dtype=np.float32).T.reshape(2, 2, -1)
         self.power_, self.width_ = powers, widths
         self.offset_ = np.zeros(len(self.groups), dtype=np.float32)
-        rarities = self.rarities(z)
-        largest, _ = self.group_rarities(rarities if factor is None else rarities * factor)
+        largest = self.groups_of(self.rarities(z), np.ones_like(z) if factor is None else factor)
         self.offset_ = np.maximum(np.quantile(largest, _BULK, axis=0) + np.log10(1.0 - _BULK), 0.0).astype(np.float32)
         return self
 
     def rarities(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """-log10 of each feature's two-sided tail probability, 0 where unknown; shape (n, d)."""
-        distance = np.nan_to_num(z)
-        below = (distance < 0).astype(np.float32)
-        # The one of two positive numbers whose side it is; so it is chosen faster than by ``where``.
-        width, power = (
-            np.maximum(below * values[0], (1.0 - below) * values[1]) for values in (self.width_, self.power_)
-        )
-        rarity = (np.abs(distance) / width) ** power / np.log(10.0)
-        found = np.minimum(rarity, MOST).astype(np.float32)
-        beyond = rarity > MOST
-        found[beyond] = MOST + np.log1p(rarity[beyond] - MOST)
-        return found
+        from ifcb_flow_pipeline.detection.flow.tail_kernel import in_decades, relative
+
+        distance, power = relative(_plain(z), self.width_, self.power_)
+        rarity = np.power(distance, power, out=power)
+        in_decades(rarity, MOST)
+        return rarity
 
     def usual_reach(self, share: float) -> NDArray[np.float32]:
         """How far below and above the centre, in spreads, this share of healthy bins lies, shape (2, d)."""
         return (self.width_ * np.log(1.0 / share) ** (1.0 / self.power_)).astype(np.float32)
 
-    def group_rarities(self, rarities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The largest rarity of each group, less what so many features give by chance, and which it is.
-
-        Both have shape (n, groups); related features count once.
-        """
-        members = self._members()
-        largest = np.empty((len(rarities), len(members)), dtype=np.float32)
-        which = np.empty(largest.shape, dtype=np.int64)
-        for number, columns in enumerate(members):
-            place = rarities[:, columns].argmax(axis=1)
-            which[:, number] = columns[place]
-            largest[:, number] = rarities[np.arange(len(rarities)), which[:, number]]
-        return np.maximum(largest - self.offset_, 0.0), which
-
     def contributions(self, rarities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What each feature adds to the score, shape (n, d), 0 or more: minus their sum is the score."""
-        largest, which = self.group_rarities(rarities)
-        added = np.zeros(rarities.shape, dtype=np.float32)
-        np.put_along_axis(added, which, _counted(largest), axis=1)
-        return added
+        """What each feature adds to the score, shape (n, d), 0 or more: minus their sum is the score.
 
-    def ways(self, z: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Which way rows are odd, shape (n, d): what each feature adds to the score, negative below its centre."""
-        return np.copysign(self.contributions(self.rarities(z) * factor), np.nan_to_num(z))
+        Of each group it is the rarest feature that does, less what so many features give by chance.
+        """
+        from ifcb_flow_pipeline.detection.flow.tail_kernel import contributions
+
+        return contributions(_plain(rarities), self._group, self.offset_, _COUNTS_FROM)
+
+    def ways(
+        self, z: NDArray[np.float32], rarities: NDArray[np.float32], factor: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Which way rows are odd, shape (n, d): what each feature adds to the score, negative below its centre.
+
+        ``rarities`` (n, d): those of deviations ``z``, of which ``factor`` counts.
+        """
+        return np.copysign(self.contributions(rarities * factor), np.nan_to_num(z))
 
     def groups_of(self, rarities: NDArray[np.float32], factor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The rarities of the groups, shape (n, groups), where only ``factor`` (n, d) of each feature's counts."""
-        counted = rarities * factor
-        largest = np.empty((len(counted), len(self.groups)), dtype=np.float32)
-        for number, columns in enumerate(self._members()):
-            largest[:, number] = np.maximum.reduce([counted[:, column] for column in columns])
-        return np.maximum(largest - self.offset_, 0.0)
+        """The largest rarity of each group, less what so many features give by chance; shape (n, groups).
+
+        Related features count once, and of each only ``factor`` (n, d).
+        """
+        from ifcb_flow_pipeline.detection.flow.tail_kernel import largest
+
+        return largest(_plain(rarities), _plain(factor), self._group, self.offset_)
 
     def raw_score(self, groups: NDArray[np.float32]) -> NDArray[np.float64]:
         """How bad rows with these rarities of groups are, shape (n,): minus the score."""
-        return _counted(groups).sum(axis=1).astype(np.float64)
+        from ifcb_flow_pipeline.detection.flow.tail_kernel import counted
+
+        # Like max(rarity - from, 0), but without the corner: bins without anything rare are still in order.
+        return counted(_plain(groups), _COUNTS_FROM).sum(axis=1).astype(np.float64)
 
     def score_samples(self, z: NDArray[np.float32]) -> NDArray[np.float64]:
         """The score of each row, shape (n,): minus the sum of its groups' rarities; lower is more anomalous."""
-        return -self.raw_score(self.group_rarities(self.rarities(z))[0])
+        return -self.raw_score(self.groups_of(self.rarities(z), np.ones_like(z)))
 
-    def _members(self) -> list[NDArray[np.int64]]:
-        return [
-            np.array([i for i, feature in enumerate(self.metadata) if feature.role == group], dtype=np.int64)
-            for group in self.groups
-        ]
+    @property
+    def _group(self) -> NDArray[np.int64]:
+        """The number of each feature's group, shape (d,)."""
+        groups = self.groups
+        return np.array([groups.index(feature.role) for feature in self.metadata], dtype=np.int64)
 
 
-def _counted(rarity: NDArray[np.float32]) -> NDArray[np.float32]:
-    # Like max(rarity - from, 0), but without the corner: bins without anything rare are still in order.
-    return np.logaddexp(0.0, (rarity - _COUNTS_FROM) * np.log(10.0)).astype(np.float32) / np.float32(np.log(10.0))
+def _plain(values: NDArray) -> NDArray[np.float32]:
+    """The same as the kernels want it."""
+    return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def _fit_tail(distance: NDArray) -> tuple[float, float]:

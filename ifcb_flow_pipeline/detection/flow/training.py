@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.bin_table import BinTable
+from ifcb_flow_pipeline.detection.bin_table import BinTable, rows_of_instruments, taken
+from ifcb_flow_pipeline.detection.columns import Names
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, metadata_of
 from ifcb_flow_pipeline.detection.flow import label_learning
 from ifcb_flow_pipeline.detection.flow.baseline import Baseline
@@ -107,8 +108,7 @@ class _Fitted:
         for _ in range(_ROUNDS - 1):
             keep = usable & (fitted.raw_score <= _limit(fitted.raw_score[usable]))
             fitted = cls.to(bins, keep, metadata)
-        held_out = _held_out(bins, fitted.keep, metadata)
-        scale = RarityScale().fit(held_out)
+        scale = RarityScale().fit(_held_out(bins, fitted, metadata))
         return cls(replace(fitted.model, scale=scale), fitted.keep, fitted.raw_score)
 
 
@@ -129,19 +129,20 @@ def train_flow_model(
     _check_columns(features, names)
     features = features.sort_by("pid")
     metadata = detector_metadata(names)
-    bins = BinTable.of(features, metadata)
-    excluded = _without(features, bins, labels)
-    usable = bins.full & ~np.logical_or.reduce(list(excluded.values()))
+    full = Names.of(features, "status").equal("ok")
+    excluded = _without(features, full, labels)
+    usable = full & ~np.logical_or.reduce(list(excluded.values()))
     if usable.sum() < MIN_TRAINING_BINS:
         raise ModelError(
             f"{int(usable.sum())} bins with features to train on, at least {MIN_TRAINING_BINS} are needed "
             f"({int((~usable).sum())} excluded): widen the training window"
         )
-    fitted, keep = {}, np.zeros(len(bins), dtype=bool)
-    for name in sorted(set(np.array(bins.instrument.names, dtype=object)[bins.instrument.codes[usable]])):
-        own, rows = bins.of_instrument(name)
-        fitted[name] = _Fitted.rejecting(own, usable[rows], metadata)
-        keep[rows] = fitted[name].keep
+    fitted, keep = {}, np.zeros(features.num_rows, dtype=bool)
+    for name, rows in rows_of_instruments(features).items():
+        if usable[rows].any():
+            bins = BinTable.of(taken(features, rows), metadata)
+            fitted[name] = _Fitted.rejecting(bins, usable[rows], metadata)
+            keep[rows] = fitted[name].keep
     instruments = {name: one.model for name, one in fitted.items()}
     rarities = np.concatenate([one.model.scale.rarity(one.raw_score[one.keep]) for one in fitted.values()])
     kept = features.filter(pa.array(keep))
@@ -166,14 +167,16 @@ def _check_columns(features: pa.Table, names: Sequence[str]) -> None:
         raise ModelError(f"the table does not have the features {', '.join(missing)}: compute the features again")
 
 
-def _without(features: pa.Table, rows: BinTable, labels: Mapping[str, Decision]) -> dict[str, NDArray[np.bool_]]:
-    """Which bins teach nothing from the start, by reason; shape (n,)."""
+def _without(
+    features: pa.Table, full: NDArray[np.bool_], labels: Mapping[str, Decision]
+) -> dict[str, NDArray[np.bool_]]:
+    """Which bins teach nothing from the start, by reason; shape (n,). ``full`` (n,): those with all features."""
     _, is_bad = label_learning.decisions_of(features["pid"].to_pylist(), labels)
     is_good = np.array([labels.get(pid) == "good" for pid in features["pid"].to_pylist()], dtype=bool)
-    breaks = rows.full & ~is_bad & ~is_good & (broken_rules(features).severity.max(axis=1, initial=0.0) >= SURE)
-    if 2 * breaks.sum() > rows.full.sum():
+    breaks = full & ~is_bad & ~is_good & (broken_rules(features).severity.max(axis=1, initial=0.0) >= SURE)
+    if 2 * breaks.sum() > full.sum():
         # What most bins do is no exception here; each bin is still told that it breaks the rule.
-        breaks = np.zeros(len(rows), dtype=bool)
+        breaks = np.zeros(len(full), dtype=bool)
     return {"labelled_bad": is_bad, "rule": breaks}
 
 
@@ -184,16 +187,17 @@ def _limit(raw_score: NDArray[np.float64]) -> float:
     return float(high + decay * np.log((1.0 - _BULK) / _REJECTED_SHARE))
 
 
-def _held_out(bins: BinTable, keep: NDArray[np.bool_], metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.float64]:
-    """Raw scores of the kept bins by what the others teach, shape (kept bins,)."""
-    kept = np.flatnonzero(keep)
+def _held_out(bins: BinTable, fitted: _Fitted, metadata: tuple[FeatureMetadata, ...]) -> NDArray[np.float64]:
+    """Raw scores of the kept bins by what the others teach, shape (kept bins,); of few bins by what all of them do."""
+    kept = np.flatnonzero(fitted.keep)
+    raw_score = fitted.raw_score[kept]
     part = np.arange(len(kept)) % _FOLDS
-    raw_score = np.zeros(len(bins))
     for fold in range(_FOLDS if len(kept) >= _FOLDS * _FEW_BINS else 0):
-        others = keep.copy()
-        others[kept[part == fold]] = False
-        raw_score[kept[part == fold]] = _Fitted.to(bins, others, metadata, keep).raw_score[kept[part == fold]]
-    return raw_score[kept] if len(kept) >= _FOLDS * _FEW_BINS else _Fitted.to(bins, keep, metadata).raw_score[kept]
+        own = part == fold
+        others = fitted.keep.copy()
+        others[kept[own]] = False
+        raw_score[own] = _Fitted.to(bins, others, metadata, fitted.keep).raw_score[kept[own]]
+    return raw_score
 
 
 def _taught(model: FlowModel, features: pa.Table, labels: Mapping[str, Decision]) -> FlowModel:
@@ -221,11 +225,11 @@ def _taught(model: FlowModel, features: pa.Table, labels: Mapping[str, Decision]
 
 def _group_rarities(model: FlowModel, features: pa.Table) -> NDArray[np.float32]:
     """The rarities of the groups of features of all bins, shape (n, groups)."""
-    bins = BinTable.of(features, model.metadata)
-    found = np.zeros((len(bins), len(model.ranker.weights_)), dtype=np.float32)
-    for name, instrument in model.instruments.items():
-        own, rows = bins.of_instrument(name)
-        found[rows] = instrument.group_rarities(instrument.deviations(own))
+    found = np.zeros((features.num_rows, len(model.ranker.weights_)), dtype=np.float32)
+    for name, rows in rows_of_instruments(features).items():
+        if name in model.instruments:
+            instrument, bins = model.instruments[name], BinTable.of(taken(features, rows), model.metadata)
+            found[rows] = instrument.group_rarities(instrument.deviations(bins))
     return found
 
 
@@ -270,14 +274,8 @@ def _note(features: pa.Table, usable: NDArray[np.bool_], keep: NDArray[np.bool_]
             )
         n = int((own & keep).sum())
         if n < _FEW_BINS:
-            said.append(f"{name} has only {n} {'bin' if n == 1 else 'bins'}: {_judged_by(instrument[usable])}")
+            said.append(f"{name} has only {n} {'bin' if n == 1 else 'bins'}: what is normal for it is hardly known")
     return "; ".join(said)
-
-
-def _judged_by(instruments: NDArray[np.object_]) -> str:
-    if len(set(instruments.tolist())) > 1:
-        return "it is judged largely by the other instruments"
-    return "what is usual for it is hardly known"
 
 
 def _pids_excluded(features: pa.Table, reasons: Mapping[str, NDArray[np.bool_]]) -> dict[str, list[str]]:

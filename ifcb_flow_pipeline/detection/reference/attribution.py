@@ -51,11 +51,11 @@ def _expected_lengths(forest: Forest) -> NDArray[np.float64]:
 
 
 def _leaf_counts(forest: Forest) -> NDArray[np.float64]:
-    """How many training rows came to each leaf: what its path is longer than its depth says it; 1 elsewhere."""
+    """How many training rows came to each leaf: what its path is longer than its depth says it. 1 for inner nodes."""
     depth = np.zeros(len(forest.feature))
     inner = np.flatnonzero(forest.feature != _LEAF)
     for node in inner:
         depth[[forest.left[node], forest.right[node]]] = depth[node] + 1
     beyond = forest.path_length - depth
     known = average_path_length(np.arange(1, 4097))
-    return np.where(forest.feature == _LEAF, 1.0 + np.searchsorted(known, beyond - 1e-6), 1.0)
+    return 1.0 + np.searchsorted(known, beyond - 1e-6)

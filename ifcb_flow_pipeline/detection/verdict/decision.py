@@ -100,7 +100,9 @@ def decide(case: Case, which: NDArray[np.int64], evidence: Evidence, metadata: S
     """Severity, verdict and causes of all bins; ``evidence``: of those in ``which``, that are worth a look."""
     rarity, by_rules = case.rarity(), case.by_rules()
     is_rare = rarity[which] >= _LOOKED_AT
-    causes = _causes(case, which, evidence, metadata)
+    # What a bin looks like names no cause where it looks as usual: then its rules alone do.
+    looks = _causes(case, which, evidence, metadata)
+    causes = [found if rare else ["unknown"] for found, rare in zip(looks, is_rare.tolist(), strict=True)]
     harmless = np.array([not CAUSES[found[0]].is_fault for found in causes], dtype=bool)
     rarity[which] = np.where(is_rare & harmless, np.minimum(rarity[which], held(rarity[which])), rarity[which])
     either = np.maximum(rarity, by_rules)

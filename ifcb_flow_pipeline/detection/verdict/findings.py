@@ -109,11 +109,13 @@ def describe(reported: Reported) -> Findings:
     """What is said of each of the bins."""
     broken = reported.broken.worst_first()
     causes = [_causes(reported, row, numbers) for row, numbers in enumerate(broken)]
-    of_features = _feature_findings(reported, causes)
+    of_features, of_rules = _feature_findings(reported, causes), _rule_findings(reported.broken)
     plain = ~(reported.changed | reported.moved)
     reasons, texts = [], []
     for row, (numbers, features) in enumerate(zip(broken, of_features, strict=True)):
-        findings = features if plain[row] and not numbers and features else _in_order(reported, row, numbers, features)
+        findings = features
+        if numbers or not plain[row]:
+            findings = _in_order(reported, row, [(number, of_rules[row, number]) for number in numbers], features)
         if not findings:
             findings = [_together(causes[row][0], int(reported.evidence.n_bins[row]))]
         reasons.append(_reasons(findings[:_MOST_REASONS], causes[row]))
@@ -122,10 +124,12 @@ def describe(reported: Reported) -> Findings:
     return Findings([found[0] for found in causes], seconds, reasons, texts)
 
 
-def _in_order(reported: Reported, row: int, broken: Sequence[int], features: list[_Finding]) -> list[_Finding]:
+def _in_order(
+    reported: Reported, row: int, broken: Sequence[tuple[int, _Finding]], features: list[_Finding]
+) -> list[_Finding]:
     """The findings of a bin, worst first, one of a topic; ``broken``: the rules that it breaks, worst first."""
-    rules = [_rule_finding(reported, row, number) for number in broken]
-    is_sure = bool(rules) and reported.broken.severity[row, broken[0]] >= SURE
+    rules = [finding for _, finding in broken]
+    is_sure = bool(rules) and reported.broken.severity[row, broken[0][0]] >= SURE
     findings = [*rules, *features] if is_sure else [*features[:1], *rules, *features[1:]]
     if reported.changed[row] or reported.moved[row]:
         other = _changed_finding() if reported.changed[row] else _moved_finding()
@@ -152,10 +156,15 @@ def _causes(reported: Reported, row: int, broken: Sequence[int]) -> list[str]:
     return list(dict.fromkeys([*by_rules[:n_sure], *known, *by_rules]))
 
 
-def _rule_finding(reported: Reported, row: int, place: int) -> _Finding:
-    rule = reported.broken.rules[place]
-    value = float(reported.broken.values[row, place])
-    return _other_finding(rule.code, value, rule.cause, 1.0, rule.sentence(value), rule.check)
+def _rule_findings(broken: Broken) -> dict[tuple[int, int], _Finding]:
+    """What is said of each broken rule, by bin and rule."""
+    found = {}
+    for number in np.flatnonzero(broken.severity.any(axis=0)).tolist():
+        rule, rows = broken.rules[number], np.flatnonzero(broken.severity[:, number])
+        values = broken.values[rows, number]
+        for row, value, text in zip(rows.tolist(), values.tolist(), rule.sentences(values), strict=True):
+            found[row, number] = _other_finding(rule.code, value, rule.cause, 1.0, text, rule.check)
+    return found
 
 
 @cache
@@ -200,10 +209,12 @@ def _feature_findings(reported: Reported, causes: Sequence[Sequence[str]]) -> li
             told[place] = words
     found: list[list[_Finding]] = [[] for _ in range(len(causes))]
     topics = [topic_of(feature.name) for feature in reported.metadata]
+    is_told = set()
     for place, row in enumerate(map(int, rows)):
         column, words = columns[place], told[place]
         topic = topics[column]
-        if words is not None and all(other.topic != topic for other in found[row]):
+        if words is not None and (row, topic) not in is_told:
+            is_told.add((row, topic))
             cause = _cause_of(reported.metadata[column].name, is_above[place], causes[row])
             found[row].append(_feature_finding(words, topic, cause, shares[place]))
     return found

@@ -1,17 +1,28 @@
-"""What is said of a bin besides findings: why it has no verdict, or how little its verdict rests on."""
+"""What is said of a bin besides findings: why it has no verdict, how little that rests on, and of sensors."""
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.verdict.decision import MIN_BASELINE_BINS, Case, Decision
-from ifcb_flow_pipeline.detection.verdict.sentences import status_sentence
+from ifcb_flow_pipeline.detection.verdict.sentences import join, status_sentence
+
+#: Said once of an instrument: its humidity is no sign of a leak until it can mean water (``lag_features.DRY_PCT``).
+_OFFSET = "The humidity sensor reads below zero: it has an offset (no fault); a small leak may not show"
 
 
-def notes(instrument: str, is_known: bool, table: pa.Table, case: Case, decision: Decision) -> dict[int, str]:
-    """A sentence for each bin that needs one, by its number among n bins of one instrument.
+def notes(
+    instrument: str,
+    is_known: bool,
+    table: pa.Table,
+    case: Case,
+    decision: Decision,
+    below_zero: NDArray[np.bool_],
+) -> dict[int, str]:
+    """Sentences for each bin that needs some, by its number among n bins of one instrument.
 
-    ``is_known``: the model has a history of the instrument; ``table``: the rows of ``bin_features``.
+    ``is_known``: the model has a history of the instrument; ``table``: the rows of ``bin_features``; ``below_zero``
+    (n,): the first bin whose humidity sensor reads below zero.
     """
     is_told = (decision.verdict == "bad") | (decision.verdict == "watch")
     found = unread(table, decision.verdict == "unreadable")
@@ -23,6 +34,8 @@ def notes(instrument: str, is_known: bool, table: pa.Table, case: Case, decision
     for bin_ in np.flatnonzero(is_told & case.has_baseline & case.has_short_history).tolist():
         hours = _hours(float(case.deviations.baseline_days[bin_]))
         found[bin_] = f"History of only {hours}: gross deviations alone are called bad"
+    for bin_ in np.flatnonzero(below_zero).tolist():
+        found[bin_] = join([found.get(bin_, ""), _OFFSET])
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from numpy.typing import NDArray
 
@@ -60,10 +61,14 @@ class Rule:
     source: str
     text_of_one: str = ""
 
-    def sentence(self, value: float) -> str:
-        """What is said of a bin with this value of the first condition's quantity."""
-        text = self.text_of_one if self.text_of_one and value == 1 else self.text
-        return text.format(value=sentences.number(value), percent=f"{sentences.number(100 * value)} %")
+    def sentences(self, values: NDArray[np.float64]) -> list[str]:
+        """What is said of bins with these values of the first condition's quantity, shape (k,)."""
+        plain, percent = sentences.numbers(values), sentences.numbers(100 * values)
+        is_one = (values == 1).tolist() if self.text_of_one else [False] * len(values)
+        return [
+            (self.text_of_one if one else self.text).format(value=value, percent=f"{share} %")
+            for one, value, share in zip(is_one, plain, percent, strict=True)
+        ]
 
     def severities(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The severity for values of the first condition's quantity, shape (n,)."""
@@ -147,14 +152,18 @@ def broken_rules(
     features: pa.Table,
     with_header: Collection[str] = (),
     with_signals: Collection[str] = (),
-    rules: tuple[Rule, ...] | None = None,
+    with_counters: Collection[str] = (),
+    with_roi: Collection[str] | None = None,
 ) -> Broken:
     """Which rules the rows of ``bin_features`` break.
 
-    ``with_header``, ``with_signals``: instruments most of whose bins have headers, or signals that are alive.
+    ``with_header``, ``with_signals``, ``with_counters``, ``with_roi``: instruments most of whose bins have headers,
+    signals that are alive, blind times that are counted, or a .roi (those of these rows where it is not given).
     """
-    rules = hard_rules() if rules is None else rules
+    rules = hard_rules()
     known: dict[str, NDArray[np.float64]] = _facts(features, with_header, with_signals)
+    known["counters_died"] = _counters_died(features, with_counters).astype(float)
+    known["roi_lost"] = _roi_lost(features, mostly_with_roi(features) if with_roi is None else with_roi).astype(float)
     read = Names.of(features, "status").equal(*READ)  # of the others nothing is known
     severity = np.zeros((features.num_rows, len(rules)), dtype=np.float32)
     values = np.full(severity.shape, np.nan)
@@ -174,7 +183,6 @@ def _facts(
 ) -> dict[str, NDArray[np.float64]]:
     status, sample = Names.of(features, "status"), Names.of(features, "sample_type")
     beads = [name for name in sample.names if "bead" in name.lower()]
-    cut = features["roi_complete"] if "roi_complete" in features.column_names else pa.nulls(features.num_rows)
     usual = Names.of(features, "instrument").equal(*with_header)
     read = status.equal(*READ)
     state = Names.of(features, "header_state")
@@ -190,22 +198,43 @@ def _facts(
             0.0,
         ),
         "header_damaged": state.equal("damaged").astype(float),
-        "roi_lost": _roi_lost(features).astype(float),
         "core_shift_px": np.abs(optional_numbers(features, "drift_x_px")),
         "bubble_count": optional_numbers(features, "bubble_fraction") * optional_numbers(features, "n_images"),
-        "roi_cut": np.array([complete is False for complete in cut.to_pylist()], dtype=float),
+        "roi_cut": (~_flags(features, "roi_complete", unknown=True)).astype(float),
         "header_lost": (usual & read & without).astype(float),
     }
 
 
-def _roi_lost(features: pa.Table) -> NDArray[np.bool_]:
-    """Which rows are of bins without .roi, though most bins of their instrument in the table have one; shape (n,)."""
+def _counters_died(features: pa.Table, with_counters: Collection[str]) -> NDArray[np.bool_]:
+    """Which rows are of bins without a counted blind time, though most bins of their instrument have one; (n,)."""
+    is_full = Names.of(features, "status").equal("ok")
+    is_usual = Names.of(features, "instrument").equal(*with_counters)
+    return is_full & is_usual & np.isnan(optional_numbers(features, "dead_time_s"))
+
+
+def mostly_with_roi(features: pa.Table) -> list[str]:
+    """The instruments most of whose bins in the table have a .roi."""
+    if "has_roi" not in features.column_names:
+        return []
+    instrument = Names.of(features, "instrument")
+    has = _flags(features, "has_roi", unknown=False)
+    n = np.bincount(instrument.codes, minlength=len(instrument.names))
+    n_with = np.bincount(instrument.codes, has, minlength=len(instrument.names))
+    return [name for name, most in zip(instrument.names, (2 * n_with > n).tolist(), strict=True) if most]
+
+
+def _roi_lost(features: pa.Table, with_roi: Collection[str]) -> NDArray[np.bool_]:
+    """Which rows are of bins without .roi, though most bins of their instrument have one; shape (n,)."""
     if "has_roi" not in features.column_names:
         return np.zeros(features.num_rows, dtype=bool)
-    has = np.array([bool(value) for value in features["has_roi"].to_pylist()], dtype=bool)
-    instrument = Names.of(features, "instrument").codes
-    n, n_with = np.bincount(instrument), np.bincount(instrument, has)
-    return ~has & (2 * n_with > n)[instrument]
+    return ~_flags(features, "has_roi", unknown=False) & Names.of(features, "instrument").equal(*with_roi)
+
+
+def _flags(features: pa.Table, name: str, *, unknown: bool) -> NDArray[np.bool_]:
+    """A column of truths, ``unknown`` where null or where the table has no such column; shape (n,)."""
+    if name not in features.column_names:
+        return np.full(features.num_rows, unknown)
+    return pc.fill_null(features.column(name).cast(pa.bool_()), unknown).to_numpy().astype(bool)
 
 
 def _rule(entry: Mapping[str, Any]) -> Rule:

@@ -5,7 +5,6 @@ three where two do not tell the value from its range, and in positions, whose ze
 cent.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -365,7 +364,7 @@ _RULES_SAY: Mapping[str, str] = {
     "header_and_adc_differ": "header_adc_mismatch",
     "some_bad_lines": "bad_line_fraction", "blind": "blind_fraction", "core_creeps": "drift_x_px",
     "cloud_everywhere": "stray_fraction", "at_the_edges": "edge_touch_fraction", "bubbles": "bubble_fraction",
-    "dead_signals": "dead_signal_fraction", "time_still": "time_still_fraction",
+    "dead_signals": "dead_signal_fraction", "dead_counters": "dead_time_s", "time_still": "time_still_fraction",
     "image_places": "start_byte_gap_fraction",
     "time_backward": "time_backward_fraction", "repeats": "repeat_fraction",
 }  # fmt: skip
@@ -419,11 +418,10 @@ def join(sentences: Sequence[str]) -> str:
     return " ".join([text if text.endswith(("?", ".")) else f"{text}." for text in sentences if text])
 
 
-def number(value: float) -> str:
-    """A number with two digits; a whole one below 1000 as it is."""
-    if math.isfinite(value) and value == round(value) and abs(value) < 1000:
-        return f"{value + 0.0:.0f}"
-    return written(rounded(np.array([value]), _DIGITS))[0]
+def numbers(values: NDArray[np.float64]) -> list[str]:
+    """Numbers, shape (k,), with two digits; whole ones below 1000 as they are."""
+    is_whole = (values == np.round(values)) & (np.abs(values) < 1000)
+    return written(np.where(is_whole, values, rounded(values, _DIGITS)) + 0.0)
 
 
 def rounded(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:

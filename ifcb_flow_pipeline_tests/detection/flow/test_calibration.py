@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.detection.flow.calibration import _ENOUGH, _SHARES, _SLOPES, RarityScale
+from ifcb_flow_pipeline.detection.flow.calibration import RarityScale
 from ifcb_flow_pipeline.detection.verdict.severity import BAD_FROM, severities
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+ENOUGH = 3
+SHARES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01)
+SLOPES = (0.2, 2.0)
 
 
 def drawn(n: int, seed: int = 0) -> np.ndarray:
@@ -23,8 +28,8 @@ raw_scores = st.lists(st.floats(-50, 500, allow_subnormal=False), min_size=1, ma
 
 def test_at_each_share_the_scale_is_held_to_what_was_seen_on_the_safe_side() -> None:
     raw_score = drawn(5000)
-    assert SCALE.rarity_ == pytest.approx(-np.log10(_SHARES))
-    for number, share in enumerate(_SHARES):
+    assert SCALE.rarity_ == pytest.approx(-np.log10(SHARES))
+    for number, share in enumerate(SHARES):
         seen = float((raw_score >= SCALE.raw_score_[number]).mean())
         standard_error = math.sqrt(share * (1.0 - share) / len(raw_score))
         assert share - 0.6 * standard_error - 2e-4 <= seen <= share - 0.4 * standard_error + 2e-4
@@ -45,7 +50,7 @@ def test_of_healthy_bins_that_the_scale_has_not_seen_one_in_a_hundred_is_bad() -
         error = np.sqrt(0.01 * 0.99 * (1 / n + 1 / 5000))
         assert (found >= BAD_FROM).mean() == pytest.approx(0.01, abs=4 * error)
         # So for every other share that the scale is held to.
-        for share in _SHARES:
+        for share in SHARES:
             error = np.sqrt(share * (1 - share) * (1 / n + 1 / 5000))
             rarity = RarityScale().fit(drawn(5000, seed)).rarity(drawn(n, seed + 100))
             assert (rarity >= -np.log10(share)).mean() == pytest.approx(share, abs=4 * error)
@@ -65,8 +70,8 @@ def test_few_bins_tell_what_one_in_a_hundred_is_by_going_on_as_before(n: int) ->
 def test_a_share_is_read_off_where_enough_bins_are_rarer(n: int, least: float) -> None:
     scale = RarityScale().fit(np.arange(n, dtype=float))
     assert scale.rarity_[-1] == pytest.approx(-np.log10(least))
-    assert len(scale.rarity_) == len(scale.raw_score_) == _SHARES.index(least) + 1
-    assert n * least >= _ENOUGH * 0.999 or least == 0.3
+    assert len(scale.rarity_) == len(scale.raw_score_) == SHARES.index(least) + 1
+    assert n * least >= ENOUGH * 0.999 or least == 0.3
 
 
 def test_what_is_rarer_than_it_is_held_to_is_extrapolated() -> None:
@@ -75,12 +80,12 @@ def test_what_is_rarer_than_it_is_held_to_is_extrapolated() -> None:
     assert held.rarity(np.quantile(drawn(5000), [0.99])) == pytest.approx([2.0], abs=0.15)
 
 
-@pytest.mark.parametrize(("per_decade", "slope"), [(1.0, 1.0), (2.0, 0.5), (100.0, _SLOPES[0]), (0.01, _SLOPES[1])])
+@pytest.mark.parametrize(("per_decade", "slope"), [(1.0, 1.0), (2.0, 0.5), (100.0, SLOPES[0]), (0.01, SLOPES[1])])
 def test_beyond_what_was_seen_a_power_of_ten_costs_as_much_as_before_within_limits(
     per_decade: float, slope: float
 ) -> None:
-    at = -per_decade * np.log10(np.array(_SHARES))
-    scale = RarityScale().fit(np.interp(np.linspace(0, 1, 10_001), 1 - np.array(_SHARES), at))
+    at = -per_decade * np.log10(np.array(SHARES))
+    scale = RarityScale().fit(np.interp(np.linspace(0, 1, 10_001), 1 - np.array(SHARES), at))
     assert float(scale.slope_) == pytest.approx(slope, rel=0.02)
     last = scale.raw_score_[-1]
     assert scale.rarity(last + np.array([0.0, 1.0, 7.0])) == pytest.approx(2.0 + slope * np.array([0, 1, 7]), rel=0.02)
@@ -88,7 +93,7 @@ def test_beyond_what_was_seen_a_power_of_ten_costs_as_much_as_before_within_limi
 
 def test_only_the_rarest_shares_tell_how_it_goes_on() -> None:
     quantiles = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 10.0, 10.5, 11.0, 11.5])
-    scale = RarityScale().fit(np.interp(np.linspace(0, 1, 10_001), 1 - np.array(_SHARES), quantiles))
+    scale = RarityScale().fit(np.interp(np.linspace(0, 1, 10_001), 1 - np.array(SHARES), quantiles))
     rise = np.log10(0.05) - np.log10(0.01)
     assert float(scale.slope_) == pytest.approx(rise / 1.5, rel=0.02)
 
@@ -105,7 +110,7 @@ def test_the_scale_has_no_seams() -> None:
 def test_below_what_was_seen_a_bin_is_less_and_less_rare_but_never_below_nothing() -> None:
     first = SCALE.raw_score_[0]
     found = SCALE.rarity(first - np.array([0.0, 1.0, 5.0, 100.0]))
-    assert found == pytest.approx(-np.log10(_SHARES[0]) * np.exp([0.0, -1.0, -5.0, -100.0]))
+    assert found == pytest.approx(-np.log10(SHARES[0]) * np.exp([0.0, -1.0, -5.0, -100.0]))
     assert (found >= 0).all()
 
 
@@ -131,7 +136,7 @@ def test_of_bins_that_are_all_alike_another_one_is_told_apart() -> None:
     assert (np.diff(scale.raw_score_) > 0).all()
     assert scale.rarity(np.array([3.0]))[0] < 0.1
     alike, worse = scale.rarity(np.array([3.0 + 1e-6, 4.0]))
-    assert worse == pytest.approx(alike + _SLOPES[1], abs=1e-3)
+    assert worse == pytest.approx(alike + SLOPES[1], abs=1e-3)
 
 
 def test_the_score_is_the_only_thing_that_counts() -> None:

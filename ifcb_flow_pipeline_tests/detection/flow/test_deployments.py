@@ -5,11 +5,6 @@ import pytest
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.flow.deployments import (
-    _LAST_BINS,
-    _SERVICE_PX,
-    LONG_GAP_S,
-    MOVED_Z,
-    STEP_BINS,
     Places,
     Starts,
     find_starts,
@@ -17,6 +12,14 @@ from ifcb_flow_pipeline.detection.flow.deployments import (
 )
 
 from .made_bins import CADENCE_S, START_S
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+LAST_BINS = 50
+SERVICE_PX = 60.0
+LONG_GAP_S = 6 * 3600.0
+MOVED_Z = 4.0
+STEP_BINS = 15
+
 
 FAR = 40.0
 
@@ -39,12 +42,13 @@ def starts_of(
     new_at: int | None = None,
     known: Places | None = None,
     continues: bool = True,
+    scatter: float = 1.0,
 ) -> Starts:
     n = len(core)
     time_s = START_S + CADENCE_S * np.arange(n)
     if gap_at is not None:
         time_s[gap_at:] += gap_s
-    return find_starts(core, time_s, np.arange(n) == new_at, known or home(), 1.0, continues)
+    return find_starts(core, time_s, np.arange(n) == new_at, known or home(), scatter, continues)
 
 
 def begins(starts: Starts) -> list[int]:
@@ -142,7 +146,7 @@ def test_a_few_bins_after_a_gap_hardly_move_what_was_known() -> None:
     one = starts_of(cores((60, 0.0), (1, FAR)), gap_at=60)
     many = starts_of(cores((60, 0.0), (30, FAR)), gap_at=60)
     assert abs(one.core[60]) < FAR / 5
-    assert one.sd[60] > 0.8 * _SERVICE_PX
+    assert one.sd[60] > 0.8 * SERVICE_PX
     assert many.sd[60] < 3.0
 
 
@@ -189,6 +193,64 @@ def test_bins_without_a_place_are_passed_over() -> None:
     assert begins(starts_of(np.zeros(0, np.float32))) == []
 
 
+def plain(*parts: tuple[int, float]) -> NDArray[np.float32]:
+    """So many bins at each of these places, to the pixel."""
+    return np.concatenate([np.full(n, place) for n, place in parts]).astype(np.float32)
+
+
+@pytest.mark.parametrize(("jump", "is_one"), [(6.1, False), (6.5, True)])
+def test_a_jump_is_one_from_six_times_the_noise_on(jump: float, is_one: bool) -> None:
+    # Bins go to and fro by 1: a noise of 1.048, so that a jump is 6.29 at least.
+    core = plain((60, 0.0), (60, jump)) + (np.arange(120) % 2).astype(np.float32)
+    assert bool(begins(starts_of(core))) == is_one
+
+
+@pytest.mark.parametrize("rows", [slice(45, 50), slice(55, 60), slice(60, 65), slice(70, 75)])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_both_places_hold_for_fifteen_bins_but_for_a_quarter_of_the_jump(rows: slice, sign: float) -> None:
+    inwards = sign if rows.start < 60 else -sign
+    for share, expected in ((0.2, [60 + STEP_BINS]), (0.4, [])):
+        core = plain((60, 0.0), (60, sign * FAR))
+        core[rows] += inwards * share * FAR
+        assert begins(starts_of(core)) == expected
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.3, [60, 68 + STEP_BINS]), (0.4, [60])])
+def test_two_services_within_hours_are_two_where_a_third_of_the_jump_tells_them_apart(
+    share: float, expected: list[int]
+) -> None:
+    core = plain((60, 0.0), (8, FAR), (60, -FAR))
+    core[68:73] += share * 2 * FAR
+    assert begins(starts_of(core, gap_at=60)) == expected
+
+
+def test_a_jump_may_come_after_fifteen_bins() -> None:
+    assert begins(starts_of(plain((STEP_BINS, 0.0), (40, FAR)))) == [2 * STEP_BINS]
+    assert begins(starts_of(plain((STEP_BINS - 4, 0.0), (40, FAR)))) == []
+
+
+@pytest.mark.parametrize(("n", "weight"), [(1, 0.1), (3, 0.5), (9, 0.9)])
+@pytest.mark.parametrize("before", [0.0, 10.0])
+def test_bins_after_a_gap_weigh_as_their_number_squared(n: int, weight: float, before: float) -> None:
+    for known in (home(core=before), home(core=99.0, start_s=START_S + 1e9)):
+        usual = before if known.start_s[0] == START_S else 0.0
+        starts = starts_of(plain((60, usual), (n, FAR)), gap_at=60, known=known, scatter=2.0)
+        assert starts.core[60] == pytest.approx(weight * FAR + (1 - weight) * usual, rel=1e-5)
+        assert starts.sd[60] == pytest.approx(np.hypot(2 / np.sqrt(n), (1 - weight) * SERVICE_PX), rel=1e-5)
+
+
+def test_twenty_bins_tell_a_place() -> None:
+    core = np.r_[np.zeros(60), 1:21, 1000.0].astype(np.float32)
+    assert starts_of(core, gap_at=60).core[60] == pytest.approx(10.5 * 400 / 409, rel=1e-4)
+
+
+@pytest.mark.parametrize(("place", "is_back"), [(7.9, True), (-7.9, True), (8.1, False), (-8.1, False)])
+def test_a_core_is_back_within_four_scatters_of_where_it_was(place: float, is_back: bool) -> None:
+    starts = starts_of(plain((60, 0.0), (60, FAR), (60, place)), scatter=2.0)
+    assert begins(starts)[1:] == [120 if is_back else 120 + STEP_BINS]
+    assert starts.is_jump[begins(starts)[1]] == (not is_back)
+
+
 def new_at(codes: list[int], known: list[bool]) -> list[int]:
     return np.flatnonzero(settings_new(np.array(codes), np.array(known))).tolist()
 
@@ -208,8 +270,8 @@ def test_settings_that_training_knew_are_never_new() -> None:
 
 
 def test_settings_come_back_among_the_last_bins_and_are_new_again_after_more() -> None:
-    assert new_at([0, 0, 1] + [0] * (_LAST_BINS - 1) + [1], [True, False]) == [2]
-    assert new_at([0, 0, 1] + [0] * _LAST_BINS + [1], [True, False]) == [2, 3 + _LAST_BINS]
+    assert new_at([0, 0, 1] + [0] * (LAST_BINS - 1) + [1], [True, False]) == [2]
+    assert new_at([0, 0, 1] + [0] * LAST_BINS + [1], [True, False]) == [2, 3 + LAST_BINS]
 
 
 def test_the_first_settings_of_all_are_no_change() -> None:

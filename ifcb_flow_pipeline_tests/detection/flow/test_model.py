@@ -252,12 +252,64 @@ def test_humidity_that_rises_from_bin_to_bin_is_a_leak_long_before_the_alarm(mod
     assert [row["cause"] for row in found[3:]] == ["leak"] * 9
 
 
+def test_a_sensor_below_zero_is_an_offset_that_is_told_once_and_never_a_leak(model: FlowModel, healthy: Columns):
+    rows = slice(30, 100)
+    columns = changed(changed(healthy, slice(0, 100), humidity_pct=5.0), rows, humidity_pct=np.linspace(-0.5, -9.0, 70))
+    said = model.judge(table(columns)).slice(0, 100).to_pylist()
+    assert [number for number, row in enumerate(said) if "humidity sensor" in row["reasons"]] == [30]
+    assert said[30]["verdict"] == "ok"
+    assert not any("leak" in (row["cause"], row["second_cause"]) for row in said)
+    # Day by day, too: the bins before have told it.
+    later = model.judge(table(columns).slice(60, 40), table(columns).slice(0, 60))
+    assert not any("humidity sensor" in reasons for reasons in later["reasons"].to_pylist())
+
+
 def test_a_missing_header_is_suspicious_only_where_the_instrument_has_some(model: FlowModel, healthy: Columns):
     newcomer = fleet.columns(40, (fleet.Instrument("IFCB77"),), seed=5)
     rows = table(changed(newcomer, 30, configuration=""))
     assert "no_header" in model.judge(rows)["rules"][30].as_py()
     none = model.judge(table(changed(newcomer, slice(None), configuration="")))
     assert not any("no_header" in rules for rules in none["rules"].to_pylist())
+
+
+@pytest.mark.parametrize(("n_with", "is_told"), [(2, False), (3, True)])
+def test_three_headers_tell_that_an_instrument_has_some(n_with: int, is_told: bool, model: FlowModel):
+    few = fleet.columns(n_with + 1, (fleet.Instrument("IFCB77"),), seed=5)
+    rules = model.judge(table(changed(few, n_with, configuration="")))["rules"].to_pylist()
+    assert ("no_header" in rules[n_with]) == is_told
+
+
+def test_where_half_of_the_bins_have_headers_none_is_lost(model: FlowModel):
+    half = fleet.columns(8, (fleet.Instrument("IFCB77"),), seed=5)
+    rules = model.judge(table(changed(half, slice(4, 8), configuration="")))["rules"].to_pylist()
+    assert not any("no_header" in each for each in rules)
+
+
+@pytest.mark.parametrize(("n_dead", "is_told"), [(1, True), (5, False)])
+def test_signals_died_where_most_bins_of_the_instrument_have_live_ones(n_dead: int, is_told: bool, model: FlowModel):
+    newcomer = fleet.columns(8, (fleet.Instrument("IFCB77"),), seed=5)
+    dead = model.judge(table(changed(newcomer, slice(0, n_dead), dead_signal_fraction=1.0)))["rules"].to_pylist()
+    assert ("dead_signals" in dead[0]) == is_told
+
+
+def test_the_percentile_is_that_of_the_rarity(model: FlowModel, healthy: Columns):
+    found = model.judge(table(changed(healthy, 50, **FAULTS["a turned camera"][1])))
+    rarity = -found["anomaly_score"].to_numpy()
+    assert (rarity >= 0.0).all()
+    assert found["percentile"].to_numpy() == pytest.approx(100 * (1 - 10.0**-rarity))
+
+
+@pytest.mark.parametrize("n_bins", [1, 100], ids=["alone", "among others"])
+def test_blind_times_that_are_counted_no_more_are_told_where_the_instrument_has_them(
+    n_bins: int, model: FlowModel, healthy: Columns
+):
+    rows = table(changed(healthy, 0, dead_time_s=np.nan)).slice(0, n_bins)
+    said = model.judge(rows).to_pylist()
+    assert (said[0]["verdict"], said[0]["rules"], said[0]["cause"]) == ("watch", "dead_counters", "corrupt")
+    assert not any("dead_counters" in row["rules"] for row in said[1:])
+    # An instrument that never counts them is in order.
+    never = model.judge(table(changed(healthy, slice(0, 100), dead_time_s=np.nan)))
+    assert not any("dead_counters" in rules for rules in never["rules"].to_pylist())
 
 
 def test_an_unknown_instrument_is_never_ok_and_hard_rules_still_speak(model: FlowModel):

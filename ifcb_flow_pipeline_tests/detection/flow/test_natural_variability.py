@@ -11,7 +11,6 @@ from ifcb_flow_pipeline.detection.flow.natural_variability import (
     FEW,
     HARMLESS,
     LARGE,
-    LOST_Z,
     MANY,
     RINSED,
     SMALL,
@@ -24,6 +23,28 @@ from ifcb_flow_pipeline.detection.flow.natural_variability import (
 )
 from ifcb_flow_pipeline.detection.flow.training import detector_metadata
 from ifcb_flow_pipeline.features.catalogue import FULL_FEATURE_NAMES
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+LOST_Z = 3.0
+ALL_GROW = 3.0
+BLURRED_LOST = 0.025
+BLURRED_LOST_Z = 1.75
+BLURRED_Z = 4.5
+ALONE = 0.5
+BLOOM_RATE_Z = 2.0
+DETRITUS_LOST = 0.08
+DETRITUS_Z = 2.0
+LARGER_BLOOM_RATE_Z = 0.75
+LONGER_S = 400.0
+LONGER_SPREADS = 8.0
+LOST_SHARE = 0.03
+NOISE_Z = 4.0
+OF_A_FEW = 0.1
+TOGETHER = 0.35
+UNEVEN_Z = 3.0
+USUAL_Z = 3.0
+WRECKED = 0.35
+
 
 METADATA = detector_metadata(FULL_FEATURE_NAMES)
 COLUMN = {feature.name: column for column, feature in enumerate(METADATA)}
@@ -48,7 +69,7 @@ def factor(name: str, *, fault: bool = False, after_gap: bool = False, lost: flo
     return float((found.fault_factor if fault else found.factor)[0, COLUMN[name]])
 
 
-LOST = {"no_image_fraction": 2 * LOST_Z, "lost": 2 * nature._LOST}
+LOST = {"no_image_fraction": 2 * LOST_Z, "lost": 2 * LOST_SHARE}
 
 
 @given(st.dictionaries(st.sampled_from(sorted(WATER & {(n, s) for n, s in WATER if n in COLUMN})),
@@ -63,56 +84,56 @@ def test_what_follows_the_water_never_counts_as_a_fault(changes: dict) -> None:
 @pytest.mark.parametrize("name", sorted({n for n, s in LARGE.items() if s > 0} & set(COLUMN)))
 def test_larger_particles_count_as_a_fault_where_images_are_lost(name: str) -> None:
     assert factor(name, fault=True, **{name: 5.0}) == 0.0
-    plainly = LOST | {"lost": 2 * nature._DETRITUS_LOST}
+    plainly = LOST | {"lost": 2 * DETRITUS_LOST}
     assert factor(name, fault=True, **{name: 5.0} | plainly) > 0.0
 
 
 def test_images_are_lost_where_that_is_rare_and_enough_of_them_are() -> None:
-    few, many = 0.9 * nature._LOST, 1.1 * nature._LOST
+    few, many = 0.9 * LOST_SHARE, 1.1 * LOST_SHARE
     assert explained(lost=many, no_image_fraction=LOST_Z + 0.1).images_lost[0]
     assert not explained(lost=few, no_image_fraction=LOST_Z + 0.1).images_lost[0]
     assert not explained(lost=many, no_image_fraction=LOST_Z - 0.1).images_lost[0]
 
 
 def test_detritus_loses_some_of_its_own_images() -> None:
-    varied = {"no_image_fraction": 9.0, "size_spread": nature._DETRITUS_Z + 0.5}
-    some, many = 0.9 * nature._DETRITUS_LOST, 1.1 * nature._DETRITUS_LOST
+    varied = {"no_image_fraction": 9.0, "size_spread": DETRITUS_Z + 0.5}
+    some, many = 0.9 * DETRITUS_LOST, 1.1 * DETRITUS_LOST
     assert not explained(lost=some, **varied).images_lost[0]
     assert explained(lost=some, **varied).water[0]
     assert explained(lost=many, **varied).images_lost[0]
     assert not explained(lost=many, **varied).water[0]
     # Out of focus the small ones grow more than they vary, and noise varies, too.
     assert explained(lost=some, **varied | {"area_p10_px2": 8.0}).images_lost[0]
-    assert explained(lost=some, **varied | {"peak_floor_fraction": nature._NOISE_Z + 1}).images_lost[0]
+    assert explained(lost=some, **varied | {"peak_floor_fraction": NOISE_Z + 1}).images_lost[0]
 
 
 @pytest.mark.parametrize(
     ("z", "lost"),
     [
-        ({"area_p10_px2": nature._BLURRED_Z - 0.1}, 1.1),
-        ({"no_image_fraction": nature._BLURRED_LOST_Z - 0.1}, 1.1),
-        ({"size_spread": nature._BLURRED_Z / nature._ALL_GROW + 0.1}, 1.1),
+        ({"area_p10_px2": BLURRED_Z - 0.1}, 1.1),
+        ({"no_image_fraction": BLURRED_LOST_Z - 0.1}, 1.1),
+        ({"size_spread": BLURRED_Z / ALL_GROW + 0.1}, 1.1),
         ({}, 0.9),
     ],
 )
 def test_out_of_focus_all_boxes_grow_and_some_images_are_lost(z: dict, lost: float) -> None:
-    blurred = {"area_p10_px2": nature._BLURRED_Z + 0.1, "no_image_fraction": nature._BLURRED_LOST_Z + 0.1}
-    blurred["size_spread"] = nature._BLURRED_Z / nature._ALL_GROW - 0.1
-    assert explained(lost=1.1 * nature._BLURRED_LOST, **blurred).images_lost[0]
-    assert not explained(lost=lost * nature._BLURRED_LOST, **blurred | z).images_lost[0]
+    blurred = {"area_p10_px2": BLURRED_Z + 0.1, "no_image_fraction": BLURRED_LOST_Z + 0.1}
+    blurred["size_spread"] = BLURRED_Z / ALL_GROW - 0.1
+    assert explained(lost=1.1 * BLURRED_LOST, **blurred).images_lost[0]
+    assert not explained(lost=lost * BLURRED_LOST, **blurred | z).images_lost[0]
 
 
 def test_large_particles_reach_the_edges_of_the_frame() -> None:
     for name, sign in nature._REACHING.items():
         for large in ({"size_spread": 3.0}, {"area_median_px2": 3.0}):
-            assert factor(name, fault=True, **large | {name: sign * 5.0}) == pytest.approx(nature._ALONE)
+            assert factor(name, fault=True, **large | {name: sign * 5.0}) == pytest.approx(ALONE)
         assert factor(name, fault=True, **{name: sign * 5.0}) == 1.0
 
 
 def test_of_what_water_does_to_triggers_hardly_any_counts() -> None:
     varied = {"size_spread": 4.0, "no_image_fraction": 5.0, "images_per_trigger": -5.0, "lost": 0.05}
-    assert factor("no_image_fraction", **varied) == pytest.approx(nature._OF_A_FEW)
-    assert factor("images_per_trigger", **varied) == pytest.approx(nature._OF_A_FEW)
+    assert factor("no_image_fraction", **varied) == pytest.approx(OF_A_FEW)
+    assert factor("images_per_trigger", **varied) == pytest.approx(OF_A_FEW)
     assert factor("no_image_fraction", **varied | {"size_spread": 0.0}) == 1.0
 
 
@@ -136,20 +157,20 @@ def test_a_bloom_is_a_high_rate_or_a_raised_one_of_larger_particles() -> None:
     def water(**z: float) -> bool:
         return bool(explained(**z).water[0])
 
-    assert water(trigger_rate_hz=nature._BLOOM_RATE_Z + 0.1)
-    assert not water(trigger_rate_hz=nature._BLOOM_RATE_Z - 0.1)
-    assert water(trigger_rate_hz=nature._LARGER_BLOOM_RATE_Z + 0.1, area_median_px2=nature._DETRITUS_Z + 0.1)
-    assert not water(trigger_rate_hz=nature._BLOOM_RATE_Z + 9, peak_floor_fraction=nature._NOISE_Z + 0.1)
-    assert not water(trigger_rate_hz=nature._BLOOM_RATE_Z + 9, **LOST)
-    assert not water(area_median_px2=nature._DETRITUS_Z - 0.1)
-    assert water(area_median_px2=nature._DETRITUS_Z + 0.1)
-    assert not water(area_median_px2=nature._DETRITUS_Z + 0.1, **LOST)
+    assert water(trigger_rate_hz=BLOOM_RATE_Z + 0.1)
+    assert not water(trigger_rate_hz=BLOOM_RATE_Z - 0.1)
+    assert water(trigger_rate_hz=LARGER_BLOOM_RATE_Z + 0.1, area_median_px2=DETRITUS_Z + 0.1)
+    assert not water(trigger_rate_hz=BLOOM_RATE_Z + 9, peak_floor_fraction=NOISE_Z + 0.1)
+    assert not water(trigger_rate_hz=BLOOM_RATE_Z + 9, **LOST)
+    assert not water(area_median_px2=DETRITUS_Z - 0.1)
+    assert water(area_median_px2=DETRITUS_Z + 0.1)
+    assert not water(area_median_px2=DETRITUS_Z + 0.1, **LOST)
     # All of them larger, the smallest too: that may be the optics.
-    assert not water(area_median_px2=nature._DETRITUS_Z + 0.1, area_p10_px2=nature._USUAL_Z + 0.1)
+    assert not water(area_median_px2=DETRITUS_Z + 0.1, area_p10_px2=USUAL_Z + 0.1)
 
 
 def test_many_large_particles_explain_each_other() -> None:
-    alone, together = nature._ALONE, nature._TOGETHER
+    alone, together = ALONE, TOGETHER
     assert factor("inhibit_fraction", inhibit_fraction=5.0) == pytest.approx(alone)
     assert factor("inhibit_fraction", inhibit_fraction=5.0, trigger_rate_hz=5.0) == pytest.approx(together)
     assert factor("volume_ml", volume_ml=-5.0, trigger_rate_hz=5.0) == pytest.approx(together)
@@ -163,21 +184,21 @@ def test_many_large_particles_explain_each_other() -> None:
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_a_rate_that_changes_counts_where_triggers_are_uneven(sign: float) -> None:
-    few = nature._OF_A_FEW
+    few = OF_A_FEW
     assert factor("rate_change", rate_change=sign * 5) == pytest.approx(few)
-    assert factor("rate_change", rate_change=sign * 5, time_uniformity=nature._UNEVEN_Z + 0.1) == 1.0
-    assert factor("drift_y_px", drift_y_px=sign * 5) == pytest.approx(nature._ALONE)
+    assert factor("rate_change", rate_change=sign * 5, time_uniformity=UNEVEN_Z + 0.1) == 1.0
+    assert factor("drift_y_px", drift_y_px=sign * 5) == pytest.approx(ALONE)
 
 
 def test_bursts_without_images_count_where_images_are_lost() -> None:
-    assert factor("no_image_burst", no_image_burst=5.0) == pytest.approx(nature._OF_A_FEW)
-    assert factor("no_image_burst", no_image_burst=5.0, no_image_fraction=nature._USUAL_Z + 0.1) == 1.0
+    assert factor("no_image_burst", no_image_burst=5.0) == pytest.approx(OF_A_FEW)
+    assert factor("no_image_burst", no_image_burst=5.0, no_image_fraction=USUAL_Z + 0.1) == 1.0
 
 
 def test_a_run_after_a_cleaning_has_more_triggers_and_fewer_images() -> None:
     for name, sign in RINSED.items():
         if name in COLUMN and HARMLESS.get(name) != sign:
-            assert factor(name, after_gap=True, **{name: sign * 5.0}) <= nature._TOGETHER + 1e-6
+            assert factor(name, after_gap=True, **{name: sign * 5.0}) <= TOGETHER + 1e-6
             if name not in {*MANY, "rate_change"}:
                 assert factor(name, **{name: sign * 5.0}) == 1.0
     assert explained(after_gap=True).rinsed[0]
@@ -186,7 +207,7 @@ def test_a_run_after_a_cleaning_has_more_triggers_and_fewer_images() -> None:
 
 def test_nothing_excuses_a_bin_that_is_wrecked() -> None:
     wrecked = {"no_image_fraction": 30.0, "images_per_trigger": -30.0}
-    barely, well = nature._WRECKED * 0.99, nature._WRECKED * 1.01
+    barely, well = WRECKED * 0.99, WRECKED * 1.01
     assert explained(after_gap=True, lost=barely, **wrecked).rinsed[0]
     found = explained(after_gap=True, lost=well, **wrecked, trigger_rate_hz=9.0, size_spread=9.0)
     assert not found.rinsed[0]
@@ -260,16 +281,26 @@ def test_a_run_is_late_where_the_pause_is_longer_than_pauses_are() -> None:
         return np.flatnonzero(after_gaps(np.cumsum([0.0, *gaps]))).tolist()
 
     usual = [1200.0] * 20
-    longer = nature._LONGER_S
+    longer = LONGER_S
     assert late([*usual, 1200 + longer - 1, *usual]) == []
     assert late([*usual, 1200 + longer + 1, *usual]) == [21]
     assert late([*usual, 600.0, *usual]) == []
     # Where pauses scatter by minutes, it takes more.
     uneven = [1200.0 + 100 * (-1) ** i for i in range(40)]
     assert late([*uneven, 1200 + longer + 100, *uneven]) == []
-    assert late([*uneven, 1400 + nature._LONGER_SPREADS * 200, *uneven]) == [41]
+    assert late([*uneven, 1400 + LONGER_SPREADS * 200, *uneven]) == [41]
     assert late([]) == late([9e9]) == []
     assert len(after_gaps(np.zeros(0))) == 0
+
+
+def test_many_and_few_large_and_small_are_opposites_and_a_cleaning_brings_many() -> None:
+    assert {name for name, sign in MANY.items() if sign < 0} == {"volume_ml", "volume_ratio", "longest_gap_fraction"}
+    assert {name: -sign for name, sign in FEW.items()}.items() <= MANY.items()
+    assert set(LARGE.values()) == {1}
+    assert set(SMALL) <= set(LARGE)
+    assert set(SMALL.values()) == {-1}
+    fewer = {name for name, sign in RINSED.items() if sign < 0}
+    assert fewer == {"volume_ml", "volume_ratio", "images_per_trigger", "rate_change"}
 
 
 def test_more_images_and_whole_steps_are_harmless_and_less_of_everything_else() -> None:

@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow import neighbour_averages
 from ifcb_flow_pipeline.detection.flow.model import FlowModel
-from ifcb_flow_pipeline.detection.flow.neighbour_averages import LENGTHS, NeighbourDetector, NeighbourEvidence, Series
+from ifcb_flow_pipeline.detection.flow.neighbour_averages import NeighbourDetector, NeighbourEvidence, Series
 
 from ..fleet import BLOOM, Columns, changed, plus, table, times
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+LENGTHS = (4, 8)
+
 
 METADATA = tuple(
     FeatureMetadata(f"feature{i}", role=role) for i, role in enumerate(("position", "spread", "size", "time"))
@@ -122,6 +126,50 @@ def test_a_window_names_its_bins_and_how_far_they_lie_from_those_around(length: 
     # What is told is the mean of the bins: level and distance are in spreads of single ones.
     mean = found.level[its, 2] + found.z[its, 2] * found.spread[its, 2]
     assert mean == pytest.approx(3.5, abs=1.0)
+
+
+def shifted(by: np.ndarray | float, rows: slice | list[int] = slice(100, 104)) -> NeighbourEvidence:
+    """What is found in bins all alike, but for some in which each feature lies so many spreads of means higher."""
+    z = np.zeros((200, len(METADATA)))
+    z[rows] += np.reshape(by, (-1, 1)) * DETECTOR.spread_[0]
+    return DETECTOR.look(series(z), EVERY)
+
+
+@pytest.mark.parametrize(("by", "is_one"), [(3.2, False), (3.4, True)])
+def test_a_window_far_out_in_all_features_is_found(by: float, is_one: bool):
+    assert np.flatnonzero(shifted(by).rarity).tolist() == ([100, 101, 102, 103] if is_one else [])
+
+
+def test_a_window_is_as_rare_as_its_mean_less_what_the_second_look_costs():
+    found = shifted(3.5)
+    groups = DETECTOR.tails.groups_of(DETECTOR.tails.rarities(found.z), np.ones_like(found.z))
+    expected = DETECTOR.scale.rarity(DETECTOR.tails.raw_score(groups)) - 1.5
+    assert found.rarity[100:104] == pytest.approx(expected[found.place[100:104]])
+    # Less than half a power of ten is none.
+    slight = np.concatenate([shifted(by).rarity for by in np.linspace(3.0, 3.5, 11)])
+    assert 0.5 <= slight[slight > 0].min() < 0.65
+
+
+def test_a_bin_is_part_of_a_window_where_it_goes_six_tenths_of_its_way():
+    some = shifted(np.array([6.0, 2.6, 6.0, 6.0]))  # a mean of 5.15, of which it goes 0.5
+    assert np.flatnonzero(some.rarity).tolist() == [100, 102, 103]
+    every = shifted(np.array([6.0, 3.7, 6.0, 6.0]))  # 0.68 of 5.4
+    assert np.flatnonzero(every.rarity).tolist() == [100, 101, 102, 103]
+
+
+def test_means_that_hardly_scatter_are_set_against_four_tenths_of_a_spread():
+    assert NeighbourDetector(METADATA).fit(series(0.01 * noise(500))).spread_ == pytest.approx(np.full((2, 4), 0.4))
+    wide = neighbour_averages._spreads(3.0 * noise(20_000).astype(np.float32))
+    assert wide == pytest.approx(np.full(4, 3.0), rel=0.03)
+
+
+@pytest.mark.parametrize(("n", "is_enough"), [(45, False), (46, True)])
+def test_fifty_windows_teach_how_they_scatter(n: int, is_enough: bool):
+    assert np.isfinite(NeighbourDetector(METADATA).fit(series(noise(n))).spread_).all() == is_enough
+
+
+def test_the_rarest_windows_of_training_may_be_those_of_faults():
+    assert DETECTOR.scale.rarity_.max() == pytest.approx(-np.log10(0.05))
 
 
 def test_windows_end_where_a_deployment_ends():

@@ -7,16 +7,18 @@ from hypothesis import strategies as st
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow.spreads import (
-    _LEAST_SPREAD,
-    _MIN_SAMPLING_BINS,
-    _MIN_SPREAD_BINS,
-    MAD_SD,
     column_medians,
     least_spread,
     robust_spread,
     sampling_share,
 )
 from ifcb_flow_pipeline.detection.verdict.rules import least_spreads
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+LEAST_SPREAD = {"plain": 1e-06, "log": 0.01, "logit": 0.001}
+MIN_SAMPLING_BINS = 30
+MIN_SPREAD_BINS = 5
+MAD_SD = 0.6745
 
 
 def normal(n: int, d: int = 3, seed: int = 0) -> np.ndarray:
@@ -59,8 +61,8 @@ def test_the_larger_of_two_spreads_counts() -> None:
 
 
 def test_few_bins_have_no_spread_and_unknown_columns_neither() -> None:
-    assert np.isnan(robust_spread(normal(_MIN_SPREAD_BINS - 1))).all()
-    assert np.isfinite(robust_spread(normal(_MIN_SPREAD_BINS))).all()
+    assert np.isnan(robust_spread(normal(MIN_SPREAD_BINS - 1))).all()
+    assert np.isfinite(robust_spread(normal(MIN_SPREAD_BINS))).all()
     values = normal(50)
     values[:, 1] = np.nan
     assert np.isnan(robust_spread(values)).tolist() == [False, True, False]
@@ -70,7 +72,7 @@ PLAIN = (FeatureMetadata("one"), FeatureMetadata("two", scale="log"), FeatureMet
 
 
 def test_the_least_spread_is_that_of_the_scale_where_values_come_in_no_steps() -> None:
-    expected = [_LEAST_SPREAD[feature.scale] for feature in PLAIN]
+    expected = [LEAST_SPREAD[feature.scale] for feature in PLAIN]
     assert least_spread(normal(1000), PLAIN).tolist() == pytest.approx(expected)
 
 
@@ -84,8 +86,10 @@ def test_values_that_hardly_ever_come_tell_no_step() -> None:
     values = normal(1000)
     values[:, 0] = 0.0
     values[:5, 0] = 100.0
-    assert least_spread(values, PLAIN)[0] == pytest.approx(_LEAST_SPREAD["plain"])
-    values[:30, 0] = 100.0
+    assert least_spread(values, PLAIN)[0] == pytest.approx(LEAST_SPREAD["plain"])
+    values[:15, 0] = 100.0
+    assert least_spread(values, PLAIN)[0] == pytest.approx(LEAST_SPREAD["plain"])
+    values[:25, 0] = 100.0  # 2 % at least
     assert least_spread(values, PLAIN)[0] == pytest.approx(50.0)
     # Of few bins, three at least.
     assert least_spread(np.repeat([[0.0], [8.0]], [20, 2], axis=0), PLAIN[:1])[0] == pytest.approx(1e-6)
@@ -110,8 +114,11 @@ def thinned(n: int, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_the_share_that_goes_with_the_points_is_the_simulated_one(share: float) -> None:
-    z, thinner = thinned(6000, share)
-    assert sampling_share(z, thinner, MEANS) == pytest.approx([share, 0.0], abs=0.12)
+    z, thinner = thinned(60_000, share)
+    assert sampling_share(z, thinner, MEANS) == pytest.approx([share, 0.0], abs=0.04)
+    # The third in the middle, whatever its points, tells nothing.
+    thinner[20_000:40_000] = np.linspace(0.26, 3.9, 20_000)
+    assert sampling_share(z, thinner, MEANS) == pytest.approx([share, 0.0], abs=0.04)
 
 
 def test_the_share_stays_within_its_limits() -> None:
@@ -124,10 +131,19 @@ def test_the_share_stays_within_its_limits() -> None:
 def test_bins_of_about_as_many_points_do_not_tell_the_share() -> None:
     z, thinner = thinned(6000, 0.9)
     assert sampling_share(z, thinner**0.1, MEANS).tolist() == [0.5, 0.0]
+    assert sampling_share(z, thinner**0.14, MEANS).tolist() == [0.5, 0.0]
+    # With half as many again in the sparse third it can be told.
+    assert sampling_share(z, thinner**0.16, MEANS)[0] == 1.0
+
+
+def test_a_feature_that_is_unknown_tells_no_share() -> None:
+    z, thinner = thinned(6000, 0.9)
+    z[thinner > 1.0, 0] = np.nan
+    assert sampling_share(z, thinner, MEANS).tolist() == [0.5, 0.0]
 
 
 def test_too_few_bins_do_not_tell_the_share() -> None:
-    z, thinner = thinned(3 * (_MIN_SAMPLING_BINS - 1), 0.9)
+    z, thinner = thinned(3 * (MIN_SAMPLING_BINS - 1), 0.9)
     assert sampling_share(z, thinner, MEANS).tolist() == [0.5, 0.0]
-    z, thinner = thinned(3 * _MIN_SAMPLING_BINS, 0.9)
+    z, thinner = thinned(3 * MIN_SAMPLING_BINS, 0.9)
     assert sampling_share(z, thinner, MEANS)[0] != 0.5

@@ -7,15 +7,18 @@ from hypothesis import strategies as st
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow.tails import (
-    _BULK,
-    _COUNTS_FROM,
-    _FEW,
-    _LEAST_WIDTH,
-    _POWERS,
-    _PRIOR,
-    MOST,
     TailDetector,
 )
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+BULK = 0.8
+COUNTS_FROM = 1.8
+FEW = 20
+LEAST_WIDTH = 0.87
+POWERS = (0.7, 1.4)
+PRIOR = (1.2, 0.87)
+MOST = 12.0
+
 
 METADATA = tuple(
     FeatureMetadata(f"feature{i}", role=role) for i, role in enumerate(("position", "position", "size", "time"))
@@ -70,7 +73,7 @@ def test_a_fault_in_an_eighth_of_few_bins_stands_out_in_its_group():
     z = normal(48)
     z[:6, 0] += 25
     few = TailDetector(METADATA).fit(z)
-    groups, _ = few.group_rarities(few.rarities(z))
+    groups = few.groups_of(few.rarities(z), np.ones_like(z))
     assert groups[:6, 0].min() > 4
 
 
@@ -110,8 +113,29 @@ def test_powers_stay_within_their_limits_and_widths_above_theirs():
     heavy = rng.exponential(1.0, 20_000) ** (1 / 0.4)
     light = rng.uniform(0, 0.2, 20_000)
     fitted = TailDetector(METADATA[:2]).fit(np.stack([heavy, light], axis=1).astype(np.float32))
-    assert fitted.power_[1] == pytest.approx(list(_POWERS), abs=0.01)
-    assert fitted.width_[1, 1] == pytest.approx(_LEAST_WIDTH)
+    assert fitted.power_[1] == pytest.approx(list(POWERS), abs=0.01)
+    assert fitted.width_[1, 1] == pytest.approx(LEAST_WIDTH)
+
+
+def exponential(n: int, far: float = 1.0) -> np.ndarray:
+    """The quantiles of an exponential distribution of width 2, those of the farthest 15 % so many times as far."""
+    share = (np.arange(n) + 0.5) / n
+    z = -2.0 * np.log1p(-share)
+    z[share > 0.85] *= far
+    return z[:, None].astype(np.float32)
+
+
+def test_outer_bins_count_where_they_lie_at_most_1_4_times_as_far_as_expected():
+    clean, near, far = (TailDetector(METADATA[:1]).fit(exponential(4000, times)) for times in (1.0, 1.25, 1.7))
+    assert far.width_[1, 0] == pytest.approx(clean.width_[1, 0], rel=1e-3)
+    assert far.power_[1, 0] == pytest.approx(clean.power_[1, 0], rel=1e-3)
+    asked = np.array([[14.0]], np.float32)
+    assert near.rarities(asked)[0, 0] < 0.9 * clean.rarities(asked)[0, 0]
+
+
+def test_a_side_whose_bins_are_all_alike_has_the_lightest_tail():
+    alike = TailDetector(METADATA[:1]).fit(np.full((4000, 1), 3.0, np.float32))
+    assert alike.power_[1, 0] == pytest.approx(1.4, abs=0.01)
 
 
 def test_each_side_has_its_own_tail():
@@ -124,13 +148,15 @@ def test_each_side_has_its_own_tail():
 
 
 def test_a_side_of_few_bins_has_the_tail_that_one_expects():
-    few = TailDetector(METADATA[:1]).fit(np.linspace(0.1, 9.0, _FEW - 1)[:, None].astype(np.float32))
-    assert few.power_[1, 0] == pytest.approx(_PRIOR[0])
-    assert few.width_[1, 0] == pytest.approx(_PRIOR[1])
+    few = TailDetector(METADATA[:1]).fit(np.linspace(0.1, 9.0, FEW - 1)[:, None].astype(np.float32))
+    assert few.power_[1, 0] == pytest.approx(PRIOR[0])
+    assert few.width_[1, 0] == pytest.approx(PRIOR[1])
+    enough = TailDetector(METADATA[:1]).fit(np.linspace(0.1, 9.0, FEW)[:, None].astype(np.float32))
+    assert enough.width_[1, 0] > 1.2 * PRIOR[1]
     # The more bins, the more what they show counts.
     z = 3.0 * np.random.default_rng(0).exponential(1.0, (4000, 1)).astype(np.float32)
     widths = [float(TailDetector(METADATA[:1]).fit(z[:n]).width_[1, 0]) for n in (40, 200, 4000)]
-    assert _PRIOR[1] < widths[0] < widths[-1]
+    assert PRIOR[1] < widths[0] < widths[-1]
     assert widths[-1] == pytest.approx(3.0, rel=0.1)
 
 
@@ -146,8 +172,8 @@ def test_no_single_feature_outweighs_all():
 
 def test_the_bulk_of_healthy_bins_is_no_rarer_in_a_group_than_in_one_feature():
     z = normal(4000, seed=8)
-    groups, _ = DETECTOR.group_rarities(DETECTOR.rarities(z))
-    assert (np.quantile(groups, _BULK, axis=0) <= -np.log10(1 - _BULK) + 0.1).all()
+    groups = DETECTOR.groups_of(DETECTOR.rarities(z), np.ones_like(z))
+    assert (np.quantile(groups, BULK, axis=0) <= -np.log10(1 - BULK) + 0.1).all()
     assert DETECTOR.offset_[0] > DETECTOR.offset_[1] >= 0  # of two features one is rare twice as often
 
 
@@ -156,27 +182,29 @@ def test_groups_are_the_rarest_of_their_features(seed: int):
     rng = np.random.default_rng(seed)
     z, factor = 4 * normal(30, seed), rng.random((30, len(METADATA))).astype(np.float32)
     rarities = DETECTOR.rarities(z) * factor
-    largest, which = DETECTOR.group_rarities(rarities)
-    assert np.array_equal(DETECTOR.groups_of(DETECTOR.rarities(z), factor), largest)
+    largest = DETECTOR.groups_of(DETECTOR.rarities(z), factor)
     expected = np.stack([rarities[:, :2].max(axis=1), rarities[:, 2], rarities[:, 3]], axis=1)
     assert largest == pytest.approx(np.maximum(expected - DETECTOR.offset_, 0), abs=1e-6)
-    assert np.array_equal(which[:, 0], rarities[:, :2].argmax(axis=1))
-    assert np.array_equal(which[:, 1:], np.tile([2, 3], (30, 1)))
+    added = DETECTOR.contributions(rarities)
+    assert np.array_equal(added[:, :2].argmax(axis=1), rarities[:, :2].argmax(axis=1))
+    assert ((added > 0).sum(axis=1) == 3).all()
+    assert added.sum(axis=1) == pytest.approx(DETECTOR.raw_score(largest), rel=1e-6)
     assert DETECTOR.groups == ("position", "size", "time")
 
 
 def test_ways_point_where_a_bin_is_odd_and_are_as_long_as_what_is_added():
     z = np.array([[-6.0, 1.0, 5.0, np.nan]], np.float32)
     ones = np.ones_like(z)
-    ways = DETECTOR.ways(z, ones)
-    assert np.abs(ways) == pytest.approx(DETECTOR.contributions(DETECTOR.rarities(z)))
+    rarities = DETECTOR.rarities(z)
+    ways = DETECTOR.ways(z, rarities, ones)
+    assert np.abs(ways) == pytest.approx(DETECTOR.contributions(rarities))
     assert ways[0, 0] < 0 < ways[0, 2]
     assert ways[0, 1] == 0.0
-    assert DETECTOR.ways(z, ones * [[0, 1, 0, 1]])[0, 2] < 0.1
+    assert DETECTOR.ways(z, rarities, ones * [[0, 1, 0, 1]])[0, 2] < 0.1
 
 
 def test_what_is_hardly_rare_adds_hardly_anything():
-    groups = np.array([[0, 0, 0], [_COUNTS_FROM, 0, 0], [_COUNTS_FROM + 2, 0, 0], [_COUNTS_FROM + 3, 0, 0]], np.float32)
+    groups = np.array([[0, 0, 0], [COUNTS_FROM, 0, 0], [COUNTS_FROM + 2, 0, 0], [COUNTS_FROM + 3, 0, 0]], np.float32)
     found = DETECTOR.raw_score(groups)
     assert found[0] < 0.05
     assert found[1] - found[0] == pytest.approx(np.log10(2), abs=0.02)

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from ifcb_flow_pipeline.detection.flow.model import FlowModel
-from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, train_flow_model
+from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, _auroc, _limit, _note, train_flow_model
 from ifcb_flow_pipeline.detection.model_card import ModelError
 
 from ..fleet import (
@@ -73,6 +73,43 @@ def test_what_breaks_a_rule_teaches_nothing_unless_people_called_it_good():
     assert trained(bins, {bins["pid"][5]: "good"}).card.excluded["rule"] == [bins["pid"][6]]
 
 
+def test_a_rule_that_four_bins_in_ten_break_is_none_of_most():
+    bins = changed(columns(60, (FLEET[0],)), slice(0, 24), run_time_ratio=0.3)
+    assert trained(bins).card.excluded["rule"] == bins["pid"][:24].tolist()
+
+
+def test_bins_are_rejected_that_are_rarer_than_one_in_two_thousand():
+    # Of an exponential distribution, whatever lies beyond its bulk.
+    scores = -2.0 * np.log1p(-(np.arange(4000) + 0.5) / 4000)
+    for far in (1.0, 50.0):
+        limit = _limit(np.where(scores > np.quantile(scores, 0.85), far * scores, scores))
+        assert limit == pytest.approx(2.0 * np.log(2000.0), rel=0.01)
+
+
+def test_the_chance_that_a_bad_bin_is_told_worse_counts_ties_as_half():
+    severity, is_bad = np.array([1.0, 2.0, 2.0, 5.0, 3.0]), np.array([False, False, True, True, False])
+    assert _auroc(severity, is_bad) == pytest.approx((1 + 0.5 + 0 + 3) / 6)
+
+
+@pytest.mark.parametrize(
+    ("lost", "n", "said"),
+    [
+        (12, 100, "12% of the bins of IFCB9 are unlike the rest: look whether its window is a normal one"),
+        (10, 100, ""),
+        (0, 50, ""),
+        (0, 49, "IFCB9 has only 49 bins: what is normal for it is hardly known"),
+        (1, 2, "50% of the bins of IFCB9 are unlike the rest: look whether its window is a normal one; "
+               "IFCB9 has only 1 bin: what is normal for it is hardly known"),
+    ],
+)  # fmt: skip
+def test_windows_with_few_bins_or_many_odd_ones_are_named(lost: int, n: int, said: str):
+    features = pa.table({"instrument": ["IFCB1"] * 80 + ["IFCB9"] * n + ["IFCB9"] * 30})
+    usable = np.arange(110 + n) < 80 + n  # what cannot be used is no part of it
+    keep = usable.copy()
+    keep[80 : 80 + lost] = False
+    assert _note(features, usable, keep) == said
+
+
 def test_a_rule_that_most_bins_break_leaves_bins_to_train_on():
     model = trained(changed(columns(60), slice(None), run_time_ratio=0.5))
     assert model.card.n_bins > 100
@@ -82,6 +119,7 @@ def test_a_rule_that_most_bins_break_leaves_bins_to_train_on():
 def test_too_few_bins_are_refused_with_the_remedy():
     with pytest.raises(ModelError, match=r"8 bins.*widen the training window"):
         trained(columns(4))
+    assert trained(columns(5)).card.n_bins == 10
 
 
 def test_features_that_are_missing_are_named():

@@ -1,11 +1,15 @@
-"""Models of ifcb-flow-metric: converted once; and nothing else unpickles."""
+"""Models of ifcb-flow-metric: converted once, without running anything; and nothing else unpickles."""
 
 import ast
+import os
 import pickle
+import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.ensemble import IsolationForest, RandomForestRegressor
 
 import ifcb_flow_pipeline
@@ -56,7 +60,7 @@ def test_the_card_says_what_is_known_and_no_more():
     assert card.forest_settings.n_estimators == 10
     assert card.forest_settings.max_samples == 60
     assert (card.n_bins, card.n_bins_by_instrument, card.first_day, card.last_day) == (0, {}, None, None)
-    assert card.versions == {"numpy": "1"}
+    assert card.versions == {"numpy": "1", "scikit-learn of the pickle": sklearn.__version__}
     assert "ifcb-flow-metric" in card.note
 
 
@@ -108,14 +112,95 @@ def test_features_that_are_not_ours_are_refused(forest, message):
         {"model": 1},
         None,
         IsolationForest(),
-        RandomForestRegressor(n_estimators=1).fit(normal_rows(5), [1, 2, 3, 4, 5]),
         IsolationForest,
+        np.zeros(3),
+        np.float64(3),
     ],
-    ids=["dictionary", "none", "unfitted", "regressor", "class"],
+    ids=["dictionary", "none", "unfitted", "class", "array", "number"],
 )
 def test_a_pickle_of_something_else_is_refused_by_name(pickled):
     with pytest.raises(ModelError, match=r"holds a \w+, not a fitted IsolationForest"):
         convert(pickled)
+
+
+class Caller:
+    """Runs a function when it is unpickled as usual."""
+
+    def __init__(self, function, *arguments):
+        self.made = function, arguments
+
+    def __reduce__(self):
+        return self.made
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        Caller(os.system, "touch exploded"),
+        Caller(Path.touch, Path("exploded")),
+        Caller(eval, "1"),
+        Caller(getattr, "", "join"),
+        Caller(np.load, "exploded"),
+        RandomForestRegressor(n_estimators=1).fit(normal_rows(5), [1, 2, 3, 4, 5]),
+    ],
+    ids=["command", "path", "eval", "getattr", "numpy", "regressor"],
+)
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_what_names_anything_but_a_forest_is_refused_and_never_run(pickled, hidden, protocol, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    forest = their_forest(n_estimators=1)
+    forest.odd = pickled
+    with pytest.raises(ModelError, match="nothing of it was run"):
+        convert(pickle.dumps(forest if hidden else pickled, protocol))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_parts_that_are_no_parts_of_a_forest_are_refused(protocol):
+    for part in ("estimators_", "estimators_features_", "n_features_in_", "max_samples_", "offset_", "max_features"):
+        for value in (None, [], [None], ["a"], -1, 10**30, "text", np.zeros(3), their_forest(n_estimators=1)):
+            forest = their_forest(n_estimators=1)
+            setattr(forest, part, value)
+            try:
+                model = convert(pickle.dumps(forest, protocol))
+            except ModelError:
+                continue
+            assert Model.from_bytes(model.to_bytes()).card == model.card, (part, value)
+
+
+def test_a_forest_of_an_old_scikit_learn_is_converted_whatever_is_installed():
+    data = (Path(__file__).parent / "forest-of-scikit-learn-1.2.2.pkl").read_bytes()
+    model = convert(data)
+    assert model.card.versions["scikit-learn of the pickle"] == "1.2.2"
+    rows = np.random.default_rng(2).normal(size=(4, 26)).round(2)
+    # What that version itself gave, and its threshold.
+    scores = [-0.5540646763014481, -0.5965068087728912, -0.5456479314418873, -0.47076333291667877]
+    np.testing.assert_allclose(model.score(rows).anomaly_score, scores, rtol=0, atol=1e-12)
+    assert model.card.threshold == pytest.approx(-0.5965068087728912, abs=1e-12)
+
+
+def test_a_layout_that_is_not_known_is_told_with_the_version_that_wrote_it():
+    forest = their_forest(n_estimators=1)
+    del forest.estimators_features_
+    with pytest.raises(ModelError, match=rf"of scikit-learn {sklearn.__version__}, is damaged or laid out in a way"):
+        convert(forest)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_pickle_changed_at_random_is_a_model_or_refused(protocol):
+    rng, good, found = random.Random(protocol), pickle.dumps(their_forest(n_estimators=2), protocol), Counter()
+    for _ in range(300):
+        data = bytearray(good)
+        for _ in range(rng.choice([1, 5, 50])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        try:
+            Model.from_bytes(convert(bytes(data)).to_bytes())
+            found["model"] += 1
+        except ModelError:
+            found["refused"] += 1
+    assert sum(found.values()) == 300
+    assert found["refused"] > 50
 
 
 @pytest.mark.parametrize(
@@ -202,4 +287,4 @@ def test_only_the_conversion_of_legacy_models_unpickles():
     modules = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
     assert "detection/model_card.py" in modules
     culprits = {name for name, path in modules.items() if unpickles(ast.parse(path.read_text(encoding="utf-8")))}
-    assert culprits == {"detection/reference/conversion.py"}
+    assert culprits == {"detection/reference/pickled_forest.py"}

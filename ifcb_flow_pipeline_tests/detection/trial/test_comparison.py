@@ -106,6 +106,20 @@ def test_one_that_finds_less_of_what_was_planted_is_worse_and_says_of_which() ->
     )
 
 
+def test_six_in_a_hundred_of_what_was_planted_and_four_in_ten_of_one_kind_are_no_chance() -> None:
+    assert compare(Scorer(CHAMPION.bad - named("air", range(7)))).worse == ("finds 6% fewer of the planted faults",)
+    champion = Scorer(CHAMPION.bad - named("clog", range(N)))
+    assert compare(Scorer(CHAMPION.bad - named("air", range(11))), champion=champion).worse == ()
+    assert len(compare(Scorer(CHAMPION.bad - named("air", range(16))), champion=champion).worse) == 1
+
+
+def test_the_loss_is_that_of_all_planted_bins_whatever_the_number_of_a_kind() -> None:
+    faults = {"air": rows("air", 100), "clog": rows("clog", 10)}
+    champion = Scorer({pid for table in faults.values() for pid in table["pid"].to_pylist()})
+    found = compare_models(champion, Scorer(champion.bad - named("clog", range(2))), rows("bin"), faults, {})
+    assert found.worse == ()  # 2 of 110
+
+
 def test_a_small_loss_may_be_chance() -> None:
     assert compare(Scorer(CHAMPION.bad - named("air", range(5)))).worse == ()
 
@@ -118,6 +132,9 @@ def test_one_kind_of_fault_that_is_lost_is_not_made_up_for_by_the_others() -> No
 
 def test_one_that_calls_many_more_bins_bad_is_worse_but_some_it_may() -> None:
     assert compare(Scorer(ALL_FOUND | named("bin", range(5)))).worse == ()
+    assert compare(Scorer(ALL_FOUND | named("bin", range(7)))).worse == (
+        "calls 13% of the bins bad that the model in use does not",
+    )
     assert compare(Scorer(ALL_FOUND | named("bin", range(8)))).worse == (
         "calls 16% of the bins bad that the model in use does not",
     )
@@ -137,6 +154,23 @@ def test_one_that_contradicts_people_more_often_is_worse() -> None:
     assert compare(Scorer(champion.bad | named("bin", [30])), labels, champion).worse == (
         "calls bad 10% more of the 10 bins that people called good",
     )
+
+
+def test_one_in_sixteen_of_peoples_decisions_is_no_chance_and_one_in_twenty_five_may_be() -> None:
+    for n, worse in ((16, True), (25, False)):
+        bad = named("bin", range(n))
+        labels = dict.fromkeys(bad, "bad")
+        lost = compare(Scorer(ALL_FOUND | named("bin", range(1, n))), labels, Scorer(ALL_FOUND | bad)).worse
+        assert lost == ((f"finds 6% fewer of the {n} bins that people called bad",) if worse else ())
+        labels = dict.fromkeys(bad, "good")
+        more = compare(Scorer(ALL_FOUND | named("bin", [0])), labels, Scorer(ALL_FOUND)).worse
+        assert more == ((f"calls bad 6% more of the {n} bins that people called good",) if worse else ())
+
+
+def test_three_bins_with_ranks_are_needed_for_an_agreement() -> None:
+    for n, is_told in ((2, False), (3, True)):
+        found = compare_models(CHAMPION, CHAMPION, rows("bin", n), {}, {}).rank_agreement
+        assert math.isnan(found) != is_told
 
 
 def test_a_few_labels_decide_nothing() -> None:

@@ -99,3 +99,46 @@ def test_a_bin_without_images_or_lines_can_be_planted_into(healthy, fault):
     for n in (0, 3):
         bare = {name: np.zeros(n, values.dtype) for name, values in healthy.items()}
         assert not has_image(inject(fault, bare, "v2", 1)).any()
+
+
+def test_air_doubles_half_of_the_images_wherever_they_lie(healthy):
+    found, with_image = inject("air", healthy, "v2", 1), has_image(healthy)
+    moved = with_image & (found["width_px"] != healthy["width_px"])
+    assert moved.sum() / with_image.sum() == pytest.approx(0.5, abs=0.04)
+    for name, limit in (("width_px", 1360), ("height_px", 1024)):
+        assert np.array_equal(found[name][moved], np.minimum(2 * healthy[name][moved].astype(int), limit))
+    for name, size, limit in (("x_px", "width_px", 1360), ("y_px", "height_px", 1024)):
+        assert np.array_equal(found[name][~moved], healthy[name][~moved])
+        # All over the frame, as far as the box fits in.
+        share = found[name][moved] / (limit - found[size][moved].astype(float))
+        assert np.quantile(share, (0.1, 0.5, 0.9)) == pytest.approx([0.1, 0.5, 0.9], abs=0.06)
+
+
+@pytest.mark.parametrize(("fault", "slope_x", "slope_y"), [("sheath_flow", 5.0, 0.0), ("alignment", 0.0, 0.3)])
+def test_images_move_by_their_place_to_the_next_step_of_the_lattice(healthy, fault, slope_x, slope_y):
+    found = inject(fault, healthy, "v2", 1)
+    x, y = images(healthy, "x_px"), images(healthy, "y_px")
+    wanted = x + slope_x * (x - np.median(x)) + slope_y * (y - np.median(y))
+    inside = (wanted > 8) & (wanted + images(healthy, "width_px") < 1352)
+    assert inside.mean() > 0.5
+    by = images(found, "x_px") - x
+    assert np.abs(by + x - wanted)[inside].max() <= 4.0
+    assert not (by[inside] % 8).any()
+
+
+def test_a_stain_lies_240_px_from_where_its_box_was_towards_the_middle(healthy):
+    found = inject("stain", healthy, "v2", 1)
+    stained = np.flatnonzero(has_image(healthy) & (found["x_px"] != healthy["x_px"]))
+    assert len(stained) / has_image(healthy).sum() == pytest.approx(0.4, abs=0.04)
+    one = stained[0]
+    assert found["x_px"][one] - int(healthy["x_px"][one]) == (-240 if healthy["x_px"][one] > 680 else 240)
+    for name in ("y_px", "width_px", "height_px"):
+        assert set(found[name][stained].tolist()) == {healthy[name][one]}
+
+
+def test_a_clog_leaves_all_triggers_before_and_one_in_ten_after(healthy):
+    found, n = inject("clog", healthy, "v2", 1), len(healthy["t_s"])
+    before = int(0.4 * n)
+    assert np.array_equal(found["t_s"][:before], healthy["t_s"][:before])
+    assert (len(found["t_s"]) - before) / (n - before) == pytest.approx(0.1, abs=0.025)
+    assert found["trigger"][0] == 1

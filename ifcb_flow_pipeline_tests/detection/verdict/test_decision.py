@@ -13,12 +13,16 @@ from ifcb_flow_pipeline.detection.flow.natural_variability import explain, lost_
 from ifcb_flow_pipeline.detection.flow.neighbour_averages import NeighbourEvidence
 from ifcb_flow_pipeline.detection.flow.training import detector_metadata
 from ifcb_flow_pipeline.detection.verdict.affected import Losses
-from ifcb_flow_pipeline.detection.verdict.decision import MIN_BASELINE_BINS, Case, Decision, decide
+from ifcb_flow_pipeline.detection.verdict.decision import Case, Decision, decide
 from ifcb_flow_pipeline.detection.verdict.rules import Broken, broken_rules, hard_rules
 from ifcb_flow_pipeline.detection.verdict.severity import BAD_FROM, WATCH_FROM, rarities_of
 from ifcb_flow_pipeline.features.catalogue import FULL_FEATURE_NAMES
 
 from ..fleet import FLEET, changed, columns, table
+
+#: As documented. They are not imported: a threshold that moved would move its own test.
+MIN_BASELINE_BINS = 20
+
 
 METADATA = detector_metadata(FULL_FEATURE_NAMES)
 COLUMN = {feature.name: column for column, feature in enumerate(METADATA)}
@@ -193,11 +197,46 @@ def test_a_cause_that_needs_a_reason_is_named_with_it_only(cause: str, looks: di
     assert cause not in decided(case_of(rarity=3.0), looks).causes[0]
 
 
+@pytest.mark.parametrize(("rarity", "is_told"), [(1.35, False), (1.45, True)])
+def test_looks_are_told_from_about_one_in_25_on(rarity: float, is_told: bool):
+    found = decided(case_of(rarity=rarity, moved=True))
+    assert found.causes[0][0] == ("alignment" if is_told else "moved")
+    bubbles = decided(case_of(alone=2.5, fault=rarity, broken=broken(1, "bubbles", 40.0)))
+    assert bubbles.causes[0][0] == ("alignment" if is_told else "air")
+
+
+@pytest.mark.parametrize(("severity", "expected"), [(80.0, 0.0), (45.0, 1.0)])
+def test_what_is_lost_is_told_by_the_cause_of_a_rule_that_is_sure(severity: float, expected: float):
+    # Water in the housing takes no image; a turned camera takes all.
+    found = decided(case_of(rarity=3.0, broken=broken(1, "humid", severity)))
+    assert found.affected_fraction.tolist() == [expected]
+
+
+def share(z: float) -> float:
+    """The share that so many spreads are in these cases, where none is usual."""
+    return float(np.sin(0.1 * z / 2.0) ** 2)
+
+
+def spreads(share_: float) -> float:
+    return float(20.0 * np.arcsin(np.sqrt(share_)))
+
+
+@pytest.mark.parametrize(("stray", "limit"), [(0.2, 0.6 * 0.2), (0.002, 0.6 * 0.02)])
+def test_most_boxes_off_the_core_are_cut_by_the_edge_from_six_tenths_on(stray: float, limit: float):
+    assert share(spreads(stray)) == pytest.approx(stray)
+    looks = {"stray_spread": 6.0, "bubble_fraction": 6.0, "stray_fraction": spreads(stray)}
+    for edge, is_air in ((0.95 * limit, True), (1.05 * limit, False)):
+        found = decided(case_of(rarity=3.0), looks | {"edge_touch_fraction": spreads(edge)})
+        assert ("air" in found.causes[0]) == is_air
+
+
 def test_a_core_that_creeps_is_neither_turned_nor_out_of_the_laser():
     looks = {"core_tilt": 9.0, "core_width_px": 3.0}
     assert "alignment" in decided(case_of(rarity=3.0), looks).causes[0]
     # Centre 0 and a spread of 0.1 in these cases: 700 spreads are 70 px.
-    assert "alignment" not in decided(case_of(rarity=3.0), looks | {"drift_x_px": 700.0}).causes[0]
+    for spreads_, creeps in ((700.0, True), (-700.0, True), (610.0, True), (590.0, False), (-590.0, False)):
+        found = decided(case_of(rarity=3.0), looks | {"drift_x_px": spreads_}).causes[0]
+        assert ("alignment" in found) == (not creeps)
 
 
 def test_out_of_focus_is_suspected_where_images_are_lost_only():

@@ -41,6 +41,7 @@ BREAKS: dict[str, Columns] = {
     "header_damaged": {"header_state": "damaged"},
     "no_roi": {"has_roi": False},
     "dead_signals": {"dead_signal_fraction": 1.0},
+    "dead_counters": {"dead_time_s": np.nan},
     "time_still": {"time_still_fraction": 0.7},
     "image_places": {"start_byte_gap_fraction": 0.8},
     "beads": {"sample_type": "BEADS"},
@@ -71,7 +72,7 @@ def test_every_rule_is_tested_here():
 @pytest.mark.parametrize("code", BREAKS)
 def test_a_rule_is_broken_by_what_it_is_about_and_by_no_healthy_bin(code: str, bins: Columns):
     names = [instrument.name for instrument in FLEET]
-    broken = broken_rules(table(changed(bins, 2, **BREAKS[code])), names, names)
+    broken = broken_rules(table(changed(bins, 2, **BREAKS[code])), names, names, names)
     assert code in broken.codes()[2].split()
     assert [codes for row, codes in enumerate(broken.codes()) if row != 2] == [""] * 7
 
@@ -126,3 +127,36 @@ def test_signatures_are_of_features_there_are_and_causes_that_have_words():
 def test_rules_that_are_none_are_refused(text: str, said: str):
     with pytest.raises(RuleError, match=said):
         parse_rules(text)
+
+
+GROWING = """rules: [
+{code: over, when: [{quantity: a, above: 10}], severity: 40, worst: {value: 20, severity: 80}, cause: air,
+ text: "{value}", check: c, source: s},
+{code: under, when: [{quantity: a, below: 10}], severity: 40, worst: {value: 0, severity: 80}, cause: air,
+ text: "{value} {percent}", text_of_one: one, check: c, source: s},
+{code: both, when: [{quantity: a, above: 15}, {quantity: b, below: 0}], severity: 30, cause: air, text: t, check: c,
+ source: s}]"""
+
+
+def test_a_severity_grows_in_a_line_and_no_further_than_its_worst(bins: Columns):
+    values = np.array([10.0, 10.1, 15.0, 20.0, 99.0, 5.0, 0.0, -9.0])
+    rows = table(bins | {"a": values, "b": np.array([1, 1, -1, -1, 1, -1, 1, 1.0])})
+    found = broken_rules(rows, rules=parse_rules(GROWING))
+    assert found.severity[:, 0] == pytest.approx([0, 40.4, 60, 80, 80, 0, 0, 0])
+    assert found.severity[:, 1] == pytest.approx([0, 0, 0, 0, 0, 60, 80, 80])
+    assert found.severity[:, 2].tolist() == [0, 0, 0, 30, 0, 0, 0, 0]
+    assert found.values[3].tolist() == pytest.approx([20.0, np.nan, 20.0], nan_ok=True)
+    assert found.breaks("both").tolist() == [False] * 3 + [True] + [False] * 4
+    assert found.codes()[2:5] == ["over", "over both", "over"]
+    assert found.at(np.array([3, 0])).worst_first() == [[0, 2], []]
+
+
+def test_a_rule_says_its_value_and_something_else_of_one():
+    over, under, _ = parse_rules(GROWING)
+    assert (over.sentence(1.0), under.sentence(1.0), under.sentence(0.5)) == ("1", "one", "0.5 50 %")
+
+
+@pytest.mark.parametrize(("n_with", "is_lost"), [(2, False), (3, True)])
+def test_a_roi_is_lost_where_most_bins_of_the_instrument_have_one(bins: Columns, n_with: int, is_lost: bool):
+    has = np.array([each < n_with for each in range(4)] + [False] * 4, dtype=object)
+    assert ("no_roi" in broken_rules(table(changed(bins, slice(None), has_roi=has))).codes()[3]) == is_lost

@@ -126,6 +126,95 @@ def test_sentences_read_as_operators_speak(feature: str, value: float, low: floa
     assert text is None or found == text
 
 
+BOUNDS = {
+    "core_asymmetry": (-1.0, 1.0), "stuck_persistence": (0.0, 1.0), "no_image_burst": (-1.0, 1.0),
+    "temperature_c": (-273.15, np.inf), "humidity_pct": (0.0, 100.0), "humidity_rise_pct": (-100.0, 100.0),
+    "image_count_mismatch": (-1.0, np.inf), "run_time_mismatch": (-1.0, np.inf), "size_spread": (0.0, np.inf),
+    "total_edge_fraction": (0.0, 4.0), "repeat_fraction": (0.0, 1.0), "n_triggers": (0.0, np.inf),
+    "core_tilt": (-np.inf, np.inf),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("feature", "bounds"), BOUNDS.items())
+def test_a_normal_range_ends_where_the_quantity_does(feature: str, bounds: tuple[float, float]):
+    far = np.array([1e6])
+    found = measured(feature, 0 * far, -far, far)
+    assert [found.low[0], found.high[0]] == [max(bounds[0], -1e6), min(bounds[1], 1e6)]
+
+
+@pytest.mark.parametrize(
+    ("feature", "size", "above", "below"),
+    [
+        (
+            "core_asymmetry",
+            0.4,
+            "The sample core is skewed upstream: 40 %",
+            "The sample core is skewed downstream: -40 %",
+        ),
+        ("rate_change", 0.4, "The trigger rate rose to 1.5", "The trigger rate fell to 0.67"),
+        (
+            "temperature_rise_c",
+            0.4,
+            "The temperature in the housing is 0.4",
+            "The temperature in the housing changed by -0.4",
+        ),
+        ("humidity_rise_pct", 0.4, "The humidity in the housing is 0.4", "The humidity in the housing changed by -0.4"),
+        ("image_count_mismatch", 0.4, "The .adc file has 40 % more images", "The .adc file has 40 % fewer images"),
+        ("run_time_mismatch", 0.4, "The run is 40 % longer", "The run is 40 % shorter"),
+    ],
+)
+def test_what_rose_and_what_fell_is_told_by_its_sign_whatever_the_range(
+    feature: str, size: float, above: str, below: str
+):
+    for ends in ((-0.01, 0.01), (-5.0, -4.0), (4.0, 5.0)):
+        assert told(feature, size, *ends)[0].startswith(above)
+        assert told(feature, -size, *ends)[0].startswith(below)
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "ends", "text"),
+    [
+        ("stuck_persistence", 0.6, (0.0, 0.1), "The most repeated image was at the same spot in 3 of the last 5 bins"),
+        ("dead_time_s", 0.0978, (0.082, 0.084), "Dead time was 98 ms per trigger (normally 82 to 84 ms)"),
+        ("time_backward_fraction", 0.01, (0.0, 0.0), "The clock runs backward in 1 % of the .adc lines"),
+        # The lower end of a range is as good as nothing up to a per cent of the upper one.
+        (
+            "repeat_fraction",
+            0.4,
+            (0.00012, 0.01),
+            "40 % of images have the same position and size (normally 0.012 to 1 %)",
+        ),
+        (
+            "repeat_fraction",
+            0.4,
+            (0.00008, 0.01),
+            "40 % of images have the same position and size (normally up to 1 %)",
+        ),
+        # Where two digits do not tell a value from its range, three do, and at the other end two still.
+        (
+            "temperature_c",
+            16.02,
+            (16.14, 17.34),
+            "The temperature in the housing is only 16 °C (normally 16.1 to 17 °C)",
+        ),
+        # Numbers that nobody could read are cut.
+        ("rate_change", 25.0, (0.0, 0.1), "The trigger rate rose to 490,000,000 times its level during the run"),
+        ("n_triggers", 3e9, (1.0, 9.0), "1,000,000,000 triggers in the run (normally 1 to 9)"),
+    ],
+)
+def test_numbers_are_said_in_units_and_digits_that_people_read(
+    feature: str, value: float, ends: tuple[float, float], text: str
+):
+    found, is_said = told(feature, value, *ends)
+    assert is_said
+    assert found.startswith(text)
+
+
+def test_a_share_that_is_written_as_nothing_is_not_said():
+    assert not told("time_backward_fraction", 4e-6, 0.0, 0.0)[1]
+    assert told("time_backward_fraction", 6e-6, 0.0, 0.0)[1]
+
+
 def test_means_of_neighbours_say_so_first():
     text, _ = told("no_image_fraction", 0.2, 0.06, 0.1, 8)
     assert text == "On average over 8 bins, only 80 % of triggers produced an image (normally 90 to 94 %)"
@@ -160,7 +249,23 @@ def test_a_status_is_told_once_as_a_sentence(status: str, reason: str, said: str
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0"), (3.0, "3"), (117.0, "117"), (1234.0, "1,200"), (0.446, "0.45"), (1e-9, "0")]
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (3.0, "3"),
+        (117.0, "117"),
+        (1234.0, "1,200"),
+        (0.446, "0.45"),
+        (1e-9, "0"),
+        (-7.0, "-7"),
+        (999.0, "999"),
+        (1000.0, "1,000"),
+        (1001.0, "1,000"),
+        (0.0006, "0.0006"),
+        (0.0004, "0"),
+        (-0.0004, "0"),
+        (-1250.0, "-1,200"),
+    ],
 )
 def test_numbers_have_two_digits_and_no_exponent(value: float, text: str):
-    assert sentences.number(value) == text
+    assert sentences.numbers(np.array([value, 7.0])) == [text, "7"]
