@@ -37,8 +37,8 @@ def reviewer() -> str | None:
         if name is None:
             st.error(
                 f"The proxy in front of this app sends no header {plain(header)}, or several, so nobody can mark "
-                f"bins here. Let it send the user's name in place of what the browser sends, or unset {plain(_HEADER)} to "
-                "be asked for names."
+                f"bins here. Let it send the user's name in place of what the browser sends, or unset {plain(_HEADER)} "
+                "to be asked for names."
             )
         return name
     if name is None:
