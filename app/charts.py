@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 
 from app.series import Track, Window, quantile_curve
 from app.theme import BLUE, GREEN, GREY, GROUP_COLOURS, LOOKS, ORANGE, PURPLE, VERMILION, cause_name, verdict_name
-from app.words import Finding
+from app.words import Finding, two_digits
 from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode
-from ifcb_flow_pipeline.detection.verdict.sentences import number as two_digits
 from ifcb_flow_pipeline.store.labels import Label
 
 #: A Vega-Lite specification, its tables among it.

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
-from ifcb_flow_pipeline.detection.verdict.sentences import number as two_digits
-from ifcb_flow_pipeline.detection.verdict.sentences import sentence_of
+from ifcb_flow_pipeline.detection.verdict.sentences import numbers, sentence_of
 from ifcb_flow_pipeline.features.run import SETTINGS
 from ifcb_flow_pipeline.review.basis import affected, basis
 from ifcb_flow_pipeline.store.tables import Table
@@ -164,6 +163,11 @@ def findings(text: str) -> list[Finding]:
 def reasons(text: str) -> list[str]:
     """The sentences of the reasons of a bin; none of them has a full stop inside."""
     return [one if one.endswith(("?", ".")) else f"{one}." for one in text.split(". ") if one]
+
+
+def two_digits(value: float) -> str:
+    """A number as sentences say it: two digits, without exponent."""
+    return numbers(np.array([value]))[0]
 
 
 def number(value: float) -> str:

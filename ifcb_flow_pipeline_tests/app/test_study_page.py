@@ -124,7 +124,7 @@ def test_at_the_end_the_results_have_rates_agreement_and_causes(studies: StudySt
     assert set(zip(kappas["who"], kappas["and"], strict=True)) >= {("Ada", "Bo"), ("Ada", "the model")}
     assert causes[["answers: good", "answers: bad"]].sum().tolist() == [12, 12]
     # They agree on nothing, so there is no consensus that the model could be held against.
-    assert causes[["rightly bad", "false alarms", "missed", "rightly not bad"]].to_numpy().sum() == 0
+    assert causes[["correctly flagged", "false alarm", "missed", "correctly passed"]].to_numpy().sum() == 0
     # One bin was said to be a clog, at its first showing or when it came again.
     assert named["people say"].tolist() in (["clog"], [])
     assert {"study_csv_answers", "study_csv_statistics"} <= {button.key for button in app.get("download_button")}

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app import charts, theme, words
@@ -58,7 +59,7 @@ def test_a_reason_is_drawn_with_names_and_two_digits(feature: str, value: float)
 
 def test_what_a_rule_says_holds_no_code():
     for rule in hard_rules():
-        assert not _CODE.search(f"{rule.sentence(0.5)} {rule.check}")
+        assert not _CODE.search(f"{rule.sentences(np.array([0.5]))[0]} {rule.check}")
 
 
 @pytest.mark.parametrize(("name", "query"), PAGES, ids=lambda value: value if isinstance(value, str) else "")

@@ -151,4 +151,4 @@ def test_fleiss_kappa_of_an_example_worked_by_hand():
 
 def test_the_most_ambiguous_bins_come_first():
     votes = [people("bbbg"), people("bbgg"), people("bggb"), people("bgub")]
-    assert disputed(votes, people("bbbb"))[:2] == ["2", "1"]
+    assert disputed(votes, people("bbbb"))[:2] == ["1", "2"]
