@@ -39,8 +39,11 @@ _LANE, _EPISODES, _NAME, _DECIDED = 1.6, 1.17, 1.4, -0.12
 #: Where the words "new model" hang, below the top of the highest lane.
 _NAME_DROP = 0.12
 
+#: Room at the left that the name of the instrument takes.
+_INSTRUMENT_PX = 50
+
 #: About how wide the lanes are on a tablet, the size of the names of episodes, and about how wide a letter is.
-_LANES_PX, _NAME_PX, _LETTER_PX = 700, 11, 5.8
+_LANES_PX, _NAME_PX, _LETTER_PX = 560, 11, 5.8
 
 #: Height of one lane, and what legend and axis take besides.
 _LANE_PX, _BESIDES_PX = 112, 135
@@ -289,7 +292,9 @@ class _Lanes:
         return {"data": {"values": [row for row in values if row["named"]]}, "mark": text, "encoding": encoding}
 
     def _fitting(self, episodes: Sequence[Episode], names: Sequence[str]) -> list[str]:
-        """The name of each episode of two or more bad bins; none where it would run into the next one's."""
+        """The name of each episode of two or more bad bins; none where it would run into another one's or the
+        instrument's.
+        """
         free_from: dict[str, datetime] = {}
         fitting = dict.fromkeys(range(len(episodes)), "")
         # From the last to the first: each name has room up to the name behind it.
@@ -297,7 +302,8 @@ class _Lanes:
             one, name = episodes[number], names[number]
             start = max(one.start, self.window.first)
             ends = start + len(name) * _LETTER_PX / _LANES_PX * self.window.span
-            if one.n_bad > 1 and ends <= free_from.get(one.instrument, self.window.last):
+            is_clear = (start - self.window.first) / self.window.span * _LANES_PX > _INSTRUMENT_PX
+            if one.n_bad > 1 and is_clear and ends <= free_from.get(one.instrument, self.window.last):
                 fitting[number], free_from[one.instrument] = name, start
         return list(fitting.values())
 

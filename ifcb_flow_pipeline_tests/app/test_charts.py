@@ -98,8 +98,8 @@ def test_episodes_thresholds_models_and_decisions_are_drawn_and_others_left_out(
     )
     models, thresholds, episodes = _layers(spec, "rule")
     assert _rows(models)["model_id"].tolist() == ["flow"]
-    names = [_rows(layer)["named"].tolist() for layer in _layers(spec, "text")[1:]]
-    assert names == [["new model"], ["air bubbles"]]
+    # The name of the episode would lie upon that of the instrument.
+    assert [row["named"] for layer in _layers(spec, "text")[1:] for row in layer["data"]["values"]] == ["new model"]
     assert set(charts.selections(spec)) == {charts.PICKED, charts.BRUSHED, charts.EPISODE}
     assert _rows(thresholds)["at"].tolist() == [pytest.approx(charts._LANE + 0.5)]
     # It began before the window: what is drawn begins with the window, what is told is the truth.
@@ -267,7 +267,7 @@ def test_a_rectangle_is_a_range_on_both_axes_and_a_click_is_none():
 
 
 def test_the_name_of_an_episode_is_left_out_where_it_would_run_into_the_next():
-    starts = [START + timedelta(hours=hours) for hours in (0, 1, 40)]
+    starts = [START + timedelta(hours=hours) for hours in (30, 31, 60)]
     episodes = [
         Episode("IFCB101", "air", "a", "b", one, one + timedelta(hours=1), 3, 3, 90.0, "a", "over") for one in starts
     ]
