@@ -69,6 +69,9 @@ _TIMES: Spec = {"year": "%Y", "quarter": "%b %Y", "month": "%b %Y", "week": "%d 
 #: Widths of a cloud on its own page and beside a decision, without axes and the distribution beside it.
 CLOUD_PX, SMALL_CLOUD_PX = 430, 345
 
+#: A run of fewer minutes is told in seconds.
+_SHORT_MIN = 2.0
+
 #: Height of each part of the course of a run.
 _STRIP_PX = 80
 
@@ -566,6 +569,8 @@ def cloud(
     frame = pd.DataFrame({"x": [0], "y": [0], "x2": [frame_px[0]], "y2": [frame_px[1]], "typical": [typical or ""]})
     corners = {"x": x, "y": y, "x2": {"field": "x2"}, "y2": {"field": "y2"}}
     column, title, kind = COLOURINGS[colouring]
+    if column == "minute" and images["minute"].max() < _SHORT_MIN:
+        images, title = images.assign(minute=60 * images["minute"]), "second of the run"
     size = float(np.clip(_INK_PX / max(1, len(images)), 9, 40))
     colour = _on(
         column,
@@ -598,7 +603,10 @@ def _bars(images: pd.DataFrame, name: str, axis: Spec) -> Spec:
 
 def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
     """How a run went (see ``clouds.course``): images and triggers without image per second, and x of the images."""
-    minute = _on("minute", "minute of the run", scale={"nice": False})
+    title = "minute of the run"
+    if rows["minute"].max() < _SHORT_MIN:
+        rows, title = rows.assign(minute=60 * rows["minute"]), "second of the run"
+    minute = _on("minute", title, scale={"nice": False})
     rates = rows.melt("minute", ["images", "without_image"], "what", "rate").replace({"without_image": "without image"})
     looks = {"images": BLUE, "without image": VERMILION}
     colour = _on(

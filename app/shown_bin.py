@@ -163,15 +163,16 @@ def course(stream: Stream) -> None:
     )  # fmt: skip
 
 
-def cloud(stores: Stores, scored: Scored, pid: str, stream: Stream | None, colouring: str = "time") -> None:
-    """The cloud of a bin over the typical one of its instrument."""
+def cloud(stores: Stores, scored: Scored, pid: str, stream: Stream | None, colouring: str = "time") -> bool:
+    """The cloud of a bin over the typical one of its instrument; whether there is a typical one."""
     if stream is None:
         st.info("No point cloud: the instrument recorded nothing, or the .adc file is missing or unreadable.")
-        return
+        return False
     typical = data.read_typical(stores, scored, pid)
     picture = clouds.density_address(typical, _TYPICAL_RGB) if typical.any() else None
     alt = f"Point cloud of {pid}: {count(stream.n_images, 'image')} in the camera frame, and their distributions"
     _cloud(stream, picture, colouring, alt)
+    return picture is not None
 
 
 def _cloud(stream: Stream, typical: str | None, colouring: str, alt: str) -> None:

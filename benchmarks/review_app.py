@@ -54,7 +54,7 @@ new MutationObserver(changes => {
 _SMALL = StoreSize(n_bins=3_000, n_days=40, days_with_clouds=1)
 
 #: What must hold, in seconds and MB.
-_FIRST_COLD_S, _FIRST_WARM_S, _CHANGE_S, _CLOUD_S, _MEMORY_MB = 6.0, 3.0, 1.0, 0.8, 1500
+_FIRST_COLD_S, _FIRST_WARM_S, _CHANGE_S, _CLOUD_S, _MEMORY_MB = 3.5, 2.0, 0.6, 0.6, 600
 
 
 @click.command()

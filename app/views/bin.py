@@ -133,7 +133,7 @@ def _verdict(stores: Stores, record: BinRecord) -> None:
     shown_bin.verdict(score)
     if score["config_changed"]:
         st.caption(":material/settings: The settings were changed before this bin.")
-    if score["verdict"] != "unreadable" or status == "ok":
+    if score["verdict"] not in ("unreadable", "bad") or status == "ok":  # whose reasons say it
         shown_bin.outcome(status, reason)
 
 
@@ -154,14 +154,15 @@ def _cloud(stores: Stores, scored: Scored, record: BinRecord, stream: Stream | N
     colouring = address.one("colour", "Colour by", list(charts.COLOURINGS), "time", draw=st.segmented_control,
                             required=True) or "time"  # fmt: skip
     with place:
-        shown_bin.cloud(stores, scored, record.pid, stream, colouring)
+        has_typical = shown_bin.cloud(stores, scored, record.pid, stream, colouring)
     if stream is None:
         return
     n_without = int(np.count_nonzero(~stream.has_image))
     without = f" {count(n_without, 'trigger')} without an image: counted in *Over the run* below." if n_without else ""
+    shading = " Blue shading: where images of this instrument's healthy bins usually lie." if has_typical else ""
     st.caption(
         f"{count(record.entry.n_rows, 'trigger')}, {count(stream.n_images, 'image')}. Marks: centres of images in the "
-        f"camera frame. Blue shading: where images of this instrument's healthy bins usually lie.{without}"
+        f"camera frame.{shading}{without}"
     )
 
 

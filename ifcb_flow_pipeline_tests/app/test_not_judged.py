@@ -27,7 +27,7 @@ def test_the_overview_counts_them_apart_and_says_what_to_do(site: Path, monkeypa
     monkeypatch.setattr(data, "utc_now", lambda: datetime(2026, 3, 6, tzinfo=UTC))
     text = said(open_page("overview"))
     assert "Before that: no verdict: too little history." in text
-    assert "Bins without a verdict last week: IFCB103: 8 of 8" in text
+    assert "Bins without a verdict in the last week of data: IFCB103: 8 of 8" in text
     assert "retrain the model" in text
     assert "0 of 0 bad in 24 h, 0 of 0 in 7 days · 8 without a verdict in 7 days" in text
 
