@@ -92,9 +92,8 @@ class FlowModel:
 
     def _judge_instrument(self, name: str, features: pa.Table, history: pa.Table) -> pa.Table:
         """What is decided and found of the bins of one instrument: ``features``, in the order of time."""
-        together, own = self._with_history(features, history)
-        bins = BinTable.of(together, self.metadata)
-        below_zero = below_zero_first(together)
+        table, own = _with_history(features, history)
+        bins, below_zero = BinTable.of(table, self.metadata), below_zero_first(table)
         known = self.instruments.get(name)
         if known is None:
             deviations = Deviations.unknown(len(bins), len(self.metadata))
@@ -118,7 +117,7 @@ class FlowModel:
     def _decided(self, name: str, features: pa.Table, case: Case, below_zero: NDArray[np.bool_]) -> pa.Table:
         """Columns of verdicts on some bins of one instrument, of which all that is known is the case.
 
-        ``below_zero``: the first bin whose humidity sensor reads below zero.
+        ``below_zero``: see ``notes``.
         """
         known = self.instruments.get(name)
         which = case.worth_a_look()
@@ -188,19 +187,6 @@ class FlowModel:
         new = ~np.isin(history["pid"].to_numpy(), features["pid"].to_numpy())
         return history.select(names).filter(pa.array(new))
 
-    def _with_history(self, features: pa.Table, history: pa.Table) -> tuple[pa.Table, list[NDArray[np.int64] | slice]]:
-        """Bins of one instrument and those of its history in the order of time, and where the former are.
-
-        The latter in parts of _BINS_TOGETHER.
-        """
-        firsts = range(0, max(features.num_rows, 1), _BINS_TOGETHER)
-        if not history.num_rows:
-            return features, [slice(first, first + _BINS_TOGETHER) for first in firsts]
-        both = pa.concat_tables([history, features.select(history.column_names)])
-        order = np.argsort(times(both), kind="stable")
-        own = np.flatnonzero(order >= history.num_rows)
-        return taken(both, order), [own[first : first + _BINS_TOGETHER] for first in firsts]
-
     def to_bytes(self) -> bytes:
         """The model as the content of one file: plain arrays, and texts as JSON."""
         return model_file.to_bytes(self.card, self.texts(), self.arrays())
@@ -245,6 +231,20 @@ def _columns(case: Case, decision: Decision, findings: Findings, said: Mapping[i
         }
         | findings.columns(decision.which, decision.verdict, said)
     )
+
+
+def _with_history(features: pa.Table, history: pa.Table) -> tuple[pa.Table, list[NDArray[np.int64] | slice]]:
+    """Bins of one instrument and those of its history in the order of time, and where the former are.
+
+    The latter in parts of _BINS_TOGETHER.
+    """
+    firsts = range(0, max(features.num_rows, 1), _BINS_TOGETHER)
+    if not history.num_rows:
+        return features, [slice(first, first + _BINS_TOGETHER) for first in firsts]
+    both = pa.concat_tables([history, features.select(history.column_names)])
+    order = np.argsort(times(both), kind="stable")
+    own = np.flatnonzero(order >= history.num_rows)
+    return taken(both, order), [own[first : first + _BINS_TOGETHER] for first in firsts]
 
 
 _Part = TypeVar("_Part")

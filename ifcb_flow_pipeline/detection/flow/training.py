@@ -44,6 +44,11 @@ _ROUNDS, _REJECTED_SHARE = 3, 0.0005
 #: So many of the bins are healthy even in a bad training set.
 _BULK = 0.8
 
+#: An instrument is trained on some stretches of its history where it has more bins than this: a year of one every ten
+#: minutes, which shows all seasons, and takes 0.3 GB. A stretch is a week to six, longer than what any feature
+#: remembers.
+_MOST_BINS, _STRETCH_BINS = 50_000, 1_000
+
 #: Every so many of an instrument's bins are judged by what the others teach.
 _FOLDS = 3
 
@@ -123,11 +128,12 @@ def train_flow_model(
 
     Bins that break a rule, that people labelled bad, or that are least like the rest teach nothing. Raises
     ModelError, naming the remedy, where there are too few bins or features are missing. The same rows, in any
-    order, with the same labels and library versions, give the same model.
+    order, with the same labels and library versions, give the same model. Memory, beyond that of the rows, does not
+    grow with an instrument's history once this has _MOST_BINS bins.
     """
     names = catalogue_names(settings.feature_set)
     _check_columns(features, names)
-    features = features.sort_by("pid")
+    features, note = _thinned(features, labels)
     metadata = detector_metadata(names)
     full = Names.of(features, "status").equal("ok")
     excluded = _without(features, full, labels)
@@ -145,12 +151,12 @@ def train_flow_model(
             keep[rows] = fitted[name].keep
     instruments = {name: one.model for name, one in fitted.items()}
     rarities = np.concatenate([one.model.scale.rarity(one.raw_score[one.keep]) for one in fitted.values()])
-    kept = features.filter(pa.array(keep))
+    kept = features.select(["pid", "instrument", "start_time"]).filter(pa.array(keep))
     card = replace(
         _card(kept, settings, created, versions),
         feature_names=names,
         excluded=_pids_excluded(features, excluded | {"rejected": usable & ~keep}),
-        note=_note(features, usable, keep),
+        note="; ".join([*note, *_note(features, usable, keep)]),
         score_quantiles={f"{q:g}": float(np.quantile(-rarities, q)) for q in _QUANTILES},
         metrics={"rejected_share": float((usable & ~keep).sum() / usable.sum())},
     )
@@ -159,6 +165,27 @@ def train_flow_model(
     model = _taught(model, features, labels)
     made_of = (settings, kept["pid"].to_pylist(), model.texts())
     return replace(model, card=replace(model.card, model_id=model_id("flow", created, model.arrays(), *made_of)))
+
+
+def _thinned(features: pa.Table, labels: Mapping[str, Decision]) -> tuple[pa.Table, list[str]]:
+    """The rows to train on, in the order of their pids, and what is to be said where these are not all.
+
+    Of an instrument with more than _MOST_BINS bins, only stretches of _STRETCH_BINS in a row: spread evenly over its
+    history, the first and the last among them, and those with bins that people decided on.
+    """
+    order = np.argsort(np.array(features["pid"].to_pylist(), dtype=object), kind="stable")
+    named = taken(features.select(["pid", "instrument", "start_time"]), order)
+    is_labelled = np.array([pid in labels for pid in named["pid"].to_pylist()], dtype=bool)
+    chosen, said = [], []
+    for name, rows in rows_of_instruments(named).items():
+        if len(rows) <= _MOST_BINS:
+            chosen.append(rows)
+            continue
+        stretch = np.arange(len(rows)) // _STRETCH_BINS
+        spread = np.linspace(0, stretch[-1], _MOST_BINS // _STRETCH_BINS).round()
+        chosen.append(rows[np.isin(stretch, [*spread, *stretch[is_labelled[rows]]])])
+        said.append(f"{len(chosen[-1])} of the {len(rows)} bins of {name} are used, spread over all of its history")
+    return taken(features, order[np.sort(np.concatenate(chosen))] if chosen else order), said
 
 
 def _check_columns(features: pa.Table, names: Sequence[str]) -> None:
@@ -261,7 +288,7 @@ def _card(kept: pa.Table, settings: TrainingSettings, created: datetime, version
     )
 
 
-def _note(features: pa.Table, usable: NDArray[np.bool_], keep: NDArray[np.bool_]) -> str:
+def _note(features: pa.Table, usable: NDArray[np.bool_], keep: NDArray[np.bool_]) -> list[str]:
     """What someone should know of the training window: where it looks abnormal, or short."""
     instrument = np.array(features["instrument"].to_pylist(), dtype=object)
     said = []
@@ -275,7 +302,7 @@ def _note(features: pa.Table, usable: NDArray[np.bool_], keep: NDArray[np.bool_]
         n = int((own & keep).sum())
         if n < _FEW_BINS:
             said.append(f"{name} has only {n} {'bin' if n == 1 else 'bins'}: what is normal for it is hardly known")
-    return "; ".join(said)
+    return said
 
 
 def _pids_excluded(features: pa.Table, reasons: Mapping[str, NDArray[np.bool_]]) -> dict[str, list[str]]:

@@ -162,8 +162,8 @@ def broken_rules(
     """
     rules = hard_rules()
     known: dict[str, NDArray[np.float64]] = _facts(features, with_header, with_signals)
-    known["counters_died"] = _counters_died(features, with_counters).astype(float)
     known["roi_lost"] = _roi_lost(features, mostly_with_roi(features) if with_roi is None else with_roi).astype(float)
+    known["counters_died"] = _counters_died(features, with_counters).astype(float)
     read = Names.of(features, "status").equal(*READ)  # of the others nothing is known
     severity = np.zeros((features.num_rows, len(rules)), dtype=np.float32)
     values = np.full(severity.shape, np.nan)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow import natural_variability as nature
+from ifcb_flow_pipeline.detection.flow.counting_kernel import counting
 from ifcb_flow_pipeline.detection.flow.natural_variability import (
     FEW,
     HARMLESS,
@@ -306,3 +307,19 @@ def test_many_and_few_large_and_small_are_opposites_and_a_cleaning_brings_many()
 def test_more_images_and_whole_steps_are_harmless_and_less_of_everything_else() -> None:
     assert set(HARMLESS.values()) == {-1, 1}
     assert {name for name, sign in HARMLESS.items() if sign > 0} == {"images_per_trigger", "lattice_fraction"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_counts_is_the_least_of_all_that_holds_and_nothing_of_the_waters_unless_images_are_lost(seed: int):
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((40, 6)).astype(np.float32)
+    z[rng.random(z.shape) < 0.1], z[rng.random(z.shape) < 0.1] = np.nan, 0.0
+    where, shares = rng.random((3, 40)) < 0.5, rng.random((3, 2, 6)).astype(np.float32)
+    where[0] = True
+    water, lost = rng.random((2, 6)) < 0.5, rng.random(40) < 0.5
+    factor, fault_factor = counting(z, where, shares, water, lost)
+    for i, j in np.ndindex(z.shape):
+        side = [side for side, is_there in enumerate((z[i, j] < 0, z[i, j] > 0)) if is_there]
+        expected = min([shares[c, s, j] for s in side for c in range(3) if where[c, i]], default=1.0)
+        assert factor[i, j] == expected
+        assert fault_factor[i, j] == (0.0 if not lost[i] and any(water[s, j] for s in side) else expected)

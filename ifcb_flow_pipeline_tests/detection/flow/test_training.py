@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ifcb_flow_pipeline.detection.flow import training
 from ifcb_flow_pipeline.detection.flow.model import FlowModel
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings, _auroc, _limit, _note, train_flow_model
 from ifcb_flow_pipeline.detection.model_card import ModelError
@@ -56,6 +57,39 @@ def test_the_order_of_the_rows_changes_no_model():
     one, other = (train_flow_model(r, TrainingSettings(), {}, CREATED, {}) for r in (rows, shuffled))
     assert one.to_bytes() == other.to_bytes()
     assert one.card.model_id == other.card.model_id
+
+
+def test_a_long_history_teaches_by_stretches_from_end_to_end_and_by_those_that_people_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    bins = columns(100, FLEET[:1])
+    whole = trained(bins)
+    monkeypatch.setattr(training, "_MOST_BINS", 60)
+    monkeypatch.setattr(training, "_STRETCH_BINS", 10)
+    labelled = bins["pid"][33]
+    model = trained(bins, {labelled: "good"})
+    stretches = np.linspace(0, 9, 6).round().astype(int)
+    assert 3 not in stretches
+    assert {0, 9} <= set(stretches)
+    assert model.card.n_bins + len(model.card.excluded.get("rejected", [])) == 70
+    assert "70 of the 100 bins of" in model.card.note
+    rows = table(bins)
+    shuffled = rows.take(pa.array(np.random.default_rng(0).permutation(rows.num_rows)))
+    other = train_flow_model(shuffled, TrainingSettings(), {labelled: "good"}, CREATED, {"numpy": "2"})
+    assert other.to_bytes() == model.to_bytes()
+    # It knows all the time from the first bin to the last, and what it says of bins that it left out.
+    name = FLEET[0].name
+    for end in ("first_s", "last_s"):
+        assert getattr(model.instruments[name].baseline, end) == getattr(whole.instruments[name].baseline, end)
+    assert np.mean([each == "ok" for each in model.judge(rows)["verdict"].to_pylist()]) >= 0.95
+
+
+def test_no_bin_of_a_history_that_is_no_longer_than_the_limit_is_left_out(monkeypatch: pytest.MonkeyPatch):
+    bins = columns(60, FLEET[:1])
+    monkeypatch.setattr(training, "_MOST_BINS", 60)
+    model = trained(bins)
+    assert model.card.n_bins + len(model.card.excluded.get("rejected", [])) == 60
+    assert "are used" not in model.card.note
 
 
 def test_what_people_called_bad_teaches_nothing_and_is_named_in_the_card():
