@@ -569,7 +569,7 @@ def cloud(
     frame = pd.DataFrame({"x": [0], "y": [0], "x2": [frame_px[0]], "y2": [frame_px[1]], "typical": [typical or ""]})
     corners = {"x": x, "y": y, "x2": {"field": "x2"}, "y2": {"field": "y2"}}
     column, title, kind = COLOURINGS[colouring]
-    if column == "minute" and images["minute"].max() < _SHORT_MIN:
+    if column == "minute" and images["minute"].to_numpy().max(initial=0.0) < _SHORT_MIN:
         images, title = images.assign(minute=60 * images["minute"]), "second of the run"
     size = float(np.clip(_INK_PX / max(1, len(images)), 9, 40))
     colour = _on(
@@ -604,7 +604,7 @@ def _bars(images: pd.DataFrame, name: str, axis: Spec) -> Spec:
 def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
     """How a run went (see ``clouds.course``): images and triggers without image per second, and x of the images."""
     title = "minute of the run"
-    if rows["minute"].max() < _SHORT_MIN:
+    if rows["minute"].to_numpy().max(initial=0.0) < _SHORT_MIN:
         rows, title = rows.assign(minute=60 * rows["minute"]), "second of the run"
     minute = _on("minute", title, scale={"nice": False})
     rates = rows.melt("minute", ["images", "without_image"], "what", "rate").replace({"without_image": "without image"})
