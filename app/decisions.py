@@ -190,8 +190,9 @@ def _undo_button(store: LabelStore, name: str, latest: Sequence[Label], undone: 
 
 
 def _reasons() -> None:
-    st.multiselect("Tags", list(TAGS), key=_TAGS, format_func=tag_name, placeholder="What is wrong, if known",
-                   help="Saved with the next decision; the IFCB dashboard shows them")  # fmt: skip
+    # Not a box to type in: it would keep the keys that decide.
+    st.pills("Tags", list(TAGS), selection_mode="multi", key=_TAGS, format_func=tag_name,
+             help="Saved with the next decision; the IFCB dashboard shows them")  # fmt: skip
     st.text_input("Note", key=_NOTE, max_chars=MAX_NOTE, placeholder="Anything that others should know")
 
 

@@ -21,7 +21,7 @@ _STYLE = """<style>
 [data-testid=stHeader] * { pointer-events: auto; }
 [data-testid=stCaptionContainer], [data-testid=stCaptionContainer] p { color: inherit; opacity: .87; }
 .st-key-menu [data-testid=stPageLink] a { padding-top: .15rem; padding-bottom: .15rem; }
-kbd { color: inherit !important; opacity: .87; }
+kbd { color: inherit !important; opacity: .9 !important; }
 .mark-rect[class*="_brush"]:has(> path[d="M0,0h0v0h0Z"]) { display: none; }
 [data-testid=stSidebarHeader] { height: 2.4rem; padding-bottom: 0; }
 [data-testid=stMainBlockContainer] h2 { font-size: 1.6rem; padding: .2rem 0; }

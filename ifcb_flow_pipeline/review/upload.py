@@ -93,7 +93,8 @@ def _parts(name: str) -> tuple[str, str]:
         return parse_name(stem).pid, extension.lower()
     except InvalidPidError as error:
         raise UploadError(
-            f"the name of {name} is not a bin ID, which says the instrument and when the run began: {error}"
+            f"the name of {name} is not that of a bin; the name says which instrument it is and when the run began: "
+            f"{error}"
         ) from error
 
 

@@ -45,7 +45,7 @@ def test_the_worst_bin_of_the_worst_episode_is_open_with_its_reasons(labels: Lab
 
 def test_a_decision_is_kept_with_its_tags_and_note_and_the_next_bin_opens(labels: LabelStore):
     app = open_page("triage")
-    app.multiselect(key="decision_tags").set_value(["bubbles"])
+    app.button_group(key="decision_tags").set_value(["bubbles"])
     app.text_input(key="decision_note").input("=from 10 min on")
     press(app, "decide_bad")
     (label,) = labels.current().values()
@@ -73,10 +73,10 @@ def test_a_whole_episode_is_decided_with_one_press_and_undone_with_one(labels: L
 
 def test_what_was_written_is_there_again_after_undo(labels: LabelStore):
     app = open_page("triage")
-    app.multiselect(key="decision_tags").set_value(["bubbles"])
+    app.button_group(key="decision_tags").set_value(["bubbles"])
     app.text_input(key="decision_note").input("from 10 min on")
     press(press(app, "decide_bad"), "undo")
-    assert app.multiselect(key="decision_tags").value == ["bubbles"]
+    assert app.button_group(key="decision_tags").value == ["bubbles"]
     assert app.text_input(key="decision_note").value == "from 10 min on"
 
 

@@ -35,7 +35,7 @@ def test_a_good_file_has_its_verdict_features_and_charts(store: Path):
     assert not app.error
     assert "Model: iforest" in said(app)
     features = app.dataframe[-1].value.set_index("feature")["value"]
-    assert features["n_triggers"] == 300
+    assert features["triggers"] == 300
     header = next(frame.value for frame in app.dataframe if "header" in frame.value.columns)
     assert header["value"].tolist() == ["21.5 °C"]
 

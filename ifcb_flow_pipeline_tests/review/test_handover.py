@@ -174,7 +174,7 @@ def test_no_cell_of_any_table_that_is_handed_out_is_a_formula(table, texts):
 def test_no_cell_of_decisions_and_of_the_dashboards_file_is_a_formula(note, reviewer):
     one = decided(1)
     label = replace(one.label, note=note, reviewer=reviewer)
-    contents = [csv_of(label_rows({label.pid: label})), *dashboard_files([Decided(label, "bubbles", 90.0)])]
+    contents = [csv_of(label_rows({label.pid: label})), *dashboard_files([Decided(label, "bubbles")])]
     for content in contents:
         for separator in (",", ";"):
             for cell in cells_of(content, separator):
