@@ -15,10 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.days import HISTORY_DAYS
+from ifcb_flow_pipeline.days import HISTORY_DAYS, TrainingWindow, training_set
+from ifcb_flow_pipeline.detection import open_model
 from ifcb_flow_pipeline.detection.flow import training
-from ifcb_flow_pipeline.detection.trial import latent, mcif
+from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelError
+from ifcb_flow_pipeline.detection.trial import mcif
 from ifcb_flow_pipeline.features import catalogue
+from ifcb_flow_pipeline.features.extract import FeatureSettings
 
 CREATED = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -47,13 +50,14 @@ class Detector:
 
 
 def ours() -> list[Detector]:
-    """The default of this package, ranked by either of its columns, and its forests alone on the same features."""
+    """The detectors of this package: the default, ranked by either of its columns, and forests on the same features."""
     return [
         Detector("flow", lambda train, judged: _flow(train, judged, "anomaly_score")),
         Detector("flow, by severity", lambda train, judged: _flow(train, judged, "severity")),
-        Detector("isolation forest, full", lambda train, judged: _classes(train, judged, "pooled")),
-        Detector("MCIF, full", lambda train, judged: _classes(train, judged, "own")),
-        Detector("MCIF, latent space", lambda train, judged: _classes(train, judged, "latent")),
+        Detector("isolation forest, full", _pooled_forest),
+        Detector("mcif", lambda train, judged: _chosen("mcif", train, judged)),
+        Detector("mcif-calibrated", lambda train, judged: _chosen("mcif-calibrated", train, judged)),
+        Detector("latent", lambda train, judged: _chosen("latent", train, judged)),
     ]
 
 
@@ -114,17 +118,24 @@ def _days(table: pa.Table) -> NDArray[np.int64]:
     return table["start_time"].cast(pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy() // 86400
 
 
-def _classes(train: pa.Table, judged: pa.Table, kind: str) -> Verdicts:
-    """Forests of the package over robustly scaled features: one, one per instrument, or these in a latent space."""
+def _pooled_forest(train: pa.Table, judged: pa.Table) -> Verdicts:
+    """One forest over the robustly scaled features of all instruments."""
     known, asked = _comparable(train, judged, catalogue.FULL_FEATURE_NAMES, own=False)
-    classes, of_judged = _strings(train, "instrument"), _strings(judged, "instrument")
-    if kind == "pooled":
-        return Verdicts(-mcif.IsolationForest().fit(known).score_samples(asked))
-    if kind == "latent" and len(np.unique(classes)) > 1:
-        space = latent.LatentSpace().fit(known, classes.tolist())
-        known, asked = space.transform(known), space.transform(asked)
-    forests = mcif.MultiClassIsolationForest(min_class_size=50).fit(known, classes.tolist())
-    return Verdicts(-forests.score_samples(asked, of_judged.tolist()))
+    return Verdicts(-mcif.IsolationForest().fit(known).score_samples(asked))
+
+
+def _chosen(detector: open_model.Detector, train: pa.Table, judged: pa.Table) -> Verdicts:
+    """A detector as ``--detector`` of the command line trains it, ranked by its anomaly score; all bins are equally bad
+    where none of the instruments has bins enough.
+    """
+    names = catalogue.FULL_FEATURE_NAMES
+    known = training_set(train, TrainingWindow(), names, FeatureSettings())
+    choice = open_model.ForestChoice(detector, names, ForestSettings())
+    try:
+        rows = open_model.train_forest(known, choice, CREATED, {}).judge(judged)
+    except ModelError:
+        return Verdicts(np.zeros(judged.num_rows))
+    return Verdicts(np.nan_to_num(-rows.column("anomaly_score").to_numpy(zero_copy_only=False), nan=-np.inf))
 
 
 def _forest(names: Sequence[str], train: pa.Table, judged: pa.Table) -> Verdicts:

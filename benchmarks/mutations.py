@@ -62,7 +62,7 @@ def _is_valid(source: str) -> bool:
 
 class _Finder(ast.NodeVisitor):
     def __init__(self, source: str) -> None:
-        self._source, self.mutations = source, []
+        self._source, self.mutations, self._is_in_brackets = source, [], False
         # Columns of the syntax tree count bytes.
         self._starts = [0]
         self._lines = source.splitlines(keepends=True)
@@ -113,7 +113,15 @@ class _Finder(ast.NodeVisitor):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         if not isinstance(node.op, ast.UAdd):
             self._add(self._begin(node), self._begin(node.operand), "")
-        self.generic_visit(node)
+        # But for a place counted from the end, -1 says that there is none, as any other negative number does.
+        if ast.unparse(node) != "-1" or self._is_in_brackets:
+            self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        self.visit(node.value)
+        outside, self._is_in_brackets = self._is_in_brackets, True
+        self.visit(node.slice)
+        self._is_in_brackets = outside
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if not _is_number(node):

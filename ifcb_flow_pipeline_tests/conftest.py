@@ -1,5 +1,6 @@
 """What all tests share: the sample bins, and how Hypothesis runs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ from hypothesis import settings
 # Real and simulated machines differ in speed: a slow example is no failure.
 settings.register_profile("project", settings.default, deadline=None)
 settings.load_profile("project")
+
+# Which days have partitions is decided at import: not by a data folder that happens to lie in the current directory.
+os.environ.setdefault("IFCB_START_DAY", "2005-01-01")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -574,7 +574,8 @@ LATER_COLUMNS = {
 def make_older(site: Site, table) -> None:
     """Have the day's file as an earlier version would have written it."""
     columns = tuple(column for column in table.columns if column.name not in LATER_COLUMNS[table])
-    older, path = replace(table, version=table.version - 1, columns=columns), site.tables.path(table, DAY)
+    version = min({table.version, *table.also_read}) - 1
+    older, path = replace(table, version=version, columns=columns), site.tables.path(table, DAY)
     file = pq.ParquetFile(path)
     told = {**file.schema_arrow.metadata, **footer(older, site.tables.provenance(table, DAY))}
     if table is POINT_CLOUDS:

@@ -61,6 +61,12 @@ def test_in_a_table_of_signs_each_is_turned_and_none_is_made_larger() -> None:
     assert _changes("x = {'a': 1, 'b': 2}") == {"1 -> 2", "2 -> 3"}
 
 
+def test_minus_one_is_a_number_of_its_own_only_where_it_counts_from_the_end() -> None:
+    assert _changes("x = -1") == {"- -> "}
+    assert _changes("x = y[-1]") == {"- -> ", "1 -> 2"}
+    assert _changes("x = -2") == {"- -> ", "2 -> 3"}
+
+
 def test_numbers_that_stand_in_for_zero_are_left_alone() -> None:
     assert _changes("x = max(y, 1e-9)") == set()
     assert _changes("x = max(y, 1e-4)") == {"1e-4 -> 0.00015000000000000001"}

@@ -99,7 +99,7 @@ def hung_disk(site: Site) -> Outcome:
             answer.wait()
         return really(path, *arguments)
 
-    with mock.patch("ifcb_flow_pipeline.store.archive.os.open", hanging), mock.patch.object(deadline, "PATIENCE", 0.2):
+    with mock.patch("ifcb_flow_pipeline.store.archive.os.open", hanging), mock.patch.object(deadline, "PATIENCE", 1.0):
         site.make()
         kept = site.features() == before
         answer.set()

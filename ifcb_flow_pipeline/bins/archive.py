@@ -170,7 +170,7 @@ class Listing:
 def list_bins(found: Iterable[FoundFile]) -> Listing:
     """Make bins of files. Files with other extensions are ignored; .adc, .hdr and .roi files that are not
     named as a bin, in any case, are reported as strays. A corrected ADC file (see CORRECTIONS) is that of the bin in a
-    directory of the same name as its own, if this has a raw .adc file.
+    directory of the same name as its own, if this has a raw .adc file; else it is reported as a stray, too.
 
     Several copies of one bin: those in directories that fit its date come first; of them the largest .adc wins
     (a partial copy never beats a whole one), then a copy with .hdr, then the more dated directories, then
@@ -191,6 +191,8 @@ def list_bins(found: Iterable[FoundFile]) -> Listing:
                 known.add(entry)
     bins = [files.best_copy(bin_id, corrections) for bin_id, files in by_pid.values()]
     bins.sort(key=lambda raw: (raw.bin_id.start_time, raw.bin_id.pid))
+    used = {id(raw.correction) for raw in bins} if corrections else set()
+    strays += [posixpath.join(each.directory, each.name) for each in corrections.values() if id(each) not in used]
     return Listing(tuple(bins), tuple(sorted(strays)))
 
 

@@ -1,7 +1,8 @@
 """What an archive has that is in no day's tables, and why: nothing is left out without a word.
 
-Three kinds: *misplaced* bins lie in a directory of another date, *misnamed* files have the extension of a bin's file
-but not the name of a bin, and bins *outside* have a time that no day of the deployment stands for.
+Four kinds: *misplaced* bins lie in a directory of another date, *misnamed* files have the extension of a bin's file
+but not the name of a bin, corrected .adc files with *no bin* have no raw one that they correct, and bins *outside* have
+a time that no day of the deployment stands for.
 """
 
 import posixpath
@@ -10,10 +11,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
-from ifcb_flow_pipeline.bins.archive import RawBin
-from ifcb_flow_pipeline.bins.pid import pid_within
+from ifcb_flow_pipeline.bins.archive import CORRECTED_SUFFIX, RawBin
+from ifcb_flow_pipeline.bins.pid import BinId, pid_within
 
-LeftOutStatus = Literal["misplaced", "misnamed", "outside"]
+LeftOutStatus = Literal["misplaced", "misnamed", "no_bin", "outside"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def outside(raw: RawBin, first: date, last: date) -> LeftOut | None:
 
 
 def misnamed(paths: Iterable[str]) -> list[LeftOut]:
-    """Files that are not named as a bin (see ``Listing.strays``), those of one name together, in order of name."""
+    """Files that are no bin's (see ``Listing.strays``), those of one name together, in order of name."""
     by_stem: dict[str, list[str]] = {}
     for path in sorted(paths):
         by_stem.setdefault(posixpath.basename(path)[:-4], []).append(path)
@@ -61,6 +62,8 @@ def misnamed(paths: Iterable[str]) -> list[LeftOut]:
 
 def _misnamed(stem: str, paths: list[str]) -> LeftOut:
     bin_id = pid_within(stem)
+    if paths[0].lower().endswith(CORRECTED_SUFFIX):
+        return _without_bin(bin_id, paths[0])
     others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     named = f"{posixpath.basename(paths[0])}{others} {'are' if others else 'is'} not named as a bin"
     if bin_id is None:
@@ -68,6 +71,18 @@ def _misnamed(stem: str, paths: list[str]) -> LeftOut:
         return LeftOut(stem or paths[0], None, None, paths[0], "misnamed", reason)
     reason = f"{named}: rename to {bin_id.pid}, or move to a directory that is not read, such as beads or skip"
     return LeftOut(stem, bin_id.instrument, bin_id.start_time, paths[0], "misnamed", reason)
+
+
+def _without_bin(bin_id: BinId | None, path: str) -> LeftOut:
+    """A corrected .adc file of which no raw one lies in a directory of the same name."""
+    directory, name = posixpath.split(path)
+    reason = (
+        f"{name} corrects an .adc file, but no directory {posixpath.basename(directory)} of the archive has that one: "
+        "put it beside the bin's directory of the same name, or remove it"
+    )
+    if bin_id is None:
+        return LeftOut(name[: -len(CORRECTED_SUFFIX)], None, None, path, "no_bin", reason)
+    return LeftOut(bin_id.pid, bin_id.instrument, bin_id.start_time, path, "no_bin", reason)
 
 
 def _identity(raw: RawBin) -> tuple[str, str, datetime]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import dagster as dg
 import numpy as np
@@ -40,12 +40,13 @@ from ifcb_flow_pipeline.defs.partitions import DAILY, DATA_VERSION_TAG, RETRY_NU
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
-from ifcb_flow_pipeline.detection.open_model import AnyModel, ForestChoice, detector_and_features
+from ifcb_flow_pipeline.detection.open_model import AnyModel, Detector, ForestChoice, detector_and_features
 from ifcb_flow_pipeline.detection.verdict.episodes import EPISODE_COLUMNS, episodes_of
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.features.catalogue import FeatureSet
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
-from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError
+from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError, StoreError
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import renew_overviews
 from ifcb_flow_pipeline.store.survey import Budget
@@ -58,7 +59,7 @@ DAYS_WITH_LARGE_PICTURES = 3
 #: So many days are worked on at once, as far as there are cores: one is read while another is computed or written.
 DAYS_AT_ONCE = 4
 
-#: A run tells how far it is so often at most: every line in its log is a transaction.
+#: A run tells how far it is so often at most: every line in its log, and every day, is a transaction.
 SECONDS_BETWEEN_REPORTS = 5.0
 
 #: A run looks for so long, at most, for bins that no day has; the look goes on from those of the sensor.
@@ -144,16 +145,16 @@ class TrainConfig(dg.Config):
     instruments: list[str] = Field([], description="Instruments to train on, such as IFCB134. Empty: all.")
     pids: list[str] = Field([], description="Train on these bins only. Empty: all of the window.")
     pid_file: str = Field("", description="A text file with one bin identifier a line, used like pids.")
-    detector: str = Field(
-        "",
+    detector: Literal["auto", Detector] = Field(
+        "auto",
         description="flow: every instrument against its own history, with causes and reasons. forest: that of "
         "ifcb-flow-metric. mcif, mcif-calibrated: an isolation forest for each instrument, its scores as they are or "
-        "on one scale. latent: these in the latent space of a classifier. Empty: flow, or forest for the feature set "
+        "on one scale. latent: these in the latent space of a classifier. auto: flow, or forest for the feature set "
         "reference.",
     )
-    feature_set: str = Field(
-        "",
-        description="full: all features. reference: those of ifcb-flow-metric. Empty: full, or reference for the "
+    feature_set: Literal["auto", FeatureSet] = Field(
+        "auto",
+        description="full: all features. reference: those of ifcb-flow-metric. auto: full, or reference for the "
         "detector forest. flow judges by the full set and forest by the reference; the others take either.",
     )
     features: str = Field(
@@ -182,7 +183,7 @@ class TrainConfig(dg.Config):
         """Train as configured. Raises ModelError for a setting that makes no sense."""
         tables, settings, labels = deployment.tables, deployment.settings.features, deployment.labels.decisions()
         created = datetime.now(tz=UTC)
-        detector, feature_set = detector_and_features(self.detector, self.feature_set)
+        detector, feature_set = detector_and_features(_chosen(self.detector), _chosen(self.feature_set))
         if detector == "flow":
             flow = TrainingSettings(settings, feature_set, self.random_seed)
             return days.train_flow(tables, self.window(), flow, labels, created)
@@ -420,7 +421,8 @@ def _try_days(
 ) -> tuple[dict[date, _Made], dict[date, Exception]]:
     """Do a step for these days but those that are done, a few at once: what was made, and which failed and how.
 
-    Each day is recorded as materialized as soon as it is written, so that Dagster knows of it whatever comes next.
+    Days are recorded as materialized within seconds of being written, so that Dagster knows of them whatever comes
+    next; the last ones of an asset's own table by the end of its step, unless days failed.
     """
     done = [day for day in wanted if day in _done_before(context, deployment, table)]
     made = {day: _Made(_version(deployment.tables, table, day), {}) for day in done}
@@ -433,19 +435,29 @@ def _try_days(
     todo = [day for day in wanted if day not in made]
     timed = parallel(delayed(_timed)(deployment.tables, table, step, day) for day in todo)
     results = cast("Iterable[_Made | Exception]", timed)
-    told = time.monotonic()
+    told, unrecorded = time.monotonic(), list[date]()
     for number, (day, outcome) in enumerate(zip(todo, results, strict=True), start=1 + len(done)):
         if isinstance(outcome, Exception):
             failed[day] = outcome
             context.log.error(f"{table.name} of {day} failed: {outcome}")
-            continue
-        made[day] = outcome
-        if len(_days(context)) > 1:  # a single day is recorded at once as it is
-            context.log_event(_materialization(dg.AssetKey(table.name), day, outcome))
-        if number == len(wanted) or time.monotonic() - told > SECONDS_BETWEEN_REPORTS:
+        else:
+            made[day] = outcome
+            unrecorded.append(day)
+        if time.monotonic() - told > SECONDS_BETWEEN_REPORTS:
             told = time.monotonic()
-            context.log.info(f"{day} done in {outcome.metadata['seconds']} s, {number} of {len(wanted)}")
+            _record(context, table, made, unrecorded)
+            context.log.info(f"{day} done, {number} of {len(wanted)}")
+    if failed or context.asset_key != dg.AssetKey(table.name):
+        _record(context, table, made, unrecorded)
     return made, failed
+
+
+def _record(
+    context: dg.AssetExecutionContext, table: Table, made: Mapping[date, _Made], unrecorded: list[date]
+) -> None:
+    for day in unrecorded:
+        context.log_event(_materialization(dg.AssetKey(table.name), day, made[day]))
+    unrecorded.clear()
 
 
 def _timed(tables: DailyTables, table: Table, step: _Step, day: date) -> _Made | Exception:
@@ -477,7 +489,20 @@ def _done_before(context: dg.AssetExecutionContext, deployment: Deployment, tabl
     if killed is None or killed.start_time is None:
         return frozenset()
     paths = {day: deployment.tables.path(table, day) for day in _days(context)}
-    return frozenset(day for day, path in paths.items() if path.exists() and path.stat().st_mtime > killed.start_time)
+    later = (day for day, path in paths.items() if path.exists() and path.stat().st_mtime > killed.start_time)
+    # Another run may have written it since, of files that have changed again.
+    return frozenset(
+        day for day in later if _signature(deployment, table, day) == _signature(deployment, RAW_BINS, day)
+    )
+
+
+def _signature(deployment: Deployment, table: Table, day: date) -> str | None:
+    """Which files of the archive a day's table was made of; None where that cannot be told."""
+    try:
+        made_of = deployment.tables.provenance(table, day)
+    except StoreError:
+        return None
+    return made_of and made_of.signature
 
 
 def _days(context: dg.AssetExecutionContext) -> list[date]:
@@ -486,6 +511,10 @@ def _days(context: dg.AssetExecutionContext) -> list[date]:
 
 def _table(rows: Any) -> dict[str, Any]:
     return table_metadata(rows, 0.0)
+
+
+def _chosen(choice: str) -> str:
+    return "" if choice == "auto" else choice
 
 
 def day_of(name: str, text: str) -> date | None:

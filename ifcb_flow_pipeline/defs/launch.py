@@ -11,6 +11,7 @@ import dagster as dg
 from ifcb_flow_pipeline.defs.metadata import day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags
 from ifcb_flow_pipeline.defs.planning import Request, plan
+from ifcb_flow_pipeline.defs.records import held_open
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.defs.sensors import states_with_partition, steps_of, survey
 from ifcb_flow_pipeline.errors import FlowError
@@ -44,7 +45,7 @@ def bring_up_to_date(deployment: Deployment, echo: Callable[[str], object]) -> N
     with dg.DagsterInstance.get() as instance:
         _run_requests(instance, deployment, echo, with_scores=False)
         if deployment.models.current_id() is None:
-            _run(instance, "retrain", {}, None)
+            run_job(instance, "retrain", {}, None)
             card = deployment.models.card()
             echo(f"Model {card.model_id}: trained on {card.n_bins} bins, {card.n_excluded} excluded")
         _run_requests(instance, deployment, echo, with_scores=True)
@@ -60,19 +61,23 @@ def _run_requests(
     for request in plan(states, with_scores=with_scores).requests:
         tags = range_tags(request.first, request.last)
         echo(f"{_what(request)} of {day_text(days_of_tags(tags))} ...")
-        _run(instance, "daily_flow", tags, [step.key for step in steps_of(request, with_scores)])
+        run_job(instance, "daily_flow", tags, [step.key for step in steps_of(request, with_scores)])
 
 
 def _what(request: Request) -> str:
     return "Scores" if request.stage == "scores" else "Raw bins, point clouds and features"
 
 
-def _run(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], selection: list[dg.AssetKey] | None) -> None:
+def run_job(
+    instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], selection: list[dg.AssetKey] | None
+) -> None:
+    """Run a job in this process. Raises RunFailedError."""
     from ifcb_flow_pipeline.definitions import defs
 
-    result: Any = defs.resolve_job_def(job).execute_in_process(
-        instance=instance, tags=dict(tags), asset_selection=selection, run_config=_QUIET, raise_on_error=False
-    )
+    with held_open():
+        result: Any = defs.resolve_job_def(job).execute_in_process(
+            instance=instance, tags=dict(tags), asset_selection=selection, run_config=_QUIET, raise_on_error=False
+        )
     if not result.success:
         failures = [event for event in result.all_events if event.is_step_failure]
         error = failures[0].step_failure_data.user_failure_data or failures[0].step_failure_data.error

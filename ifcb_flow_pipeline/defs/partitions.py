@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from ifcb_flow_pipeline.store.settings import start_day
+from ifcb_flow_pipeline.store.first_day import first_day
+from ifcb_flow_pipeline.store.settings import DEFAULT_START_DAY, Settings, SettingsError, start_day
 
 #: Dagster's own names of the tags that say which days a run is about, and that it is a retry.
 ASSET_PARTITION_RANGE_START_TAG = "dagster/asset_partition_range_start"
@@ -18,15 +19,26 @@ ROOT_RUN_ID_TAG = "dagster/root_run_id"
 #: Dagster's own name of the tag of an event that says which version of an asset it is about.
 DATA_VERSION_TAG = "dagster/data_version"
 
-#: One partition per UTC day, today included (``end_offset=1``): today's bins are wanted today.
-DAILY = dg.DailyPartitionsDefinition(
-    start_date=start_day(os.environ).isoformat(), timezone="UTC", fmt="%Y-%m-%d", end_offset=1
-)
-
 
 def today() -> date:
     """The current UTC day, the last that has a partition."""
     return datetime.now(tz=UTC).date()
+
+
+def _first_day() -> date:
+    if os.environ.get("IFCB_START_DAY"):
+        return start_day(os.environ)
+    try:
+        return first_day(Settings.from_environment(os.environ), today())
+    except SettingsError:  # told where the setting is used
+        return DEFAULT_START_DAY
+
+
+#: The first day that has a partition. It stays the same while the program runs.
+FIRST_DAY = _first_day()
+
+#: One partition per UTC day, today included (``end_offset=1``): today's bins are wanted today.
+DAILY = dg.DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat(), timezone="UTC", fmt="%Y-%m-%d", end_offset=1)
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:

@@ -6,7 +6,7 @@ from logging import Logger
 import dagster as dg
 
 from ifcb_flow_pipeline.defs.jobs import daily_flow, retrain
-from ifcb_flow_pipeline.defs.partitions import today
+from ifcb_flow_pipeline.defs.partitions import FIRST_DAY, today
 from ifcb_flow_pipeline.defs.planning import DayState, plan
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.defs.sensors import STILL_LOOKING, days_in_flight, run_request, states_with_partition, survey
@@ -39,7 +39,7 @@ def scoring_requests(
     states = states_with_partition(found, deployment, log) if found.complete else {}
     with_scores = deployment.models.current_id() is not None
     yesterday = min(scheduled.astimezone(UTC).date(), today()) - timedelta(days=1)
-    if yesterday >= deployment.settings.start_day:
+    if yesterday >= max(deployment.settings.start_day, FIRST_DAY):
         # Made anew even where nothing seems to have changed: a state unlike any says so.
         states[yesterday] = DayState(states[yesterday].archive if yesterday in states else "", "anew", None)
     decided = plan(states, with_scores=with_scores, in_flight=days_in_flight(instance))

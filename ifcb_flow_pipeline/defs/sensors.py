@@ -17,7 +17,7 @@ from ifcb_flow_pipeline.defs import lineage
 from ifcb_flow_pipeline.defs.assets import raw_bins
 from ifcb_flow_pipeline.defs.jobs import FEATURE_STEPS, SCORE_STEPS, daily_flow
 from ifcb_flow_pipeline.defs.liveness import fail_dead_runs
-from ifcb_flow_pipeline.defs.partitions import days_of_tags, range_tags, today
+from ifcb_flow_pipeline.defs.partitions import FIRST_DAY, days_of_tags, range_tags, today
 from ifcb_flow_pipeline.defs.planning import (
     Asked,
     DayState,
@@ -118,11 +118,15 @@ class _Cursor:
 
 
 def _changed_days(states: Mapping[date, DayState], decided: Plan) -> list[dg.AssetObservation]:
-    """The latest days that were made and are asked for as the archive has other files of them now."""
+    """The latest days that are asked for as the archive has other files of them than they were made of, if at all.
+
+    Dagster notices a change only where it was told of the archive before the day was made.
+    """
     changed = [
-        day for day, asked in decided.pending.items()
-        if asked.times == 1 and states[day].features not in (None, states[day].archive)
-    ]  # fmt: skip
+        day
+        for day, asked in decided.pending.items()
+        if asked.times == 1 and states[day].features != states[day].archive
+    ]
     return [lineage.archive_changed(day, states[day].archive) for day in changed[-_MOST_OBSERVED:]]
 
 
@@ -193,7 +197,14 @@ def states_with_partition(found: Survey, deployment: Deployment, log: Logger | N
             f"{len(outside)} days with bins have no partition, e.g. {outside[0]}: "
             f"set IFCB_START_DAY to an earlier day, or correct the instrument's clock"
         )
-    return {day: state for day, state in states.items() if settings.start_day <= day <= today()}
+    first = max(settings.start_day, FIRST_DAY)
+    earlier = [day for day in found.archive if settings.start_day <= day < first]
+    if earlier and log:
+        log.warning(
+            f"{len(earlier)} days with bins, from {earlier[0]} on, are older than those that there were when the "
+            "program started: start it again, and they have partitions"
+        )
+    return {day: state for day, state in states.items() if first <= day <= today()}
 
 
 def days_in_flight(instance: dg.DagsterInstance) -> set[date]:

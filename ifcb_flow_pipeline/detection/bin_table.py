@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.columns import Names, numbers, times
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, scaled_values
-from ifcb_flow_pipeline.detection.lag_features import DRY_PCT, LAG_FEATURES, lag_values
+from ifcb_flow_pipeline.detection.lag_features import DRY_PCT, LAG_FEATURES, below_zero_first, lag_values
 from ifcb_flow_pipeline.detection.verdict.rules import READ
 
 #: Columns that are written into rows together: 64 bytes of each row, as much as a processor writes at a time.
@@ -21,7 +21,8 @@ class BinTable:
     """n bins; arrays of shape (n,) but ``values``, the scaled features of shape (n, features), NaN where unknown.
 
     ``time_s``: start in seconds since 1970; ``judged``: there is something to judge; ``full``: there are
-    points enough for all features; ``n_points``: points that the features are of.
+    points enough for all features; ``n_points``: points that the features are of; ``below_zero``: the first bin of its
+    instrument whose humidity sensor reads below zero.
     """
 
     instrument: Names
@@ -30,6 +31,7 @@ class BinTable:
     judged: NDArray[np.bool_]
     full: NDArray[np.bool_]
     n_points: NDArray[np.float64]
+    below_zero: NDArray[np.bool_]
     values: NDArray[np.float32]
 
     @classmethod
@@ -49,6 +51,7 @@ class BinTable:
             judged=status.equal(*READ),
             full=status.equal("ok"),
             n_points=np.nan_to_num(numbers(table, "n_points")),
+            below_zero=below_zero_first(table),
             values=values,
         )
 
@@ -61,6 +64,7 @@ class BinTable:
             self.judged[rows],
             self.full[rows],
             self.n_points[rows],
+            self.below_zero[rows],
             self.values[rows],
         )
 

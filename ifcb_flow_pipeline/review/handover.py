@@ -7,12 +7,12 @@ exactly the columns pid, tag1 ..., comment and skip are written; a column of num
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from ifcb_flow_pipeline.store.csv_files import harmless
 from ifcb_flow_pipeline.store.labels import Label
 
 #: The dashboard takes files below 2 MB.
@@ -24,12 +24,6 @@ MAX_COMMENT = 500
 #: What begins the tag of a suspected cause.
 CAUSE_TAG = "qc_flow_"
 
-#: Where a cell that begins so is a formula to a spreadsheet. Where numbers have decimal commas a semicolon separates
-#: cells, also within quotes that begin after it.
-_FORMULA = re.compile(r"((?:^|;)\"*)(?=[=+\-@\t])", re.MULTILINE)
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-
 _SKIP = {"bad": "skip", "good": "noskip"}
 
 
@@ -39,16 +33,6 @@ class Decided:
 
     label: Label
     cause: str = ""
-
-
-def harmless(text: str) -> str:
-    """The text with a mark wherever a spreadsheet would take what follows for a formula: on any line, after any
-    semicolon.
-
-    Carriage returns become line feeds: readers of CSV differ in whether one ends a row. Other control characters,
-    which some pass over, are left out.
-    """
-    return _FORMULA.sub(r"\1'", _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def csv_of(rows: pd.DataFrame) -> bytes:

@@ -131,6 +131,16 @@ def with_ledger(path: Path, archive: Archive, work: Callable[["Ledger"], _Result
         raise _unusable(path, error) from error
 
 
+def first_known_day(path: Path) -> date | None:
+    """The first day with bins by the ledger at ``path``; None where there is none, or it cannot be read now."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
+            (day,) = connection.execute("SELECT min(day) FROM day WHERE n_bins > 0").fetchone()
+    except sqlite3.DatabaseError:
+        return None
+    return date.fromisoformat(day) if day else None
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """The open ledger. Every method that writes does so whole or not at all, also beside other processes."""

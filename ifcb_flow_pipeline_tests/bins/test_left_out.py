@@ -21,6 +21,15 @@ def test_files_of_one_name_are_one_row_that_names_the_bin_and_the_remedy():
     )
 
 
+def test_a_corrected_adc_file_without_its_bin_is_told_with_the_remedy():
+    path = "../adcmod/D20230810/D20230810T113059_IFCB134.ADC.MOD"
+    (one,) = misnamed([path])
+    assert (one.pid, one.instrument, one.status, one.path) == ("D20230810T113059_IFCB134", "IFCB134", "no_bin", path)
+    assert "no directory D20230810 of the archive has that one" in one.reason
+    (nameless,) = misnamed(["../adcmod/D20230810/notes.adc.mod"])
+    assert (nameless.pid, nameless.instrument, nameless.status) == ("notes", None, "no_bin")
+
+
 def test_a_file_without_a_bin_in_its_name_says_which_name_it_needs():
     (found,) = misnamed(["old/notes.adc"])
     assert (found.pid, found.instrument, found.start_time, found.status) == ("notes", None, None, "misnamed")

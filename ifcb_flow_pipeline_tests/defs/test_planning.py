@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ifcb_flow_pipeline.defs.planning import (
     MAX_DAYS_PER_RUN,
     MAX_GAP_DAYS,
+    UNUSABLE,
     DayState,
     day_states,
     missing_disk,
@@ -201,8 +202,14 @@ def test_the_states_are_of_all_days_that_the_archive_or_a_table_has() -> None:
     assert day_states(found) == {
         held: DayState("s1", None, None),
         featured: DayState("", "s2", None),
-        scored: DayState("", None, "s3"),
+        scored: DayState("", UNUSABLE, "s3"),
     }
+
+
+def test_features_of_another_version_or_damaged_are_made_again_also_where_no_raw_file_is_left() -> None:
+    found = Survey({}, {"bin_features": {DAY: None}, "bin_scores": {}}, complete=True)
+    assert [(r.stage, r.first) for r in plan(day_states(found), with_scores=True).requests] == [("all", DAY)]
+    assert plan({DAY: DayState("", "", "")}, with_scores=True).requests == ()
 
 
 states = st.dictionaries(

@@ -391,3 +391,12 @@ def _dummy_job() -> dg.JobDefinition:
         nothing()
 
     return unfinished
+
+
+def test_days_older_than_the_partitions_wait_for_a_restart_and_are_reported(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sensors, "FIRST_DAY", DAYS[1])
+    result = tick(pipeline)
+    assert days_asked_for(result) == DAYS[1:]
+    assert f"1 days with bins, from {DAYS[0]} on, are older" in capfd.readouterr().err

@@ -366,7 +366,9 @@ def test_a_corrected_adc_file_is_read_instead_of_the_raw_one_and_named(tmp_path)
     put(tmp_path / "adcmod" / "D20230810" / "D20230810T235959_IFCB134.adc.mod", adc_text(2))
     listing = Archive(root).scan(date(2023, 8, 10), date(2023, 8, 10))
     (raw,) = listing.bins
-    assert listing.strays == ()
+    assert listing.strays == (
+        "../adcmod/D20230810/D20230810T235959_IFCB134.adc.mod", f"../adcmod/D20230811/{PID}.adc.mod",
+    )  # fmt: skip
     found = Archive(root).read_bin(PID, raw.path("adc"), raw.path("hdr"))
     assert (len(found.adc), found.adc_source, found.header["temperature_c"]) == (3, "adcmod", 21.5)
     assert Archive(root).read_bin(PID, f"2023/D20230810/{PID}.adc", None).adc_source == "adc"
@@ -535,7 +537,7 @@ def test_what_is_no_usual_file_costs_its_bin_and_nothing_else(tmp_path, monkeypa
 def hanging(monkeypatch):
     """Opening a file, or listing a directory, whose name ends so hangs until the test is over."""
     answer, endings = threading.Event(), []
-    monkeypatch.setattr(deadline, "PATIENCE", 0.05)
+    monkeypatch.setattr(deadline, "PATIENCE", 1.0)
 
     def hanging_at_times(really):
         def called(path, *arguments):
@@ -556,7 +558,7 @@ def test_a_file_that_hangs_costs_its_bin_and_is_to_be_read_again(tmp_path, hangi
     hanging(f"{PID}.adc")
     found = read(tmp_path)
     assert (found.status, found.unread) == ("unreadable", True)
-    assert "did not answer within 0.05 s" in found.reason
+    assert "did not answer within 1 s" in found.reason
 
 
 def test_a_header_that_hangs_costs_the_header_only(tmp_path, hanging):

@@ -161,14 +161,19 @@ class Baseline:
             least=least,
             level=np.zeros(d, dtype=np.float32),
             level_sd=np.zeros(d, dtype=np.float32),
-            places=Places(times[:1], np.zeros(1, np.float32), np.zeros(1, np.float32), np.zeros(1, dtype=bool)),
+            places=Places.unmoved(times[:1]),
             first_s=np.array(times[0]),
             last_s=np.array(times[-1]),
             n_bins=np.array(len(times)),
         )
         core = fitted._core_column()
         if core >= 0:
-            # A service moves the core: that is no wandering.
+            # A service moves the core: that is no wandering. Places are counted from the first one.
+            first = keep & (fitted._starts(bins, known=None).deployment == 0)
+            off = column_medians(residual[first, core : core + 1])[0] if first.any() else 0.0
+            if abs(off) > MOVED_Z * fitted.scatter[core]:
+                fitted.centre[:, core] += off
+                residual[:, core] -= off
             starts = fitted._starts(bins, known=None)
             place = starts.core[np.maximum.accumulate(np.where(starts.begins, np.arange(len(bins)), 0))]
             own = (residual[:, core] - np.where(starts.deployment > 0, place, 0.0))[keep, None]
@@ -298,9 +303,10 @@ class Baseline:
         values = np.full(len(bins), np.nan, dtype=np.float32)
         if core >= 0:
             values = bins.values[:, core] - self._centres(bins)[bins.configuration.codes, core]
-        nothing = Places(bins.time_s[:1], np.zeros(1, np.float32), np.zeros(1, np.float32), np.zeros(1, dtype=bool))
         continues = known is None or not len(bins) or bins.time_s[0] <= self.last_s + LONG_GAP_S
-        return find_starts(values, bins.time_s, new, known or nothing, self._core_scatter(), continues)
+        return find_starts(
+            values, bins.time_s, new, known or Places.unmoved(bins.time_s[:1]), self._core_scatter(), continues
+        )
 
     def _core_column(self) -> int:
         return next((column for column, feature in enumerate(self.metadata) if feature.name == _CORE), -1)

@@ -12,8 +12,8 @@ _SHARES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01)
 #: Beyond what was seen a power of ten more costs as much score as it did before, within these limits.
 _SLOPES = (0.2, 2.0)
 
-#: By so many standard errors of a share the scale is on the safe side, but not beyond this part of it.
-_SAFE_SDS, _LEAST_OF_SHARE = 0.5, 0.5
+#: By so many standard errors of a share the scale is on the safe side.
+_SAFE_SDS = 0.5
 
 #: So many bins must be rarer than a share for it to be read off.
 _ENOUGH = 3
@@ -38,7 +38,7 @@ class RarityScale:
         shares = np.array([share for share in _SHARES if share >= self._least_share(len(raw_score))])
         # Few bins know a rare share badly: the scale is held to one that is surely not rarer.
         uncertain = _SAFE_SDS * np.sqrt(shares * (1.0 - shares) / len(raw_score))
-        at = np.quantile(raw_score, 1.0 - np.maximum(shares - uncertain, _LEAST_OF_SHARE * shares))
+        at = np.quantile(raw_score, 1.0 - (shares - uncertain))
         # Equal quantiles would make the scale ambiguous.
         self.raw_score_ = np.asarray(np.maximum.accumulate(at) + 1e-9 * np.arange(len(at)), dtype=np.float64)
         self.rarity_ = -np.log10(shares)

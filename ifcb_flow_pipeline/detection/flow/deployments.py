@@ -46,6 +46,12 @@ class Places:
     sd: NDArray[np.float32]
     is_open: NDArray[np.bool_]
 
+    @classmethod
+    def unmoved(cls, start_s: NDArray[np.float64]) -> "Places":
+        """One deployment, at the centre of its settings from a time on; ``start_s`` (1,), or (0,) without any bin."""
+        centre = np.zeros(len(start_s), dtype=np.float32)
+        return cls(start_s, centre, centre, np.zeros(len(start_s), dtype=bool))
+
     def at(self, time_s: float) -> int:
         """The number of the deployment at a time, -1 before the first."""
         return int(np.searchsorted(self.start_s, time_s, side="right")) - 1

@@ -20,7 +20,7 @@ from ifcb_flow_pipeline.detection.flow import model_file
 from ifcb_flow_pipeline.detection.flow.baseline import Deviations
 from ifcb_flow_pipeline.detection.flow.instrument import Evidence, InstrumentModel, Screening
 from ifcb_flow_pipeline.detection.flow.label_learning import LabelRanker
-from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES, below_zero_first
+from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError, read_arrays
 from ifcb_flow_pipeline.detection.verdict.affected import Losses
 from ifcb_flow_pipeline.detection.verdict.decision import Case, Decision, decide
@@ -93,7 +93,7 @@ class FlowModel:
     def _judge_instrument(self, name: str, features: pa.Table, history: pa.Table) -> pa.Table:
         """What is decided and found of the bins of one instrument: ``features``, in the order of time."""
         table, own = _with_history(features, history)
-        bins, below_zero = BinTable.of(table, self.metadata), below_zero_first(table)
+        bins = BinTable.of(table, self.metadata)
         known = self.instruments.get(name)
         if known is None:
             deviations = Deviations.unknown(len(bins), len(self.metadata))
@@ -111,7 +111,7 @@ class FlowModel:
             rows = features.slice(number * _BINS_TOGETHER, _BINS_TOGETHER)
             broken = broken_rules(rows, with_header, with_signals, with_counters, with_roi)
             known_of = bins.judged[some], deviations.of(some), screening.of(some), broken, Losses.of(rows)
-            parts.append(self._decided(name, rows, Case(*known_of, self._threshold(name)), below_zero[some]))
+            parts.append(self._decided(name, rows, Case(*known_of, self._threshold(name)), bins.below_zero[some]))
         return pa.concat_tables(parts)
 
     def _decided(self, name: str, features: pa.Table, case: Case, below_zero: NDArray[np.bool_]) -> pa.Table:

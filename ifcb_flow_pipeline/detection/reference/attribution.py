@@ -58,4 +58,4 @@ def _leaf_counts(forest: Forest) -> NDArray[np.float64]:
         depth[[forest.left[node], forest.right[node]]] = depth[node] + 1
     beyond = forest.path_length - depth
     known = average_path_length(np.arange(1, 4097))
-    return 1.0 + np.searchsorted(known, beyond - 1e-6)
+    return np.asarray(1.0 + np.searchsorted(known, beyond - 1e-6), dtype=np.float64)

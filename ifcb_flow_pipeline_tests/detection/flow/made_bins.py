@@ -40,6 +40,7 @@ def bins_of(
         judged=every,
         full=every.copy(),
         n_points=np.broadcast_to(np.asarray(n_points, dtype=np.float64), (n,)).copy(),
+        below_zero=np.zeros(n, dtype=bool),
         values=np.asarray(values, dtype=np.float32),
     )
 

@@ -91,6 +91,14 @@ def test_beyond_what_was_seen_a_power_of_ten_costs_as_much_as_before_within_limi
     assert scale.rarity(last + np.array([0.0, 1.0, 7.0])) == pytest.approx(2.0 + slope * np.array([0, 1, 7]), rel=0.02)
 
 
+@pytest.mark.parametrize("n", [30, 100, 1000])
+def test_the_scale_is_on_the_safe_side_by_half_a_standard_error_of_a_share(n: int) -> None:
+    scale = RarityScale().fit(np.linspace(0.0, 1.0, n))
+    share = 10.0**-scale.rarity_
+    assert share.min() == pytest.approx(max(0.01, 3 / n)) or share.min() > 3 / n
+    assert scale.raw_score_ == pytest.approx(1 - share + 0.5 * np.sqrt(share * (1 - share) / n), abs=1e-6)
+
+
 def test_only_the_rarest_shares_tell_how_it_goes_on() -> None:
     quantiles = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 10.0, 10.5, 11.0, 11.5])
     scale = RarityScale().fit(np.interp(np.linspace(0, 1, 10_001), 1 - np.array(SHARES), quantiles))

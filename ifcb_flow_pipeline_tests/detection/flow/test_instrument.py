@@ -93,6 +93,20 @@ def test_of_healthy_bins_one_in_a_hundred_is_rare_as_that(model: FlowModel, heal
     assert (found.fault <= found.alone + 1e-9).all()
 
 
+def test_what_drifts_within_a_day_is_gross_only_far_beyond_its_drift(model: FlowModel, healthy: Columns):
+    one = model.instruments[NAME]
+    columns = changed(healthy, 50, **FAULTS["a turned camera"][1])
+    columns = changed(changed(columns, 60, core_tilt=plus(0.02)), 70, stray_right_fraction=times(4.0))
+    bins = bins_of(model, columns)
+    deviations = one.deviations(bins)
+    short = replace(deviations, is_short=np.ones(len(bins), bool))
+    found = one.screen(bins, short, model.ranker)
+    assert found.gross[50] > 4.0
+    assert found.fault[60] > 3.0
+    assert found.fault[70] > 2.0
+    assert (found.gross[[60, 70]] < 2.0).all()
+
+
 def test_what_is_gross_does_not_wander_and_is_asked_where_the_history_is_short(model: FlowModel, healthy: Columns):
     one = model.instruments[NAME]
     columns = changed(changed(healthy, 50, **FAULTS["a stain on the flow cell"][1]), 60, core_x_px=plus(90))

@@ -121,3 +121,12 @@ def test_without_two_classes_there_is_no_latent_space_and_the_rows_themselves_ar
     forest = LatentForest().fit(rows, one)
     assert not forest.is_latent_
     assert forest.score_samples(rows) == pytest.approx(MultiClassIsolationForest().fit(rows, one).score_samples(rows))
+
+
+def test_forests_are_grown_as_those_of_scikit_learn_unless_told_otherwise():
+    from sklearn.ensemble import IsolationForest as Theirs
+
+    usual = Theirs()
+    for ours in (IsolationForest(), MultiClassIsolationForest()):
+        assert (ours.n_estimators, ours.max_features) == (usual.n_estimators, usual.max_features)
+        assert ours.max_samples == 256  # scikit-learn's "auto"

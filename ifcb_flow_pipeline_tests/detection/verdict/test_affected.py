@@ -28,6 +28,7 @@ def share(cause: str, **values: float) -> float:
         ("corrupt", {"bad_line_fraction": 0.04}, 0.04),
         ("incomplete_run", {"run_time_ratio": 0.3}, 0.7),
         ("incomplete_run", {"run_time_ratio": 1.4}, 0.0),
+        ("incomplete_run", {"run_time_ratio": -0.4}, 1.0),
     ],
 )
 def test_the_share_is_the_largest_of_what_tells_it_less_what_is_usual(cause: str, values: dict, expected: float):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ifcb_flow_pipeline.detection.lag_features import LAG_FEATURES
+from ifcb_flow_pipeline.detection.verdict import rules
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES, SIGNATURES
 from ifcb_flow_pipeline.detection.verdict.rules import RuleError, broken_rules, hard_rules, least_spreads, parse_rules
 from ifcb_flow_pipeline.detection.verdict.severity import BAD_FROM
@@ -138,10 +139,11 @@ GROWING = """rules: [
  source: s}]"""
 
 
-def test_a_severity_grows_in_a_line_and_no_further_than_its_worst(bins: Columns):
+def test_a_severity_grows_in_a_line_and_no_further_than_its_worst(bins: Columns, monkeypatch: pytest.MonkeyPatch):
     values = np.array([10.0, 10.1, 15.0, 20.0, 99.0, 5.0, 0.0, -9.0])
     rows = table(bins | {"a": values, "b": np.array([1, 1, -1, -1, 1, -1, 1, 1.0])})
-    found = broken_rules(rows, rules=parse_rules(GROWING))
+    monkeypatch.setattr(rules, "hard_rules", lambda: parse_rules(GROWING))
+    found = broken_rules(rows)
     assert found.severity[:, 0] == pytest.approx([0, 40.4, 60, 80, 80, 0, 0, 0])
     assert found.severity[:, 1] == pytest.approx([0, 0, 0, 0, 0, 60, 80, 80])
     assert found.severity[:, 2].tolist() == [0, 0, 0, 30, 0, 0, 0, 0]
@@ -153,7 +155,9 @@ def test_a_severity_grows_in_a_line_and_no_further_than_its_worst(bins: Columns)
 
 def test_a_rule_says_its_value_and_something_else_of_one():
     over, under, _ = parse_rules(GROWING)
-    assert (over.sentence(1.0), under.sentence(1.0), under.sentence(0.5)) == ("1", "one", "0.5 50 %")
+    values = np.array([1.0, 0.5])
+    assert over.sentences(values) == ["1", "0.5"]
+    assert under.sentences(values) == ["one", "0.5 50 %"]
 
 
 @pytest.mark.parametrize(("n_with", "is_lost"), [(2, False), (3, True)])
