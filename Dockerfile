@@ -37,7 +37,10 @@ ENV PATH=/opt/venv/bin:$PATH \
     IFCB_DATA_DIR=/archive \
     STREAMLIT_BROWSER_GATHER_USAGE_STATS=false \
     STREAMLIT_SERVER_FILE_WATCHER_TYPE=none \
-    STREAMLIT_SERVER_HEADLESS=true
+    STREAMLIT_SERVER_HEADLESS=true \
+    IFCB_KERNEL_CACHE=/opt/ifcb-flow/kernels
+# Compiled once, for all machines that the image may run on, and for its user to read only: what lies there is run.
+RUN ifcb-flow warm
 USER 10001:10001
 EXPOSE 3000 4000 8501
 ENTRYPOINT ["sh", "/opt/ifcb-flow/docker/entrypoint.sh"]

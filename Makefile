@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
-PYTEST_OPTIONS ?=
+# One worker a core; for one after the other: make test PYTEST_OPTIONS=
+PYTEST_OPTIONS ?= -n auto --dist worksteal
 
-.PHONY: demo serve test lint benchmark clean
+.PHONY: demo serve test warm lint benchmark clean
 
 demo: $(VENV)/installed  ## the whole pipeline on a simulated archive, or on yours: IFCB_DATA_DIR=/path make demo
 	$(BIN)/ifcb-flow demo
@@ -14,7 +15,10 @@ demo: $(VENV)/installed  ## the whole pipeline on a simulated archive, or on you
 serve: $(VENV)/installed  ## the Dagster UI, its daemon and the review app, on what is there
 	$(BIN)/ifcb-flow serve
 
-test: $(VENV)/installed-dev  ## all tests
+warm: $(VENV)/installed  ## compile the kernels, once: whoever runs first would do it, and all workers of a test run would
+	$(BIN)/ifcb-flow warm
+
+test: $(VENV)/installed-dev warm  ## all tests
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 lint: $(VENV)/installed-dev  ## style and types

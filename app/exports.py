@@ -18,6 +18,7 @@ from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.pictures import cloud_picture
 from ifcb_flow_pipeline.review.basis import affected, basis
 from ifcb_flow_pipeline.review.handover import Decided, csv_of, label_rows
+from ifcb_flow_pipeline.review.losses import log_lines, losses
 from ifcb_flow_pipeline.review.report import COLUMNS, Report, Worst
 from ifcb_flow_pipeline.store.labels import Label
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS, Table
@@ -67,6 +68,9 @@ def stored_rows(stores: Stores, table: Table, choice: Choice, chosen: pd.DataFra
     other tables know no verdict. Raises StoreError for a file that cannot be used.
     """
     rows = stores.tables.read_range(table, choice.first, choice.last)
+    if table is BIN_SCORES:
+        # Each day is worst first: the whole period shall be, too. Bins without severity come last.
+        rows = rows.sort_by([("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")])
     if choice.instruments:
         rows = rows.filter(pc.field("instrument").isin(list(choice.instruments)))
     if choice.verdicts:
@@ -111,9 +115,7 @@ def decided(labels: Mapping[str, Label], scored: Scored) -> list[Decided]:
         if place is None:
             found.append(Decided(labels[pid]))
         else:
-            row = scored.rows.iloc[place]
-            severity = None if pd.isna(row["severity"]) else float(row["severity"])
-            found.append(Decided(labels[pid], str(row["cause"]), severity))
+            found.append(Decided(labels[pid], str(scored.rows["cause"].iloc[place])))
     return found
 
 
@@ -122,18 +124,28 @@ def report(stores: Stores, choice: Choice, rows: pd.DataFrame, labels: Mapping[s
 
     Raises StoreError for a file that cannot be used.
     """
+    episodes = _episodes(stores, choice)
+    worst = _worst(stores, _worst_pids(rows, episodes))
+    of_period = decisions_of(labels, choice)
+    whole = Report(choice.first, choice.last, made, rows.loc[:, list(COLUMNS)], episodes, worst, of_period, CAUSE_NAMES)
+    return whole.html().encode()
+
+
+def summary(stores: Stores, choice: Choice, rows: pd.DataFrame, labels: Mapping[str, Label]) -> list[str]:
+    """Lines for a cruise log: what was lost of the choice, an instrument a line."""
+    found = losses(rows, _episodes(stores, choice), decisions_of(labels, choice))
+    return log_lines(found, choice.first, choice.last, CAUSE_NAMES)
+
+
+def _episodes(stores: Stores, choice: Choice) -> list[Episode]:
     first, past = choice.ends
-    episodes = [
+    return [
         episode
         for episode in data.read_episodes(stores)
         if episode.end >= first
         and episode.start < past
         and episode.instrument in (choice.instruments or (episode.instrument,))
-    ]  # fmt: skip
-    worst = _worst(stores, _worst_pids(rows, episodes))
-    of_period = decisions_of(labels, choice)
-    whole = Report(choice.first, choice.last, made, rows.loc[:, list(COLUMNS)], episodes, worst, of_period, CAUSE_NAMES)
-    return whole.html().encode()
+    ]
 
 
 def _worst_pids(rows: pd.DataFrame, episodes: Sequence[Episode]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import growth, judging, sensing, workloads
+from benchmarks import commands, growth, judging, sensing, workloads
 from benchmarks.table import Row, as_text, machine, write
 
 
@@ -30,6 +30,7 @@ def main(small: bool, output: Path) -> None:
 def _measurements(folder: Path, size: workloads.Size) -> list[Callable[[], list[Row]]]:
     return [
         lambda: workloads.extraction(folder / "extraction", size),
+        lambda: commands.measure(folder / "commands", size),
         lambda: workloads.one_cloud(folder / "cloud", size),
         lambda: workloads.scoring(size),
         lambda: judging.measure(

@@ -20,7 +20,7 @@ def flat_archive(folder: Path, n_bins: int, mean_triggers: int) -> list[Path]:
     for pid in pids[:_FLAT_CONTENTS]:
         write_bin(simulate_bin(pid, mean_triggers=mean_triggers), folder)
     for i, pid in enumerate(pids[_FLAT_CONTENTS:]):
-        _link(folder / f"{pids[i % _FLAT_CONTENTS]}.adc", folder / f"{pid}.adc")
+        link(folder / f"{pids[i % _FLAT_CONTENTS]}.adc", folder / f"{pid}.adc")
     return sorted(folder.rglob("*.adc"))
 
 
@@ -36,10 +36,10 @@ def daily_archive(folder: Path, n_days: int, bins_per_day: int, mean_triggers: i
             start = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=k * 86_400 // bins_per_day)
             original = originals[number % len(originals)]
             number += 1
-            _link(original, place / f"{format_pid('IFCB134', start)}.adc")
+            link(original, place / f"{format_pid('IFCB134', start)}.adc")
 
 
-def _link(original: Path, adc: Path) -> None:
+def link(original: Path, adc: Path) -> None:
     """Give a bin's files a second name."""
     for suffix in (".adc", ".hdr"):
         os.link(original.with_suffix(suffix), adc.with_suffix(suffix))

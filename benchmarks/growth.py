@@ -21,7 +21,7 @@ from benchmarks.memory import peak_mb
 from benchmarks.table import Row
 from ifcb_flow_pipeline.bins.archive import EXTENSIONS, FoundFile
 from ifcb_flow_pipeline.bins.pid import format_pid
-from ifcb_flow_pipeline.store.archive import Archive, Inside
+from ifcb_flow_pipeline.store.archive import Archive, Inside, Ranges
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.survey import Budget, Surveyor
 
@@ -47,7 +47,7 @@ class SimulatedArchive(Archive):
         for number in self._days():
             yield inside(f"{_day(number):D%Y%m%d}", _status(number))
 
-    def inside(self, relative: str, wanted: tuple[date, date] | None = None) -> Inside:  # noqa: ARG002 - as Archive has it
+    def inside(self, relative: str, wanted: Ranges | None = None) -> Inside:  # noqa: ARG002 - as Archive has it
         """The directories of the top, or the files of a day."""
         if not relative:
             return Inside(tuple(f"{_day(number):D%Y%m%d}" for number in self._days()), ())

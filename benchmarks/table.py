@@ -12,13 +12,17 @@ _HEADER = ("workload", "ours", "baseline", "ratio", "limit", "note")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One workload: seconds of ours, of the baseline and of the limit (None: there is none)."""
+    """One workload: seconds of ours, of the baseline and of the limit (None: there is none), by the clock; those of the
+    processor beside them, all cores together.
+    """
 
     workload: str
     ours_s: float
     baseline_s: float | None = None
     limit_s: float | None = None
     note: str = ""
+    ours_cpu_s: float | None = None
+    baseline_cpu_s: float | None = None
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -26,8 +30,8 @@ class Row:
         ratio = f"{self.baseline_s / self.ours_s:.1f} x" if self.baseline_s else "-"
         return (
             self.workload,
-            _seconds(self.ours_s),
-            _seconds(self.baseline_s),
+            _seconds(self.ours_s, self.ours_cpu_s),
+            _seconds(self.baseline_s, self.baseline_cpu_s),
             ratio,
             _seconds(self.limit_s),
             self.note,
@@ -60,7 +64,8 @@ def write(rows: Sequence[Row], folder: Path) -> None:
     (folder / "results.md").write_text(f"{machine()}\n\n{as_markdown(rows)}\n")
 
 
-def _seconds(value: float | None) -> str:
+def _seconds(value: float | None, cpu: float | None = None) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f} s" if value < 100 else f"{value:.0f} s"
+    by_clock = f"{value:.3f} s" if value < 100 else f"{value:.0f} s"
+    return by_clock if cpu is None else f"{by_clock} ({cpu:.3f} CPU)"

@@ -12,20 +12,15 @@ from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
-from joblib import Parallel, delayed, effective_n_jobs
 
 from ifcb_flow_pipeline.bins.left_out import misnamed
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.days import (
     HISTORY_DAYS,
-    IDENTITY,
     TrainingWindow,
     check_enough,
-    feature_row,
     inventory_row,
     library_versions,
-    read_bin,
-    reference_row,
     training_set,
     without_context,
 )
@@ -42,23 +37,19 @@ from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet
 from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FeatureSet
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
-from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Triggers
+from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
 from ifcb_flow_pipeline.features.selection import select_features
-from ifcb_flow_pipeline.store.archive import Archive, BinRead
-from ifcb_flow_pipeline.store.clouds import CloudEntry
+from ifcb_flow_pipeline.many_bins import feature_table, reference_table
+from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.left_out import row_of
 from ifcb_flow_pipeline.store.models import read_model, write_model
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
 _Stated = TypeVar("_Stated")
 
 DEFAULT_CHUNK_SIZE = 100
 _TASKS_PER_THREAD, _LEAST_PER_TASK = 8, 16
 DEFAULT_MODEL = "model.npz"
-
-#: The columns of ``bin_features`` that a feature row of the reference set has.
-_REFERENCE_COLUMNS = (*IDENTITY, "status", "reason", "n_rows", "n_images", "n_points", "bad_lines", *FEATURE_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +62,10 @@ class Work:
 
     def task_size(self, n_bins: int) -> int:
         """Bins per task: where there are few, small enough that no thread is left with a long last task."""
+        if n_bins <= _LEAST_PER_TASK:
+            return min(self.chunk_size, _LEAST_PER_TASK)
+        from joblib import effective_n_jobs
+
         return min(self.chunk_size, max(_LEAST_PER_TASK, n_bins // (_TASKS_PER_THREAD * effective_n_jobs(self.n_jobs))))
 
 
@@ -93,17 +88,28 @@ def archive_features(
     wanted = _wanted(archive, pids)
     size = work.task_size(len(wanted))
     chunks = [wanted[i : i + size] for i in range(0, len(wanted), size)]
-    rows_of, schema = _feature_rows, BIN_FEATURES.schema
-    if feature_set == "reference":
-        rows_of, schema = _reference_rows, pa.schema(map(schema.field, _REFERENCE_COLUMNS))
-    # Threads share the result without copying it between processes, and need no second start of Python.
-    parallel = Parallel(n_jobs=work.n_jobs, prefer="threads", return_as="generator")
-    results = cast("Iterable[list[dict[str, Any]]]", parallel(delayed(rows_of)(archive, c, settings) for c in chunks))
+    table_of = reference_table if feature_set == "reference" else feature_table
     tables = []
-    for rows in results:
-        tables.append(pa.Table.from_pylist(rows, schema=schema))
-        work.progress(len(rows))
-    return pa.concat_tables(tables) if tables else schema.empty_table()
+    for table in _each(lambda chunk: table_of(archive, chunk, settings), chunks or [[]], work.n_jobs):
+        tables.append(table)
+        work.progress(table.num_rows)
+    return pa.concat_tables(tables)
+
+
+def _each(
+    function: Callable[[Sequence[Mapping[str, Any]]], pa.Table],
+    chunks: Sequence[Sequence[Mapping[str, Any]]],
+    n_jobs: int,
+) -> Iterable[pa.Table]:
+    """The function of each chunk, in order, in threads where there is work for several."""
+    if len(chunks) <= 1 or n_jobs == 1:
+        return map(function, chunks)
+    # Takes a tenth of a second to load, which a single bin is not to wait for.
+    from joblib import Parallel, delayed
+
+    # Threads share the result without copying it between processes, and need no second start of Python.
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    return cast("Iterable[pa.Table]", parallel(delayed(function)(chunk) for chunk in chunks))
 
 
 def bins_before(archive: Archive, pids: Sequence[str]) -> list[str]:
@@ -120,7 +126,8 @@ def bins_before(archive: Archive, pids: Sequence[str]) -> list[str]:
             bin_id.day - timedelta(days=back) for back in range(HISTORY_DAYS + 1)
         )
     asked = set(pids)
-    bin_ids = [raw.bin_id for raw in archive.scan().bins] if days else []
+    wanted = set().union(*days.values())
+    bin_ids = [raw.bin_id for raw in archive.scan_days(wanted).bins] if wanted else []
     return [b.pid for b in bin_ids if b.day in days.get(b.instrument, ()) and b.pid not in asked]
 
 
@@ -296,18 +303,30 @@ def _instrument(row: Mapping[str, Any]) -> str:
 
 
 def _wanted(archive: Archive, pids: Sequence[str] | None) -> list[dict[str, Any]]:
-    listing, now = archive.scan(), archive.now()
+    now = archive.now()
     if pids is None:
+        listing = archive.scan()
         return [
             *(inventory_row(raw, archive, now) for raw in listing.bins),
             *({"hdr_path": None, **row_of(one)} for one in misnamed(listing.strays)),
         ]
-    found = {raw.bin_id.pid: raw for raw in listing.bins}
-    known = (found.get(pid) or found.get(pid.upper()) for pid in pids)
+    days = {day for pid in pids if (day := _day_of(pid))}
+    found = {raw.bin_id.pid: raw for raw in (archive.scan_days(days).bins if days else ())}
+    if any(_day_of(pid) and pid.upper() not in found for pid in pids):
+        # What is not where its date says is looked for everywhere: it may lie in a directory of another date.
+        found = {raw.bin_id.pid: raw for raw in archive.scan().bins}
+    known = (found.get(pid.upper()) for pid in pids)
     return [
         inventory_row(raw, archive, now) if raw else _not_found(pid, archive)
         for pid, raw in zip(pids, known, strict=True)
     ]
+
+
+def _day_of(pid: str) -> date | None:
+    try:
+        return parse_pid(pid.upper()).day
+    except InvalidPidError:
+        return None
 
 
 def _not_found(pid: str, archive: Archive) -> dict[str, Any]:
@@ -317,32 +336,6 @@ def _not_found(pid: str, archive: Archive) -> dict[str, Any]:
     except InvalidPidError as error:
         return row | {"instrument": None, "start_time": None, "reason": str(error)}
     return row | {"instrument": bin_id.instrument, "start_time": bin_id.start_time}
-
-
-def _feature_rows(
-    archive: Archive, inventory: Sequence[Mapping[str, Any]], settings: FeatureSettings
-) -> list[dict[str, Any]]:
-    rows = []
-    for row in inventory:
-        read = read_bin(archive, row)
-        entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
-        columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
-        rows.append(
-            {name: row[name] for name in IDENTITY} | feature_row(entry, columns, settings, row.get("roi_bytes"))
-        )
-    return rows
-
-
-def _reference_rows(
-    archive: Archive, inventory: Sequence[Mapping[str, Any]], settings: FeatureSettings
-) -> list[dict[str, Any]]:
-    rows = []
-    for row in inventory:
-        read = read_bin(archive, {**row, "hdr_path": None}, BOX_COLUMNS)
-        entry = read if isinstance(read, CloudEntry) else CloudEntry.of(read)
-        columns = read.adc.columns if isinstance(read, BinRead) and read.status == "ok" else None
-        rows.append({name: row[name] for name in IDENTITY} | reference_row(entry, columns, settings))
-    return rows
 
 
 def _names(features: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """The command line: parses, calls, prints. What it calls is loaded only when a command runs."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ifcb_flow_pipeline.api import Work
+    from ifcb_flow_pipeline.features.catalogue import FeatureSet
     from ifcb_flow_pipeline.features.extract import FeatureSettings
     from ifcb_flow_pipeline.store.archive import Archive
     from ifcb_flow_pipeline.store.daily import DailyTables
@@ -37,6 +39,30 @@ class _Command(click.Command):
             raise click.ClickException(
                 f"{error.filename}: {error.strerror}" if error.filename else str(error)
             ) from error
+
+
+class _LeanCommand(_Command):
+    """A command that has no use for pandas. pyarrow would load it, for a quarter of a second, to see whether what it is
+    given is one of its objects: as long as the command runs, it does not find it.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if "pandas" in sys.modules or ctx.params.get("reader") == "pyifcb":
+            return super().invoke(ctx)
+        sys.meta_path.insert(0, _NoPandas)
+        try:
+            return super().invoke(ctx)
+        finally:
+            sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    """Where Python looks for modules: here, pandas is not to be found."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:  # noqa: ARG004 - Python's signature
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
 
 
 class _AspectRatio(click.ParamType):
@@ -66,7 +92,49 @@ class _Group(click.Group):
     group_class = type  # groups within are of this class, too
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+#: Objects are looked through for cycles after so many new ones: while hundreds of modules are loaded, Python's own
+#: number makes it look again and again, for a fifth of a second in all.
+_OBJECTS_BEFORE_COLLECTION = 50_000
+
+
+class _Program(_Group):
+    """All commands; called, it is the program ``ifcb-flow``, started and ended without work that nobody sees."""
+
+    group_class = _Group
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("standalone_mode", True):
+            return super().__call__(*args, **kwargs)
+        import gc
+
+        gc.set_threshold(_OBJECTS_BEFORE_COLLECTION, *gc.get_threshold()[1:])
+        try:
+            super().__call__(*args, **kwargs)
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise
+        return _leave()
+
+
+def _leave() -> NoReturn:
+    """End this process as it would end by itself, but without taking its memory apart object by object, which takes
+    a third of a second once numba is loaded: the system takes it back at once.
+    """
+    import atexit
+    import threading
+
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue] - waits for threads, as Python does first
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        # Python says what could not be written, and to where, and ends with a code that is not zero.
+        sys.exit(0)
+    os._exit(0)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="ifcb-flow-pipeline")
 def main() -> None:
     """Find the Imaging FlowCytobot bins to distrust."""
@@ -122,7 +190,7 @@ _note = click.option("--note", default="", help="Why; kept in the history.")
 _FIRST = ["pid", "anomaly_score", "severity", "verdict", "cause", "reasons"]
 
 
-@main.command()
+@main.command(cls=_LeanCommand)
 @_reading
 @click.option("--detector", type=_detector,
               help="flow: each instrument against its own history, with causes and reasons; forest: that of "
@@ -181,7 +249,7 @@ def train(
     decisions, no_bins = (Decisions(), ()) if labels is None else read_decisions(labels)
     if chosen == "flow":
         _say_ignored(ctx, "config", "config_file", "contamination", "max_samples", "max_features")
-    features = _extract(settings, **reading)
+    features = _extract(settings, chosen_set, **reading)
     _say_unmatched([*no_bins, *decisions.unmatched(features["pid"].to_pylist())], "of these bins")
     choice = None if chosen == "flow" else ForestChoice(chosen, names, forest)
     trained = train_on(features, settings, decisions, choice)
@@ -196,7 +264,7 @@ def train(
         click.echo(f"Warning: {card.note}", err=True)
 
 
-@main.command()
+@main.command(cls=_LeanCommand)
 @_reading
 @_selection
 @click.option("--aspect-ratio", type=_AspectRatio(), help="Must be the model's.  [default: the model's]")
@@ -237,7 +305,7 @@ def score(
     selection = _selected(config, config_file)
     if selection is not None and select_features(selection) != loaded.card.feature_names:
         raise ModelError(f"{model} was trained on other features than selected; leave the selection out to use its own")
-    features = _extract(settings, **reading)
+    features = _extract(settings, "reference" if loaded.card.feature_set == "reference" else "full", **reading)
     history = _days_before(settings, **reading) if loaded.card.kind == "flow" else None
     scores = score_table(features, loaded, history)
     _write(scores.select(_FIRST + [name for name in scores.column_names if name not in _FIRST]), output)
@@ -245,22 +313,151 @@ def score(
     click.echo(f"{scores.num_rows} bins: {output}")
 
 
-@main.command()
+@main.command(cls=_LeanCommand)
 @_reading
 @click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
 @click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
 @_frames
+@click.option("--feature-set", type=_feature_set, default="full",
+              help="full: all features; reference: those of ifcb-flow-metric, in half of the time.")  # fmt: skip
 @click.option("--output", type=_OUT_FILE, required=True, help="File to write: .parquet or .csv.")
-def features(aspect_ratio: float, triggers: str, frames: tuple[str, ...], output: Path, **reading: Any) -> None:
+def features(
+    aspect_ratio: float,
+    triggers: str,
+    frames: tuple[str, ...],
+    feature_set: "FeatureSet",
+    output: Path,
+    **reading: Any,
+) -> None:
     """Compute the features of the bins in DATA_DIR."""
     from ifcb_flow_pipeline.features.extract import FeatureSettings
 
     if output.suffix not in (".parquet", ".csv"):
         raise click.BadParameter(f"{output} must end in .parquet or .csv", param_hint="--output")
     settings = FeatureSettings("all" if triggers == "all" else "images", aspect_ratio, " ".join(frames))
-    table = _extract(settings, **reading)
+    table = _extract(settings, feature_set, **reading)
     _write(table, output)
     click.echo(f"{table.num_rows} bins: {output}")
+
+
+_image_model = click.option("--model", type=_IN_FILE, help="File of the image model.  [default: the ready one]")
+_per_bin = click.option("--per-bin", type=click.IntRange(min=0), default=200,
+                        help="Images of each bin that are looked at, spread over its run; 0: all.")  # fmt: skip
+_exclude = click.option("--exclude", multiple=True, help="Directory without samples, at any depth; may be repeated.")
+
+
+@main.command()
+@click.argument("data_dir", type=_DIRECTORY)
+@click.option("--id-file", type=_IN_FILE, help="Text file with one bin identifier a line; without it, all bins.")
+@click.option("--n-jobs", type=int, default=-1, help="Threads that read and compute; -1: one per core.")
+@_exclude
+@_per_bin
+@_image_model
+@click.option("--output", type=_OUT_FILE, default="images.csv",
+              help="File to write, likeliest faults first: .csv, or .parquet.")  # fmt: skip
+def images(
+    data_dir: Path,
+    id_file: Path | None,
+    n_jobs: int,
+    exclude: tuple[str, ...],
+    per_bin: int,
+    model: Path | None,
+    output: Path,
+) -> None:
+    """Judge the images of the bins in DATA_DIR: a row for each, with its fault, oddness, reasons and features."""
+    from collections import Counter
+
+    from ifcb_flow_pipeline.archive_images import image_table, read_archive_images
+    from ifcb_flow_pipeline.store.image_files import read_image_model
+
+    if n_jobs == 0:
+        raise click.BadParameter("must not be 0; -1 takes one thread per core", param_hint="--n-jobs")
+    loaded = read_image_model(model)
+    pids = None if id_file is None else _ids(id_file)
+    archive = _archive(data_dir, exclude, "native")
+    with _progress(n_jobs, 1, None if pids is None else len(pids)) as work:
+        bins = read_archive_images(archive, pids, per_bin, n_jobs, work.progress)
+    without = [each for each in bins if each.status != "ok"]
+    if without:
+        listed = ", ".join(f"{count} {status}" for status, count in Counter(each.status for each in without).items())
+        click.echo(f"{len(without)} of {len(bins)} bins have no images: {listed}", err=True)
+        for each in without[:5]:
+            click.echo(f"  {each.pid}: {each.status}: {each.reason}", err=True)
+    table = image_table(bins, loaded)
+    _write(table, output)
+    if table.num_rows:
+        counts = Counter(filter(None, table.column("fault").to_pylist()))
+        click.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.most_common()))
+    click.echo(f"{table.num_rows} images of {len(bins)} bins: {output}")
+
+
+@main.command()
+@click.argument("folders", type=_DIRECTORY, nargs=-1, required=True)
+@_per_bin
+@click.option("--without", multiple=True, metavar="PID", help="Bin to leave out, for it has a fault; may be repeated.")
+@click.option("--source", default="", help="For the model's card: what the images are, and under which licence.")
+@click.option("--model", type=_OUT_FILE, default="images.npz", help="File to write the model to.")
+def train_images(folders: tuple[Path, ...], per_bin: int, without: tuple[str, ...], source: str, model: Path) -> None:
+    """Train an image model on the clean images in FOLDERS: folders of classes with pictures, or archives with .roi.
+
+    Faults are planted into the images, so that none need be labelled; images that are faulty already make it blind.
+    """
+    from datetime import UTC, datetime
+
+    from tqdm import tqdm
+
+    from ifcb_flow_pipeline.days import library_versions
+    from ifcb_flow_pipeline.detection.images.training import planted_features, train_image_model
+    from ifcb_flow_pipeline.store.image_files import training_images, write_image_model
+
+    images = (each for folder in folders for each in training_images(folder, per_bin) if each.pid not in without)
+    with tqdm(unit="image", desc="Planting faults", disable=None) as bar:
+        planted = planted_features(images, progress=bar.update)
+    created = datetime.now(tz=UTC)
+    trained = train_image_model(planted, source or ", ".join(map(str, folders)), created, library_versions(), n_jobs=-1)
+    with _writing(model):
+        write_image_model(model, trained)
+    metrics = trained.card.metrics
+    click.echo(f"{trained.card.model_id}: {sum(trained.card.n_images.values())} images of "
+               f"{len(trained.card.classes)} classes, written to {model}")  # fmt: skip
+    click.echo(f"Of the planted faults it finds {metrics['planted_recall']:.0%} with 1 % false alarms, "
+               f"and names {metrics['planted_named']:.0%} of those rightly")  # fmt: skip
+
+
+@main.command()
+@click.argument("pid")
+@click.option("--data-dir", type=_DIRECTORY, help="Where the bin is.  [default: IFCB_DATA_DIR]")
+@_image_model
+@_per_bin
+@click.option("--number", type=click.IntRange(1, 200), default=24, help="Images to show.")
+@click.option("--output", type=_OUT_FILE, help="Picture to write.  [default: PID-odd.png]")
+def odd(pid: str, data_dir: Path | None, model: Path | None, per_bin: int, number: int, output: Path | None) -> None:
+    """Show the oddest images of the bin PID on one page, oddest first, with the fault of each."""
+    from ifcb_flow_pipeline.image_page import odd_page
+    from ifcb_flow_pipeline.store.daily import replacing
+    from ifcb_flow_pipeline.store.image_files import read_image_model
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    archive = _archive(data_dir, (), "native") if data_dir else Settings.from_environment(os.environ).archive
+    page = odd_page(archive, pid, read_image_model(model), per_bin, number)
+    path = output or Path(f"{page.pid}-odd.png")
+    with _writing(path), replacing(path) as temporary:
+        temporary.write_bytes(page.picture)
+    for line in page.lines:
+        click.echo(line)
+    click.echo(f"{len(page.lines)} of {page.n_images} images: {path}")
+
+
+@main.command()
+def warm() -> None:
+    """Compile ahead of time what else is compiled when it is first used, so that later commands start at once.
+
+    With IFCB_KERNEL_CACHE set, into that folder, which may be made on one machine and used on others like it.
+    """
+    from ifcb_flow_pipeline.warm import place
+    from ifcb_flow_pipeline.warm import warm as compile_all
+
+    click.echo(f"{compile_all()} kernels are compiled and kept {place()}")
 
 
 @main.command()
@@ -304,7 +501,7 @@ def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: f
     click.echo(f"{converted.card.model_id}: {len(converted.card.feature_names)} features, written to {model}")
 
 
-@main.command()
+@main.command(cls=_LeanCommand)
 @click.argument("data_dir", type=_DIRECTORY)
 @click.option("--model", type=_IN_FILE, default="model.npz", help="File of the model.")
 @click.option("--interval", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Seconds between looks.")
@@ -656,6 +853,7 @@ def _say_verdicts(scores: "pa.Table") -> None:
 
 def _extract(
     settings: "FeatureSettings",
+    feature_set: "FeatureSet",
     data_dir: Path,
     id_file: Path | None,
     n_jobs: int,
@@ -669,7 +867,7 @@ def _extract(
         raise click.BadParameter("must not be 0; -1 takes one thread per core", param_hint="--n-jobs")
     pids = None if id_file is None else _ids(id_file)
     with _progress(n_jobs, chunk_size, len(pids) if pids is not None else None) as work:
-        table = archive_features(_archive(data_dir, exclude, reader), pids, settings, work)
+        table = archive_features(_archive(data_dir, exclude, reader), pids, settings, work, feature_set)
     _report(table)
     return table
 
@@ -711,11 +909,14 @@ def _archive(data_dir: Path, exclude: tuple[str, ...], reader: str) -> "Archive"
 
 @contextmanager
 def _progress(n_jobs: int, chunk_size: int, total: int | None) -> Iterator["Work"]:
-    from tqdm import tqdm
-
     from ifcb_flow_pipeline.api import Work
 
-    with tqdm(total=total, unit="bin", desc="Reading bins", disable=None) as bar:
+    if not sys.stderr.isatty():
+        yield Work(n_jobs, chunk_size)
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="bin", desc="Reading bins") as bar:
         yield Work(n_jobs, chunk_size, bar.update)
 
 
@@ -768,9 +969,9 @@ def _write(table: "pa.Table", output: Path) -> None:
 
             pq.write_table(table, temporary)
         else:
-            from ifcb_flow_pipeline.review.handover import without_formulas
+            from ifcb_flow_pipeline.store.csv_files import write_csv
 
-            without_formulas(table.to_pandas()).to_csv(temporary, index=False)
+            write_csv(table, temporary)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """Compiled kernels: how they are made, and where their machine code is kept.
 
 A kernel is compiled when it is first called (some seconds) and read from a cache ever after (some tenths of a
-second). The cache lies beside the code; where that cannot be written to, in the user's cache folder; where
-there is none either, in a private folder among the temporary files; else there is none. Import this module only
-where a kernel is about to run: numba alone takes half a second to load.
+second). ``ifcb-flow warm`` compiles all of them. The cache is the folder that CACHE_SETTING names; without it, it lies
+beside the code; where that cannot be written to, in the user's cache folder; where there is none either, in a private
+folder among the temporary files; else there is none. Import this module only where a kernel is about to run: numba
+alone takes half a second to load.
 
 Machine code holds the values of a module's constants as they were when it was compiled. numba looks at the file of
 the kernel alone, and would go on using it after a constant has changed that the file imports; so what is cached is
 found again only under a fingerprint of everything that it may hold (``fingerprint``).
+
+It is made for TARGET, not for the processor that happens to be there: a cache that an image brings along is of use on
+other machines. Results do not depend on it, for arithmetic stays as written.
 """
 
 import hashlib
@@ -17,18 +21,60 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba.core import config
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+
+#: The environment variable that names a folder of machine code, such as an image has. It is read by all who may read
+#: it, and added to by those who may write to it: what lies there is run.
+CACHE_SETTING = "IFCB_KERNEL_CACHE"
+
+#: What kernels are compiled for: x86-64 processors with AVX2, since 2015 or so. Made for an EPYC with AVX-512 itself
+#: they take 0 to 10 % less. Where the processor has less, or is of another kind, for this very processor.
+TARGET = "x86-64-v3"
+_TARGET_NEEDS = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 
 #: numba's settings, whose names only numba knows.
 _SETTINGS: Any = config
 _SETTING = threading.Lock()
+
+
+def _choose_target() -> None:
+    # Who has chosen another keeps it.
+    if _SETTINGS.CPU_NAME is None and _SETTINGS.CPU_FEATURES is None:
+        has = llvm.get_host_cpu_features()
+        if all(has.get(feature) for feature in _TARGET_NEEDS):
+            _SETTINGS.CPU_NAME, _SETTINGS.CPU_FEATURES = TARGET, ""
+
+
+def _load_without_blas() -> None:
+    """Load numba's functions of arrays without scipy.linalg, which takes as long to load as all of numba, and which
+    only np.cov and np.corrcoef in compiled code want. No kernel has them.
+    """
+    name = "scipy.linalg.cython_blas"
+    if name in sys.modules:
+        return
+    sys.modules[name] = None  # pyright: ignore[reportArgumentType] - Python's way to say that there is none
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        del sys.modules[name]
+
+
+_choose_target()
+_load_without_blas()
+
+
+#: All kernels of the modules that have been imported.
+KERNELS: list[Any] = []
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -36,6 +82,16 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Floating-point arithmetic stays as written: results do not depend on the machine.
     """
+    made = _with_cache(function)
+    KERNELS.append(made)
+    return made
+
+
+def _with_cache(function: Callable[..., Any]) -> Any:
+    if chosen := os.environ.get(CACHE_SETTING):
+        dispatcher = _njit(function)
+        dispatcher._cache = _TravellingCache(function, Path(chosen))
+        return dispatcher
     try:
         return _njit_cached(function)
     except RuntimeError:
@@ -47,6 +103,12 @@ def kernel(function: Callable[..., Any]) -> Any:
         except RuntimeError:  # it cannot be written to
             pass
     return _njit(function)
+
+
+def check() -> None:
+    """Compile something small, or load it. Raises whatever the compiler raises where it does not work."""
+    if _next(1) != 2:
+        raise RuntimeError("compiled code does not compute what it should")
 
 
 def part(function: Callable[..., Any]) -> Any:
@@ -89,6 +151,57 @@ class _Cache(FunctionCache):
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         # Asked for when the kernel is first called: by then its module is complete.
         return *super()._index_key(sig, codegen), fingerprint(self._py_func.__globals__)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        # A file that was cut off by a power failure, or that nobody may read, is none.
+        with suppress(OSError, EOFError, UnpicklingError):
+            return super().load_overload(sig, target_context)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        # A full disk, or a folder of somebody else's, costs the next process its time and nothing more.
+        with suppress(OSError):
+            try:
+                super().save_overload(sig, data)
+            except (EOFError, UnpicklingError):
+                self.flush()
+                super().save_overload(sig, data)
+
+
+class _Place:
+    """A folder for the cache of a function that is named by its module, wherever that is installed.
+
+    What numba asks of a place; the fingerprint tells whether the source is still the same.
+    """
+
+    def __init__(self, function: Callable[..., Any], folder: Path) -> None:
+        self._folder, self._module = folder, function.__module__
+        self._py_file = function.__code__.co_filename
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return ""
+
+    def get_disambiguator(self) -> str:
+        return self._module
+
+    def ensure_cache_path(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+
+class _TravellingCache(_Cache):
+    """The same in a folder that may be made on one machine and used on another."""
+
+    def __init__(self, function: Callable[..., Any], folder: Path) -> None:
+        place = _Place(function, folder)
+
+        class Implementation(CompileResultCacheImpl):
+            _locator_classes = (type("Locator", (), {"from_function": staticmethod(lambda *_: place)}),)
+
+        self._impl_class = Implementation
+        super().__init__(function)
 
 
 def fingerprint(namespace: Mapping[str, Any]) -> str:
@@ -143,3 +256,8 @@ def _private_folder() -> Path | None:
         return None
     private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
     return folder if private else None
+
+
+@kernel
+def _next(number):
+    return number + 1

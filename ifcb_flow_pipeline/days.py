@@ -14,7 +14,6 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from joblib import Parallel, delayed
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, extent, signature
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
@@ -103,6 +102,9 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[Cloud
 
     A bin that was read before keeps its points where its files are gone or cannot be read now.
     """
+    # Takes a tenth of a second to load, which who judges a single bin is not to wait for.
+    from joblib import Parallel, delayed
+
     inventory, made_of = _input(tables, RAW_BINS, day)
     clouds, rows = CloudTables(tables), inventory.to_pylist()
     # Threads read ahead while this one writes: neither the disk nor a core waits for the other.
@@ -271,7 +273,7 @@ def feature_row(
 
     ``columns``: CLOUD_COLUMNS of its cloud, None where it has none; ``roi_bytes``: size of its .roi, None without.
     """
-    outcome = reference_row(entry, columns, settings) | _of_files(entry) | {"roi_complete": None}
+    outcome = reference_row(entry, columns, settings) | files_row(entry) | {"roi_complete": None}
     outcome["has_roi"] = roi_bytes is not None
     if columns is None:
         return (
@@ -285,8 +287,8 @@ def feature_row(
     return outcome | features | sources(run)
 
 
-def _of_files(entry: CloudEntry) -> dict[str, str]:
-    """What the files say of themselves, and the settings, which a damaged header does not tell."""
+def files_row(entry: CloudEntry) -> dict[str, str]:
+    """The part of it with what the files say of themselves, and the settings, which a damaged header does not tell."""
     told = description(entry.header)
     if entry.header_state == "damaged":
         told |= {"configuration": "", "settings": ""}
@@ -365,8 +367,16 @@ def window_features(tables: DailyTables, window: TrainingWindow, settings: Featu
 
     Raises ModelError, naming the remedy, where days of the window have features that were made with other settings.
     """
-    _check_same_settings(tables, window, settings)
-    features = chosen_rows(tables.read_range(BIN_FEATURES, window.first or date.min, window.last or date.max), window)
+
+    def check(day: date, made_of: Provenance) -> None:
+        if FeatureSettings(**made_of.made_of) != settings:
+            raise ModelError(
+                f"bin_features of {day} were made with {dict(made_of.made_of)}, this deployment has "
+                f"{asdict(settings)}: materialize bin_features of the window again"
+            )
+
+    first, last = window.first or date.min, window.last or date.max
+    features = chosen_rows(tables.read_range(BIN_FEATURES, first, last, check=check), window)
     check_enough(features, window, _MORE_BINS)
     return features
 
@@ -510,14 +520,3 @@ def _input(
     if rows is None or made_of is None:
         raise MissingInputError(f"{table.name} of {day} is missing: materialize it first")
     return rows, made_of
-
-
-def _check_same_settings(tables: DailyTables, window: TrainingWindow, settings: FeatureSettings) -> None:
-    first, last = window.first or date.min, window.last or date.max
-    for day in tables.days(BIN_FEATURES):
-        made_of = tables.provenance(BIN_FEATURES, day) if first <= day <= last else None
-        if made_of and FeatureSettings(**made_of.made_of) != settings:
-            raise ModelError(
-                f"bin_features of {day} were made with {dict(made_of.made_of)}, this deployment has "
-                f"{asdict(settings)}: materialize bin_features of the window again"
-            )

@@ -38,6 +38,9 @@ _OF_THE_WHOLE_RUN = ("run_time_s", "inhibit_time_s", "trigger_count", "roi_count
 #: So many ended bins of an instrument tell what is usual at the time, as far as they are in order.
 HISTORY_BINS = 30
 
+#: How far back the first look goes: at one bin a day, there are HISTORY_BINS in it.
+FIRST_LOOK = timedelta(days=HISTORY_BINS)
+
 
 @dataclass(frozen=True, slots=True)
 class LiveScore:
@@ -79,9 +82,9 @@ class Watch:
 
     def look(self) -> list[LiveScore]:
         """The bins that have grown, ended or appeared since the last look, in order of time; at the first look, the
-        latest of each instrument.
+        latest of each instrument that has any in the last FIRST_LOOK, or of each where none has.
         """
-        listing = self.archive.scan(self._since)
+        listing = self._first_listing() if self._since is None else self.archive.scan(self._since)
         # Without triggers on the disk there is nothing to follow.
         latest = {raw.bin_id.instrument: raw.bin_id.pid for raw in listing.bins if raw.size("adc") is not None}
         if self._ended is None:
@@ -100,6 +103,11 @@ class Watch:
                 found.append(self._judge(raw, ended))
         self._since = max((raw.bin_id.day for raw in listing.bins), default=self._since)
         return found
+
+    def _first_listing(self) -> Listing:
+        """The bins of the last FIRST_LOOK, or all where there are none: of years of bins, the others tell nothing."""
+        recent = self.archive.scan(self.archive.now().date() - FIRST_LOOK)
+        return recent if recent.bins else self.archive.scan()
 
     def _judge(self, raw: RawBin, ended: bool) -> LiveScore:
         pid, instrument = raw.bin_id.pid, raw.bin_id.instrument

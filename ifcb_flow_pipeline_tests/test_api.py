@@ -141,6 +141,34 @@ def test_the_bins_before_are_those_of_the_instrument_in_the_fifteen_days_up_to_t
     assert api.bins_before(archive, ["no identifier"]) == []
 
 
+def test_for_some_bins_only_the_directories_of_their_days_are_looked_into(tmp_path, monkeypatch):
+    pid = "D20230817T060000_IFCB134"
+    for day in ("20200101", "20230802", "20230817", "20230901"):
+        folder = tmp_path / f"D{day[:4]}" / f"D{day}"
+        folder.mkdir(parents=True)
+        (folder / f"D{day}T060000_IFCB134.adc").touch()
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "D20230817T070000_IFCB134.adc").touch()
+    looked = []
+    inside = Archive.inside
+    monkeypatch.setattr(Archive, "inside", lambda self, path, *some: looked.append(path) or inside(self, path, *some))
+    archive = Archive(tmp_path, settle=timedelta())
+    found = api.archive_features(archive, [pid, pid.lower(), "no identifier"], FeatureSettings())
+    assert found["status"].to_pylist() == ["empty", "empty", "not_found"]
+    assert sorted(looked) == ["", "D2023", "D2023/D20230817", "flat"]
+    looked.clear()
+    assert api.bins_before(archive, [pid]) == ["D20230802T060000_IFCB134", "D20230817T070000_IFCB134"]
+    assert sorted(looked) == ["", "D2023", "D2023/D20230802", "D2023/D20230817", "flat"]
+
+
+def test_a_bin_that_lies_where_nobody_would_look_for_it_is_found_all_the_same(tmp_path):
+    (tmp_path / "D20200101").mkdir()
+    (tmp_path / "D20200101" / "D20230817T060000_IFCB134.adc").touch()
+    archive = Archive(tmp_path, settle=timedelta())
+    found = api.archive_features(archive, ["D20230817T060000_IFCB134"], FeatureSettings())
+    assert found["status"].to_pylist() == ["misplaced"]
+
+
 def test_a_forest_for_each_instrument_is_trained_from_rows_and_gives_unknown_instruments_no_score(
     features, tmp_path, monkeypatch
 ):

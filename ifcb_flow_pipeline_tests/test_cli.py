@@ -37,6 +37,7 @@ from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NA
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.simulate.archive import bin_directory
+from ifcb_flow_pipeline.store import csv_files
 from ifcb_flow_pipeline.store.archive import Archive, ArchiveError
 from ifcb_flow_pipeline.store.claim import check_archive
 from ifcb_flow_pipeline.store.daily import DailyTables
@@ -166,8 +167,8 @@ def test_the_version_is_that_of_the_package():
 def test_the_commands_are_those_of_the_readme():
     assert set(commands()) == {
         "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
-        "serve", "left-out", "labels", "gone", "archive-moved", "verdicts", "backup", "restore",
-        "api",
+        "serve", "left-out", "labels", "gone", "archive-moved", "verdicts", "backup", "restore", "warm",
+        "images", "train-images", "odd", "api",
     }  # fmt: skip
 
 
@@ -212,7 +213,47 @@ def test_help_waits_for_no_library(arguments):
     assert shown.endswith("loaded: []\n")
 
 
+def test_scoring_one_bin_waits_for_no_library_that_it_has_no_use_for(model, tmp_path):
+    write_bin(simulate_bin(PIDS[0], mean_triggers=80), tmp_path / "one")
+    unused = {"pandas", "scipy.linalg", "joblib", "sklearn", "matplotlib", "dagster", "streamlit", "tqdm"}
+    code = (
+        "import atexit, sys; from ifcb_flow_pipeline.cli import main;"
+        f"atexit.register(lambda: print('loaded:', sorted({unused!r} & set(sys.modules)))); main(prog_name='ifcb-flow')"
+    )
+    command = [sys.executable, "-c", code, "score", "one", "--model", str(model), "--output", "s.csv"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert shown.splitlines()[-2:] == ["1 bins: s.csv", "loaded: []"]
+    assert len(table(tmp_path / "s.csv")) == 1
+
+
+def test_pandas_is_there_again_after_a_command_that_has_no_use_for_it():
+    code = (
+        "import sys; from ifcb_flow_pipeline.cli import main;"
+        "main(['features', '.', '--output', 'f.csv'], standalone_mode=False);"
+        "import pandas, pyarrow as pa; print(pa.table({'a': [1]}).to_pandas().shape)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines() == ["0 bins: f.csv", "(1, 1)"]
+
+
 # Features
+
+
+def test_the_reference_set_alone_has_the_same_values_and_reads_no_header(archive, monkeypatch):
+    done("features", archive, "--output", "full.parquet")
+    monkeypatch.setattr(Archive, "read_header", lambda *_: pytest.fail("a header was read"))
+    done("features", archive, "--output", "reference.parquet", "--feature-set", "reference")
+    full, reference = table(Path("full.parquet")), table(Path("reference.parquet"))
+    assert set(FEATURE_NAMES) < set(reference.columns) < set(full.columns)
+    pd.testing.assert_frame_equal(full[reference.columns], reference)
+
+
+def test_a_forest_of_the_reference_set_is_trained_and_asked_without_the_other_features(archive, forest, monkeypatch):
+    done("score", archive, "--model", forest, "--output", "with.csv")
+    monkeypatch.setattr(api, "feature_table", lambda *_: pytest.fail("all features were computed"))
+    done(*REFERENCE, archive, "--model", "again.npz")
+    done("score", archive, "--model", forest, "--output", "without.csv")
+    assert Path("with.csv").read_bytes() == Path("without.csv").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["f.csv", "f.parquet"])
@@ -738,7 +779,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(archive, mode
         Path(target).write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(pd.DataFrame, "to_csv", lambda _frame, path, **_: full(path))
+    monkeypatch.setattr(csv_files, "write_csv", lambda _rows, path: full(path))
     monkeypatch.setattr(pq, "write_table", lambda _rows, path, **_: full(path))
     monkeypatch.setattr(Path, "write_bytes", lambda path, _content: full(path))
     message = error_of(*arguments, output)

@@ -2,18 +2,27 @@
 
 import importlib.util
 import os
+import re
 import stat
 import subprocess
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 import numba
 import pytest
 
-from ifcb_flow_pipeline import compiled
+from ifcb_flow_pipeline import compiled, days, warm
+from ifcb_flow_pipeline.api import train_on
 from ifcb_flow_pipeline.bins import scan
+from ifcb_flow_pipeline.detection.reference import forest_kernel
 from ifcb_flow_pipeline.features import kernels, stream_kernels
+from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
+from ifcb_flow_pipeline.store.archive import Archive
+from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
 #: A package whose kernel takes a constant from one file, and a function with a constant of its own from another.
 PACKAGE = {
@@ -38,6 +47,8 @@ def beyond(number):
 """,
 }
 
+PACKAGE_ROOT = Path(compiled.__file__).parent
+
 SOURCE = """
 from ifcb_flow_pipeline.compiled import inlined, kernel
 
@@ -60,6 +71,7 @@ def places(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.delenv("IFCB_KERNEL_CACHE", raising=False)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     return tmp_path
 
@@ -165,6 +177,85 @@ def test_an_install_that_cannot_be_written_to_reads_files(places):
     # The second process found what the first one had compiled.
     assert run.stdout.split() == ["8", "1"]
     assert stat.S_IMODE(private_folder(places).stat().st_mode) == 0o700
+
+
+# A folder that travels
+
+
+def hits(environment: dict[str, str]) -> int:
+    """How often a fresh process that runs the kernel found its machine code."""
+    program = "import kernels; assert kernels.twice(4) == 8; print(sum(kernels.twice.stats.cache_hits.values()))"
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, check=True, env=os.environ | environment, capture_output=True, text=True)
+    return int(run.stdout)
+
+
+def at(code: Path, cache: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(code), *sys.path])
+    return {"PYTHONPATH": path, "IFCB_KERNEL_CACHE": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def test_what_was_compiled_into_a_folder_is_found_by_another_install_that_has_the_folder(places):
+    assert hits(at(places / "code", places / "cache")) == 0
+    assert hits(at(places / "code", places / "cache")) == 1
+    # As an image does: the code in another place, with other times, and the folder moved with it.
+    (places / "elsewhere").mkdir()
+    (places / "elsewhere" / "kernels.py").write_text(SOURCE)
+    (places / "cache").rename(places / "shipped")
+    assert hits(at(places / "elsewhere", places / "shipped")) == 1
+    assert not list((places / "elsewhere").rglob("*.nbi"))
+
+
+def test_a_folder_that_cannot_be_written_to_or_holds_rubbish_costs_time_only(places):
+    (places / "cache").write_text("a file where the folder should be")
+    assert hits(at(places / "code", places / "cache")) == 0
+    (places / "cache").unlink()
+    assert hits(at(places / "code", places / "cache")) == 0
+    for file in (places / "cache").iterdir():
+        file.write_bytes(b"")
+    assert hits(at(places / "code", places / "cache")) == 0
+    assert hits(at(places / "code", places / "cache")) == 1
+
+
+def test_kernels_are_made_for_a_kind_of_processor_and_not_for_this_one():
+    program = (
+        "from ifcb_flow_pipeline import compiled; from numba.core.registry import cpu_target;"
+        "print(cpu_target.target_context.codegen().magic_tuple()[1:] == (compiled.TARGET, ''))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    run = subprocess.run([sys.executable, "-c", program], check=True, env=environment, capture_output=True, text=True)
+    has = compiled.llvm.get_host_cpu_features()
+    assert run.stdout.strip() == str(all(has.get(feature) for feature in compiled._TARGET_NEEDS))
+
+
+def test_whatever_is_run_after_warming_up_is_compiled(tmp_path):
+    warm.warm()
+    before = warm.all_kernels()
+    written = {
+        f"{path.relative_to(PACKAGE_ROOT.parent).with_suffix('')}.{name}".replace(os.sep, ".")
+        for path in PACKAGE_ROOT.rglob("*.py")
+        for name in re.findall(r"^@kernel\ndef (\w+)", path.read_text(), re.MULTILINE)
+    }
+    # Those of the simulator are nobody's who has bins; what only other kernels call has no form of its own.
+    not_asked_for = {name for name in written if ".simulate." in name} | {f"{forest_kernel.__name__}._steps"}
+    assert {name for name in written if not before.get(name)} <= not_asked_for
+    pids = [f"D20230810T{hour:02}0000_IFCB134" for hour in range(24)] + ["IFCB1_2006_158_000036"]
+    for pid in pids:
+        write_bin(simulate_bin(pid, mean_triggers=150), tmp_path / "archive")
+    archive, tables, settings = (
+        Archive(tmp_path / "archive", settle=timedelta()),
+        DailyTables(tmp_path),
+        FeatureSettings(),
+    )
+    listing = archive.scan()
+    for day in listing.days:
+        days.write_inventory(tables, archive, listing, day)
+        days.write_clouds(tables, archive, day)
+        days.write_features(tables, settings, day)
+    features = tables.read_range(BIN_FEATURES, listing.days[0], listing.days[-1])
+    days.score_table(features, train_on(features, settings))
+    after = warm.all_kernels()
+    assert {name: after[name] for name in before} == before
 
 
 # What has changed is compiled anew

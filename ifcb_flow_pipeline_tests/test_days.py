@@ -177,7 +177,7 @@ def test_every_bin_is_in_every_table_with_its_status_and_reason(site):
         status = expected[name][0]
         assert entry["status"] == ("ok" if status == "too_few_points" else status)
     used = {status for status, _ in expected.values()}
-    assert used == set(STATUSES) - {"not_found", "gone", "misnamed", "outside"}
+    assert used == set(STATUSES) - {"not_found", "gone", "misnamed", "no_bin", "outside"}
 
 
 def test_the_inventory_says_what_listing_alone_can_say(site):
@@ -574,7 +574,8 @@ LATER_COLUMNS = {
 def make_older(site: Site, table) -> None:
     """Have the day's file as an earlier version would have written it."""
     columns = tuple(column for column in table.columns if column.name not in LATER_COLUMNS[table])
-    older, path = replace(table, version=table.version - 1, columns=columns), site.tables.path(table, DAY)
+    version = min({table.version, *table.also_read}) - 1
+    older, path = replace(table, version=version, columns=columns), site.tables.path(table, DAY)
     file = pq.ParquetFile(path)
     told = {**file.schema_arrow.metadata, **footer(older, site.tables.provenance(table, DAY))}
     if table is POINT_CLOUDS:

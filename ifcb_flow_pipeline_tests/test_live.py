@@ -83,6 +83,12 @@ def test_at_first_the_latest_bin_of_each_instrument_is_told_and_then_only_what_c
     assert watch.look() == []
 
 
+def test_the_first_look_goes_a_month_back_where_there_are_bins_so_new(site, monkeypatch):
+    monkeypatch.setattr(Archive, "now", lambda _: NOON + timedelta(days=40))
+    new = site.add(39 * 24 * 60 // 25, instrument="IFCB124")
+    assert told(Watch(site.archive, site.model).look()) == [(new, True)]
+
+
 def test_a_bin_that_grows_is_told_as_running_and_once_more_when_it_has_ended(site):
     pid = site.add(N)
     whole = (site.root / f"{pid}.adc").read_bytes()

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.pid import Schema
 from ifcb_flow_pipeline.bins.text import Text
+from ifcb_flow_pipeline.fallback import with_kernels
 
 #: Columns of one ADC line. 26 are written by instruments with acoustic focusing.
 WIDTHS: Mapping[Schema, tuple[int, ...]] = {"v1": (15,), "v2": (24, 26)}
@@ -145,13 +146,14 @@ def parse_adc(data: bytes | Text, schema: Schema, columns: Sequence[str] | None 
     good values, whichever are wanted: all who read a file mean the same lines. A signal that is written as NaN or as
     infinite is NaN, and its line usable. Raises ValueError for a name that no column has, and for no name.
     """
-    wanted = _wanted(columns)
+    wanted = columns_named(columns)
     text = data if isinstance(data, Text) else Text(data)
     adc = _read_clean(text, schema, wanted)
     return _read_carefully(text, schema, wanted) if adc is None else adc
 
 
-def _wanted(names: Sequence[str] | None) -> tuple[AdcColumn, ...]:
+def columns_named(names: Sequence[str] | None) -> tuple[AdcColumn, ...]:
+    """The columns of these names (None: all), in the order of ADC_COLUMNS. Raises ValueError for a name of none."""
     return ADC_COLUMNS if names is None else _named(names if isinstance(names, str) else tuple(names))
 
 
@@ -166,11 +168,10 @@ def _named(names: str | tuple[str, ...]) -> tuple[AdcColumn, ...]:
 
 def _read_clean(text: Text, schema: Schema, wanted: tuple[AdcColumn, ...]) -> Adc | None:
     """What the careful reader would give, or None if the file is not clean."""
+    cells = cells_of(schema, wanted)
+    widths, columns = _widths_by_first_line(text, schema), tuple((index, dtype) for _, index, dtype in cells)
     # Loads numba, which nobody should wait for who reads no file.
-    from ifcb_flow_pipeline.bins.scan import scan
-
-    cells = _cells(schema, wanted)
-    found = scan(text, _widths_by_first_line(text, schema), tuple((index, dtype) for _, index, dtype in cells))
+    found = with_kernels("ifcb_flow_pipeline.bins.scan", lambda kernels: kernels.scan(text, widths, columns))
     if found is None:
         return None
     n_rows, arrays = found
@@ -203,7 +204,7 @@ def _widths_by_all_lines(n_fields: NDArray, schema: Schema) -> tuple[int, ...]:
 
 
 @lru_cache
-def _cells(schema: Schema, wanted: tuple[AdcColumn, ...]) -> list[tuple[str, int, np.dtype]]:
+def cells_of(schema: Schema, wanted: tuple[AdcColumn, ...]) -> list[tuple[str, int, np.dtype]]:
     """Name, position in a line and type of the columns to read: the wanted ones that the schema has, and all whole
     numbers, to see that they are some; of other cells the scanner sees by itself whether they are good.
     """

@@ -28,6 +28,10 @@ from ifcb_flow_pipeline.kept import Kept
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64))
 _FLOAT32, _FLOAT64, _INT16, _INT32, _INT64 = range(len(DTYPES))
 
+#: In the place of a type: of a column of float32 only its first number is wanted, and whether all others are the same.
+#: It is read as far as that is not known.
+SAME = len(DTYPES)
+
 #: Largest value of each type; of whole numbers 2**53 as well, as the careful reader reads them as float64.
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _LARGEST_WHOLE = np.array([0, 0, 2**15 - 1, 2**31 - 1, 2**53], dtype=np.uint64)
@@ -118,11 +122,11 @@ def scan(
 
     ``wanted`` has positions in a line and types. A result is exactly what the careful reader gives.
     """
-    plan, places, n_arrays = _plan(wanted)
+    cells, places, n_arrays = plan(wanted)
     stop = text.end_last_line()
     # No line is shorter than its separators.
     with _arrays(len(text) // min(widths) + 1) as arrays:
-        n_rows = _scan(text.memory, text.start, stop, np.array(widths), *plan, *arrays)
+        n_rows = scan_text(text.memory, text.start, stop, np.array(widths), *cells, *arrays)
         if n_rows < 0:
             return None
         kept = [array[:n, :n_rows].copy() if n else array for array, n in zip(arrays, n_arrays, strict=True)]
@@ -130,7 +134,7 @@ def scan(
 
 
 @lru_cache
-def _plan(wanted: tuple[tuple[int, np.dtype], ...]) -> tuple[NDArray[np.int64], list[tuple[int, int]], list[int]]:
+def plan(wanted: tuple[tuple[int, np.dtype], ...]) -> tuple[NDArray[np.int64], list[tuple[int, int]], list[int]]:
     """Which cells to read: their positions in a line, ascending, their types, and their rows in those types' arrays,
     shape (3, wanted); type and row of each in the order wanted; how many rows of the arrays are used.
     """
@@ -141,8 +145,8 @@ def _plan(wanted: tuple[tuple[int, np.dtype], ...]) -> tuple[NDArray[np.int64], 
         places[position] = (kind, n_arrays[kind])
         n_arrays[kind] += 1
     steps = [(position, *place) for position, place in places.items()]
-    plan = np.array(steps, dtype=np.int64).reshape(-1, 3).T.copy()
-    return plan, [places[position] for position, _ in wanted], n_arrays
+    cells = np.array(steps, dtype=np.int64).reshape(-1, 3).T.copy()
+    return cells, [places[position] for position, _ in wanted], n_arrays
 
 
 @contextmanager
@@ -169,7 +173,7 @@ _instruction = cast("Callable[[Callable[..., Any]], Any]", intrinsic)
 
 
 @_instruction
-def _address(typing: Any, text: Any) -> Any:  # noqa: ARG001 - numba's signature
+def address(typing: Any, text: Any) -> Any:  # noqa: ARG001 - numba's signature
     """Where the text lies in memory. All reading goes by addresses."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -407,14 +411,15 @@ def _as_float(typing: Any, bits: Any) -> Any:  # noqa: ARG001
 
 
 @kernel
-def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, int16, int32, int64):  # noqa: C901
-    """Read the lines from ``at`` to ``stop`` into the arrays; the number of lines, or -1.
+def scan_text(text, at, stop, n_fields, positions, kinds, slots, float32, float64, int16, int32, int64):  # noqa: C901
+    """Read the lines from ``at`` to ``stop`` into the arrays; the number of lines, or -1. See ``plan`` for the cells
+    that are read; the arrays have the shape (rows that a plan uses, at least as many as lines).
 
     The text goes through in pieces that stay in the nearest cache: first the separators of a piece, then its lines,
     then its numbers, column by column.
     """
-    start = at + _address(text)
-    stop += _address(text)
+    start = at + address(text)
+    stop += address(text)
     ends = np.empty(_PIECE + 2 * _MAX_SEPARATORS, dtype=np.int64)
     separators, odd = np.empty(_PIECE // 64, dtype=np.uint64), np.empty(_PIECE // 64, dtype=np.uint64)
     # Of each line in a piece: where it starts, the number of its first separator, one of its numbers.
@@ -452,7 +457,14 @@ def _scan(text, at, stop, n_fields, positions, kinds, slots, float32, float64, i
             first, line, n_lines = first + n, newline + 1, n_lines + 1
         for i in range(len(positions)):
             kind, slot = kinds[i], slots[i]
-            if kind >= _INT16:
+            if kind == SAME:
+                if row > 0 and float32[slot, 1] == 0.0:
+                    continue
+                others = room.others[: _note_all(room.others, n_lines)]
+                if not _decimals(starts, firsts, ends, others, positions[i], True, floats):
+                    return -1
+                _compare(floats, n_lines, float32, slot, row)
+            elif kind >= _INT16:
                 if not _whole_numbers(starts, firsts, ends, n_lines, positions[i], _LARGEST_WHOLE[kind], wholes):
                     return -1
                 if kind == _INT16:
@@ -490,6 +502,16 @@ def _store(numbers, n, arrays, slot, row):
     """Put the first n numbers into a row of arrays of their type, from ``row`` on."""
     for k in range(n):
         arrays[slot, row + k] = numbers[k]
+
+
+@inlined
+def _compare(numbers, n, arrays, slot, row):
+    """Note in a row of arrays the first number of a column, and behind it 1 as long as all others are the same."""
+    if row == 0 and n > 0:
+        arrays[slot, 0], arrays[slot, 1] = numbers[0], 1.0
+    for k in range(n):
+        if np.float32(numbers[k]) != arrays[slot, 0]:
+            arrays[slot, 1] = 0.0
 
 
 @inlined
@@ -645,7 +667,7 @@ def _short_decimals(starts, firsts, ends, n, position, room, numbers):
     Rather than one number after the other, first all are reduced to digits, then all digits are joined: so the
     processor is at work on several at any time. Room and numbers take _AT_ONCE more.
     """
-    masks, digits, n_others = _address(_LAST_OF_16), _address(room.digits), 0
+    masks, digits, n_others = address(_LAST_OF_16), address(room.digits), 0
     for k in range(n):
         start, end, minus = _cell(starts, firsts, ends, k, position)
         n_behind = _leading_zeros(_points_before(end))
@@ -659,7 +681,7 @@ def _short_decimals(starts, firsts, ends, n, position, room, numbers):
         _put_sixteen(digits + 16 * k, end, masks + n_behind, masks + n_digits)
         room.divisors[np.uint64(k)] = _DIVISORS[np.uint64(n_behind + (_NO_POINT + 1) * minus)]
     for k in range(0, n, _AT_ONCE):
-        _put_quotients(_address(numbers) + 8 * k, digits + 16 * k, _address(room.divisors) + 8 * k)
+        _put_quotients(address(numbers) + 8 * k, digits + 16 * k, address(room.divisors) + 8 * k)
     return n_others
 
 
@@ -711,7 +733,7 @@ def _decimal(start, end):
         return _odd_number(start, end)
     n_decimals = length - 1 - n_before
     if length <= 17:
-        masks = _address(_LAST_OF_16)
+        masks = address(_LAST_OF_16)
         return _sixteen(end, masks + n_decimals, masks + length - 1), -n_decimals
     digits, fits = _digits(end, length - 1, n_decimals)
     return digits, -n_decimals if fits else _NO_NUMBER

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -10,11 +11,18 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.frame import FRAME_PX, parse_frames
 from ifcb_flow_pipeline.bins.pid import Schema
+from ifcb_flow_pipeline.fallback import with_kernels
 from ifcb_flow_pipeline.features.catalogue import MIN_POINTS, REFERENCE
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO, PointCloud
 
 Triggers = Literal["images", "all"]
 TRIGGERS: tuple[Triggers, ...] = ("images", "all")
+
+#: The compiled kernels, which load numba.
+_KERNELS = "ifcb_flow_pipeline.features.kernels"
+
+#: Within these, distinct pixels stay distinct and finite after the division by the aspect ratio.
+MIN_ASPECT_RATIO, MAX_ASPECT_RATIO = 1e-3, 1e3
 
 #: What is read of an ADC file for the reference set of features.
 BOX_COLUMNS = ("x_px", "y_px", "width_px", "height_px")
@@ -71,22 +79,36 @@ def extract_features(columns: Mapping[str, NDArray], settings: FeatureSettings) 
     """
     cloud = _cloud(columns, settings)
     n_points = len(cloud.x_px)
-    if n_points < MIN_POINTS:
-        what = "images" if settings.triggers == "images" else "triggers"
-        status, reason = ("too_few_points", f"{n_points} {what}, features need {MIN_POINTS}")
-        if cloud.n_rows == 0:
-            status, reason = "empty", "no triggers"
+    status, reason = status_of(cloud.n_rows, n_points, settings.triggers)
+    if status != "ok":
         return BinFeatures(np.full(len(REFERENCE), np.nan), cloud.n_rows, cloud.n_images, n_points, status, reason)
     return BinFeatures(_values(cloud), cloud.n_rows, cloud.n_images, n_points)
+
+
+def status_of(n_rows: int, n_points: int, triggers: Triggers) -> tuple[str, str]:
+    """Whether a cloud has enough points for features: its status and, where it has not, the reason."""
+    if n_points >= MIN_POINTS:
+        return "ok", ""
+    if n_rows == 0:
+        return "empty", "no triggers"
+    return (
+        "too_few_points",
+        f"{n_points} {triggers if triggers == 'images' else 'triggers'}, features need {MIN_POINTS}",
+    )
+
+
+def fits_kernels(aspect_ratio: float) -> bool:
+    """Whether the kernels take such an aspect ratio."""
+    return MIN_ASPECT_RATIO <= aspect_ratio <= MAX_ASPECT_RATIO
 
 
 def _cloud(columns: Mapping[str, NDArray], settings: FeatureSettings) -> PointCloud:
     x, y, width, height = (columns[name] for name in BOX_COLUMNS)
     if settings.triggers == "images" and _fit_kernels(x, y, width, height):
-        from ifcb_flow_pipeline.features import kernels
-
-        points = kernels.points_with_image(*map(_plain, (x, y, width, height)))
-        return PointCloud(points.x_px, points.y_px, len(x), len(points.x_px), settings.aspect_ratio)
+        boxes = [*map(_plain, (x, y, width, height))]
+        points = with_kernels(_KERNELS, lambda kernels: kernels.points_with_image(*boxes))
+        if points is not None:
+            return PointCloud(points.x_px, points.y_px, len(x), len(points.x_px), settings.aspect_ratio)
     with_image = has_image(columns)
     n_rows, n_images = len(with_image), int(np.count_nonzero(with_image))
     if settings.triggers == "images":
@@ -103,9 +125,11 @@ def _values(cloud: PointCloud) -> NDArray[np.float64]:
 
 def _from_kernels(cloud: PointCloud) -> Mapping[str, float]:
     """The features that the kernels know, by name; none where they do not take such a cloud."""
-    from ifcb_flow_pipeline.features import kernels
+    return with_kernels(_KERNELS, lambda kernels: _computed(kernels, cloud)) or {}
 
-    if not kernels.MIN_ASPECT_RATIO <= cloud.aspect_ratio <= kernels.MAX_ASPECT_RATIO:
+
+def _computed(kernels: ModuleType, cloud: PointCloud) -> Mapping[str, float]:
+    if not fits_kernels(cloud.aspect_ratio):
         return {}
     if len(cloud.x_px) > kernels.MAX_POINTS:
         return {}

@@ -1,18 +1,23 @@
 """From one bin to all of its features beyond the reference set, and to what describes it."""
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter, itemgetter
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
+from ifcb_flow_pipeline.fallback import with_kernels
 from ifcb_flow_pipeline.features import geometry, repeats
-from ifcb_flow_pipeline.features.catalogue import FULL_ONLY
+from ifcb_flow_pipeline.features.catalogue import FULL_ONLY, KERNEL_FEATURES
+from ifcb_flow_pipeline.features.file_quality import FileQuality
 from ifcb_flow_pipeline.features.run import Run, configuration_of, settings_of
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+
+#: The compiled kernels, which load numba.
+_KERNELS = "ifcb_flow_pipeline.features.stream_kernels"
 
 #: Names of the columns that describe the most repeated box.
 STUCK_COLUMNS = ("stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px")
@@ -26,9 +31,32 @@ _OF_HEADER = (
 _OF_RUN = tuple(feature.name for feature in FULL_ONLY if hasattr(Run, feature.name))
 _values_of_run = attrgetter(*_OF_RUN)
 
+#: What the rows tell of the run, by the names that ``Run`` has for it.
+RUN_TIMES = ("n_triggers", "n_images", "adc_run_s", "adc_inhibit_s", "last_s", "due_s")
+
+#: What kernels give, in their order. All are numbers, the first of each a count.
+TRIGGER_FEATURES = ("n_triggers", *KERNEL_FEATURES["triggers"])
+IMAGE_FEATURES = ("n_images", *KERNEL_FEATURES["images"], *STUCK_COLUMNS)
+
 #: Features that go through their own functions even where the others come from kernels, and all that does not.
 _NOT_COMPILED = tuple(feature for feature in FULL_ONLY if feature.kernel == "none" and feature.name not in _OF_RUN)
 _COMPILED = (*(feature.name for feature in FULL_ONLY if feature not in _NOT_COMPILED), *STUCK_COLUMNS)
+
+#: Of these, what was found as the file was read; whether there are others, which want the rows of the bin.
+_OF_FILE = tuple(each.name for each in _NOT_COMPILED if each.name in FileQuality.__dataclass_fields__)
+WANT_ROWS = len(_OF_FILE) < len(_NOT_COMPILED)
+
+
+def _picker() -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Takes those of _COMPILED, in their order, from the values that kernels and the run gave.
+
+    Of two values of one name, such as counts that the run tells too, the last.
+    """
+    places = {name: place for place, name in enumerate((*TRIGGER_FEATURES, *IMAGE_FEATURES, *_OF_RUN))}
+    return itemgetter(*(places[name] for name in _COMPILED))
+
+
+_pick = _picker()
 
 #: STREAM_COLUMNS and the types that files are read as.
 _TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
@@ -49,7 +77,11 @@ def full_features(stream: Stream) -> dict[str, float]:
 def features_and_run(stream: Stream) -> tuple[dict[str, float], Run]:
     """The same, and the run that it is of."""
     columns = _for_kernels(stream)
-    return (_by_catalogue(stream), stream.run) if columns is None else _by_kernels(stream, columns)
+    if columns is not None:
+        found = with_kernels(_KERNELS, lambda kernels: _by_kernels(kernels, stream, columns))
+        if found is not None:
+            return found
+    return _by_catalogue(stream), stream.run
 
 
 def header_features(header: Mapping[str, Any]) -> dict[str, float]:
@@ -86,9 +118,7 @@ def _by_catalogue(stream: Stream) -> dict[str, float]:
     return found | dict(zip(STUCK_COLUMNS, place, strict=True))
 
 
-def _by_kernels(stream: Stream, columns: list[NDArray]) -> tuple[dict[str, float], Run]:
-    from ifcb_flow_pipeline.features import stream_kernels as kernels
-
+def _by_kernels(kernels: ModuleType, stream: Stream, columns: list[NDArray]) -> tuple[dict[str, float], Run]:
     header = stream.header
     trigger, t_s, x_px, y_px, width_px, height_px, peak_v, flight_us, run_time_s, inhibit_time_s = columns
     counted = kernels.run_times(trigger, t_s, width_px, height_px, run_time_s, inhibit_time_s)
@@ -103,21 +133,22 @@ def _by_kernels(stream: Stream, columns: list[NDArray]) -> tuple[dict[str, float
         x_px, y_px, width_px, height_px, peak_v, flight_us, stream.frame_px, int(header.get("blob_grow_y_px", -1)),
         geometry.is_titled_bottom(header), stream.schema != "v1",
     )  # fmt: skip
-    pick = _picker(triggers._fields + images._fields + _OF_RUN)
-    found = dict(zip(_COMPILED, pick(triggers + images + _values_of_run(run)), strict=True))
+    found = compiled_features(triggers, images, run)
     for feature in _NOT_COMPILED:
         found[feature.name] = float(feature.function(stream))
     return found, run
 
 
-@cache
-def _picker(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Takes those of _COMPILED, in their order, from a tuple of the values of these names.
-
-    Of two values of one name, such as counts that the run tells too, the last.
+def compiled_features(triggers: Sequence[float], images: Sequence[float], run: Run) -> dict[str, float]:
+    """Features by name, and the most repeated box, from what kernels gave, TRIGGER_FEATURES and IMAGE_FEATURES, and
+    from the run.
     """
-    places = {name: place for place, name in enumerate(names)}
-    return itemgetter(*(places[name] for name in _COMPILED))
+    return dict(zip(_COMPILED, _pick((*triggers, *images, *_values_of_run(run))), strict=True))
+
+
+def features_of_file(quality: FileQuality) -> dict[str, float]:
+    """The features that were found as the file was read."""
+    return {name: float(getattr(quality, name)) for name in _OF_FILE}
 
 
 def _for_kernels(stream: Stream) -> list[NDArray] | None:

@@ -27,10 +27,6 @@ from ifcb_flow_pipeline.features.measures import EDGE_TOLERANCE_PX, EPSILON, HIS
 #: More points might overflow the sums of whole numbers: squares of rolling sums take 40 bits each.
 MAX_POINTS = 1_000_000
 
-#: Within these, distinct pixels stay distinct and finite after the division by the aspect ratio.
-MIN_ASPECT_RATIO, MAX_ASPECT_RATIO = 1e-3, 1e3
-
-
 #: The features of one cloud. All are numbers.
 CloudFeatures = namedtuple("CloudFeatures", KERNEL_FEATURES["cloud"])
 

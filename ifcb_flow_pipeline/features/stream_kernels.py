@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.compiled import inlined, kernel, part
-from ifcb_flow_pipeline.features.catalogue import KERNEL_FEATURES
-from ifcb_flow_pipeline.features.full import STUCK_COLUMNS
+from ifcb_flow_pipeline.features.full import IMAGE_FEATURES, TRIGGER_FEATURES
 from ifcb_flow_pipeline.features.geometry import (
     BANDS,
     FEW_OUTSIDE,
@@ -89,10 +88,10 @@ class RunTimes(NamedTuple):
 
 
 #: The features of a bin's triggers. All are numbers.
-TriggerFeatures = namedtuple("TriggerFeatures", ("n_triggers", *KERNEL_FEATURES["triggers"]))
+TriggerFeatures = namedtuple("TriggerFeatures", TRIGGER_FEATURES)
 
 #: The features of a bin's images, and the most repeated box. All are numbers.
-ImageFeatures = namedtuple("ImageFeatures", ("n_images", *KERNEL_FEATURES["images"], *STUCK_COLUMNS))
+ImageFeatures = namedtuple("ImageFeatures", IMAGE_FEATURES)
 
 #: All of these but the first, of a bin with too few images.
 _UNKNOWN = (NAN,) * (len(ImageFeatures._fields) - 1)

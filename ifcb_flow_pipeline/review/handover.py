@@ -7,12 +7,12 @@ exactly the columns pid, tag1 ..., comment and skip are written; a column of num
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from ifcb_flow_pipeline.store.csv_files import harmless
 from ifcb_flow_pipeline.store.labels import Label
 
 #: The dashboard takes files below 2 MB.
@@ -24,32 +24,15 @@ MAX_COMMENT = 500
 #: What begins the tag of a suspected cause.
 CAUSE_TAG = "qc_flow_"
 
-#: Where a cell that begins so is a formula to a spreadsheet. Where numbers have decimal commas a semicolon separates
-#: cells, also within quotes that begin after it.
-_FORMULA = re.compile(r"((?:^|;)\"*)(?=[=+\-@\t])", re.MULTILINE)
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-
 _SKIP = {"bad": "skip", "good": "noskip"}
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A bin that a person has decided about, and what the model said of it (empty and None where it has no score)."""
+    """A bin that a person has decided about, and what the model suspects of it (empty: nothing)."""
 
     label: Label
     cause: str = ""
-    severity: float | None = None
-
-
-def harmless(text: str) -> str:
-    """The text with a mark wherever a spreadsheet would take what follows for a formula: on any line, after any
-    semicolon.
-
-    Carriage returns become line feeds: readers of CSV differ in whether one ends a row. Other control characters,
-    which some pass over, are left out.
-    """
-    return _FORMULA.sub(r"\1'", _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def csv_of(rows: pd.DataFrame) -> bytes:
@@ -66,13 +49,17 @@ def without_formulas(rows: pd.DataFrame) -> pd.DataFrame:
     return safe
 
 
-def dashboard_files(decided: Iterable[Decided], max_bytes: int = MAX_UPLOAD_BYTES) -> list[bytes]:
+def dashboard_files(
+    decided: Iterable[Decided], max_bytes: int = MAX_UPLOAD_BYTES, *, with_suspicion: bool = False
+) -> list[bytes]:
     """The decisions as CSV files that the dashboard's metadata upload accepts, each below ``max_bytes``.
+
+    They carry what people decided; ``with_suspicion`` adds what the model suspects of bins that are bad, as a tag.
 
     Bad bins are to be skipped, good ones not; bins that a person is unsure about are left out, because the dashboard
     knows no third word. Without any other bin there is no file.
     """
-    rows = [_row(one) for one in decided if one.label.decision in _SKIP]
+    rows = [_row(one, with_suspicion=with_suspicion) for one in decided if one.label.decision in _SKIP]
     n_tags = max([1, *(len(tags) for _, tags, _, _ in rows)])
     header = _line(["pid", *(f"tag{i + 1}" for i in range(n_tags)), "comment", "skip"])
     files: list[bytes] = []
@@ -86,12 +73,11 @@ def dashboard_files(decided: Iterable[Decided], max_bytes: int = MAX_UPLOAD_BYTE
     return [*files, content] if rows else []
 
 
-def _row(one: Decided) -> tuple[str, Sequence[str], str, str]:
+def _row(one: Decided, *, with_suspicion: bool) -> tuple[str, Sequence[str], str, str]:
     label = one.label
-    suspected = [CAUSE_TAG + one.cause] if label.decision == "bad" and one.cause else []
-    severity = "" if one.severity is None else f", severity {one.severity:.0f}"
+    suspected = [CAUSE_TAG + one.cause] if with_suspicion and label.decision == "bad" and one.cause else []
     note = " ".join(label.note.split())
-    comment = f"{label.decision} for {label.reviewer} on {label.at:%Y-%m-%d}{severity}" + f": {note}" * bool(note)
+    comment = f"Marked {label.decision} by {label.reviewer}, {label.at:%Y-%m-%d}" + f": {note}" * bool(note)
     return label.pid, [*label.tags, *suspected], harmless(comment)[:MAX_COMMENT], _SKIP[label.decision]
 
 

@@ -5,7 +5,7 @@ import io
 import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,6 +20,7 @@ from ifcb_flow_pipeline.bins.archive import (
     EXTENSIONS,
     FoundFile,
     Listing,
+    likely_day,
     list_bins,
     may_hold,
 )
@@ -53,6 +54,9 @@ _AT_ONCE = 2**24
 _LASTING = frozenset({errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP})
 
 _SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS)
+
+#: Ranges of days, first and last of each included.
+Ranges = tuple[tuple[date, date], ...]
 
 #: Open ends of a range of days, with room for a day's slack.
 _FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(9000, 1, 1)
@@ -112,15 +116,22 @@ class Archive:
         Raises ArchiveError where a directory cannot be read: a partial listing would make bins look
         as if they had disappeared.
         """
+        if first is None and last is None:
+            return self._scan(None)
+        return self._scan(((first or _FIRST_DAY, last or _LAST_DAY),))
+
+    def scan_days(self, days: Iterable[date]) -> Listing:
+        """The same for some days, wherever they lie: only directories that may hold bins of them are looked into."""
+        return self._scan(_ranges(days))
+
+    def _scan(self, wanted: Ranges | None) -> Listing:
         self.check_mounted()
-        wanted = None if first is None and last is None else (first or _FIRST_DAY, last or _LAST_DAY)
         listing = list_bins(
             file for found in self.walk(lambda path, _: self.inside(path, wanted)) for file in found.files
         )
         if wanted is None:
             return listing
-        bins = tuple(raw for raw in listing.bins if wanted[0] <= raw.bin_id.day <= wanted[1])
-        return Listing(bins, listing.strays)
+        return Listing(tuple(raw for raw in listing.bins if _among(raw.bin_id.day, wanted)), listing.strays)
 
     def check_mounted(self) -> None:
         """Raise ArchiveError where there is no archive."""
@@ -147,12 +158,12 @@ class Archive:
             reason = f"cannot read {adc_path}: {error.strerror or error}"
             return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {}, unread=_may_pass(error))
         header = HeaderRead() if hdr_path is None else self.read_header(hdr_path, schema)
-        return bin_read(pid, adc, header, "adcmod" if adc_path.lower().endswith(CORRECTED_SUFFIX) else "adc")
+        return bin_read(pid, adc, header, adc_source(adc_path))
 
     def read_header(self, hdr_path: str, schema: Schema) -> HeaderRead:
         """What a header says (see ``bins.hdr``), given by its path relative to the root."""
         try:
-            return read_hdr(within(lambda _: _header(self._path(hdr_path))), schema)
+            return read_hdr(within(lambda _: _header(self.path(hdr_path))), schema)
         except OSError as error:
             problem = f"cannot read {hdr_path}: {error.strerror or error}"
             return HeaderRead({}, "missing", problem, unread=_may_pass(error))
@@ -162,18 +173,27 @@ class Archive:
 
         Rows without an image that can be read are told in ``missing``. Raises OSError where the file cannot be opened.
         """
-        return within(lambda alive: _images(self._path(roi_path), table, rows, alive))
+        return within(lambda alive: _images(self.path(roi_path), table, rows, alive))
+
+    @contextmanager
+    def open_images(self, roi_path: str) -> Iterator[memoryview]:
+        """The bytes of a .roi file, given by its path relative to the root, inside; only what is looked at is read.
+
+        Raises OSError where the file cannot be opened.
+        """
+        with _regular(self.path(roi_path), LARGEST["roi"]) as (file, size):
+            yield memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
 
     def _read_adc(self, adc_path: str, schema: Schema, columns: Sequence[str] | None) -> Adc:
         if self.reader == "pyifcb":
             from ifcb_flow_pipeline.store.pyifcb_reader import read_adc
 
             def read(_: Alive) -> Adc:
-                with _regular(self._path(adc_path), LARGEST["adc"]):
+                with _regular(self.path(adc_path), LARGEST["adc"]):
                     return read_adc(self.root / adc_path, schema)
 
             return within(read)
-        with _content(self._path(adc_path)) as text:
+        with _content(self.path(adc_path)) as text:
             return parse_adc(text, schema, columns)
 
     def walk(self, inside: Callable[[str, os.stat_result], Inside]) -> Iterator[Inside]:
@@ -204,8 +224,8 @@ class Archive:
             found = []
             for relative in relatives:
                 alive()
-                path = self._path(relative)
-                status = _look(path, lambda path=path: os.stat(path))  # noqa: PTH116 (see _path)
+                path = self.path(relative)
+                status = _look(path, lambda path=path: os.stat(path))  # noqa: PTH116 (see path)
                 if status is not None and stat.S_ISDIR(status.st_mode):
                     found.append((relative, status))
             return found
@@ -213,11 +233,11 @@ class Archive:
         # All at once: asked one by one, they would cost more than the disk does.
         return _answer_of(self.root, look) if relatives else []
 
-    def inside(self, relative: str, wanted: tuple[date, date] | None = None) -> Inside:
-        """List one directory; with ``wanted`` only what can hold bins from its first to its last day."""
+    def inside(self, relative: str, wanted: Ranges | None = None) -> Inside:
+        """List one directory; with ``wanted`` only what can be, or hold, bins of these days."""
         return _answer_of(self.root / relative, lambda alive: self._inside(relative, wanted, alive))
 
-    def _inside(self, relative: str, wanted: tuple[date, date] | None, alive: Alive) -> Inside:
+    def _inside(self, relative: str, wanted: Ranges | None, alive: Alive) -> Inside:
         exclude = {name.lower() for name in self.exclude}
         suffixes = (CORRECTED_SUFFIX,) if relative.startswith(CORRECTIONS) else _SUFFIXES
         directories, links, files = [], [], []
@@ -226,7 +246,11 @@ class Archive:
             if _look(entry.path, entry.is_dir):
                 if _enter(entry.name, exclude, wanted):
                     (links if entry.is_symlink() else directories).append(entry.name)
-            elif _may_be_of_a_bin(entry.name, suffixes) and (status := _look(entry.path, entry.stat)):
+            elif (
+                _may_be_of_a_bin(entry.name, suffixes)
+                and _of_days(entry.name, wanted)
+                and (status := _look(entry.path, entry.stat))
+            ):
                 files.append(FoundFile(relative, entry.name, status.st_size, status.st_mtime_ns))
         # In order of name, so that every walk takes the same one of several links to the same directory.
         return Inside(tuple(sorted(directories)), tuple(sorted(links)), tuple(files))
@@ -234,7 +258,7 @@ class Archive:
     def _entries(self, relative: str) -> Iterator[os.DirEntry]:
         # One at a time: what an entry knows, its state above all, takes a thousand bytes.
         try:
-            with os.scandir(self._path(relative)) as entries:
+            with os.scandir(self.path(relative)) as entries:
                 yield from entries
         except FileNotFoundError:
             if relative == "":
@@ -243,11 +267,17 @@ class Archive:
         except OSError as error:
             raise ArchiveError(f"cannot list {self.root / relative}: {error.strerror}") from error
 
-    def _path(self, relative: str) -> str:
+    def path(self, relative: str) -> str:
+        """Where a file or directory of the archive is, given its path in it."""
         if relative.startswith(CORRECTIONS):
             # Beside the archive by its name, as ifcbkit has it, even where that is a link to elsewhere.
             return os.path.join(os.path.dirname(os.path.abspath(self.root)), relative.removeprefix("../"))  # noqa: PTH100, PTH118, PTH120
         return os.path.join(self.root, relative) if relative else str(self.root)  # noqa: PTH118 (pathlib takes longer than the disk)
+
+
+def adc_source(adc_path: str) -> str:
+    """What kind of ADC file this is; see ``BinRead``."""
+    return "adcmod" if adc_path.lower().endswith(CORRECTED_SUFFIX) else "adc"
 
 
 def bin_read(pid: str, adc: Adc, header: HeaderRead, adc_source: str = "adc") -> BinRead:
@@ -341,10 +371,31 @@ def _may_be_of_a_bin(name: str, suffixes: tuple[str, ...]) -> bool:
     return name.lower().endswith(suffixes) and not name.startswith(".")
 
 
-def _enter(name: str, exclude: set[str], wanted: tuple[date, date] | None) -> bool:
+def _enter(name: str, exclude: set[str], wanted: Ranges | None) -> bool:
     if name.startswith(".") or name.lower() in exclude:
         return False
-    return wanted is None or may_hold(name, *wanted)
+    return wanted is None or any(may_hold(name, first, last) for first, last in wanted)
+
+
+def _of_days(name: str, wanted: Ranges | None) -> bool:
+    """Whether a file can be one of a bin of these days; one that is named as no bin can."""
+    day = None if wanted is None else likely_day(name.partition(".")[0])
+    return wanted is None or day is None or _among(day, wanted)
+
+
+def _among(day: date, ranges: Ranges) -> bool:
+    return any(first <= day <= last for first, last in ranges)
+
+
+def _ranges(days: Iterable[date]) -> Ranges:
+    """The days as ranges, ascending."""
+    found: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if found and day - found[-1][1] <= timedelta(days=1):
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return tuple(found)
 
 
 def _look(path: str | Path, look: Callable[[], _Seen]) -> _Seen | None:

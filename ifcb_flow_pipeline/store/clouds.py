@@ -1,6 +1,7 @@
-"""The point clouds on disk: one file a day, one row group a bin, so that one bin is read without the day.
+"""The point clouds on disk: one file a day, some bins to a row group, so that one bin is read without the day.
 
-The footer has one entry per bin of the day's inventory, also for those that gave no points.
+The footer has one entry per bin of the day's inventory, also for those that gave no points. Files of version 2 have a
+row group a bin, and are read as well.
 """
 
 import json
@@ -16,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
-from ifcb_flow_pipeline.features.file_quality import FileQuality
+from ifcb_flow_pipeline.features.file_quality import SIGNALS, FileQuality
+from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS
 from ifcb_flow_pipeline.store.archive import BinRead
 from ifcb_flow_pipeline.store.daily import (
     COMPRESSION,
@@ -36,6 +38,15 @@ _BINS = b"ifcb_flow_bins"
 
 #: Bins that are read together: each call takes as long as reading a bin's boxes.
 _BINS_AT_ONCE = 64
+
+#: Bins are put together until they have so many rows. A row group takes half a millisecond to write, whatever it holds;
+#: one of so many rows is read in some milliseconds.
+_ROWS_A_GROUP = 24_000
+
+#: Signals of which no feature is made, and how many of their 24 significant bits are kept: a step is a four-thousandth
+#: of a value, and noise takes no room.
+_ROUNDED = tuple(name for name in SIGNALS if name not in STREAM_COLUMNS)
+_BITS_KEPT = 12
 
 _FLOATS = [column.name for column in ADC_COLUMNS if issubclass(column.dtype, np.floating)]
 
@@ -57,7 +68,8 @@ _ENCODING: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class CloudEntry:
-    """One bin of a day's clouds: how reading it went, and its row group (None where it has no points).
+    """One bin of a day's clouds: how reading it went, and where its points are: from ``first_row`` of ``row_group`` on,
+    which is None where it has no points.
 
     ``header``: the typed values of its .hdr (see ``bins.hdr``). ``header_state``, ``header_problem``, ``adc_source``,
     ``unread``: see ``BinRead``. ``quality``: what FileQuality found in the rows.
@@ -70,6 +82,7 @@ class CloudEntry:
     n_images: int = 0
     bad_lines: int = 0
     row_group: int | None = None
+    first_row: int = 0
     header: Mapping[str, Any] = field(default_factory=dict)
     header_state: str = ""
     header_problem: str = ""
@@ -134,7 +147,8 @@ class StoredDay:
             return None
         try:
             self.opened.check([entry.row_group])
-            rows = self.opened.file.read_row_group(entry.row_group, use_threads=False)
+            group = self.opened.file.read_row_group(entry.row_group, use_threads=False)
+            rows = group.slice(entry.first_row, entry.n_rows)
         except (pa.ArrowException, OSError, RottenError):
             return None
         return StoredCloud(_with_quality(entry, rows), _with_all_columns(rows))
@@ -151,22 +165,24 @@ class CloudTables:
     ) -> list[CloudEntry]:
         """Write a day's clouds from bins as they are read; a CloudEntry stands for one that cannot be read.
 
-        Holds one bin at a time. Returns the entries in the order given.
+        Holds a row group at a time. Returns the entries in the order given.
         """
         entries: list[CloudEntry] = []
-        row_groups = 0
         path = self.tables.path(POINT_CLOUDS, day)
         with replacing(path) as temporary:
             schema = POINT_CLOUDS.schema.with_metadata(footer(POINT_CLOUDS, provenance))
             with pq.ParquetWriter(temporary, schema, **_ENCODING) as writer:
+                groups = _RowGroups(writer)
                 for item in bins:
-                    entry = _entry(item, row_groups)
+                    entry = replace(_entry(item), row_group=None, first_row=0)
+                    if isinstance(item, StoredCloud) or (isinstance(item, BinRead) and entry.status == "ok"):
+                        rows = _rows(item, schema) if isinstance(item, BinRead) else item.rows.cast(schema)
+                        entry = replace(entry, row_group=groups.n_written, first_row=groups.n_waiting)
+                        groups.add(rows)
                     entries.append(entry)
-                    if not isinstance(item, CloudEntry) and entry.row_group is not None:
-                        writer.write_table(_rows(item, schema) if isinstance(item, BinRead) else item.rows.cast(schema))
-                        row_groups += 1
+                groups.write()
                 told = json.dumps([entry.to_dict() for entry in entries]).encode()
-                writer.add_key_value_metadata({_BINS: told} | room(row_groups))
+                writer.add_key_value_metadata({_BINS: told} | room(groups.n_written))
             fill(temporary)
         return entries
 
@@ -198,41 +214,67 @@ class CloudTables:
         Raises FileNotFoundError where the day has not been made.
         """
         with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
-            entries = _entries(opened)
-            for first in range(0, len(entries), _BINS_AT_ONCE):
-                some = entries[first : first + _BINS_AT_ONCE]
-                arrays = _arrays(opened, [entry.row_group for entry in some if entry.row_group is not None], columns)
-                start = 0
+            for some in _together(_entries(opened)):
+                clouds = _clouds(opened, some, columns)
                 for entry in some:
-                    if entry.row_group is None:
-                        yield entry, None
-                        continue
-                    stop = start + opened.file.metadata.row_group(entry.row_group).num_rows
-                    yield entry, {name: values[start:stop] for name, values in arrays.items()}
-                    start = stop
+                    yield entry, None if entry.row_group is None else next(clouds)
 
     def read_one(self, day: date, pid: str, columns: Sequence[str]) -> tuple[CloudEntry, dict[str, NDArray] | None]:
-        """One bin of a day, as ``read_all`` gives it, reading nothing of the others.
+        """One bin of a day, as ``read_all`` gives it, reading nothing of the others but those of its row group.
 
         Raises FileNotFoundError where the day has not been made, KeyError where it has no such bin.
         """
         with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
             for entry in _entries(opened):
                 if entry.pid == pid:
-                    return entry, None if entry.row_group is None else _arrays(opened, [entry.row_group], columns)
+                    return entry, next(_clouds(opened, [entry], columns), None)
         raise KeyError(f"no bin {pid} in the point clouds of {day}")
 
 
-def _entry(item: BinRead | StoredCloud | CloudEntry, row_group: int) -> CloudEntry:
+@dataclass(slots=True)
+class _RowGroups:
+    """Bins on their way into a file: how many row groups are written, and what waits for the next to be full."""
+
+    writer: pq.ParquetWriter
+    n_written: int = 0
+    n_waiting: int = 0
+    _waiting: list[pa.Table] = field(default_factory=list)
+
+    def add(self, rows: pa.Table) -> None:
+        """The rows of one more bin."""
+        self._waiting.append(rows)
+        self.n_waiting += rows.num_rows
+        if self.n_waiting >= _ROWS_A_GROUP:
+            self.write()
+
+    def write(self) -> None:
+        """Write what waits, if anything."""
+        if self._waiting:
+            rows = pa.concat_tables(self._waiting).unify_dictionaries()
+            self.writer.write_table(rows, row_group_size=rows.num_rows)
+            self._waiting, self.n_waiting, self.n_written = [], 0, self.n_written + 1
+
+
+def _entry(item: BinRead | StoredCloud | CloudEntry) -> CloudEntry:
     if isinstance(item, StoredCloud):
-        return replace(item.entry, row_group=row_group)
-    return CloudEntry.of(item, row_group) if isinstance(item, BinRead) else replace(item, row_group=None)
+        return item.entry
+    return CloudEntry.of(item) if isinstance(item, BinRead) else item
 
 
 def _rows(read: BinRead, schema: pa.Schema) -> pa.Table:
     arrays = [pa.DictionaryArray.from_arrays(np.zeros(len(read.adc), dtype=np.int32), [read.pid])]
-    arrays += [pa.array(read.adc.columns[column.name]) for column in ADC_COLUMNS]
+    for column in ADC_COLUMNS:
+        values = read.adc.columns[column.name]
+        arrays.append(pa.array(_rounded(values) if column.name in _ROUNDED else values))
     return pa.Table.from_arrays([*arrays, pa.array(read.adc.has_image)], schema=schema)
+
+
+def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The nearest numbers of _BITS_KEPT significant bits; what is not finite, or would not be, stays."""
+    lost = np.uint32(24 - _BITS_KEPT)
+    half = np.uint32(1 << (lost - np.uint32(1)))
+    rounded = ((values.view(np.uint32) + half) >> lost << lost).view(np.float32)
+    return np.where(np.isfinite(rounded), rounded, values)
 
 
 def _with_quality(entry: CloudEntry, rows: pa.Table) -> CloudEntry:
@@ -270,8 +312,30 @@ def _entries(opened: Opened) -> list[CloudEntry]:
         raise RottenError(f"its list of bins is damaged: {error!r}") from error
 
 
-def _arrays(opened: Opened, row_groups: list[int], columns: Sequence[str]) -> dict[str, NDArray]:
+def _together(entries: Sequence[CloudEntry]) -> Iterator[list[CloudEntry]]:
+    """The entries in parts of _BINS_AT_ONCE or some more, none of which ends within a row group."""
+    some: list[CloudEntry] = []
+    last: int | None = None
+    for entry in entries:
+        if len(some) >= _BINS_AT_ONCE and entry.row_group is not None and entry.row_group != last:
+            yield some
+            some = []
+        some.append(entry)
+        last = entry.row_group if entry.row_group is not None else last
+    if some:
+        yield some
+
+
+def _clouds(opened: Opened, entries: Sequence[CloudEntry], columns: Sequence[str]) -> Iterator[dict[str, NDArray]]:
+    """These columns of the clouds of those of the bins that have one, read at once."""
+    row_groups = list(dict.fromkeys(entry.row_group for entry in entries if entry.row_group is not None))
     # Without Arrow's own threads: there is too little to do for them, and whole days are done in threads.
     opened.check(row_groups)
     rows = opened.file.read_row_groups(row_groups, columns=list(columns), use_threads=False)
-    return {name: rows.column(name).to_numpy() for name in columns}
+    arrays = {name: rows.column(name).to_numpy() for name in columns}
+    lengths = [opened.file.metadata.row_group(number).num_rows for number in row_groups]
+    starts = dict(zip(row_groups, np.cumsum([0, *lengths[:-1]]).tolist(), strict=True)) if row_groups else {}
+    for entry in entries:
+        if entry.row_group is not None:
+            first = starts[entry.row_group] + entry.first_row
+            yield {name: values[first : first + entry.n_rows] for name, values in arrays.items()}

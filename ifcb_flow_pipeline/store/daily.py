@@ -9,7 +9,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -26,7 +27,11 @@ from ifcb_flow_pipeline.store.sums import RottenError, Sums, check_row_groups, c
 from ifcb_flow_pipeline.store.tables import Table
 
 COMPRESSION = "zstd"
+
 _FOOTER = b"ifcb_flow"
+
+#: Threads that read the files of many days.
+_READERS = 4
 
 #: Temporary files of a killed process are removed once they are this old; younger ones may be in use.
 _LEFTOVER_AGE = timedelta(days=1)
@@ -84,7 +89,7 @@ class DailyTables:
         """Write a day's table, replacing what was there in one step."""
         typed = rows.cast(table.schema).replace_schema_metadata(footer(table, provenance))
         with replacing(self.path(table, day)) as temporary:
-            with pq.ParquetWriter(temporary, typed.schema, compression=COMPRESSION) as writer:
+            with pq.ParquetWriter(temporary, typed.schema, **_encoding(typed.schema)) as writer:
                 writer.write_table(typed, row_group_size=max(1, typed.num_rows))
                 writer.add_key_value_metadata(room(1))
             fill(temporary)
@@ -120,7 +125,7 @@ class DailyTables:
                 pass
         except FileNotFoundError:
             return None
-        if content["version"] != table.version:
+        if not table.reads(content["version"]):
             return None
         return _provenance(content)
 
@@ -130,12 +135,23 @@ class DailyTables:
         Raises StoreError for a file that cannot be read or that another version of the table wrote, KeyError
         for a column that the table does not have.
         """
+        found = self.read_with_provenance(table, day, columns)
+        return None if found is None else found[0]
+
+    def read_with_provenance(
+        self, table: Table, day: date, columns: Sequence[str] | None = None
+    ) -> tuple[pa.Table, Provenance] | None:
+        """The same, and what it was made of, from one look at the file. Raises as ``read``."""
         names = list(columns) if columns is not None else table.schema.names
+        path = self.path(table, day)
         try:
-            with open_parquet(table, self.path(table, day)) as opened:
+            with open_any_version(table, path) as (opened, content):
+                _check_version(table, path, content)
                 opened.check()
-                # A column that is not there is passed over by read, and noticed by select.
-                return opened.file.read(columns=names).select(names).replace_schema_metadata()
+                # Without Arrow's threads, which take longer to be called than such a file to be read. A column that is
+                # not there is passed over by read, and noticed by select.
+                rows = opened.file.read(columns=None if columns is None else names, use_threads=False)
+                return rows.select(names).replace_schema_metadata(), _provenance(content)
         except FileNotFoundError:
             return None
 
@@ -157,10 +173,26 @@ class DailyTables:
         with suppress(FileNotFoundError), open_any_version(table, self.path(table, day)) as (opened, _):
             opened.check()
 
-    def read_range(self, table: Table, first: date, last: date, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of all days from ``first`` to ``last`` (both included) that have been made, in order of day."""
-        made = [day for day in self.days(table) if first <= day <= last]
-        parts = [part for day in made if (part := self.read(table, day, columns)) is not None]
+    def read_range(
+        self,
+        table: Table,
+        first: date,
+        last: date,
+        columns: Sequence[str] | None = None,
+        check: Callable[[date, Provenance], object] = lambda _day, _made_of: None,
+    ) -> pa.Table:
+        """The rows of all days from ``first`` to ``last`` (both included) that have been made, in order of day.
+
+        ``check`` is told of each day what it was made of, before the next is read.
+        """
+        days, parts = [day for day in self.days(table) if first <= day <= last], []
+        # Half of the time a file takes passes outside Python's lock, and on a network disk more.
+        with ThreadPoolExecutor(_READERS) as threads:
+            read = threads.map(lambda day: self.read_with_provenance(table, day, columns), days)
+            for day, found in zip(days, read, strict=True):
+                if found is not None:
+                    check(day, found[1])
+                    parts.append(found[0])
         if parts:
             return pa.concat_tables(parts)
         schema = table.schema.remove_metadata()
@@ -187,12 +219,16 @@ class Opened:
 def open_parquet(table: Table, path: Path) -> Iterator[Opened]:
     """Open a table's file. Raises FileNotFoundError, or StoreError where it cannot be used."""
     with open_any_version(table, path) as (opened, content):
-        if content["version"] != table.version:
-            raise StoreError(
-                f"{path} has version {content['version']} of {table.name}, this program has {table.version}: "
-                f"materialize {table.name} of that day again"
-            )
+        _check_version(table, path, content)
         yield opened
+
+
+def _check_version(table: Table, path: Path, content: Mapping[str, Any]) -> None:
+    if not table.reads(content["version"]):
+        raise StoreError(
+            f"{path} has version {content['version']} of {table.name}, this program has {table.version}: "
+            f"materialize {table.name} of that day again"
+        )
 
 
 @contextmanager
@@ -249,6 +285,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _encoding(schema: pa.Schema) -> dict[str, Any]:
+    """How small tables are written, of some dozen rows and a hundred columns.
+
+    For columns of numbers, compression, a dictionary and statistics make such a file no smaller, and take three times
+    as long to write and five times as long to read. Texts are compressed: they repeat each other.
+    """
+    compression = {each.name: COMPRESSION if pa.types.is_string(each.type) else "none" for each in schema}
+    return {"compression": compression, "use_dictionary": False, "write_statistics": False}
 
 
 def footer(table: Table, provenance: Provenance) -> dict[bytes, bytes]:

@@ -6,6 +6,7 @@ same everywhere: the status says how far a bin came (see STATUSES), the reason s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -40,21 +41,32 @@ class Column:
     meaning: str
 
 
+@lru_cache
+def _schema(columns: tuple[Column, ...]) -> pa.Schema:
+    # Asked for with every file that is read, of which there may be thousands.
+    return pa.schema(pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A stored table. ``version`` rises when columns or their meaning change: old files are then refused."""
+    """A stored table. ``version`` rises when columns, their meaning or the form of files change: files of other
+    versions are then refused, but for those of the versions in ``also_read``, which are as good as its own.
+    """
 
     name: str
     version: int
     meaning: str
     columns: tuple[Column, ...]
+    also_read: frozenset[int] = frozenset()
+
+    def reads(self, version: int) -> bool:
+        """Whether this program can use files of this version of the table."""
+        return version == self.version or version in self.also_read
 
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema, with unit and meaning of each column as field metadata."""
-        return pa.schema(
-            pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in self.columns
-        )
+        return _schema(self.columns)
 
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -91,18 +103,20 @@ RAW_BINS = Table(
 
 POINT_CLOUDS = Table(
     "point_clouds",
-    2,
-    "All triggers of the day's bins in file order, one row group a bin; positions and signals as in the .adc.",
+    3,
+    "All triggers of the day's bins in file order; as in the .adc, but that signals of which no feature is made are "
+    "rounded to 12 bits.",
     (
         Column("pid", pa.dictionary(pa.int32(), pa.string()), "", "identifier of the bin"),
         *(Column(c.name, pa.from_numpy_dtype(np.dtype(c.dtype)), c.unit, c.meaning) for c in ADC_COLUMNS),
         Column("has_image", pa.bool_(), "", "width and height are above zero"),
     ),
+    also_read=frozenset({2}),
 )
 
 BIN_FEATURES = Table(
     "bin_features",
-    3,
+    4,
     "One row a bin: its features, or why it has none, and the settings that it was made with.",
     (
         *_IDENTITY,

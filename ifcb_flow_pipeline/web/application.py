@@ -136,7 +136,7 @@ class _Stored:
         if rows:
             return rows[0]
         listed = self.tables.read(RAW_BINS, bin_id.day, ["pid"])
-        if listed is not None and pc.is_in(bin_id.pid, listed["pid"].combine_chunks()).as_py():
+        if listed is not None and bin_id.pid in listed["pid"].to_pylist():
             raise HTTPException(HTTPStatus.NOT_FOUND, f"{bin_id.pid} has not been scored yet")
         raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no bin {bin_id.pid} in the tables")
 

@@ -106,5 +106,5 @@ class RecentBins:
 
 
 def _days_waiting(listed: pa.Table, scored: pa.Table) -> tuple[date, ...]:
-    waiting = listed.filter(pc.invert(pc.is_in(listed["pid"], scored["pid"].combine_chunks())))
-    return tuple(sorted(pc.unique(waiting["start_time"].cast(pa.date32())).to_pylist()))
+    waiting = listed.filter(~pc.field("pid").isin(scored["pid"].combine_chunks()))
+    return tuple(sorted(waiting["start_time"].cast(pa.date32()).unique().to_pylist()))

@@ -31,11 +31,11 @@ DTYPES = {column.name: column.dtype for column in ADC_COLUMNS}
 
 
 def fast(data: bytes, schema: str, columns=None) -> Adc | None:
-    return adc._read_clean(Text(data), schema, adc._wanted(columns))
+    return adc._read_clean(Text(data), schema, adc.columns_named(columns))
 
 
 def careful(data: bytes, schema: str, columns=None) -> Adc:
-    return adc._read_carefully(Text(data), schema, adc._wanted(columns))
+    return adc._read_carefully(Text(data), schema, adc.columns_named(columns))
 
 
 def assert_same(found: Adc, expected: Adc):

@@ -10,7 +10,7 @@ from ifcb_flow_pipeline.features.selection import SelectionError, select_feature
 
 EVERYTHING_OFF = {
     family: {feature.name: False for feature in CATALOGUE if feature.family == family}
-    for family in {feature.family for feature in CATALOGUE}
+    for family in dict.fromkeys(feature.family for feature in CATALOGUE)
 }
 
 

@@ -26,7 +26,7 @@ REWRITES = {"id", "lid", "bin", "bin_id", "sample", "sample_id", "filename", "la
 
 def decided(number: int = 0, decision: Decision = "bad", note: str = "", tags: tuple[str, ...] = (), cause: str = ""):
     pid = f"D20260301T{number // 3600:02}{number // 60 % 60:02}{number % 60:02}_IFCB101"
-    return Decided(Label(pid, decision, tags, note, "Ada", AT, "triage"), cause, 83.4)
+    return Decided(Label(pid, decision, tags, note, "Ada", AT, "triage"), cause)
 
 
 def rows(content: bytes) -> list[dict[str, str]]:
@@ -34,7 +34,8 @@ def rows(content: bytes) -> list[dict[str, str]]:
 
 
 def test_the_columns_are_exactly_those_that_the_dashboard_takes_without_rewriting_anything():
-    (content,) = dashboard_files([decided(tags=("bubbles", "incomplete"), cause="air"), decided(1)])
+    few = [decided(tags=("bubbles", "incomplete"), cause="air"), decided(1)]
+    (content,) = dashboard_files(few, with_suspicion=True)
     header = content.decode().splitlines()[0].split(",")
     assert header == ["pid", "tag1", "tag2", "tag3", "comment", "skip"]
     assert not REWRITES & set(header)
@@ -43,13 +44,20 @@ def test_the_columns_are_exactly_those_that_the_dashboard_takes_without_rewritin
 def test_a_bad_bin_is_skipped_with_its_tags_and_a_good_one_is_not():
     (content,) = dashboard_files([decided(0, "bad", "from 10 min on", ("bubbles",), "air"), decided(1, "good")])
     bad, good = rows(content)
-    assert (bad["tag1"], bad["tag2"], bad["skip"]) == ("bubbles", "qc_flow_air", "skip")
-    assert bad["comment"] == "bad for Ada on 2026-03-01, severity 83: from 10 min on"
-    assert (good["tag1"], good["tag2"], good["skip"]) == ("", "", "noskip")
+    assert (bad["tag1"], bad["skip"]) == ("bubbles", "skip")
+    assert bad["comment"] == "Marked bad by Ada, 2026-03-01: from 10 min on"
+    assert (good["tag1"], good["skip"]) == ("", "noskip")
+
+
+def test_what_the_model_suspects_is_a_tag_only_where_that_is_wanted():
+    (content,) = dashboard_files([decided(0, "bad", cause="air")])
+    assert b"qc_flow" not in content
+    (content,) = dashboard_files([decided(0, "bad", cause="air")], with_suspicion=True)
+    assert rows(content)[0]["tag1"] == "qc_flow_air"
 
 
 def test_a_suspected_cause_that_a_person_has_refuted_is_no_tag():
-    (content,) = dashboard_files([decided(0, "good", cause="air")])
+    (content,) = dashboard_files([decided(0, "good", cause="air")], with_suspicion=True)
     assert b"qc_flow" not in content
 
 
@@ -64,7 +72,7 @@ def test_nothing_decided_makes_no_file():
 
 
 def test_tags_are_such_that_the_dashboard_keeps_them_as_they_are():
-    (content,) = dashboard_files([decided(tags=("stuck_roi",), cause="sheath_flow")])
+    (content,) = dashboard_files([decided(tags=("stuck_roi",), cause="sheath_flow")], with_suspicion=True)
     tags = [value for name, value in rows(content)[0].items() if name.startswith("tag")]
     assert all(re.fullmatch("[a-z0-9_]+", tag) and not tag.isdigit() for tag in tags)
 
@@ -166,7 +174,7 @@ def test_no_cell_of_any_table_that_is_handed_out_is_a_formula(table, texts):
 def test_no_cell_of_decisions_and_of_the_dashboards_file_is_a_formula(note, reviewer):
     one = decided(1)
     label = replace(one.label, note=note, reviewer=reviewer)
-    contents = [csv_of(label_rows({label.pid: label})), *dashboard_files([Decided(label, "bubbles", 90.0)])]
+    contents = [csv_of(label_rows({label.pid: label})), *dashboard_files([Decided(label, "bubbles")])]
     for content in contents:
         for separator in (",", ";"):
             for cell in cells_of(content, separator):

@@ -1,19 +1,26 @@
-"""Point clouds on disk: one row group a bin, an entry for every bin, and writers that die."""
+"""Point clouds on disk: some bins to a row group, an entry for every bin, and writers that die."""
 
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
+from ifcb_flow_pipeline.features.file_quality import SIGNALS
+from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS
+from ifcb_flow_pipeline.store import clouds as clouds_module
 from ifcb_flow_pipeline.store.archive import BinRead
-from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
+from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables, _rounded
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.tables import POINT_CLOUDS
 
@@ -47,14 +54,14 @@ def bins_of_all_kinds() -> list[BinRead | CloudEntry]:
 def test_every_bin_has_an_entry_that_says_how_it_went(clouds):
     written = clouds.write(DAY, iter(bins_of_all_kinds()), PROVENANCE)
     assert clouds.entries(DAY) == written
-    told = [(e.pid, e.status, e.n_rows, e.n_images, e.bad_lines, e.row_group) for e in written]
+    told = [(e.pid, e.status, e.n_rows, e.n_images, e.bad_lines, e.row_group, e.first_row) for e in written]
     assert told == [
-        (PID, "ok", 4, 3, 0, 0),
-        ("D20230810T113100_IFCB134", "no_adc", 0, 0, 0, None),
-        ("D20230810T113200_IFCB134", "empty", 0, 0, 0, None),
-        (V1_PID, "ok", 2, 1, 0, 1),
-        ("D20230810T113300_IFCB134", "unreadable", 1, 1, 2, None),
-        (NEXT_PID, "ok", 7, 5, 1, 2),
+        (PID, "ok", 4, 3, 0, 0, 0),
+        ("D20230810T113100_IFCB134", "no_adc", 0, 0, 0, None, 0),
+        ("D20230810T113200_IFCB134", "empty", 0, 0, 0, None, 0),
+        (V1_PID, "ok", 2, 1, 0, 0, 4),
+        ("D20230810T113300_IFCB134", "unreadable", 1, 1, 2, None, 0),
+        (NEXT_PID, "ok", 7, 5, 1, 0, 6),
     ]
     assert [e.reason for e in written] == [
         "",
@@ -66,7 +73,12 @@ def test_every_bin_has_an_entry_that_says_how_it_went(clouds):
     ]
 
 
-def test_all_columns_of_a_bin_come_back_with_their_exact_values_and_types(clouds):
+@pytest.mark.parametrize("rows", [1, 5, 24_000])
+def test_all_columns_of_a_bin_come_back_with_their_types_and_exact_values_where_features_need_them(
+    clouds, monkeypatch, rows
+):
+    monkeypatch.setattr(clouds_module, "_ROWS_A_GROUP", rows)
+    monkeypatch.setattr(clouds_module, "_BINS_AT_ONCE", 2)
     bins = bins_of_all_kinds()
     clouds.write(DAY, bins, PROVENANCE)
     for read, (entry, columns) in zip(bins, clouds.read_all(DAY, [*NAMES, "has_image"]), strict=True):
@@ -76,8 +88,35 @@ def test_all_columns_of_a_bin_come_back_with_their_exact_values_and_types(clouds
             continue
         for name in NAMES:
             assert columns[name].dtype == read.adc.columns[name].dtype, name
-            np.testing.assert_array_equal(columns[name], read.adc.columns[name])
+            exact = 0.0 if name in STREAM_COLUMNS or name not in SIGNALS else 2.0**-12
+            np.testing.assert_allclose(columns[name], read.adc.columns[name], rtol=exact)
         assert columns["has_image"].tolist() == read.adc.has_image.tolist()
+
+
+@given(arrays(np.float32, 20, elements=st.floats(width=32)))
+def test_a_rounded_signal_is_the_nearest_number_of_twelve_bits_and_what_is_no_number_stays(values):
+    rounded = _rounded(values)
+    np.testing.assert_array_equal(np.isfinite(rounded), np.isfinite(values))
+    np.testing.assert_array_equal(rounded[~np.isfinite(values)], values[~np.isfinite(values)])
+    usual = np.isfinite(values) & (np.abs(values) > 1e-30) & (np.abs(values) < 3e38)
+    np.testing.assert_allclose(rounded[usual], values[usual], rtol=2.0**-12)
+    assert not np.any(rounded[usual].view(np.uint32) & 0xFFF)
+
+
+def test_a_file_of_before_bins_shared_a_row_group_is_read_as_one_of_today(clouds, monkeypatch):
+    clouds.write(DAY, bins_of_all_kinds(), PROVENANCE)
+    today = list(clouds.read_all(DAY, NAMES))
+    monkeypatch.setattr(clouds_module, "_ROWS_A_GROUP", 1)
+    with monkeypatch.context() as before:
+        before.setattr(clouds_module, "POINT_CLOUDS", replace(POINT_CLOUDS, version=2))
+        to_dict = CloudEntry.to_dict
+        before.setattr(CloudEntry, "to_dict", lambda e: {k: v for k, v in to_dict(e).items() if k != "first_row"})
+        clouds.write(DAY, bins_of_all_kinds(), PROVENANCE)
+    assert clouds.tables.provenance(POINT_CLOUDS, DAY) == PROVENANCE
+    for (entry, columns), (_, now) in zip(clouds.read_all(DAY, NAMES), today, strict=True):
+        assert columns is None if now is None else all(np.array_equal(columns[n], now[n], equal_nan=True) for n in now)
+        alone = clouds.read_one(DAY, entry.pid, NAMES)[1]
+        assert alone is None if now is None else all(np.array_equal(alone[n], now[n], equal_nan=True) for n in now)
 
 
 def test_the_header_comes_back_with_its_types(clouds):
@@ -121,7 +160,8 @@ def test_a_day_of_which_nothing_can_be_read_has_its_entries(clouds):
 # Reading one
 
 
-def test_one_bin_is_read_without_the_others(clouds, monkeypatch):
+def test_one_bin_is_read_without_those_of_other_row_groups(clouds, monkeypatch):
+    monkeypatch.setattr(clouds_module, "_ROWS_A_GROUP", 5)
     clouds.write(DAY, bins_of_all_kinds(), PROVENANCE)
     asked, read_row_groups = [], pq.ParquetFile.read_row_groups
 
@@ -133,7 +173,7 @@ def test_one_bin_is_read_without_the_others(clouds, monkeypatch):
     monkeypatch.delattr(pq.ParquetFile, "read")
     entry, columns = clouds.read_one(DAY, NEXT_PID, ["x_px"])
     assert (entry.pid, columns["x_px"].tolist()) == (NEXT_PID, [10, 20, 0, 40, 50, 0, 70])
-    assert asked == [([2], ["x_px"])]
+    assert asked == [([1], ["x_px"])]
 
 
 def test_a_bin_that_the_day_does_not_have_is_named_with_the_day(clouds):
@@ -163,7 +203,8 @@ def test_a_file_that_is_no_table_is_refused_with_the_remedy(clouds):
             use(DAY)
 
 
-def test_a_bin_whose_rows_are_damaged_is_refused_with_the_remedy(clouds):
+def test_a_bin_whose_rows_are_damaged_is_refused_with_the_remedy(clouds, monkeypatch):
+    monkeypatch.setattr(clouds_module, "_ROWS_A_GROUP", 1)
     clouds.write(DAY, [read_of(), read_of(NEXT_PID, adc_text(300))], PROVENANCE)
     path = clouds.tables.path(POINT_CLOUDS, DAY)
     chunk = pq.read_metadata(path).row_group(1).column(POINT_CLOUDS.schema.names.index("x_px"))

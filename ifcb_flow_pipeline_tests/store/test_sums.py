@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ifcb_flow_pipeline.store import clouds as clouds_module
 from ifcb_flow_pipeline.store import sums
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudTables
@@ -49,7 +50,9 @@ def test_any_damage_to_clouds_is_noticed(tables, width):
             list(clouds.read_all(DAY, ["x_px", "trigger"]))
 
 
-def test_a_bin_is_read_although_another_of_its_day_is_damaged(tables):
+def test_a_bin_is_read_although_one_of_another_row_group_is_damaged(tables, monkeypatch):
+    monkeypatch.setattr(clouds_module, "_ROWS_A_GROUP", 1)
+    CloudTables(tables).write(DAY, [read_of(PID), read_of(NEXT_PID)], Provenance("one"))
     clouds, path = CloudTables(tables), tables.path(POINT_CLOUDS, DAY)
     good = path.read_bytes()
     start = pq.read_metadata(path).row_group(1).column(0).dictionary_page_offset

@@ -168,7 +168,12 @@ class Baseline:
         )
         core = fitted._core_column()
         if core >= 0:
-            # A service moves the core: that is no wandering.
+            # A service moves the core: that is no wandering. Places are counted from the first one.
+            first = keep & (fitted._starts(bins, known=None).deployment == 0)
+            off = column_medians(residual[first, core : core + 1])[0] if first.any() else 0.0
+            if abs(off) > MOVED_Z * fitted.scatter[core]:
+                fitted.centre[:, core] += off
+                residual[:, core] -= off
             starts = fitted._starts(bins, known=None)
             place = starts.core[np.maximum.accumulate(np.where(starts.begins, np.arange(len(bins)), 0))]
             own = (residual[:, core] - np.where(starts.deployment > 0, place, 0.0))[keep, None]

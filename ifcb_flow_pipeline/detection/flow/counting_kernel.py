@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.compiled import kernel
+from ifcb_flow_pipeline.fallback import kernel
 
 
 @kernel

@@ -12,7 +12,7 @@ Import this module only where the kernel is about to run: it loads numba.
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.compiled import kernel, part
+from ifcb_flow_pipeline.fallback import kernel, part
 
 #: Deviations beyond this many standard deviations move the level no further: one odd bin is not a trend.
 _MOST_Z = 3.0

@@ -9,7 +9,7 @@ from math import exp, log, log1p
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.compiled import kernel, part
+from ifcb_flow_pipeline.fallback import kernel, part
 
 _LN_10 = log(10.0)
 _LARGEST = np.finfo(np.float32).max

@@ -7,7 +7,7 @@ about to run: it loads numba.
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.compiled import kernel, part
+from ifcb_flow_pipeline.fallback import kernel, part
 
 
 @kernel

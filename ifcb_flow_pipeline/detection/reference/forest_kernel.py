@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.compiled import kernel
+from ifcb_flow_pipeline.fallback import kernel
 
 #: BinTable that visit a tree before the next tree has its turn: they stay in the processor's cache, as the tree does.
 _ROWS_TOGETHER = 512

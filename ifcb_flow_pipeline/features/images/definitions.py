@@ -34,6 +34,9 @@ MIN_SHAPE_PX: Final = 6
 MIN_LINE_PX: Final = 8
 """A row or column with fewer background pixels has no background mean."""
 
+FLANK_PX: Final = 8
+"""A dip along the border is one beside what lies so far before and after it: further than any scratch is wide."""
+
 QUANTILES: Final = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 GREY_CLASSES: Final = 16

@@ -21,6 +21,7 @@ from ifcb_flow_pipeline.compiled import kernel, part
 from ifcb_flow_pipeline.features.images.catalogue import NAMES
 from ifcb_flow_pipeline.features.images.definitions import (
     BACKGROUND_LEVEL,
+    FLANK_PX,
     GREY_CLASSES,
     LAGS,
     MAD_TO_SD,
@@ -267,6 +268,34 @@ def _border(a, h, w, border, bg, spread, gain, out):
     out[k + 2] = (_value_at(border, int(0.95 * (n - 1))) - _value_at(border, int(0.05 * (n - 1)))) * gain
     out[k + 4] = (right - left) / (2 * h) * gain
     out[k + 5] = (bottom - top) / (2 * w) * gain
+    deepest = 0
+    second = 0
+    for dip in (
+        _deepest_dip(a, 0, 1, w, w),
+        _deepest_dip(a, (h - 2) * w, 1, w, w),
+        _deepest_dip(a, 0, w, 1, h),
+        _deepest_dip(a, w - 2, w, 1, h),
+    ):
+        second = max(second, min(dip, deepest))
+        deepest = max(deepest, dip)
+    out[k + 6] = deepest / 6.0 * gain
+    out[k + 7] = second / 6.0 * gain
+
+
+@part
+def _deepest_dip(a, first, along, across, n):
+    """Deepest dip, times 6, of the mean of 2 x 3 px along one side of n px below those FLANK_PX before and after it."""
+    sums = np.empty(max(n - 2, 0), np.int64)
+    for i in range(n - 2):
+        at = first + i * along
+        total = 0
+        for j in range(3):
+            total += int(a[at + j * along]) + int(a[at + j * along + across])
+        sums[i] = total
+    deepest = 0
+    for i in range(FLANK_PX, n - 2 - FLANK_PX):
+        deepest = max(deepest, min(sums[i - FLANK_PX], sums[i + FLANK_PX]) - sums[i])
+    return deepest
 
 
 @part

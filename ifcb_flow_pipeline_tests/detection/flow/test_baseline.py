@@ -357,10 +357,11 @@ def test_deployments_of_the_training_window_are_known_later() -> None:
     assert baseline.deviations(with_values(after, 20, CORE, FAR), REACH).z[20, CORE] > 6.0
 
 
-def test_a_service_is_no_wandering() -> None:
+@pytest.mark.parametrize("at", [60, 150, 220])
+def test_a_service_is_no_wandering(at: int) -> None:
     values = noise(300)
-    values[220:, CORE] += FAR
-    gap = np.where(np.arange(300) >= 220, 1.5 * LONG_GAP_S, 0.0)
+    values[at:, CORE] += FAR
+    gap = np.where(np.arange(300) >= at, 1.5 * LONG_GAP_S, 0.0)
     served = fitted(bins_of(values, time_s=START_S + CADENCE_S * np.arange(300) + gap))
     assert served.range_[CORE] == pytest.approx(KNOWN.range_[CORE], rel=0.3)
     assert served.scatter[CORE] == pytest.approx(KNOWN.scatter[CORE], rel=0.1)

@@ -63,13 +63,23 @@ def intensity(image, grey, gain):
 
 
 def border(image, grey, ring, background, spread, gain):
+    sides = (grey[:2], grey[-2:], grey[:, :2].T, grey[:, -2:].T)
+    second, deepest = sorted(deepest_dip(side.mean(axis=0)) for side in sides)[-2:]
     return {
+        "border_dip": deepest,
+        "border_dip2": second,
         "background": background,
         "bg_sd": spread,
         "bg_range": (lower_quantile(image[ring], 0.95) - lower_quantile(image[ring], 0.05)) * gain,
         "bg_grad_x": grey[:, -2:].mean() - grey[:, :2].mean(),
         "bg_grad_y": grey[-2:].mean() - grey[:2].mean(),
     }
+
+
+def deepest_dip(line):
+    smooth = np.convolve(line, np.ones(3) / 3, mode="valid")
+    dips = [min(smooth[i - 8], smooth[i + 8]) - smooth[i] for i in range(8, smooth.size - 8)]
+    return max(dips, default=0.0) if max(dips, default=0.0) > 0 else 0.0
 
 
 def correlated(image, kernel):

@@ -1,0 +1,1 @@
+"""Features of images to verdicts: named faults, oddness, the window, the bin."""
