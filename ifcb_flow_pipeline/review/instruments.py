@@ -1,15 +1,19 @@
 """How instruments are doing by their latest bins, as numbers for other programs."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 #: Bins are counted over the day, unreadable ones over the week, that end with the instrument's last scored bin.
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
+
+_MICROSECOND = timedelta(microseconds=1)
 
 #: What is read of ``raw_bins`` and of ``bin_scores``.
 LISTED_COLUMNS = ("pid", "instrument", "start_time")
@@ -49,41 +53,55 @@ def instrument_states(listed: pa.Table, scored: pa.Table) -> tuple[InstrumentSta
     """The state of each instrument that has a bin among rows of ``raw_bins`` (LISTED_COLUMNS) or of ``bin_scores``
     (SCORED_COLUMNS), in the order of their names.
     """
-    both = [rows.select(list(LISTED_COLUMNS)) for rows in (listed, scored)]
-    last = {row["instrument"]: row for row in _last_of_each(pa.concat_tables(both))}
-    last_scored = {row["instrument"]: row for row in _last_of_each(scored)}
+    last = _Lasts.of(pa.concat_tables([rows.select(list(LISTED_COLUMNS)) for rows in (listed, scored)])).rows()
+    lasts = _Lasts.of(scored)
+    last_scored, bins, unreadable = lasts.rows(), lasts.verdicts_since(DAY), lasts.verdicts_since(WEEK)
     return tuple(
         InstrumentState(
             instrument=name,
             last_pid=row["pid"],
             last_start_time=row["start_time"],
             last_scored=_last_scored(last_scored[name]) if name in last_scored else None,
-            **_counts(scored, last_scored.get(name)),
+            bins=dict(sorted(bins[name].items())),
+            n_unreadable=unreadable[name]["unreadable"],
         )
         for name, row in sorted(last.items())
     )
 
 
-def _last_of_each(rows: pa.Table) -> list[dict[str, Any]]:
-    """The last bin of each instrument. Bins that were asked for but not found have none."""
-    rows = rows.filter(pc.field("instrument").is_valid() & pc.field("start_time").is_valid())
-    newest = rows.group_by("instrument").aggregate([("start_time", "max")])
-    found = rows.join(newest, ["instrument", "start_time"], ["instrument", "start_time_max"], "left semi")
-    return found.to_pylist()
+@dataclass(frozen=True, slots=True)
+class _Lasts:
+    """n rows with instrument and start time, and how long before the last of its instrument each starts: ``age_us``,
+    microseconds, int64 of shape (n,).
+    """
+
+    table: pa.Table
+    age_us: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> "_Lasts":
+        # Bins that were asked for but not found have neither.
+        if table["instrument"].null_count or table["start_time"].null_count:
+            table = table.filter(pc.field("instrument").is_valid() & pc.field("start_time").is_valid())
+        codes = table["instrument"].combine_chunks().dictionary_encode()
+        time_us = table["start_time"].cast(pa.int64()).to_numpy()
+        newest = np.full(len(codes.dictionary), np.iinfo(np.int64).min)
+        np.maximum.at(newest, codes.indices.to_numpy(), time_us)
+        return cls(table, newest[codes.indices.to_numpy()] - time_us)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The last row of each instrument."""
+        return {row["instrument"]: row for row in self.table.take(np.flatnonzero(self.age_us == 0)).to_pylist()}
+
+    def verdicts_since(self, span: timedelta) -> defaultdict[str, Counter[str]]:
+        """How many rows of each instrument have which verdict, over the span that ends with its last."""
+        chosen = self.table.select(["instrument", "verdict"]).take(np.flatnonzero(self.age_us < span // _MICROSECOND))
+        found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for row in chosen.group_by(["instrument", "verdict"]).aggregate([([], "count_all")]).to_pylist():
+            found[row["instrument"]][row["verdict"]] = row["count_all"]
+        return found
 
 
 def _last_scored(row: dict[str, Any]) -> LastScored:
     severity = float("nan") if row["severity"] is None else row["severity"]
     return LastScored(row["pid"], row["start_time"], severity, row["verdict"], row["cause"], row["model_id"])
-
-
-def _counts(scored: pa.Table, last: dict[str, Any] | None) -> dict[str, Any]:
-    if last is None:
-        return {"bins": {}, "n_unreadable": 0}
-    since = pa.scalar(last["start_time"] - WEEK, scored.schema.field("start_time").type)
-    own = scored.filter((pc.field("instrument") == last["instrument"]) & (pc.field("start_time") > since))
-    of_day = own.filter(pc.field("start_time") > pa.scalar(last["start_time"] - DAY, since.type))
-    return {
-        "bins": dict(sorted(Counter(of_day["verdict"].to_pylist()).items())),
-        "n_unreadable": own["verdict"].to_pylist().count("unreadable"),
-    }

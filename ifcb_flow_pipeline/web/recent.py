@@ -1,11 +1,11 @@
 """The latest days of all instruments, read again only where a day's file was replaced."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.review.instruments import (
@@ -50,6 +50,7 @@ class RecentBins:
         self._tables = tables
         self._lock = threading.Lock()
         self._days: dict[tuple[str, date], tuple[State, pa.Table | None]] = {}
+        self._waiting: dict[date, tuple[object, bool]] = {}
         self._key: object = None
         self._found = Recent(None, None, (), (), (), ())
 
@@ -83,7 +84,7 @@ class RecentBins:
             last,
             instrument_states(listed, scored),
             tuple(episodes_of(scored, now)),
-            _days_waiting(listed, scored),
+            self._days_waiting(states),
             tuple(sorted({day for (_, day), (_, rows) in self._days.items() if rows is None})),
         )
 
@@ -104,7 +105,17 @@ class RecentBins:
         parts = [rows for (name, _), (_, rows) in self._days.items() if name == table.name and rows is not None]
         return pa.concat_tables([empty, *parts])
 
+    def _days_waiting(self, states: Mapping[tuple[str, date], State]) -> tuple[date, ...]:
+        """The days that list bins without scores. Those whose files are as before are not compared again."""
+        known, self._waiting = self._waiting, {}
+        for day in sorted({day for name, day in states if name == RAW_BINS.name}):
+            both = (states[RAW_BINS.name, day], states.get((BIN_SCORES.name, day)))
+            if day in known and known[day][0] == both:
+                self._waiting[day] = known[day]
+            else:
+                self._waiting[day] = (both, not self._pids(RAW_BINS, day) <= self._pids(BIN_SCORES, day))
+        return tuple(day for day, (_, waits) in self._waiting.items() if waits)
 
-def _days_waiting(listed: pa.Table, scored: pa.Table) -> tuple[date, ...]:
-    waiting = listed.filter(~pc.field("pid").isin(scored["pid"].combine_chunks()))
-    return tuple(sorted(waiting["start_time"].cast(pa.date32()).unique().to_pylist()))
+    def _pids(self, table: Table, day: date) -> set[str]:
+        _, rows = self._days.get((table.name, day), (None, None))
+        return set() if rows is None else set(rows["pid"].to_pylist())
