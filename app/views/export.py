@@ -1,5 +1,6 @@
 """The page "Export": tables of a period, decisions for the IFCB dashboard, and a report for the cruise log."""
 
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 
 import streamlit as st
@@ -95,17 +96,21 @@ def _decisions(stores: Stores, scored: Scored, choice: Choice) -> None:
     )
     st.download_button("Decisions as CSV", lambda: exports.decisions_csv(labels), choice.name("decisions", "csv"), _CSV,
                        icon=":material/download:", on_click="ignore")  # fmt: skip
-    files = dashboard_files(exports.decided(labels, scored))
-    st.markdown("**For the IFCB dashboard** (Settings, *Upload metadata*)")
+    told = exports.told(stores, labels, scored, choice)
+    files = dashboard_files(told.send)
+    words = Counter(row.skip for row in told.send)
+    st.markdown("**For the IFCB dashboard** (Settings, *Upload metadata*; or the command `ifcb-flow handover`)")
     st.caption(
-        "Bad bins are skipped there; good ones are not, and come back where they were. Tags and comments are added. "
-        "Bins that somebody is unsure about are left out. Nothing is skipped that no person has decided about."
+        f"Skip: {count(words['skip'], 'bin')}, decided bad. Noskip: {count(words['noskip'], 'bin')} that we skipped "
+        "before, by the record of `ifcb-flow handover`, and that are not bad any more. Left as they are: "
+        f"{count(words[''] + len(told.left), 'bin')}; a skip that others have set stays. What is uploaded by hand is "
+        "not recorded."
     )
     if not files:
-        st.markdown("There is no bin that is decided good or bad.")
-    for number, content in enumerate(files, start=1):
+        st.markdown("There is nothing to be told.")
+    for number, file in enumerate(files, start=1):
         part = f" ({number} of {len(files)})" if len(files) > 1 else ""
-        st.download_button(f"Dashboard CSV{part}", content, choice.name(f"dashboard-{number}", "csv"), _CSV,
+        st.download_button(f"Dashboard CSV{part}", file.content, choice.name(f"dashboard-{number}", "csv"), _CSV,
                            icon=":material/download:", key=f"dashboard_{number}", on_click="ignore")  # fmt: skip
 
 
