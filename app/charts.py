@@ -8,9 +8,11 @@ Arrow table of some thousand rows one by one.
 """
 
 import math
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from app.series import Track, Window, quantile_curve
 from app.theme import BLUE, GREEN, GREY, GROUP_COLOURS, LOOKS, ORANGE, PURPLE, VERMILION, cause_name, verdict_name
+from app.words import Finding, two_digits
 from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
@@ -36,8 +39,11 @@ _LANE, _EPISODES, _NAME, _DECIDED = 1.6, 1.17, 1.4, -0.12
 #: Where the words "new model" hang, below the top of the highest lane.
 _NAME_DROP = 0.12
 
+#: Room at the left that the name of the instrument takes.
+_INSTRUMENT_PX = 50
+
 #: About how wide the lanes are on a tablet, the size of the names of episodes, and about how wide a letter is.
-_LANES_PX, _NAME_PX, _LETTER_PX = 700, 11, 5.8
+_LANES_PX, _NAME_PX, _LETTER_PX = 560, 11, 5.8
 
 #: Height of one lane, and what legend and axis take besides.
 _LANE_PX, _BESIDES_PX = 112, 135
@@ -62,6 +68,9 @@ _TIMES: Spec = {"year": "%Y", "quarter": "%b %Y", "month": "%b %Y", "week": "%d 
 
 #: Widths of a cloud on its own page and beside a decision, without axes and the distribution beside it.
 CLOUD_PX, SMALL_CLOUD_PX = 430, 345
+
+#: A run of fewer minutes is told in seconds.
+_SHORT_MIN = 2.0
 
 #: Height of each part of the course of a run.
 _STRIP_PX = 80
@@ -286,7 +295,9 @@ class _Lanes:
         return {"data": {"values": [row for row in values if row["named"]]}, "mark": text, "encoding": encoding}
 
     def _fitting(self, episodes: Sequence[Episode], names: Sequence[str]) -> list[str]:
-        """The name of each episode of two or more bad bins; none where it would run into the next one's."""
+        """The name of each episode of two or more bad bins; none where it would run into another one's or the
+        instrument's.
+        """
         free_from: dict[str, datetime] = {}
         fitting = dict.fromkeys(range(len(episodes)), "")
         # From the last to the first: each name has room up to the name behind it.
@@ -294,7 +305,8 @@ class _Lanes:
             one, name = episodes[number], names[number]
             start = max(one.start, self.window.first)
             ends = start + len(name) * _LETTER_PX / _LANES_PX * self.window.span
-            if one.n_bad > 1 and ends <= free_from.get(one.instrument, self.window.last):
+            is_clear = (start - self.window.first) / self.window.span * _LANES_PX > _INSTRUMENT_PX
+            if one.n_bad > 1 and is_clear and ends <= free_from.get(one.instrument, self.window.last):
                 fitting[number], free_from[one.instrument] = name, start
         return list(fitting.values())
 
@@ -395,12 +407,15 @@ class _Lanes:
         )
 
 
-def strip(rows: pd.DataFrame, window: Window, rhythm: timedelta) -> Spec:
+def strip(
+    rows: pd.DataFrame, window: Window, rhythm: timedelta, chosen: str | None = None, width_px: int = 900
+) -> Spec:
     """The bins of one instrument over a day or so as bars as high as their severity: unreadable ones and those without
-    verdict as grey blocks. ``rows``: columns of ``Scored.rows``. A click is the selection PICKED.
+    verdict as grey blocks. ``rows``: columns of ``Scored.rows``; ``chosen``: the bin that is marked; ``width_px``:
+    about how wide it is drawn. A click is the selection PICKED.
     """
     severity = rows["severity"].where(~rows["verdict"].isin(["unreadable", "not_judged"]), _NO_SEVERITY)
-    width = max(2.0, min(14.0, 900 * rhythm / max(window.span, rhythm)))
+    width = max(2.0, min(14.0, 0.75 * width_px * (rhythm / max(window.span, rhythm))))
     tips = [
         {
             "bin": pid,
@@ -435,7 +450,10 @@ def strip(rows: pd.DataFrame, window: Window, rhythm: timedelta) -> Spec:
                  scale={"domain": list(colours), "range": list(colours.values())})  # fmt: skip
     layer = _layer(drawn, {"type": "bar", "width": width, "cursor": "pointer"}, x=x, y=y, color=colour, **_TIP, **_SAID)
     picked = {"name": PICKED, "select": {"type": "point", "fields": ["pid"], "on": "click"}}
-    return layer | {"params": [picked], "height": 84, "config": {"view": {"stroke": None}}}
+    marked = drawn.loc[drawn["pid"].eq(chosen or ""), ["start", "top"]]
+    mark = {"type": "text", "text": "▼", "fontSize": 13, "dy": -8, "baseline": "bottom", "color": GREY}
+    layers = [layer | {"params": [picked]}, _layer(marked, mark, x=x, y=y) if len(marked) else None]
+    return _layered(layers) | {"height": 84, "config": {"view": {"stroke": None}}}
 
 
 def distributions(groups: Mapping[str, NDArray[np.floating]], title: str) -> Spec:
@@ -551,9 +569,14 @@ def cloud(
     frame = pd.DataFrame({"x": [0], "y": [0], "x2": [frame_px[0]], "y2": [frame_px[1]], "typical": [typical or ""]})
     corners = {"x": x, "y": y, "x2": {"field": "x2"}, "y2": {"field": "y2"}}
     column, title, kind = COLOURINGS[colouring]
+    if column == "minute" and images["minute"].to_numpy().max(initial=0.0) < _SHORT_MIN:
+        images, title = images.assign(minute=60 * images["minute"]), "second of the run"
     size = float(np.clip(_INK_PX / max(1, len(images)), 9, 40))
     colour = _on(
-        column, title, scale={"type": kind, "range": _WARMING}, legend={"orient": "top", "gradientLength": 220}
+        column,
+        title,
+        scale={"type": kind, "range": _WARMING},
+        legend={"orient": "top", "gradientLength": 200, "titleOrient": "left", "offset": 2},
     )
     layers = [
         _layer(frame, {"type": "image", "aspect": False}, **corners, url={"field": "typical"}) if typical else None,
@@ -580,7 +603,10 @@ def _bars(images: pd.DataFrame, name: str, axis: Spec) -> Spec:
 
 def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
     """How a run went (see ``clouds.course``): images and triggers without image per second, and x of the images."""
-    minute = _on("minute", "minute of the run", scale={"nice": False})
+    title = "minute of the run"
+    if rows["minute"].to_numpy().max(initial=0.0) < _SHORT_MIN:
+        rows, title = rows.assign(minute=60 * rows["minute"]), "second of the run"
+    minute = _on("minute", title, scale={"nice": False})
     rates = rows.melt("minute", ["images", "without_image"], "what", "rate").replace({"without_image": "without image"})
     looks = {"images": BLUE, "without image": VERMILION}
     colour = _on(
@@ -615,32 +641,35 @@ def accumulated(scores: Sequence[PartialScore], threshold: float) -> Spec:
     return _layered([line, limit, marks]) | {"height": 220}
 
 
-def ranges(rows: pd.DataFrame) -> Spec:
-    """How far values are out of their normal ranges: ``name``, ``value``, ``low``, ``high`` and ``written`` of each,
-    worst first. All ranges are drawn as equally wide; values far off stand at the edge.
-    """
-    width = (rows["high"] - rows["low"]).where(lambda width: width > 0, 1.0)
-    place = ((rows["value"] - rows["low"]) / width).clip(-_FAR, 1 + _FAR)
-    drawn = pd.DataFrame({"name": rows["name"], "place": place, "low": 0.0, "high": 1.0, "written": rows["written"]})
-    y = _on("name", None, "nominal", sort=None, axis={"labelLimit": 190})
-    scale = {"domain": [-_FAR - 0.1, 1 + _FAR + 0.1], "nice": False}
-    axis = {"values": [0.5], "labelExpr": "'normal'", "grid": False, "ticks": False}
-    bar = _layer(
-        drawn,
-        {"type": "bar", "color": BLUE, "opacity": 0.45, "height": 12},
-        y=y,
-        x=_on("low", None, scale=scale, axis=axis),
-        x2={"field": "high"},
+#: Width and height of the picture of a value on its range, and the grey of its words, read on white and on black.
+_REASON_PX, _WORDS = (420, 30), "#7d7d7d"
+
+
+def reason(found: Finding) -> str:
+    """A finding as HTML: its sentence, and below it the value on the instrument's normal range where there is one."""
+    text = f"<b>{escape(found.text)}</b>"
+    if not found.has_range:
+        return text
+    said = f"{found.what}: {found.written}, normally {found.normal}"
+    picture = b64encode(_on_range(found).encode()).decode()
+    return f'{text}<img alt="{escape(said)}" src="data:image/svg+xml;base64,{picture}">'
+
+
+def _on_range(found: Finding) -> str:
+    """A value on its normal range as SVG; one far off stands at the edge."""
+    width, height = _REASON_PX
+    span = found.high - found.low or max(abs(found.high), 1e-9)
+    share = float(np.clip((found.value - found.low) / span, -_FAR, 1 + _FAR))
+    low, high, value = (width * (0.04 + 0.92 * (at + _FAR) / (1 + 2 * _FAR)) for at in (0.0, 1.0, share))
+    unit, words = escape(found.unit), f'font-family="sans-serif" font-size="11" fill="{_WORDS}" text-anchor="middle"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
+        f'<path d="M0 8H{width}" stroke="{GREY}"/>'
+        f'<rect x="{low:.0f}" y="3" width="{high - low:.0f}" height="10" rx="2" fill="{BLUE}" fill-opacity=".55"/>'
+        f'<text x="{low:.0f}" y="26" {words}>{two_digits(found.low)}</text>'
+        f'<text x="{high:.0f}" y="26" {words}>{two_digits(found.high)} {unit}</text>'
+        f'<path d="M{value:.0f} 1l7 7-7 7-7-7z" fill="{VERMILION}"/></svg>'
     )
-    mark = {"type": "point", "shape": "diamond", "filled": True, "size": 110, "color": VERMILION, "opacity": 1}
-    value = _layer(
-        drawn,
-        mark,
-        y=y,
-        x=_on("place", None, scale=scale, axis=axis),
-        tooltip=_tips({"name": "feature", "written": "value"}),
-    )
-    return _layered([bar, value]) | {"height": 40 + 26 * len(rows)}
 
 
 def verdict_marks(legend: Spec | None = None) -> Spec:

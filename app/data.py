@@ -38,6 +38,7 @@ from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import Label, LabelStore, RangeLabel
+from ifcb_flow_pipeline.store.left_out import LeftOutTable
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.overview import (
     FEATURES_SCHEMA,
@@ -392,6 +393,19 @@ def unscored(stores: Stores, last: date) -> dict[str, int]:
     return missing
 
 
+def left_out(stores: Stores, pid: str | None = None) -> list[dict[str, Any]]:
+    """The rows of ``left_out``, or those of one bin; none where the archive has not been looked through yet. Raises
+    StoreError for a damaged file.
+    """
+    table = LeftOutTable(stores.home)
+    if not table.path.exists():
+        return []
+    rows = _left_out(stores.home, table.path.stat().st_mtime_ns)
+    if rows is None:
+        return []
+    return (rows if pid is None else rows.filter(pc.field("pid") == pid)).to_pylist()
+
+
 def model_in_use(stores: Stores) -> ModelCard | None:
     """The card of the model in use, None where there is none. Raises ModelError where its card is missing."""
     return stores.models.card() if stores.models.current_id() else None
@@ -578,6 +592,11 @@ def _same(pids: pa.ChunkedArray, scored: Scored) -> bool:
 def _cached_day(home: Path, name: str, day: date, changed_ns: int) -> pa.Table | None:  # noqa: ARG001 - part of the key
     table = next(table for table in (RAW_BINS, BIN_FEATURES, BIN_SCORES) if table.name == name)
     return DailyTables(home / "tables").read(table, day)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _left_out(home: Path, changed_ns: int) -> pa.Table | None:  # noqa: ARG001 - part of the key
+    return LeftOutTable(home).read()
 
 
 @st.cache_resource(max_entries=48, show_spinner=False)

@@ -12,6 +12,7 @@ import streamlit as st
 from app import words
 from app.data import Stores
 from app.reviewer import known_reviewer, reviewer
+from app.theme import tag_name
 from app.words import count, plain, sentence
 from ifcb_flow_pipeline.store.labels import DECISIONS, MAX_NOTE, TAGS, Decision, Label, LabelStore
 from ifcb_flow_pipeline.store.records import RecordError
@@ -24,6 +25,12 @@ ICONS: Mapping[Decision, str] = {
 }
 KEYS: Mapping[Decision, str] = {"good": "G", "bad": "B", "unsure": "U"}
 UNDO_KEY = "Z"
+
+KEYS_OVERVIEW = (
+    "Keys: "
+    + ", ".join(f"**{key}** {decision}" for decision, key in KEYS.items())
+    + f"; **{UNDO_KEY}** undo; **←** **→** the bins before and after. In Triage, with **Shift**: the whole group."
+)
 
 # Keys of the session's state.
 _TAGS, _NOTE, _SAID = "decision_tags", "decision_note", "decision_said"
@@ -51,7 +58,8 @@ def decision_panel(
     """Buttons, tags and note to decide about a bin, what has been decided about it, and undo.
 
     ``whole``: more bins that the same tags and note may be given to with one press. ``after`` and ``undone`` are told
-    the bins of a decision, and of one that was taken back. Asks for the reviewer's name where it is not known. Errors
+    the bins of a decision, and of one that was taken back: undo is about the reviewer's latest decision where it leads
+    back to its bin, else about the one on this bin. Asks for the reviewer's name where it is not known. Errors
     of the store are said, and nothing is lost then.
     """
     name = reviewer()
@@ -59,6 +67,8 @@ def decision_panel(
         return
     try:
         current, history, latest = store.current(), store.history(pid), store.latest_of(name)
+        if undone is None:
+            latest = [label for label in history[-1:] if label.reviewer == name and label.id]
     except RecordError as error:
         st.error(sentence(str(error)))
         return
@@ -67,12 +77,12 @@ def decision_panel(
     with st.container(horizontal=True, gap="small"):
         for decision in DECISIONS:
             desk.button(decision, Target((pid,), "this bin"), decision.capitalize(), "decide", KEYS[decision])
+        if latest:
+            _undo_button(store, name, latest, undone)
+    _history(history)
     _reasons()
     if whole is not None and len(whole.pids) > 1:
         desk.row(whole, "decide_all", shortcuts=True)
-    if latest:
-        _undo_button(store, name, latest, undone)
-    _history(history)
 
 
 def decide_all(store: LabelStore, target: Target, key: str, after: After | None = None) -> None:
@@ -132,19 +142,20 @@ class _Desk:
             meanwhile = _meanwhile(self.store.current(), self.current, target.pids)
             if any(label.reviewer == self.name for label in meanwhile):
                 # A second press before the next bin was drawn: it was meant for that one, which nobody had seen.
-                st.session_state[_SAID] = ("warning", "Not kept: that key was pressed before the next bin was shown.")
+                st.session_state[_SAID] = ("warning", "Ignored: the key was pressed before the next bin appeared.")
                 return
             self.store.add([Label(pid, decision, tuple(tags), note, self.name, now, "triage") for pid in target.pids])
         except RecordError as error:
-            st.session_state[_SAID] = ("error", f"Not kept: {error}")
+            st.session_state[_SAID] = ("error", f"Not saved: {error}")
             return
         st.session_state[_SAID] = ("success", f"{decision.capitalize()}: {_named(target.pids)}")
         if meanwhile:
             other, about = meanwhile[0], _named([label.pid for label in meanwhile])
             st.session_state[_SAID] = (
                 "warning",
-                f"{other.reviewer} decided {other.decision} about {about} while you were looking. Both decisions are "
-                "kept, and yours counts; undo it to let the other count.",
+                f"{other.reviewer} marked {about} {other.decision} while you were looking. Both decisions are "
+                f"saved, and "
+                "yours counts; undo it to let the other count.",
             )
         st.session_state[_TAGS], st.session_state[_NOTE] = [], ""
         if self.after is not None:
@@ -161,6 +172,8 @@ def _undo_button(store: LabelStore, name: str, latest: Sequence[Label], undone: 
             st.session_state[_SAID] = ("error", f"Not undone: {error}")
             return
         st.session_state[_SAID] = ("success", f"Undone: {_named(pids)}")
+        # What was written is not lost: the decision may be made again in other words.
+        st.session_state[_TAGS], st.session_state[_NOTE] = list(latest[-1].tags), latest[-1].note
         if undone is not None:
             undone(pids)
 
@@ -171,20 +184,21 @@ def _undo_button(store: LabelStore, name: str, latest: Sequence[Label], undone: 
         key="undo",
         shortcut=UNDO_KEY,
         type="tertiary",
-        help="Takes your latest decision back; the one before it counts again",
+        help="Takes this decision back; the one before it counts again",
         on_click=undo,
     )
 
 
 def _reasons() -> None:
-    st.pills("Tags", list(TAGS), selection_mode="multi", key=_TAGS, format_func=lambda tag: tag.replace("_", " "),
-             help="What is wrong, in the words of the logbook. They are kept with the next decision.")  # fmt: skip
-    st.text_area("Note", key=_NOTE, max_chars=MAX_NOTE, height=68, placeholder="Anything that others should know")
+    # Not a box to type in: it would keep the keys that decide.
+    st.pills("Tags", list(TAGS), selection_mode="multi", key=_TAGS, format_func=tag_name,
+             help="Saved with the next decision; the IFCB dashboard shows them")  # fmt: skip
+    st.text_input("Note", key=_NOTE, max_chars=MAX_NOTE, placeholder="Anything that others should know")
 
 
 def _history(history: Sequence[Label]) -> None:
     for label in reversed(history[-5:]):
-        tags = f" ({', '.join(label.tags)})" if label.tags else ""
+        tags = f" ({', '.join(map(tag_name, label.tags))})" if label.tags else ""
         note = f": {label.note}" if label.note.strip() else ""
         st.caption(
             f"{ICONS[label.decision]} {label.decision}{plain(tags)} by {plain(label.reviewer)}, "

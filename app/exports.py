@@ -18,6 +18,7 @@ from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.pictures import cloud_picture
 from ifcb_flow_pipeline.review.basis import affected, basis
 from ifcb_flow_pipeline.review.handover import Decided, Plan, csv_of, label_rows, plan
+from ifcb_flow_pipeline.review.losses import log_lines, losses
 from ifcb_flow_pipeline.review.report import COLUMNS, Report, Worst
 from ifcb_flow_pipeline.store.labels import Label
 from ifcb_flow_pipeline.store.sent import SENT_FILE, SentStore
@@ -74,6 +75,9 @@ def stored_rows(stores: Stores, table: Table, choice: Choice, chosen: pd.DataFra
     other tables know no verdict. Raises StoreError for a file that cannot be used.
     """
     rows = stores.tables.read_range(table, choice.first, choice.last)
+    if table is BIN_SCORES:
+        # Each day is worst first: the whole period shall be, too. Bins without severity come last.
+        rows = rows.sort_by([("severity", "descending"), ("anomaly_score", "ascending"), ("pid", "ascending")])
     if choice.instruments:
         rows = rows.filter(pc.field("instrument").isin(list(choice.instruments)))
     if choice.verdicts:
@@ -103,14 +107,18 @@ def decisions_csv(labels: Mapping[str, Label]) -> bytes:
     return csv_of(label_rows(labels))
 
 
-def told(stores: Stores, labels: Mapping[str, Label], scored: Scored, choice: Choice) -> Plan:
+def told(
+    stores: Stores, labels: Mapping[str, Label], scored: Scored, choice: Choice, *, with_suspicion: bool = False
+) -> Plan:
     """What the IFCB dashboard is to be told of the bins of the choice: of ``labels``, and of what was sent before.
 
-    Raises RecordError where the record of what was sent cannot be read.
+    ``with_suspicion`` adds what the model suspects of bins that are bad, as a tag. Raises RecordError where the record
+    of what was sent cannot be read.
     """
     url = stores.settings.dashboard_url
     sent = SentStore(stores.home / SENT_FILE).rows(url) if url else []
-    return plan(decided(labels, scored), [one for one in sent if choice.has(one.row.pid)])
+    decisions = decided(labels, scored) if with_suspicion else map(Decided, labels.values())
+    return plan(decisions, [one for one in sent if choice.has(one.row.pid)])
 
 
 def decided(labels: Mapping[str, Label], scored: Scored) -> list[Decided]:
@@ -127,18 +135,28 @@ def report(stores: Stores, choice: Choice, rows: pd.DataFrame, labels: Mapping[s
 
     Raises StoreError for a file that cannot be used.
     """
+    episodes = _episodes(stores, choice)
+    worst = _worst(stores, _worst_pids(rows, episodes))
+    of_period = decisions_of(labels, choice)
+    whole = Report(choice.first, choice.last, made, rows.loc[:, list(COLUMNS)], episodes, worst, of_period, CAUSE_NAMES)
+    return whole.html().encode()
+
+
+def summary(stores: Stores, choice: Choice, rows: pd.DataFrame, labels: Mapping[str, Label]) -> list[str]:
+    """Lines for a cruise log: what was lost of the choice, an instrument a line."""
+    found = losses(rows, _episodes(stores, choice), decisions_of(labels, choice))
+    return log_lines(found, choice.first, choice.last, CAUSE_NAMES)
+
+
+def _episodes(stores: Stores, choice: Choice) -> list[Episode]:
     first, past = choice.ends
-    episodes = [
+    return [
         episode
         for episode in data.read_episodes(stores)
         if episode.end >= first
         and episode.start < past
         and episode.instrument in (choice.instruments or (episode.instrument,))
-    ]  # fmt: skip
-    worst = _worst(stores, _worst_pids(rows, episodes))
-    of_period = decisions_of(labels, choice)
-    whole = Report(choice.first, choice.last, made, rows.loc[:, list(COLUMNS)], episodes, worst, of_period, CAUSE_NAMES)
-    return whole.html().encode()
+    ]
 
 
 def _worst_pids(rows: pd.DataFrame, episodes: Sequence[Episode]) -> list[str]:

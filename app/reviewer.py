@@ -36,13 +36,13 @@ def reviewer() -> str | None:
     if header:
         if name is None:
             st.error(
-                f"The proxy in front of this app sends no header {plain(header)}, or several, so nobody can decide "
-                f"here. Let it send the user's name in place of what the browser sends, or unset {plain(_HEADER)} to "
-                "be asked for names."
+                f"The proxy in front of this app sends no header {plain(header)}, or several, so nobody can mark "
+                f"bins here. Let it send the user's name in place of what the browser sends, or unset {plain(_HEADER)} "
+                "to be asked for names."
             )
         return name
     if name is None:
-        _ask("Who are you? Your name is kept with every decision.")
+        _ask("Your name (saved with each decision)")
         return None
     if unquote(st.context.cookies.get(_COOKIE, "")) != name:
         _remember(name)
@@ -55,13 +55,13 @@ def signature(name: str) -> None:
         st.caption(f":material/person: {plain(name)}")
         return
     with st.popover(plain(name), icon=":material/person:", type="tertiary"):
-        _ask("Not you? Who are you then?")
+        _ask("Another name")
 
 
 def _ask(question: str) -> None:
     with st.form("reviewer_form", border=False, width=360):
         st.text_input(question, key=_TYPED, max_chars=MAX_REVIEWER, placeholder="Name")
-        st.form_submit_button("That is me", on_click=_take)
+        st.form_submit_button("Continue", on_click=_take)
 
 
 def _take() -> None:

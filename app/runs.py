@@ -127,51 +127,70 @@ def progress(address: str, run_id: str) -> Progress:
 
 
 def button(stores: Stores, label: str, job: Job, key: str, icon: str = ":material/play_arrow:", **look: Any) -> None:
-    """A button that starts a job, and how far the job is that it started."""
+    """A button that starts a job; ``latest`` shows how far it is."""
     address = stores.settings.dagster_url
+    allowed, why = _may_start(), "Only the people in IFCB_OPERATORS start jobs"
     if address is None:
-        st.button(label, icon=icon, key=key, disabled=True, help="Set IFCB_DAGSTER_URL to start jobs from here", **look)
-        return
-    allowed = _may_start()
-    run = f"run of {key}"
+        allowed, why = False, "Set IFCB_DAGSTER_URL to start jobs from here"
 
     def start() -> None:
         try:
-            st.session_state[run] = launch(address, job)
+            st.session_state[_RUN] = _Started(label, address or "", launch(address or "", job))
         except DagsterError as error:
-            st.session_state[run] = error
+            st.session_state[_RUN] = error
 
-    st.button(label, icon=icon, key=key, on_click=start, disabled=not allowed,
-              help=None if allowed else "Only the people named in IFCB_OPERATORS start jobs", **look)  # fmt: skip
-    found = st.session_state.get(run)
+    st.button(label, icon=icon, key=key, on_click=start, disabled=not allowed, help=None if allowed else why, **look)
+
+
+def latest() -> None:
+    """How far the job is that was started last in this session; nothing where none was, or it was dismissed."""
+    found = st.session_state.get(_RUN)
     if isinstance(found, DagsterError):
         st.error(sentence(str(found)))
     elif found is not None:
-        _followed(address, str(found), run)
+        _followed(found)
+
+
+#: Key of the session's state.
+_RUN = "run_started"
+
+
+@dataclass(slots=True)
+class _Started:
+    """A run of this session, and how it ended (None: not yet)."""
+
+    label: str
+    address: str
+    run_id: str
+    ended: Progress | None = None
 
 
 @st.fragment(run_every=_EVERY)
-def _followed(address: str, run_id: str, key: str) -> None:
+def _followed(run: _Started) -> None:
     """How far a run is, asked again and again until it ends."""
-    ended = f"{key} ended"
     try:
-        found = st.session_state.get(ended) or progress(address, run_id)
+        found = run.ended or progress(run.address, run.run_id)
     except DagsterError as error:
         st.warning(sentence(str(error)))
         return
-    link = f"[{run_id[:8]}]({address}/runs/{run_id})"
-    if found.state in ("done", "failed") and ended not in st.session_state:
-        st.session_state[ended] = found
+    if found.state in ("done", "failed") and run.ended is None:
+        run.ended = found
         st.rerun()  # what the page shows has changed
+    link = f"[see the run]({run.address}/runs/{run.run_id})"
     steps = f", done: {', '.join(name.replace('_', ' ') for name in found.steps)}" if found.steps else ""
-    since = f" for {span(utc_now() - found.started)}" if found.started and found.state == "running" else ""
+    why = plain(found.why) or "Dagster does not say why"
+    since = f" for {span(utc_now() - found.started)}" if found.started else ""
     said: Mapping[State, str] = {
-        "waiting": f":material/schedule: Run {link} is waiting to start",
-        "running": f":material/progress_activity: Run {link} has been running{since}{plain(steps)}",
-        "done": f":green[:material/check_circle:] Run {link} has finished",
-        "failed": f":red[:material/error:] Run {link} failed: {plain(found.why) or 'see it in Dagster'}",
+        "waiting": f":material/schedule: **{plain(run.label)}** is waiting to start",
+        "running": f":material/progress_activity: **{plain(run.label)}** has been running{since}{plain(steps)}",
+        "done": f":green[:material/check_circle:] **{plain(run.label)}** has finished",
+        "failed": f":red[:material/error:] **{plain(run.label)}** failed: {why}",
     }
-    st.markdown(said[found.state])
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.markdown(f"{said[found.state]} ({link})", width="stretch")
+        if run.ended is not None and st.button("Dismiss", key="dismiss_run", type="tertiary"):
+            del st.session_state[_RUN]
+            st.rerun()
 
 
 def _may_start() -> bool:

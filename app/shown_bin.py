@@ -1,17 +1,23 @@
-"""One bin as the pages for deciding show it: the verdict with its reasons, the cloud, and the images over the run."""
+"""One bin as the pages for deciding show it: verdict and reasons with their ranges, the cloud over its typical ground,
+the bins before and after, and how the run went.
+"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import charts, clouds, data, words
-from app.data import Stores
-from app.theme import LOOKS, cause_name
-from app.words import Finding, plain, sentence
+from app import charts, clouds, data, series, words
+from app.data import Scored, Stores
+from app.series import Filter, Window
+from app.theme import LOOKS, cause_name, is_fault, status_name
+from app.words import Finding, count, plain, sentence
+from ifcb_flow_pipeline.bins.pid import parse_pid
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.store.tables import BIN_SCORES
@@ -19,15 +25,26 @@ from ifcb_flow_pipeline.store.tables import BIN_SCORES
 #: The charts with their axes are 470 px wide. On a tablet, what is done comes before them: buttons are not to be
 #: searched for below two charts.
 _STYLE = """<style>
-.st-key-desk { display: grid; gap: 1rem 2rem; align-items: start;
-               grid-template: "about doing" auto "charts doing" 1fr / 470px minmax(300px, 1fr); }
+.st-key-desk { display: grid; gap: .5rem 2rem; align-items: start;
+               grid-template: "charts about" auto "charts doing" 1fr / 470px minmax(300px, 1fr); }
 .st-key-desk > :has(> .st-key-desk_about) { grid-area: about; }
 .st-key-desk > :has(> .st-key-desk_doing) { grid-area: doing; }
 .st-key-desk > :has(> .st-key-desk_charts) { grid-area: charts; }
+.reason { margin: 0 0 .55rem; font-size: .95rem; line-height: 1.35; }
+.reason img { display: block; max-width: 100%; margin-top: 2px; }
 @media (max-width: 1080px) {
   .st-key-desk { grid-template: "about" auto "doing" auto "charts" auto / minmax(0, 1fr); }
 }
 </style>"""
+
+#: Time before and after a bin whose bins are drawn beside it.
+NEAR = timedelta(hours=24)
+
+#: Sky blue, which is seen on white and on black, as a picture's pixels have it.
+_TYPICAL_RGB = (86, 180, 233)
+
+#: Reasons that are seen at once.
+_MAX_REASONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,46 +60,87 @@ def desk() -> Desk:
     """Make the places: two columns, or one where the page is narrow."""
     st.html(_STYLE)
     with st.container(key="desk"):
-        return Desk(*(st.container(key=f"desk_{name}") for name in ("about", "doing", "charts")))
+        return Desk(*(st.container(key=f"desk_{name}", gap="small") for name in ("about", "doing", "charts")))
 
 
 def stored_verdict(stores: Stores, pid: str) -> None:
     """The name of a bin and what the model says of it; what cannot be read is said."""
-    st.markdown(f"**{plain(pid)}**")
     try:
         score = data.row_of(stores, BIN_SCORES, pid)
     except FlowError as error:
         st.error(sentence(str(error)))
         return
-    if score is not None:
-        verdict(score)
+    if score is None:
+        st.markdown(f"**{plain(pid)}**: not scored yet")
+        return
+    st.markdown(f"**{plain(pid)}** · {badges(score)}")
+    verdict(score)
+
+
+def badges(score: Mapping[str, Any]) -> str:
+    """Verdict, severity and suspected causes of a row of ``bin_scores`` in a line."""
+    look = LOOKS[score["verdict"]]
+    parts = [f":{look.badge}-badge[{look.icon} {look.name}]"]
+    if score["verdict"] in ("ok", "watch", "bad"):
+        parts.append(f"severity **{score['severity']:.0f}** of 100")
+    causes = [code for code in (score["cause"], score["second_cause"]) if code]
+    if causes:
+        first, *others = (plain(cause_name(code)) for code in causes)
+        parts.append(f"suspected: **{first}**" + "".join(f", or {other}" for other in others))
+    if causes and not is_fault(causes[0]):
+        parts.append(":gray-badge[no fault]")
+    return " · ".join(parts)
 
 
 def verdict(score: Mapping[str, Any]) -> None:
-    """What the model says of a bin: verdict, severity, causes and reasons. ``score``: its row of ``bin_scores``."""
-    look, has_severity = LOOKS[score["verdict"]], score["verdict"] != "not_judged"
-    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        severity = f", severity {score['severity']:.0f}" if has_severity else ""
-        st.badge(f"{look.name}{severity}", icon=look.icon, color=look.badge)
-        for code in filter(None, (score["cause"], score["second_cause"])):
-            st.badge(plain(cause_name(code)), color="gray")
+    """What a verdict rests on, its reasons with their ranges, and what to check. ``score``: row of ``bin_scores``."""
     if rests_on := words.rests_on(score):
         st.caption(rests_on)
-    reasons = words.reasons(score["reasons"])
-    if score["reason"] and (not reasons or score["verdict"] != "unreadable"):  # whose reasons say it
-        reasons.append(score["reason"])
-    if reasons:
-        st.markdown("\n".join(f"- {plain(reason)}" for reason in reasons))
+    found = words.findings(score["findings"])
+    if found:
+        reasons(found[:_MAX_REASONS])
+        if len(found) > _MAX_REASONS:
+            with st.expander(f"{count(len(found) - _MAX_REASONS, 'more measurement')} outside the normal range"):
+                reasons(found[_MAX_REASONS:])
+        check = CAUSES[score["cause"]].check if score["cause"] in CAUSES else found[0].check
+        if check:
+            st.markdown(f":material/build: **What to do:** {plain(check)}")
+        return
+    said = words.reasons(score["reasons"])
+    if score["verdict"] == "ok" and not said:
+        said = ["Nothing unusual compared with this instrument's healthy bins."]
+    if score["reason"] and (not said or score["verdict"] != "unreadable"):  # whose reasons say it
+        said.append(score["reason"])
+    st.markdown("\n".join(f"- {plain(reason)}" for reason in said))
 
 
-def blind_charts(stores: Stores, pid: str) -> None:
-    """The charts of a bin without a word of which bin it is or what the model says of it."""
+def reasons(found: Sequence[Finding]) -> None:
+    """Sentences, each with its value on the normal range."""
+    st.html("".join(f'<div class="reason">{charts.reason(one)}</div>' for one in found))
+
+
+def outcome(status: str, reason: str) -> None:
+    """How reading a bin went, where there is something to say of it."""
+    if status not in ("", "ok"):
+        said = sentence(status_name(status))
+        st.warning(f"**{said}**" + f": {plain(reason)}" * bool(reason), icon=":material/error:")
+    elif reason:
+        st.info(plain(reason))
+
+
+def stream_of(stores: Stores, pid: str) -> Stream | None:
+    """The cloud of a bin as it is drawn; None where it has none, and what cannot be read is said."""
     try:
         entry, cloud = data.read_cloud(stores, pid)
     except FlowError as error:
         st.error(sentence(str(error)))
-        return
-    stream_charts(None if entry is None or cloud is None else data.stream_of(stores, pid, entry, cloud))
+        return None
+    return None if entry is None or cloud is None else data.stream_of(stores, pid, entry, cloud)
+
+
+def blind_charts(stores: Stores, pid: str) -> None:
+    """The charts of a bin without a word of which bin it is or what the model says of it."""
+    stream_charts(stream_of(stores, pid))
 
 
 def stream_charts(stream: Stream | None) -> None:
@@ -91,18 +149,63 @@ def stream_charts(stream: Stream | None) -> None:
     ``stream``: with the columns of ``data.CLOUD_COLUMNS``.
     """
     if stream is None:
-        st.info("It has no point cloud: the instrument recorded nothing, or the file cannot be read.")
+        st.info("No point cloud: the instrument recorded nothing, or the .adc file is missing or unreadable.")
         return
-    if stream.n_images:
-        picture = charts.cloud(clouds.points(stream), None, stream.frame_px, width_px=charts.SMALL_CLOUD_PX)
-        st.vega_lite_chart(picture, width="content", key="shown_cloud",
-                           alt="Positions of the images of this bin in the camera frame")  # fmt: skip
-    else:
-        st.info("It has no point cloud to show: no trigger gave an image.")
+    _cloud(stream, None, "time", "Positions of the images of this bin in the camera frame")
+    course(stream)
+
+
+def course(stream: Stream) -> None:
+    """How the run went."""
     st.vega_lite_chart(
         charts.course(clouds.course(stream), charts.SMALL_CLOUD_PX), width="content", key="shown_run",
         alt="Images and triggers without image per second, and the position x of the images, over the run",
     )  # fmt: skip
+
+
+def cloud(stores: Stores, scored: Scored, pid: str, stream: Stream | None, colouring: str = "time") -> bool:
+    """The cloud of a bin over the typical one of its instrument; whether there is a typical one."""
+    if stream is None:
+        st.info("No point cloud: the instrument recorded nothing, or the .adc file is missing or unreadable.")
+        return False
+    typical = data.read_typical(stores, scored, pid)
+    picture = clouds.density_address(typical, _TYPICAL_RGB) if typical.any() else None
+    alt = f"Point cloud of {pid}: {count(stream.n_images, 'image')} in the camera frame, and their distributions"
+    _cloud(stream, picture, colouring, alt)
+    return picture is not None
+
+
+def _cloud(stream: Stream, typical: str | None, colouring: str, alt: str) -> None:
+    if not stream.n_images:
+        st.info("No point cloud: no trigger produced an image.")
+        return
+    spec = charts.cloud(clouds.points(stream), typical, stream.frame_px, colouring, charts.SMALL_CLOUD_PX)
+    st.vega_lite_chart(spec, width="content", key="cloud", alt=alt)
+
+
+def around(scored: Scored, pid: str, open_bin: Callable[[str | None], None]) -> None:
+    """The bins before and after as a strip, this one marked; a click opens another."""
+    bin_id = parse_pid(pid)
+    window = Window(bin_id.start_time - NEAR, bin_id.start_time + NEAR).within(series.whole(scored))
+    rows = series.select(scored, window, Filter(instruments=(bin_id.instrument,)), {})
+    if not len(rows):
+        return
+    key = f"around {pid}"
+
+    def react() -> None:
+        open_bin(charts.picked_pid(st.session_state[key]))
+
+    found = scored.rows.iloc[rows]
+    rhythm = found["start_time"].diff().median()
+    rhythm = NEAR / 24 if pd.isna(rhythm) else rhythm.to_pytimedelta()
+    shown = Window(window.first - rhythm / 2, window.last + rhythm / 2)
+    st.vega_lite_chart(
+        charts.strip(found, shown, rhythm, pid, width_px=charts.SMALL_CLOUD_PX + 100),
+        key=key,
+        on_select=react,
+        selection_mode=charts.PICKED,
+        alt=f"Severity of {count(len(rows), 'bin')} before and after",
+    )
 
 
 def findings_table(found: Sequence[Finding]) -> pd.DataFrame:

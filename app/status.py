@@ -222,7 +222,7 @@ def judged(statuses: Sequence[InstrumentStatus]) -> Check:
     if not many:
         return Check(True, "Nearly all of last week's bins have a verdict")
     found = ", ".join(f"{name}: {n} of {n_readable}" for name, n, n_readable in many)
-    return Check(False, f"Bins without a verdict last week: {found}",
+    return Check(False, f"Bins without a verdict in the last week of data: {found}",
                  f"Once an instrument has {MIN_BASELINE_BINS} healthy bins with features, retrain the model on days "
                  "that hold them, then score the days without verdicts", "bins not judged")  # fmt: skip
 

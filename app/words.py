@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
-from ifcb_flow_pipeline.detection.verdict.sentences import sentence_of
+from ifcb_flow_pipeline.detection.verdict.sentences import numbers, sentence_of
 from ifcb_flow_pipeline.features.run import SETTINGS
 from ifcb_flow_pipeline.review.basis import affected, basis
 from ifcb_flow_pipeline.store.tables import Table
@@ -91,7 +91,7 @@ class Finding:
     """What is unusual about a bin (see ``findings`` of ``bin_scores``); numbers are NaN where there are none.
 
     ``feature``: its name, or the code of the ``rule`` that is broken; ``n_bins``: of how many bins in a row it is the
-    mean. Shares are in percent.
+    mean. Numbers are as people read them: shares in per cent.
     """
 
     feature: str
@@ -108,17 +108,22 @@ class Finding:
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> "Finding":
         """One of the JSON list."""
-        is_share = found.get("unit") == "fraction"
-        times = 100.0 if is_share else 1.0
-        value, low, high = (times * _number(found.get(name)) for name in ("value", "low", "high"))
+        feature = str(found.get("feature") or "")
+        value, low, high = (_number(found.get(name)) for name in ("value", "low", "high"))
+        unit = str(found.get("unit") or "")
+        if feature:
+            said = sentence_of(feature)
+            value, low, high = said.show(np.array([value, low, high])).tolist()
+            # Some are told the other way round: what is left of the whole.
+            low, high, unit = min(low, high), max(low, high), said.unit
         return cls(
-            feature=str(found.get("feature") or ""),
+            feature=feature,
             rule=str(found.get("rule") or ""),
             n_bins=int(found.get("bins") or 1),
             value=value,
             low=low,
             high=high,
-            unit="%" if is_share else str(found.get("unit") or ""),
+            unit=unit,
             cause=str(found.get("cause") or ""),
             text=str(found.get("text") or found.get("rule") or ""),
             check=str(found.get("check") or ""),
@@ -139,12 +144,12 @@ class Finding:
     @property
     def written(self) -> str:
         """The value with its unit; nothing where there is none."""
-        return f"{number(self.value)} {self.unit}".strip() if math.isfinite(self.value) else ""
+        return f"{two_digits(self.value)} {self.unit}".strip() if math.isfinite(self.value) else ""
 
     @property
     def normal(self) -> str:
         """The normal range with its unit; nothing where there is none."""
-        return f"{number(self.low)} to {number(self.high)} {self.unit}".strip() if self.has_range else ""
+        return f"{two_digits(self.low)} to {two_digits(self.high)} {self.unit}".strip() if self.has_range else ""
 
 
 def findings(text: str) -> list[Finding]:
@@ -158,6 +163,11 @@ def findings(text: str) -> list[Finding]:
 def reasons(text: str) -> list[str]:
     """The sentences of the reasons of a bin; none of them has a full stop inside."""
     return [one if one.endswith(("?", ".")) else f"{one}." for one in text.split(". ") if one]
+
+
+def two_digits(value: float) -> str:
+    """A number as sentences say it: two digits, without exponent."""
+    return numbers(np.array([value]))[0]
 
 
 def number(value: float) -> str:

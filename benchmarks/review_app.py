@@ -34,6 +34,7 @@ _WAIT_MS = 60_000
 _CHART = "[data-testid=stVegaLiteChart]"
 #: Few marks are drawn as elements, many as pixels.
 _LANES, _DRAWN = f"{_CHART}[aria-label*='lane for each instrument']", ":is(svg, canvas)"
+_SCATTER = f"{_CHART}[aria-label*=' against ']"
 _CLOUD = f"{_CHART}[aria-label*='Point cloud of {{}}']"
 _CLICKS = 7
 
@@ -53,7 +54,7 @@ new MutationObserver(changes => {
 _SMALL = StoreSize(n_bins=3_000, n_days=40, days_with_clouds=1)
 
 #: What must hold, in seconds and MB.
-_FIRST_COLD_S, _FIRST_WARM_S, _CHANGE_S, _CLOUD_S, _MEMORY_MB = 6.0, 3.0, 1.0, 0.8, 1500
+_FIRST_COLD_S, _FIRST_WARM_S, _CHANGE_S, _CLOUD_S, _MEMORY_MB = 3.5, 2.0, 0.6, 0.6, 600
 
 
 @click.command()
@@ -110,6 +111,7 @@ def _measure(address: str, watch: Stopwatch) -> list[Row]:
         rows = [
             *_openings(browser, address, watch),
             *_changes(browser, address, watch),
+            *_explored(browser, address, watch),
             *_clouds(browser, address, watch),
         ]
         browser.close()
@@ -152,13 +154,32 @@ def _changes(browser: Browser, address: str, watch: Stopwatch) -> list[Row]:
              for name in ("month", "year", "all")]  # fmt: skip
     page.get_by_role("button", name="Filter").click()
     page.get_by_role("combobox", name=re.compile("Verdicts")).click()
-    filtered = [_until_other_chart(page, lambda: page.get_by_role("option", name="watch").click(), watch)]
+    filtered = [_until_other_chart(page, lambda: page.get_by_role("option", name="Watch").click(), watch)]
     page.context.close()
     return [
         _row("zoom by brush", zoomed, _CHANGE_S),
         _row("another period", spans, _CHANGE_S, "month, year, all years"),
         _row("a filter on all years", filtered, _CHANGE_S, "one verdict"),
     ]
+
+
+def _explored(browser: Browser, address: str, watch: Stopwatch) -> list[Row]:
+    """Conditions on a measurement of all bins, after it was read once."""
+    page = _page(browser)
+    page.goto(f"{address}/explore?span=all&where=humidity_pct:30:")
+    page.locator(f"{_SCATTER} {_DRAWN}").first.wait_for()
+    _settled(page)
+    taken = []
+    for value in ("40", "50", "55"):
+        box = page.get_by_label("housing humidity (%), from")
+
+        def enter(box: Locator = box, value: str = value) -> None:
+            box.fill(value)
+            box.press("Enter")
+
+        taken.append(_until_other_chart(page, enter, watch, _SCATTER))
+    page.context.close()
+    return [_row("a condition on all years", taken, _CHANGE_S, "humidity from a value on")]
 
 
 def _clouds(browser: Browser, address: str, watch: Stopwatch) -> list[Row]:
@@ -200,13 +221,13 @@ def _seen_after(page: Page, chart: Locator) -> float:
     return (drawn.json_value() - page.evaluate("window.asked")) / 1000
 
 
-def _until_other_chart(page: Page, act: Callable[[], object], watch: Stopwatch) -> Taken:
-    """Until the lanes show other bins: their description says how many, and of when."""
-    before = page.locator(_LANES).first.get_attribute("aria-label")
+def _until_other_chart(page: Page, act: Callable[[], object], watch: Stopwatch, chart: str = _LANES) -> Taken:
+    """Until a chart shows other bins: its description says how many."""
+    before = page.locator(chart).first.get_attribute("aria-label")
 
     def change() -> float:
         act()
-        return _seen_after(page, page.locator(f"{_LANES}:not([aria-label='{before}'])"))
+        return _seen_after(page, page.locator(f"{chart}:not([aria-label='{before}'])"))
 
     taken = watch.taken(change)
     _settled(page)

@@ -21,7 +21,8 @@ from ifcb_flow_pipeline.store.overview import renew_overviews
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS
 
 INSTRUMENTS = ("IFCB101", "IFCB102", "IFCB103")
-LAST_DAY = date(2026, 3, 1)
+#: The last day: yesterday, so that the overview has active instruments.
+LAST_DAY = datetime.now(tz=UTC).date() - timedelta(days=1)
 
 _SEED = 20260301
 _MODELS = 8

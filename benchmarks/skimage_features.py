@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage import feature, filters, measure
+from skimage import feature, filters, measure  # pyright: ignore[reportMissingImports] - not among our packages
 
 
 def features(image: NDArray[np.uint8]) -> dict[str, float]:

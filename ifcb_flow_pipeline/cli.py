@@ -378,8 +378,11 @@ def images(
     archive = _archive(data_dir, exclude, "native")
     with _progress(n_jobs, 1, None if pids is None else len(pids)) as work:
         bins = read_archive_images(archive, pids, per_bin, n_jobs, work.progress)
-    for each in bins:
-        if each.status != "ok":
+    without = [each for each in bins if each.status != "ok"]
+    if without:
+        listed = ", ".join(f"{count} {status}" for status, count in Counter(each.status for each in without).items())
+        click.echo(f"{len(without)} of {len(bins)} bins have no images: {listed}", err=True)
+        for each in without[:5]:
             click.echo(f"  {each.pid}: {each.status}: {each.reason}", err=True)
     table = image_table(bins, loaded)
     _write(table, output)
@@ -670,11 +673,13 @@ def withdraw_label(number: int, who: str | None) -> None:
     envvar="IFCB_DASHBOARD_PASSWORD_FILE",
     help="File with the password (also IFCB_DASHBOARD_PASSWORD_FILE); without it, it is asked for.",
 )
+@click.option("--suspected/--no-suspected", default=True,
+              help="Tag bad bins with the cause that the model suspects: qc_flow_CAUSE.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only say what the dashboard would be told.")
-def handover(url: str | None, user: str | None, password_file: Path | None, dry_run: bool) -> None:
+def handover(url: str | None, user: str | None, password_file: Path | None, suspected: bool, dry_run: bool) -> None:
     """Hand people's decisions to the IFCB dashboard and read them back; exit code 1 where one does not read back.
 
-    Bad bins are skipped there and tagged with the suspected cause. A skip is lifted only where it is ours.
+    Bad bins are skipped there. A skip is lifted only where it is ours.
     """
     from ifcb_flow_pipeline.dashboard import Dashboard, decided_bins, hand_over, look
     from ifcb_flow_pipeline.store.sent import SENT_FILE, SentStore
@@ -686,7 +691,7 @@ def handover(url: str | None, user: str | None, password_file: Path | None, dry_
         raise click.UsageError("name the dashboard with --dashboard, or set IFCB_DASHBOARD_URL")
     dashboard, store = Dashboard(address), SentStore(settings.home / SENT_FILE)
     recorded = {one.row.pid for one in store.rows(address)}
-    decided = decided_bins(_tables(), _label_store().decisions(), recorded)
+    decided = decided_bins(_tables(), _label_store().decisions(), recorded, with_suspicion=suspected)
     plan, found = look(dashboard, decided, store)
     if dry_run:
         for row in plan.send:

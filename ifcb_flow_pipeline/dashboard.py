@@ -234,13 +234,15 @@ class Outcome:
         return sum(WITHDRAWN_TAG in row.tags for row in self.changed)
 
 
-def decided_bins(tables: DailyTables, decisions: Decisions, recorded: Iterable[str]) -> list[Decided]:
+def decided_bins(
+    tables: DailyTables, decisions: Decisions, recorded: Iterable[str], *, with_suspicion: bool
+) -> list[Decided]:
     """All decisions about bins of the tables, about bins that are ``recorded`` as handed over, and about single bins,
-    with the suspected causes. Raises StoreError for a table that cannot be used.
+    with the causes that the model suspects where wanted. Raises StoreError for a table that cannot be used.
     """
     labels = decisions.resolved({*known_pids(tables, decisions), *recorded})
     causes: dict[str, str] = {}
-    for day in {parse_pid(pid).day for pid in labels}:
+    for day in {parse_pid(pid).day for pid in labels} if with_suspicion else ():
         rows = tables.read(BIN_SCORES, day, ["pid", "cause"])
         if rows is not None:
             causes.update(zip(rows["pid"].to_pylist(), rows["cause"].to_pylist(), strict=True))

@@ -105,7 +105,7 @@ def test_what_was_sent_to_one_dashboard_says_nothing_of_another(there, store):
 
 def test_a_bad_bin_is_skipped_with_the_tag_of_its_cause_only_and_a_comment_without_a_severity(there, store):
     outcome = handed(there, decided("bad", PID, cause="air"), store)
-    assert there.bins[PID] == Bin(True, {"qc_flow_air"}, ["bad for Ada on 2026-11-29 14:03"])
+    assert there.bins[PID] == Bin(True, {"qc_flow_air"}, ["Marked bad by Ada, 2026-11-29 14:03"])
     assert pids_of(outcome.changed) == [PID]
     [sent] = store.rows(there.url)
     assert (sent.row.pid, sent.row.label, sent.row.skip, sent.row.tags) == (PID, 7, "skip", ("qc_flow_air",))
@@ -128,9 +128,9 @@ def test_an_undone_decision_is_told_once_with_a_tag_a_comment_and_the_skip_that_
     outcome = handed(there, now, store)
     assert outcome.n_withdrawn == 1
     assert handed(there, now, store).plan.send == []
-    said = f"{after} for Bob on 2026-11-29 14:03" if after else "withdrawn: bad for Ada on 2026-11-29 14:03"
+    said = f"Marked {after} by Bob, 2026-11-29 14:03" if after else "Withdrawn: Marked bad by Ada, 2026-11-29 14:03"
     tags = {"qc_flow_air", "qc_flow_withdrawn"}
-    assert there.bins[PID] == Bin(False, tags, ["bad for Ada on 2026-11-29 14:03", said])
+    assert there.bins[PID] == Bin(False, tags, ["Marked bad by Ada, 2026-11-29 14:03", said])
 
 
 def test_a_bin_tagged_by_an_upload_by_hand_and_found_good_is_told_so_and_stays_skipped(there, store):
@@ -329,7 +329,7 @@ def test_the_command_fails_where_a_row_does_not_read_back_and_names_it(there, ho
 def test_a_dry_run_writes_nothing_and_needs_no_user(there, home):
     done = run(there, "--dry-run")
     assert done.exit_code == 0, done.output
-    assert f"{PID}  skip, bad for Ada" in done.output
+    assert f"{PID}  skip, Marked bad by Ada" in done.output
     assert "2 to be sent" in done.output
     assert {line.split()[0] for line in there.asked} == {"GET"}
     assert not (home / SENT_FILE).exists()

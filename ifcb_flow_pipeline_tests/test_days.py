@@ -177,7 +177,7 @@ def test_every_bin_is_in_every_table_with_its_status_and_reason(site):
         status = expected[name][0]
         assert entry["status"] == ("ok" if status == "too_few_points" else status)
     used = {status for status, _ in expected.values()}
-    assert used == set(STATUSES) - {"not_found", "gone", "misnamed", "outside"}
+    assert used == set(STATUSES) - {"not_found", "gone", "misnamed", "no_bin", "outside"}
 
 
 def test_the_inventory_says_what_listing_alone_can_say(site):

@@ -1,11 +1,11 @@
 """The page "Export": tables of a period, decisions for the IFCB dashboard, and a report for the cruise log."""
 
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
-from app import data, exports
+from app import address, data, exports
 from app.data import Scored, Stores
 from app.exports import Choice
 from app.pages import EXPORT, scored_stores
@@ -26,7 +26,7 @@ def _page() -> None:
     for problem in scored.problems:
         st.error(plain(problem))
     if scored.rows.empty:
-        st.info("There are no scored bins to export. Materialize bin_scores of some days in the Dagster UI.")
+        st.info("There are no scored bins to export. Score some days.")
         return
     choice = _choice(scored)
     try:
@@ -39,34 +39,21 @@ def _page() -> None:
 
 def _choice(scored: Scored) -> Choice:
     oldest, latest = (scored.rows["start_time"].iloc[place].date() for place in (0, -1))
+    ends = {"min_value": oldest, "max_value": latest, "width": 140, "help": "UTC day of the start of a run"}
     with st.container(horizontal=True, gap="medium"):
-        first = _day("First day", max(oldest, latest - timedelta(days=_DEFAULT_DAYS - 1)), (oldest, latest))
-        last = _day("Last day", latest, (oldest, latest))
-        names = sorted(scored.rows["instrument"].cat.categories)
-        instruments = st.multiselect("Instruments", names, placeholder="all", key="export_instruments", width=220)
-        verdicts = st.multiselect(
-            "Verdicts",
-            list(LOOKS),
-            key="export_verdicts",
-            format_func=verdict_name,
-            placeholder="all",
-            width=220,
-            help="Decisions are handed out whatever the verdict.",
-        )
-    return Choice(first, last, tuple(instruments), tuple(verdicts))
-
-
-def _day(label: str, default: date, ends: tuple[date, date]) -> date:
-    day = st.date_input(label, default, min_value=ends[0], max_value=ends[1], format="YYYY-MM-DD", width=140,
-                        key=f"export_{label}", help="UTC day of the start of a run")  # fmt: skip
-    return day or default
+        first = address.day("first", "First day", max(oldest, latest - timedelta(days=_DEFAULT_DAYS - 1)), **ends)
+        last = address.day("last", "Last day", latest, **ends)
+        instruments = address.several("instrument", "Instruments", scored.instruments, placeholder="all", width=220)
+        verdicts = address.several("verdict", "Verdicts", list(LOOKS), called=verdict_name, placeholder="all",
+                                   width=220, help="Decisions are exported whatever the verdict.")  # fmt: skip
+    return Choice(first, last, instruments, verdicts)
 
 
 def _tables(stores: Stores, scored: Scored, choice: Choice) -> None:
     st.subheader("Tables", anchor=False)
     rows = choice.of(scored)
     if rows.empty:
-        st.info("No bin is left by this choice. Widen the period, or take all instruments and verdicts.")
+        st.info("No bins match. Widen the period, or take all instruments and verdicts.")
         return
     st.markdown(f"**{count(len(rows), 'bin').capitalize()}** of {choice.first} to {choice.last}")
     for name, table in exports.TABLES.items():
@@ -88,7 +75,7 @@ def _decisions(stores: Stores, scored: Scored, choice: Choice) -> None:
     st.subheader("Decisions", anchor=False)
     labels = exports.decisions_of(data.read_decisions(stores), choice)
     if not labels:
-        st.info("Nobody has decided about a bin of this period yet: decide in Triage, then come back.")
+        st.info("Nobody has reviewed a bin of this period yet: review some in Triage, then come back.")
         return
     counts = {word: sum(label.decision == word for label in labels.values()) for word in ("bad", "good", "unsure")}
     st.markdown(
@@ -96,12 +83,14 @@ def _decisions(stores: Stores, scored: Scored, choice: Choice) -> None:
     )
     st.download_button("Decisions as CSV", lambda: exports.decisions_csv(labels), choice.name("decisions", "csv"), _CSV,
                        icon=":material/download:", on_click="ignore")  # fmt: skip
-    told = exports.told(stores, labels, scored, choice)
+    suspected = address.switch("suspected", "Add the model's suspected cause as a tag",
+                               help="As qc_flow_CAUSE, on bins marked bad. Nobody has confirmed it.")  # fmt: skip
+    told = exports.told(stores, labels, scored, choice, with_suspicion=suspected)
     files = dashboard_files(told.send)
     words = Counter(row.skip for row in told.send)
     st.markdown("**For the IFCB dashboard** (Settings, *Upload metadata*; or the command `ifcb-flow handover`)")
     st.caption(
-        f"Skip: {count(words['skip'], 'bin')}, decided bad. Noskip: {count(words['noskip'], 'bin')} that we skipped "
+        f"Skip: {count(words['skip'], 'bin')}, marked bad. Noskip: {count(words['noskip'], 'bin')} that we skipped "
         "before, by the record of `ifcb-flow handover`, and that are not bad any more. Left as they are: "
         f"{count(words[''] + len(told.left), 'bin')}; a skip that others have set stays. What is uploaded by hand is "
         "not recorded."
@@ -117,10 +106,14 @@ def _decisions(stores: Stores, scored: Scored, choice: Choice) -> None:
 def _report(stores: Stores, scored: Scored, choice: Choice) -> None:
     st.subheader("Report for the cruise log", anchor=False)
     st.caption(
-        "One HTML file with its pictures inside: counts, episodes, the worst bins with their clouds, and decisions. It "
-        "opens in any browser, without a network, and prints."
+        "A summary to paste, hours and share lost by cause, episodes, the worst bins with their clouds, and "
+        "decisions: one "
+        "HTML file with its pictures inside, which opens in any browser without a network, and prints to PDF."
     )
     rows = choice.of(scored)
+    if not rows.empty:
+        st.code("\n".join(exports.summary(stores, choice, rows, data.read_decisions(stores))), language=None,
+                wrap_lines=True)  # fmt: skip
     st.download_button(
         "Report",
         lambda: exports.report(stores, choice, rows, data.read_decisions(stores), datetime.now(tz=UTC)),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
+import pandas as pd
 import streamlit as st
 
 from app import charts, data, runs, series, status
@@ -11,7 +12,7 @@ from app.data import Scored, Stores
 from app.pages import BIN, MODELS, OVERVIEW, TIMELINE, TRIAGE, Entry, go_to, link, scored_bins
 from app.series import Filter, Window
 from app.status import Check, InstrumentStatus, Place, State
-from app.theme import LOOKS, BadgeColour
+from app.theme import LOOKS, BadgeColour, status_name
 from app.words import age, count, plain, sentence, span, times
 from ifcb_flow_pipeline.detection.model_card import ModelCard
 from ifcb_flow_pipeline.errors import FlowError
@@ -57,6 +58,7 @@ def _page() -> None:
         _card(stores, scored, one, now)
     _checks(stores, scored, active, active or retired)
     _retired(retired, now, is_open=not active)
+    _left_out(stores)
     if active:
         _week(stores, scored, active)
 
@@ -75,7 +77,7 @@ def _card(stores: Stores, scored: Scored, one: InstrumentStatus, now: datetime) 
             link(BIN, "Last bin", icon=":material/last_page:", bin=one.last_pid)
             link(TIMELINE, "Timeline", instrument=one.instrument, span="month")
             if one.week.n_bad:
-                link(TRIAGE, "Review", instrument=one.instrument)
+                link(TRIAGE, "Review", instrument=one.instrument, period="7d")
 
 
 def _facts(stores: Stores, one: InstrumentStatus, now: datetime) -> list[str]:
@@ -140,6 +142,30 @@ def _retired(retired: Sequence[InstrumentStatus], now: datetime, *, is_open: boo
                 )
                 link(BIN, "Last bin", icon=":material/last_page:", bin=one.last_pid)
                 link(TIMELINE, "Timeline", instrument=one.instrument, span="all")
+
+
+def _left_out(stores: Stores) -> None:
+    """The bins that are in no result, and why."""
+    try:
+        rows = data.left_out(stores)
+    except FlowError as error:
+        st.warning(sentence(str(error)))
+        return
+    if not rows:
+        return
+    with st.expander(f"{count(len(rows), 'bin')} left out of all results", icon=":material/block:"):
+        st.caption("Misplaced, misnamed or outside the days of the pipeline: each with the reason and what to do.")
+        table = pd.DataFrame([
+            {"bin": row["pid"], "state": status_name(row["status"]), "reason": row["reason"], "folder": row["path"]}
+            for row in rows[:_MAX_LEFT_OUT]
+        ])  # fmt: skip
+        st.dataframe(table, hide_index=True, alt="Bins left out of all results", column_config=_LEFT_OUT_COLUMNS)
+        if len(rows) > _MAX_LEFT_OUT:
+            st.caption(f"The first {_MAX_LEFT_OUT:,} of {len(rows):,}.")
+
+
+_MAX_LEFT_OUT = 1000
+_LEFT_OUT_COLUMNS = {"reason": st.column_config.TextColumn(width="large")}
 
 
 def _checks(

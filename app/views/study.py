@@ -8,17 +8,18 @@ from datetime import UTC, datetime
 import pandas as pd
 import streamlit as st
 
-from app import data, shown_bin
+from app import address, data, shown_bin
 from app.data import Scored, Stores
 from app.decisions import ICONS, KEYS, UNDO_KEY, label_store
-from app.pages import STUDY, scored_stores
-from app.reviewer import reviewer, signature
+from app.pages import BIN, STUDY, go_to, scored_stores
+from app.reviewer import known_reviewer, reviewer, signature
 from app.theme import cause_name
 from app.words import count, plain, sentence
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.agreement import Kappa, Rate
 from ifcb_flow_pipeline.review.handover import csv_of
+from ifcb_flow_pipeline.review.known_answers import known_answers
 from ifcb_flow_pipeline.review.results import MODEL, StudyResult, left_for
 from ifcb_flow_pipeline.review.sampling import MIN_BINS, REPEAT_SHARE, draw
 from ifcb_flow_pipeline.store.labels import DECISIONS, MAX_NOTE, Decision, Label
@@ -27,7 +28,10 @@ from ifcb_flow_pipeline.store.tables import JUDGED
 
 _DEFAULT_BINS, _MAX_BINS = 40, 500
 
-_PARTS = ("Label", "Results", "Look again")
+_PARTS: Mapping[str, str] = {"label": "Label", "results": "Results", "resolve": "Resolve disagreements"}
+
+#: Fewer bins than these say nothing about agreement.
+_FEWEST = 10
 
 # Keys of the session's state.
 _SHOWN, _CAUSE, _NOTE, _SAID = "study_shown", "study_cause", "study_note", "study_said"
@@ -37,6 +41,10 @@ def _page() -> None:
     head = st.container(horizontal=True, gap="medium", vertical_alignment="center")
     head.header(STUDY.title, anchor=False, width="content")
     stores = scored_stores()
+    if (clicked := st.session_state.pop("clicked", None)) is not None:
+        go_to(BIN, bin=clicked)
+    if known_reviewer() is None:
+        st.markdown(_ABOUT)
     name = reviewer()
     if name is None:
         return
@@ -46,10 +54,7 @@ def _page() -> None:
     try:
         studies = store.studies()
         if not studies:
-            st.markdown(
-                "A study shows you bins one by one, without their name, time and verdict, and asks whether each is "
-                "good or bad. At the end you see how well you, others and the model agree. Begin with *New study*."
-            )
+            st.markdown(f"{_ABOUT} Begin with *New study*.")
         with head:
             # Another key once a study has begun: the form must not stay open above its first bin.
             with st.popover("New study", icon=":material/add:", key=f"new_study_{len(studies)}"):
@@ -62,31 +67,46 @@ def _page() -> None:
         st.error(sentence(str(error)))
 
 
+_ABOUT = (
+    "A study shows you bins one by one, without their name, time and verdict, and asks whether each is good or bad. At "
+    "the end you see how well you, others and the model agree."
+)
+
+
 def _chosen(studies: Sequence[Study]) -> Study:
     by_id = {study.id: study for study in studies}
 
     def named(number: int) -> str:
         return f"{by_id[number].name}, {by_id[number].created:%Y-%m-%d}"
 
-    chosen = st.selectbox("Study", list(by_id), key="study", width=320, format_func=named,
-                          label_visibility="collapsed")  # fmt: skip
-    return by_id[chosen]
+    latest = str(studies[0].id)
+    chosen = address.one("study", "Study", [str(number) for number in by_id], latest, width=320,
+                         called=lambda code: named(int(code)), label_visibility="collapsed")  # fmt: skip
+    return by_id[int(chosen or latest)]
 
 
 def _study(stores: Stores, store: StudyStore, study: Study, name: str) -> None:
     items, ratings = store.items(study.id), store.ratings(study.id)
     left = left_for(name, items, ratings)
     result = StudyResult(items, ratings)
-    part = st.segmented_control("Part", _PARTS, default=_PARTS[0], key="part", required=True, bind="query-params",
-                                label_visibility="collapsed")  # fmt: skip
-    if part == "Label":
+    part = address.one("part", "Part", list(_PARTS), "label", draw=st.segmented_control, called=_part_name,
+                       required=True, label_visibility="collapsed")  # fmt: skip
+    if part == "label":
         _label(stores, store, study, result, left, name)
     elif left and not _shown_anyway(left):
         return
-    elif part == "Results":
+    elif part == "results":
         _results(study, result)
     else:
         _look_again(stores, store, result, name)
+
+
+def _clicked(pid: str | None) -> None:
+    st.session_state["clicked"] = pid
+
+
+def _part_name(code: str) -> str:
+    return _PARTS[code]
 
 
 def _shown_anyway(left: Sequence[Item]) -> bool:
@@ -100,10 +120,11 @@ def _shown_anyway(left: Sequence[Item]) -> bool:
 def _new_study(stores: Stores, store: StudyStore, name: str) -> None:
     with st.form("new_study", border=False):
         title = st.text_input("Name of the study", max_chars=MAX_NAME, placeholder="Spring cruise, all instruments")
-        n_bins = st.number_input("Bins", MIN_BINS, _MAX_BINS, _DEFAULT_BINS, step=10, width=160)
+        n_bins = st.number_input(f"Bins ({MIN_BINS} to {_MAX_BINS})", MIN_BINS, _MAX_BINS, _DEFAULT_BINS, step=10,
+                                 width=160)  # fmt: skip
         st.caption(
             "A third are the worst, a third lie next to the threshold, a third are drawn from all others. "
-            f"{REPEAT_SHARE:.0%} come twice, to see how well one agrees with oneself."
+            f"{REPEAT_SHARE:.0%} are shown twice, to measure each reviewer's consistency."
         )
         if st.form_submit_button("Begin"):
             _begin(store, data.read_scored(stores), title, int(n_bins), name)
@@ -112,7 +133,7 @@ def _new_study(stores: Stores, store: StudyStore, name: str) -> None:
 def _begin(store: StudyStore, scored: Scored, title: str, n_bins: int, name: str) -> None:
     rows = scored.rows.loc[scored.rows["verdict"].isin(JUDGED)].dropna(subset=["severity", "threshold"])
     if len(rows) < MIN_BINS:
-        st.error(f"A study needs at least {MIN_BINS} bins that were judged; there are {len(rows)}.")
+        st.error(f"A study needs at least {MIN_BINS} bins with a verdict; there are {len(rows)}.")
         return
     now = datetime.now(tz=UTC)
     seed = int(now.timestamp())
@@ -124,7 +145,7 @@ def _begin(store: StudyStore, scored: Scored, title: str, n_bins: int, name: str
         for one, pid, verdict, cause, severity in zip(drawn, *columns, chosen["severity"], strict=True)
     ]
     number = store.begin(title, seed, items, name, now)
-    st.session_state["study"] = number
+    address.put(study=str(number))
     st.rerun()
 
 
@@ -136,7 +157,7 @@ def _label(
     st.progress(done / n_items, text=f"{done} of {n_items}")
     mine = [rating for rating in result.ratings if rating.reviewer == name and rating.round == "blind"]
     if not left:
-        st.success("All labelled. The results are in the part beside this one.", icon=":material/done_all:")
+        st.success("All bins labelled. See Results.", icon=":material/done_all:")
         _undo(store, mine, name)
         return
     item = left[0]
@@ -149,7 +170,7 @@ def _label(
         st.markdown("**Can the data of this bin be used?**")
         _decisions(store, study, item, name)
         st.pills("What is wrong?", list(CAUSE_NAMES), key=_CAUSE, format_func=cause_name,
-                 help="If you can tell. It is kept with your next answer.")  # fmt: skip
+                 help="If you can tell. Saved with your next answer.")  # fmt: skip
         _undo(store, mine, name)
         keys = ", ".join(f"{key} {decision}" for decision, key in KEYS.items())
         st.caption(f"Keys: {keys}, {UNDO_KEY} undo. You can leave at any time and go on later.")
@@ -188,17 +209,23 @@ def _results(study: Study, result: StudyResult) -> None:
     if not result.ratings:
         st.info("Nobody has labelled anything yet.")
         return
+    reference = _reference()
     st.subheader("How often are they right?", anchor=False)
-    st.caption(
-        "Each reviewer is held against what most of the others say, the model against what most people say; what was "
-        "settled on a second look counts instead. It is unknown where nobody else has labelled. In brackets the 95 % "
-        "interval. The sample has more bad bins than usual: of all bins that it was drawn from, the model is right "
-        f"about {_share(result.model_on_all_bins().accuracy.value)} by this."
+    against = (
+        f"Compared with {count(len(reference), 'known answer')}."
+        if reference is not None
+        else "Each reviewer is compared with the majority of the others, the model with the majority of all; what was "
+        "resolved on a second look counts instead. Weighted to all scored bins, the model is right about "
+        f"{_share(result.model_on_all_bins().accuracy.value)} of the time."
     )
-    st.dataframe(_rates(result), hide_index=True, alt="Accuracy and rates of each reviewer and the model")
+    st.caption(f"{against} In brackets the 95 % interval.")
+    st.dataframe(_rates(result, reference), hide_index=True, alt="Accuracy and rates of each reviewer and the model")
     st.subheader("How well do they agree?", anchor=False)
-    st.caption("Cohen's kappa: 1 is full agreement, 0 what chance would give; above 0.6 is often called good.")
-    st.dataframe(_kappas(result), hide_index=True, alt="Agreement of each pair")
+    st.caption(
+        "Cohen's kappa of pairs, Krippendorff's alpha and Fleiss' kappa of all reviewers: 1 is full agreement, 0 what "
+        "chance would give; above 0.6 is often called good."
+    )
+    st.dataframe(_kappas(result), hide_index=True, alt="Agreement of each pair and of all")
     st.subheader("By suspected cause", anchor=False)
     st.dataframe(_by_cause(result), hide_index=True, alt="The model's verdicts and the answers by suspected cause")
     named = result.causes_named()
@@ -212,23 +239,44 @@ def _results(study: Study, result: StudyResult) -> None:
                                icon=":material/download:", on_click="ignore")  # fmt: skip
 
 
-def _rates(result: StudyResult) -> pd.DataFrame:
+def _reference() -> Mapping[str, str] | None:
+    """Known answers that are uploaded: what a lone reviewer is compared with."""
+    with st.expander("Compare with known answers", icon=":material/fact_check:"):
+        file = st.file_uploader("A CSV file with the columns pid and answer (good or bad)", key="study_reference",
+                                type="csv")  # fmt: skip
+    if file is None:
+        return None
+    try:
+        return known_answers(file.getvalue())
+    except FlowError as error:
+        st.error(sentence(str(error)))
+        return None
+
+
+def _rates(result: StudyResult, reference: Mapping[str, str] | None) -> pd.DataFrame:
     rows = []
     for name in (*result.reviewers, MODEL):
-        confusion = result.confusion(name)
+        confusion = result.confusion(name, reference)
+        seconds = math.nan if name == MODEL else result.seconds(name)
         rows.append({
             "who": name,
             "accuracy": _rate(confusion.accuracy),
             "bad bins found (TPR)": _rate(confusion.true_positive_rate),
             "false alarms (FPR)": _rate(confusion.false_positive_rate),
+            "correctly flagged": int(confusion.true_bad),
+            "missed": int(confusion.false_good),
+            "false alarm": int(confusion.false_bad),
+            "correctly passed": int(confusion.true_good),
             "unsure": confusion.unsure,
+            "seconds an answer": "" if math.isnan(seconds) else f"{seconds:.1f}",
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _kappas(result: StudyResult) -> pd.DataFrame:
     rows = [(first, second, kappa) for (first, second), kappa in result.kappas().items()]
-    rows += [(name, "the same, shown again", result.kappa_with_oneself(name)) for name in result.reviewers]
+    rows += [(name, "same reviewer, repeated bins", result.kappa_with_oneself(name)) for name in result.reviewers]
+    rows += [("all reviewers", name, kappa) for name, kappa in result.agreement_of_all().items()]
     return pd.DataFrame([{"who": first, "and": second, "kappa": _kappa(kappa), "bins": kappa.n}
                          for first, second, kappa in rows])  # fmt: skip
 
@@ -238,10 +286,10 @@ def _by_cause(result: StudyResult) -> pd.DataFrame:
     return pd.DataFrame([
         {
             "the model suspects": cause_name(cause),
-            "rightly bad": int(confusion.true_bad),
-            "false alarms": int(confusion.false_bad),
+            "correctly flagged": int(confusion.true_bad),
+            "false alarm": int(confusion.false_bad),
             "missed": int(confusion.false_good),
-            "rightly not bad": int(confusion.true_good),
+            "correctly passed": int(confusion.true_good),
             **{f"answers: {name}": answers.get(cause, {}).get(name, 0) for name in DECISIONS},
         }
         for cause, confusion in result.confusion_by_cause().items()
@@ -256,24 +304,25 @@ def _named(named: Mapping[tuple[str, str], int]) -> pd.DataFrame:
 def _look_again(stores: Stores, store: StudyStore, result: StudyResult, name: str) -> None:
     open_ = result.disputed
     st.caption(
-        "Bins about which reviewers differ, someone is unsure, or the model says otherwise. Here everything is shown; "
-        "what you decide settles the bin in this study, and counts as a decision about it."
+        "Bins about which reviewers differ, someone is unsure, or the model says otherwise, the most ambiguous first. "
+        "The verdict is shown, and your answer settles the bin in this study; it counts as a decision as well."
     )
     if not open_:
-        st.success(f"Nothing to settle: {count(len(result.settled), 'bin')} settled.", icon=":material/done_all:")
+        st.success(f"Nothing to resolve: {count(len(result.settled), 'bin')} resolved.", icon=":material/done_all:")
         return
-    st.markdown(f"**{count(len(open_), 'bin').capitalize()}** to settle, {len(result.settled)} settled")
+    st.markdown(f"**{count(len(open_), 'bin').capitalize()}** to resolve, {len(result.settled)} resolved")
     pid = open_[0]
     item = next(item for item in result.items if item.pid == pid and item.repeat_of is None)
     desk = shown_bin.desk()
     with desk.about:
         shown_bin.stored_verdict(stores, pid)
     with desk.charts:
-        shown_bin.blind_charts(stores, pid)
+        shown_bin.cloud(stores, data.read_scored(stores), pid, shown_bin.stream_of(stores, pid))
+        shown_bin.around(data.read_scored(stores), pid, _clicked)
     with desk.doing:
         _settle(stores, store, item, name)
         # Hidden at first: who knows what was said before is drawn towards it.
-        with st.expander("What was said", icon=":material/visibility:"):
+        with st.expander("Earlier answers", icon=":material/visibility:"):
             for other in result.reviewers:
                 if pid in result.said_by(other):
                     st.markdown(f"{plain(other)}: {result.said_by(other)[pid]}")
@@ -301,7 +350,7 @@ def _kept(keep: Callable[[], object]) -> None:
     try:
         keep()
     except FlowError as error:
-        st.session_state[_SAID] = f"Not kept: {error}"
+        st.session_state[_SAID] = f"Not saved: {error}"
 
 
 def _rate(rate: Rate) -> str:
@@ -311,7 +360,12 @@ def _rate(rate: Rate) -> str:
 
 
 def _kappa(kappa: Kappa) -> str:
-    return "unknown" if math.isnan(kappa.value) else f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})"
+    if kappa.n < _FEWEST:
+        return f"too few ({count(kappa.n, 'bin')})"
+    if math.isnan(kappa.value):
+        return "unknown: one answer throughout"
+    interval = "" if math.isnan(kappa.low) else f" ({kappa.low:.2f} to {kappa.high:.2f})"
+    return f"{kappa.value:.2f}{interval}"
 
 
 def _share(value: float) -> str:

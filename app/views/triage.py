@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import data, shown_bin
+from app import address, data, shown_bin
 from app.data import Scored, Stores
-from app.decisions import KEYS, UNDO_KEY, Target, decide_all, decision_panel, label_store
-from app.pages import BIN, TRIAGE, link, scored_stores
+from app.decisions import KEYS_OVERVIEW, Target, decide_all, decision_panel, label_store
+from app.pages import BIN, TRIAGE, link, scored_stores, titled
 from app.reviewer import known_reviewer, signature
 from app.theme import LOOKS, cause_name, verdict_name
 from app.words import count, plain, sentence
@@ -26,12 +26,17 @@ from ifcb_flow_pipeline.store.labels import Label
 #: More lines than this nobody reads; the rest comes up as these are decided.
 MAX_GROUPS = 200
 
-#: How far back from the latest bin the queue reaches, in days; None: everything.
-_PERIODS: Mapping[str, int | None] = {"7 days": 7, "30 days": 30, "a year": 365, "everything": None}
+#: How far back from the latest bin the queue reaches: what that is called, and days (None: everything).
+_PERIODS: Mapping[str, tuple[str, int | None]] = {
+    "7d": ("last 7 days", 7),
+    "30d": ("last 30 days", 30),
+    "365d": ("last year", 365),
+    "all": ("all bins", None),
+}
+_DEFAULT_PERIOD = "30d"
 
 _QUEUE_COLUMNS: dict[str, Any] = {
     "": st.column_config.TextColumn(width=30),
-    "severity": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d", width=130),
     "from (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone="UTC"),
 }
 
@@ -58,72 +63,83 @@ def _page() -> None:
     except FlowError as error:
         st.error(sentence(str(error)))
         st.stop()
-    rows = _chosen_rows(scored)
-    groups = waiting(rows, _settled(decided), _chosen_verdicts(), data.utc_now())
+    with head:
+        rows, wanted = _chosen_rows(scored)
+    groups = waiting(rows, _settled(decided), wanted, data.utc_now())
     with head:
         _summary(groups, rows, decided)
     if not groups:
-        _nothing_waits(stores, rows, decided)
+        _nothing_waits(stores, rows, decided, wanted)
         return
     group, pid = _open(groups)
+    titled(pid, TRIAGE.title)
+    _group_head(group, pid)
+    stream = shown_bin.stream_of(stores, pid)
     desk = shown_bin.desk()
-    with desk.about:
-        _group_head(group, pid)
-        shown_bin.stored_verdict(stores, pid)
     with desk.charts:
-        shown_bin.blind_charts(stores, pid)
+        shown_bin.cloud(stores, scored, pid, stream)
+        shown_bin.around(scored, pid, _choose)
+    with desk.about:
+        shown_bin.stored_verdict(stores, pid)
     with desk.doing:
-        whole = Target(group.pids, "The whole episode" if group.n_bad else "All of these")
+        whole = Target(group.pids, "All bins of this group")
         decision_panel(label_store(stores), pid, whole, after=_go_on(group, pid), undone=_reopen)
         _range(stores, rows, group)
+    if stream is not None:
+        with desk.charts:
+            shown_bin.course(stream)
     _queue(groups, group)
 
 
-def _nothing_waits(stores: Stores, rows: pd.DataFrame, decided: Mapping[str, Label]) -> None:
-    asked_for = set(_chosen_verdicts()) & set(rows["verdict"])
-    why = "every bin of this choice is decided" if asked_for else "this choice has no bin with these verdicts"
-    st.success(
-        f"Nothing waits here: {why}. Take a longer period, or let bins to watch join the queue.",
-        icon=":material/done_all:",
-    )
+def _nothing_waits(stores: Stores, rows: pd.DataFrame, decided: Mapping[str, Label], wanted: Sequence[str]) -> None:
+    why = "" if set(wanted) & set(rows["verdict"]) else " No bin of this choice has one of these verdicts."
+    if not wanted:
+        why = " Select at least one verdict."
+    st.success(f"Nothing to review.{why} Choose a longer period, or include *Watch*.", icon=":material/done_all:")
     # What was decided last may still be undone.
     pid = st.query_params.get(_BIN)
     if pid is not None and pid in decided:
         decision_panel(label_store(stores), pid, undone=_reopen)
 
 
-def _chosen_rows(scored: Scored) -> pd.DataFrame:
+def _chosen_rows(scored: Scored) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The bins that may wait, and the verdicts that are asked for."""
     rows = scored.rows
-    with st.container(horizontal=True, gap="medium"):
-        names = sorted(rows["instrument"].cat.categories)
-        chosen = st.multiselect(
-            "Instruments", names, key="instruments", placeholder="all", width=220, bind="query-params"
-        )
-        period = st.selectbox("Back from the latest bin", list(_PERIODS), index=1, key="period", width=180,
-                              bind="query-params")  # fmt: skip
-        st.pills("Verdicts", [name for name in LOOKS if name != "ok"], default=["bad"], selection_mode="multi",
-                 key="verdicts", format_func=lambda name: f"{LOOKS[name].icon} {LOOKS[name].name}",
-                 help="; ".join(f"{look.name}: {look.meaning}" for look in LOOKS.values()))  # fmt: skip
-        with st.container(width="content"):
-            st.toggle("Unsure ones again", key="unsure_again", bind="query-params",
-                      help="Bins that somebody was unsure about come back into the queue")  # fmt: skip
+    shown = [verdict_name(name) for name in st.query_params.get_all("verdict") if name in LOOKS] or ["Bad"]
+    asked = address.given("period")
+    title = f"{', '.join(shown)}, {_period_name(asked if asked is not None and asked in _PERIODS else _DEFAULT_PERIOD)}"
+    with st.popover(title, icon=":material/filter_alt:"):
+        chosen = address.several("instrument", "Instruments", scored.instruments, placeholder="all", width=280)
+        period = address.one("period", "Period", list(_PERIODS), _DEFAULT_PERIOD, called=_period_name, width=280)
+        verdicts = address.several("verdict", "Verdicts", [name for name in LOOKS if name != "ok"], ["bad"],
+                                   draw=_verdict_pills, called=_verdict_name)  # fmt: skip
+        address.switch("unsure_again", "Include bins marked unsure")
     if chosen:
-        rows = rows.loc[rows["instrument"].isin(chosen)]
-    days = _PERIODS[period]
+        rows = rows.loc[rows["instrument"].isin(list(chosen))]
+    days = _PERIODS[period or _DEFAULT_PERIOD][1]
     if days is not None and len(rows):
         # Rows are in order of time.
         first = rows["start_time"].iloc[-1] - timedelta(days=days)
         rows = rows.iloc[rows["start_time"].searchsorted(first) :]
-    return rows.loc[:, list(COLUMNS)]
+    return rows.loc[:, list(COLUMNS)], verdicts
 
 
-def _chosen_verdicts() -> Sequence[str]:
-    return st.session_state.get("verdicts", ["bad"])
+def _period_name(code: str) -> str:
+    return _PERIODS[code][0]
+
+
+def _verdict_name(code: str) -> str:
+    return f"{LOOKS[code].icon} {LOOKS[code].name}"
+
+
+def _verdict_pills(label: str, options: Sequence[str], **look: Any) -> Sequence[str]:
+    meanings = "; ".join(f"{look.name}: {look.meaning}" for look in LOOKS.values())
+    return st.pills(label, options, selection_mode="multi", help=meanings, **look)
 
 
 def _settled(decided: Mapping[str, Label]) -> Collection[str]:
     """The bins that need no further decision."""
-    if not st.session_state.get("unsure_again"):
+    if address.given("unsure_again") is None:
         return decided.keys()
     return [pid for pid, label in decided.items() if label.decision != "unsure"]
 
@@ -131,9 +147,9 @@ def _settled(decided: Mapping[str, Label]) -> Collection[str]:
 def _summary(groups: Sequence[Group], rows: pd.DataFrame, decided: Mapping[str, Label]) -> None:
     n_waiting = sum(len(group.pids) for group in groups)
     n_decided = len(decided.keys() & set(rows["pid"]))
-    places = f" in {count(len(groups), 'place')}" if groups else ""
+    places = f" in {count(len(groups), 'group')}" if groups else ""
     st.markdown(
-        f"**{count(n_waiting, 'bin').capitalize()}** to decide{places} · {count(n_decided, 'bin')} decided",
+        f"**{count(n_waiting, 'bin').capitalize()}** to review{places} · {count(n_decided, 'bin')} reviewed",
         width="content",
     )
     name = known_reviewer()
@@ -148,7 +164,8 @@ def _open(groups: Sequence[Group]) -> tuple[Group, str]:
     if group is None or wanted is None:
         if wanted is not None and wanted not in _known_of_session():
             st.caption(
-                f":material/info: {plain(wanted)} does not wait for a decision here; this is the worst that does."
+                f":material/info: {plain(wanted)} does not wait here: it has been reviewed, or this choice leaves it "
+                "out. Showing the worst bin still open."
             )
         group = groups[0]
         wanted = group.worst_pid
@@ -169,11 +186,11 @@ def _group_head(group: Group, pid: str) -> None:
             f" to {group.end:%H:%M}" if group.end.date() == group.start.date() else f" to {group.end:%Y-%m-%d %H:%M}"
         )
     title = cause_name(group.cause).capitalize() or ("No verdict" if math.isnan(group.worst_severity) else "Unusual")
-    st.subheader(f"{plain(title)}, {plain(group.instrument)}", anchor=False)
     still = _STATES[group.state]
     bad = f" · {count(group.n_bad, 'bad bin')} of {group.n_bins:,}" if group.n_bad else ""
-    st.caption(f"{span} UTC{bad}{still}")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.subheader(f"{plain(title)}, {plain(group.instrument)}", anchor=False, width="content")
+        st.caption(f"{span} UTC{bad}{still}", width="stretch")
         for label, key, step in (("Earlier", "Left", -1), ("Later", "Right", 1)):
             other = following(group.pids, pid, step)
             st.button(label, key=f"go_{key}", shortcut=key, disabled=other is None, on_click=_choose, args=(other,))
@@ -205,12 +222,12 @@ def _queue(groups: Sequence[Group], group: Group) -> None:
     shown = groups[:MAX_GROUPS]
     table = pd.DataFrame({
         "": ["▶" if one == group else "" for one in shown],
-        "severity": [None if math.isnan(one.worst_severity) else round(one.worst_severity) for one in shown],
+        "worst severity": [None if math.isnan(one.worst_severity) else round(one.worst_severity) for one in shown],
         "instrument": [one.instrument for one in shown],
         "suspected cause": [cause_name(one.cause) for one in shown],
         "from (UTC)": [one.start for one in shown],
-        "to decide": [len(one.pids) for one in shown],
-        "still going on": [one.state == "ongoing" for one in shown],
+        "to review": [len(one.pids) for one in shown],
+        "state": ["ongoing" if one.state == "ongoing" else "" for one in shown],
     })  # fmt: skip
     worst = [one.worst_pid for one in shown]
 
@@ -227,12 +244,11 @@ def _queue(groups: Sequence[Group], group: Group) -> None:
         on_select=pick,
         selection_mode=["single-row", "single-cell"],
         column_config=_QUEUE_COLUMNS,
-        alt="Places in the queue, worst first",
+        alt="Groups in the queue, worst first",
     )
     if len(groups) > len(shown):
-        st.caption(f"The worst {len(shown)} of {len(groups):,}; the others come up as these are decided.")
-    keys = ", ".join(f"{key} {decision}" for decision, key in KEYS.items())
-    st.caption(f"Keys: {keys}; with Shift for all of the episode; arrows go to the bins beside; {UNDO_KEY} undoes.")
+        st.caption(f"The worst {len(shown)} of {len(groups):,}; the others come up as these are reviewed.")
+    st.caption(KEYS_OVERVIEW)
 
 
 def _choose(pid: str | None) -> None:

@@ -2,14 +2,15 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import charts, clouds, data, shown_bin, words
+from app import address, charts, clouds, data, shown_bin, words
 from app.data import Stores, stores
 from app.pages import TRY_A_BIN
 from app.shown_bin import Desk
-from app.words import count, plain, sentence
+from app.words import as_shown, count, measure_name, plain, sentence
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
@@ -17,7 +18,10 @@ from ifcb_flow_pipeline.review.upload import UploadedBin, check_files, uploaded_
 from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.tried_bin import TriedBin, archived_bin
 
-_UPLOADED, _PATH = "Files from this computer", "A file in the archive"
+_UPLOADED, _PATH = "upload", "archive"
+
+#: Where files can come from, and what that is called.
+_SOURCES = {_UPLOADED: "Files from this computer", _PATH: "A file in the archive"}
 
 #: Images that a mosaic is made of.
 _SAMPLE = 150
@@ -26,8 +30,9 @@ _SAMPLE = 150
 def _page() -> None:
     st.header(TRY_A_BIN.title, anchor=False)
     st.caption(
-        "Hand in the .adc file of a bin, with its .hdr and .roi if at hand, and see what the pipeline would say of it. "
-        "Nothing is kept, and the archive is not touched."
+        "Upload a bin's .adc file, with its .hdr and .roi if you have them, and see the verdict that it would "
+        "get. Nothing "
+        "is saved, and the archive is not touched."
     )
     try:
         here = stores()
@@ -39,8 +44,8 @@ def _page() -> None:
 
 
 def _bin(here: Stores) -> UploadedBin | None:
-    source = st.segmented_control("From", [_UPLOADED, _PATH], default=_UPLOADED, key="try_source", required=True,
-                                  label_visibility="collapsed")  # fmt: skip
+    source = address.one("from", "From", list(_SOURCES), _UPLOADED, draw=st.segmented_control, called=_source_name,
+                         required=True, label_visibility="collapsed")  # fmt: skip
     if source == _PATH:
         path = st.text_input("Path of the .adc file in the archive", key="try_path", placeholder=str(here.archive.root))
         return archived_bin(here.archive, path) if path.strip() else None
@@ -48,6 +53,10 @@ def _bin(here: Stores) -> UploadedBin | None:
                              help="Named as the instrument names them, D20230810T113059_IFCB134.adc")  # fmt: skip
     check_files([(file.name, file.size) for file in files])
     return uploaded_bin([(file.name, file.getvalue()) for file in files]) if files else None
+
+
+def _source_name(code: str) -> str:
+    return _SOURCES[code]
 
 
 def _tried(here: Stores, bin_: UploadedBin) -> None:
@@ -61,7 +70,7 @@ def _tried(here: Stores, bin_: UploadedBin) -> None:
         shown_bin.stream_charts(None if cloud is None else data.stream_of(here, bin_.pid, entry, cloud))
     model_id = here.models.current_id()
     if model_id is None:
-        desk.about.info("There is no model yet, so there is no verdict. Materialize anomaly_model in the Dagster UI.")
+        desk.about.info("There is no model yet, so there is no verdict. Train one in Models.")
     else:
         try:
             _judged(desk, here, tried, data.read_model(here.home, model_id))
@@ -75,30 +84,19 @@ def _tried(here: Stores, bin_: UploadedBin) -> None:
 
 def _outcome(tried: TriedBin) -> None:
     st.subheader(plain(tried.read.pid), anchor=False)
-    if tried.read.status != "ok":
-        st.warning(f"**{plain(tried.read.status)}**: {plain(tried.read.reason)}")
-    elif tried.read.reason:
-        st.info(plain(tried.read.reason))
+    shown_bin.outcome(tried.read.status, tried.read.reason)
 
 
 def _judged(desk: Desk, here: Stores, tried: TriedBin, model: AnyModel) -> None:
     score = tried.judged(model, here.settings.features, here.tables)
     with desk.about:
+        st.markdown(shown_bin.badges(score))
         shown_bin.verdict(score)
         st.caption(f"Model: {plain(score['model_id'])}")
     with desk.doing:
-        found = words.findings(score["findings"])
-        if found:
-            st.subheader("Why", anchor=False)
-            st.dataframe(shown_bin.findings_table(found), hide_index=True,
-                         alt="What is unusual, and the normal range")  # fmt: skip
-            checks = dict.fromkeys(finding.check for finding in found if finding.check)
-            st.markdown("**What to do**\n" + "\n".join(f"- {sentence(check)}" for check in checks))
-        elif score["verdict"] == "ok":
-            st.markdown("Nothing is unusual.")
         parts = tried.judged_in_parts(model, here.tables)
         if any(math.isfinite(part.severity) for part in parts):
-            st.subheader("Severity as the bin accumulated", anchor=False)
+            st.subheader("Severity during the run", anchor=False)
             st.vega_lite_chart(charts.accumulated(parts, score["threshold"]),
                                alt="Severity of the bin after each part of its run")  # fmt: skip
 
@@ -122,14 +120,16 @@ def _header(tried: TriedBin) -> None:
         if lines:
             st.dataframe(lines, hide_index=True, alt="Values of the header file")
         else:
-            st.caption("No header values: the .hdr file was not handed in, is empty or not readable.")
+            st.caption("No header values: the .hdr file was not uploaded, is empty or unreadable.")
 
 
 def _features(tried: TriedBin) -> None:
     row = tried.features.to_pylist()[0]
     table = pd.DataFrame([
-        {"feature": feature.name, "value": row[feature.name], "unit": feature.unit, "meaning": feature.meaning}
-        for feature in CATALOGUE
+        {"feature": measure_name(one.name), "value": float(as_shown(one.name, np.array([row[one.name]]))[0]),
+         "meaning": one.meaning}
+        for one in CATALOGUE
+        if row[one.name] is not None
     ])  # fmt: skip
     with st.expander(f"All {len(table)} features", icon=":material/table_chart:"):
         st.dataframe(table, hide_index=True, alt="Features of the bin",

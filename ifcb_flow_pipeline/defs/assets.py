@@ -577,6 +577,8 @@ def _score_pictures(deployment: Deployment, day: date, scores: pa.Table, *, larg
         _, columns = deployment.clouds.read_one(day, worst, ("x_px", "y_px", "width_px", "height_px"))
     except FileNotFoundError:
         columns = None  # the clouds are large: some delete old ones
+    if deployment.settings.review_url:
+        found["worst_bin_page"] = dg.MetadataValue.url(f"{deployment.settings.review_url}/bin?bin={worst}")
     found |= {"worst_bin": worst, "worst_severity": judged[0]["severity"], "worst_reasons": judged[0]["reasons"]}
     if columns is None:
         return found

@@ -142,15 +142,54 @@ def consensus(judgements: Iterable[Mapping[str, str]], settled: Mapping[str, str
 
 
 def disputed(judgements: Sequence[Mapping[str, str]], model: Mapping[str, str]) -> list[str]:
-    """The bins to look at again, in order: less than CLEAR_MAJORITY agree, someone is unsure, or the model differs."""
+    """The bins to look at again, the most ambiguous first: less than CLEAR_MAJORITY agree, someone is unsure, or the
+    model differs.
+    """
     agreed = consensus(judgements)
-    found = []
+    found: list[tuple[float, str]] = []
     for bin_ in sorted(set().union(*judgements)) if judgements else []:
         votes = [person[bin_] for person in judgements if bin_ in person]
         share = max(Counter(votes).values()) / len(votes)
         if share < CLEAR_MAJORITY or "unsure" in votes or agreed.get(bin_) != model.get(bin_, agreed.get(bin_)):
-            found.append(bin_)
-    return found
+            found.append((share, bin_))
+    return [bin_ for _, bin_ in sorted(found)]
+
+
+def krippendorff_alpha(judgements: Sequence[Mapping[str, str]]) -> Kappa:
+    """Krippendorff's alpha for names, of any number of people who need not have judged the same bins (Krippendorff
+    2011, Computing Krippendorff's alpha-reliability). ``unsure`` is no judgement; ``n``: bins that at least two judged.
+    The interval by drawing bins again and again.
+    """
+    votes = [
+        (sum(one[bin_] == "good" for one in those), sum(one[bin_] == "bad" for one in those))
+        for bin_ in sorted(set().union(*judgements) if judgements else ())
+        if len(those := [one for one in judgements if one.get(bin_) in ("good", "bad")]) > 1
+    ]
+    counts = np.array(votes, dtype=float).reshape(-1, 2)
+    value = _alpha(counts)
+    if math.isnan(value):
+        return Kappa(value, math.nan, math.nan, len(counts))
+    rng = np.random.default_rng(0)
+    values = [_alpha(counts[rng.integers(len(counts), size=len(counts))]) for _ in range(_BOOTSTRAP_ROUNDS)]
+    low, high = np.nanquantile(values, (0.025, 0.975))
+    return Kappa(value, float(low), float(high), len(counts))
+
+
+def fleiss_kappa(judgements: Sequence[Mapping[str, str]]) -> Kappa:
+    """Fleiss' kappa over the bins that all people judged good or bad (Fleiss 1971, Psychol. Bull. 76:378), without
+    interval: that of Krippendorff's alpha says as much.
+    """
+    shared = set.intersection(*(set(one) for one in judgements)) if judgements else set()
+    shared = {bin_ for bin_ in shared if all(one[bin_] in ("good", "bad") for one in judgements)}
+    n = len(judgements)
+    if n < 2 or not shared:
+        return Kappa(math.nan, math.nan, math.nan, len(shared))
+    bad = np.array([sum(one[bin_] == "bad" for one in judgements) for bin_ in sorted(shared)], dtype=float)
+    agreeing = (bad * (bad - 1) + (n - bad) * (n - bad - 1)) / (n * (n - 1))
+    share = bad.sum() / (n * len(bad))
+    expected = share**2 + (1 - share) ** 2
+    value = math.nan if expected == 1.0 else float((agreeing.mean() - expected) / (1 - expected))
+    return Kappa(value, math.nan, math.nan, len(shared))
 
 
 def by_cause(judgements: Mapping[str, str], causes: Mapping[str, str]) -> dict[str, Counter[str]]:
@@ -159,6 +198,18 @@ def by_cause(judgements: Mapping[str, str], causes: Mapping[str, str]) -> dict[s
     for bin_, judgement in judgements.items():
         found[causes.get(bin_, "")][judgement] += 1
     return dict(sorted(found.items(), key=lambda entry: -entry[1].total()))
+
+
+def _alpha(counts: np.ndarray) -> float:
+    """``counts``: how many said good and how many bad of each bin, at least two together; shape (n, 2)."""
+    if not len(counts):
+        return math.nan
+    m = counts.sum(axis=1)
+    # Pairs of unlike judgements, observed within bins and expected from all of them.
+    observed = float((counts[:, 0] * counts[:, 1] / (m - 1)).sum())
+    total, (good, bad) = m.sum(), counts.sum(axis=0)
+    expected = float(good * bad / (total - 1))
+    return math.nan if expected == 0 else 1.0 - observed / expected
 
 
 def _kappa(pairs: np.ndarray, n_names: int) -> float:

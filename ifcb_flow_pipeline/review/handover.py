@@ -186,7 +186,7 @@ def _row(pid: str, one: Decided | None, last: Sent | None, there: Found | None) 
         return None
     # Where it is skipped no longer, another skip may come at any time: that one is not to be lifted.
     lift = ours and (there is None or there.skip)
-    comment = _comment(one.label) if one else _cut(f"withdrawn: {last.row.comment if last else ''}")
+    comment = _comment(one.label) if one else _cut(f"Withdrawn: {last.row.comment if last else ''}")
     return Row(pid, one.label.id if one else None, "noskip" if lift else "", (WITHDRAWN_TAG,), comment)
 
 
@@ -209,7 +209,7 @@ def _comment(label: Label) -> str:
     # No severity: it changes with each new model, and the dashboard would take the comment for a new one. The minute
     # tells decisions of one day apart.
     note = f": {label.note}" if label.note.strip() else ""
-    return _cut(f"{label.decision} for {label.reviewer} on {label.at:%Y-%m-%d %H:%M}{note}")
+    return _cut(f"Marked {label.decision} by {label.reviewer}, {label.at:%Y-%m-%d %H:%M}{note}")
 
 
 def _cut(comment: str) -> str:
@@ -228,7 +228,7 @@ def _has_come(row: Row, there: Found | None) -> bool:
 
 
 def _has_comment(row: Row, there: Found) -> bool:
-    # As a whole: "withdrawn: bad for Ada" has "bad for Ada" in it.
+    # As a whole: "Withdrawn: Marked bad by Ada" has "Marked bad by Ada" in it.
     return f"; {row.comment}; " in f"; {there.comments}; "
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode, State
+from ifcb_flow_pipeline.review.losses import Losses, log_lines, losses
 from ifcb_flow_pipeline.store.labels import Label
 
 #: Columns of ``rows`` that the report reads.
-COLUMNS = ("pid", "instrument", "start_time", "severity", "verdict", "cause", "threshold", "model_id")
+COLUMNS = ("pid", "instrument", "start_time", "severity", "verdict", "cause", "threshold", "model_id",
+           "affected_fraction")  # fmt: skip
 
 _STRIP_PX = (900, 90)
 
@@ -82,10 +84,12 @@ class Report:
             f"<h1>{escape(title)}</h1>",
             f"<p class=quiet>{len(self.rows):,} bins (UTC days). Made {self.made:%Y-%m-%d %H:%M} UTC. "
             f"Model: {escape(models)}.</p>",
+            "<h2>Summary</h2>",
+            self._summary(),
             "<h2>Bins by instrument</h2>",
             self._counts(),
             *(self._strip(str(name)) for name in sorted(self.rows["instrument"].unique())),
-            "<h2>Suspected causes of bad bins</h2>",
+            "<h2>Lost by suspected cause</h2>",
             self._causes(),
             "<h2>Episodes</h2>",
             self._episodes(),
@@ -107,23 +111,38 @@ class Report:
             decided = [self.labels[pid].decision for pid in of_instrument["pid"] if pid in self.labels]
             rows.append([name, len(of_instrument), *(int(counts.get(verdict, 0)) for verdict in verdicts),
                          decided.count("bad"), decided.count("good")])  # fmt: skip
-        names = [verdict.replace("_", " ") for verdict in verdicts]
-        return _table(["instrument", "bins", *names, "decided bad", "decided good"], rows)
+        names = ["bad", "watch", "OK", "unreadable", "no verdict"]
+        return _table(["instrument", "bins", *names, "marked bad", "marked good"], rows)
+
+    @property
+    def losses(self) -> list[Losses]:
+        """What was lost, by instrument."""
+        return losses(self.rows, self.episodes, self.labels)
+
+    def _summary(self) -> str:
+        lines = log_lines(self.losses, self.first, self.last, self.cause_names)
+        return "".join(f"<p>{escape(line)}</p>" for line in lines) or "<p>None.</p>"
 
     def _causes(self) -> str:
-        bad = self.rows.loc[self.rows["verdict"] == "bad", ["instrument", "cause"]].astype(str)
-        counts = bad.value_counts().sort_index()
-        return _table(["instrument", "suspected cause", "bins"],
-                      [[name, self._cause(cause), int(n)] for (name, cause), n in counts.items()])  # fmt: skip
+        rows = [
+            [one.instrument, self._cause(loss.cause), f"{loss.hours:.1f}", f"{100 * loss.hours / one.hours:.1f} %",
+             loss.n_bins, loss.n_episodes]
+            for one in self.losses
+            for loss in one.by_cause
+        ]  # fmt: skip
+        return _table(["instrument", "suspected cause", "hours lost", "share", "bins", "episodes"], rows)
 
     def _episodes(self) -> str:
         rows = [
             [one.instrument, f"{one.start:%Y-%m-%d %H:%M}", f"{one.end:%Y-%m-%d %H:%M}{_END[one.state]}",
              self._cause(one.cause), one.n_bad, round(one.worst_severity), one.worst_pid]
             for one in self.episodes
+            if one.n_bad > 1
         ]  # fmt: skip
         names = ["instrument", "first bad bin (UTC)", "last bad bin", "suspected cause", "bad bins", "worst severity"]
-        return _table([*names, "worst bin"], rows)
+        n_single = len(self.episodes) - len(rows)
+        single = f"<p class=quiet>Besides, {n_single:,} single bad bins.</p>" if n_single else ""
+        return _table([*names, "worst bin"], rows) + single
 
     def _decisions(self) -> str:
         chosen = [self.labels[pid] for pid in self.rows["pid"] if pid in self.labels]
@@ -133,8 +152,8 @@ class Report:
 
     def _figure(self, worst: Worst) -> str:
         label = self.labels.get(worst.pid)
-        decided = f"decided {label.decision} by {label.reviewer}" if label else "not decided"
-        picture = "<p class=quiet>It has no point cloud.</p>"
+        decided = f"marked {label.decision} by {label.reviewer}" if label else "not reviewed"
+        picture = "<p class=quiet>No point cloud.</p>"
         if worst.picture is not None:
             alt = f"Point cloud of {worst.pid} in the camera frame"
             picture = f'<img alt="{escape(alt)}" src="data:image/png;base64,{b64encode(worst.picture).decode()}">'

@@ -1,8 +1,10 @@
 """What came out of a blind study: how well reviewers and model agree, and which bins to look at again."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from ifcb_flow_pipeline.review.agreement import (
@@ -12,10 +14,15 @@ from ifcb_flow_pipeline.review.agreement import (
     by_cause,
     consensus,
     disputed,
+    fleiss_kappa,
     kappa_between,
+    krippendorff_alpha,
 )
 from ifcb_flow_pipeline.review.sampling import order_for
 from ifcb_flow_pipeline.store.studies import MODEL, Item, Rating
+
+#: Who takes longer for an answer has done something else meanwhile.
+LONGEST_ANSWER_S = 60.0
 
 #: Stands for the cause of bins of which the model suspects none.
 NO_CAUSE = "none"
@@ -60,11 +67,14 @@ class StudyResult:
         first = self._first_showings
         return {first[item].pid: decision for item, decision in self._blind(reviewer).items() if item in first}
 
-    def confusion(self, name: str) -> Confusion:
-        """A reviewer, or MODEL, against the truth: the consensus, for a reviewer that of the others.
+    def confusion(self, name: str, reference: Mapping[str, str] | None = None) -> Confusion:
+        """A reviewer, or MODEL, against the truth: ``reference``, known answers by pid, where it is given; else the
+        consensus, for a reviewer that of the others.
 
-        What was settled on a second look is the truth for everyone.
+        What was settled on a second look is the truth for everyone, but for known answers.
         """
+        if reference is not None:
+            return Confusion.of(self.model if name == MODEL else self.said_by(name), reference)
         if name == MODEL:
             return Confusion.of(self.model, self.agreed)
         others = [self.said_by(other) for other in self.reviewers if other != name]
@@ -89,6 +99,17 @@ class StudyResult:
         both = {pid: ids for pid, ids in pairs.items() if blind.keys() >= set(ids)}
         first, second = ({pid: blind[ids[side]] for pid, ids in both.items()} for side in (0, 1))
         return kappa_between(first, second)
+
+    def agreement_of_all(self) -> dict[str, Kappa]:
+        """Krippendorff's alpha and Fleiss' kappa of all reviewers."""
+        said = [self.said_by(name) for name in self.reviewers]
+        return {"Krippendorff's alpha": krippendorff_alpha(said), "Fleiss' kappa": fleiss_kappa(said)}
+
+    def seconds(self, name: str) -> float:
+        """The median time of a reviewer's answers, s, pauses counted as LONGEST_ANSWER_S at most; NaN without any."""
+        times = [min(one.seconds, LONGEST_ANSWER_S) for one in self.ratings
+                 if one.reviewer == name and one.round == "blind" and one.seconds > 0]  # fmt: skip
+        return median(times) if times else math.nan
 
     def by_cause(self) -> dict[str, Counter[str]]:
         """How often reviewers called bins of each of the model's suspected causes good, bad or unsure."""

@@ -50,15 +50,15 @@ def uploaded_bin(named: Sequence[tuple[str, bytes]]) -> UploadedBin:
     for name, content in named:
         pid, extension = _parts(name)
         if extension in files:
-            raise UploadError(f"there are two .{extension} files: hand in the files of one bin at a time")
+            raise UploadError(f"there are two .{extension} files: upload the files of one bin at a time")
         _check_content(name, extension, content)
         files[extension] = content
         pids[pid] = name
     if len(pids) > 1:
         first, second, *_ = pids.values()
-        raise UploadError(f"{first} and {second} are of different bins: hand in the files of one bin at a time")
+        raise UploadError(f"{first} and {second} are of different bins: upload the files of one bin at a time")
     if "adc" not in files:
-        raise UploadError("the .adc file is missing: it holds the positions that are judged")
+        raise UploadError("the .adc file is missing: it holds the positions that are scored")
     return UploadedBin(next(iter(pids)), files)
 
 
@@ -88,7 +88,7 @@ def _parts(name: str) -> tuple[str, str]:
     name = name.replace("\\", "/").rpartition("/")[2]
     stem, _, extension = name.rpartition(".")
     if extension.lower() not in MAX_BYTES:
-        raise UploadError(f"{name} is none of the files of a bin: these end in .adc, .hdr or .roi")
+        raise UploadError(f"{name} is not an IFCB file: these end in .adc, .hdr or .roi")
     try:
         return parse_name(stem).pid, extension.lower()
     except InvalidPidError as error:
@@ -106,6 +106,6 @@ def _check_content(name: str, extension: str, content: bytes) -> None:
         # An instrument that has drawn nothing in leaves such a file; a header is never empty.
         raise UploadError(f"{name} is empty: it has no lines" + (", so no trigger was recorded" * (extension == "adc")))
     if b"\0" in content[:_LOOK_BYTES]:
-        raise UploadError(f"{name} is no text file: perhaps the .roi file under another name, or a damaged copy")
+        raise UploadError(f"{name} is not a text file; it may be a renamed .roi file or a damaged copy")
     if extension == "adc" and b"," not in content[:_LOOK_BYTES]:
         raise UploadError(f"{name} has no values separated by commas, as an .adc file has")

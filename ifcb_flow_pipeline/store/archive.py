@@ -181,7 +181,7 @@ class Archive:
 
         Raises OSError where the file cannot be opened.
         """
-        with _regular(self._path(roi_path), LARGEST["roi"]) as (file, size):
+        with _regular(self.path(roi_path), LARGEST["roi"]) as (file, size):
             yield memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
 
     def _read_adc(self, adc_path: str, schema: Schema, columns: Sequence[str] | None) -> Adc:

@@ -1,3 +1,6 @@
+import math
+import re
+from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 from app import charts, series
 from app.series import Track, Window
 from app.theme import LOOKS
+from app.words import Finding
 from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.store.labels import Label
@@ -98,8 +102,8 @@ def test_episodes_thresholds_models_and_decisions_are_drawn_and_others_left_out(
     )
     models, thresholds, episodes = _layers(spec, "rule")
     assert _rows(models)["model_id"].tolist() == ["flow"]
-    names = [_rows(layer)["named"].tolist() for layer in _layers(spec, "text")[1:]]
-    assert names == [["new model"], ["air bubbles"]]
+    # The name of the episode would lie upon that of the instrument.
+    assert [row["named"] for layer in _layers(spec, "text")[1:] for row in layer["data"]["values"]] == ["new model"]
     assert set(charts.selections(spec)) == {charts.PICKED, charts.BRUSHED, charts.EPISODE}
     assert _rows(thresholds)["at"].tolist() == [pytest.approx(charts._LANE + 0.5)]
     # It began before the window: what is drawn begins with the window, what is told is the truth.
@@ -180,11 +184,19 @@ def test_a_stretch_without_image_has_no_place():
     assert [value["x_median"] for value in position["layer"][1]["data"]["values"]] == [None]
 
 
-def test_values_far_out_of_their_range_stand_at_the_edge():
-    rows = pd.DataFrame({"name": ["a", "b", "c"], "value": [1e9, -1e9, 5.0], "low": [0.0, 0.0, 0.0],
-                         "high": [10.0, 10.0, 10.0], "written": ["", "", ""]})  # fmt: skip
-    spec = charts.ranges(rows)
-    assert _rows(spec["layer"][1])["place"].tolist() == [4.0, -3.0, 0.5]
+@pytest.mark.parametrize(("value", "place"), [(0.5, "M210 "), (1e9, "M403 "), (-1e9, "M17 ")])
+def test_a_value_stands_on_its_normal_range_and_one_far_off_at_the_edge(value: float, place: str):
+    found = Finding("core_x_px", "", 1, value, 0.0, 1.0, "px", "air", "Said & <b>", "")
+    drawn = charts.reason(found)
+    assert drawn.startswith("<b>Said &amp; &lt;b&gt;</b>")
+    picture = b64decode(re.findall('base64,([^"]+)', drawn)[0]).decode()
+    assert place in picture
+    assert "normally 0 to 1 px" in drawn
+
+
+def test_a_reason_without_a_range_is_its_sentence_alone():
+    found = Finding("", "empty", 1, math.nan, math.nan, math.nan, "", "", "None came", "")
+    assert charts.reason(found) == "<b>None came</b>"
 
 
 def test_any_number_of_groups_has_a_curve_and_a_median_each():
@@ -237,12 +249,14 @@ def test_curves_have_no_more_steps_than_are_seen():
 
 def test_a_strip_has_a_bar_for_each_bin_with_its_verdict_in_words():
     points = _points().assign(model_id="flow")
-    (layer,) = [charts.strip(points, WINDOW, timedelta(days=1))]
-    rows = _rows(layer).set_index("pid")
+    spec = charts.strip(points, WINDOW, timedelta(days=1), chosen="bin2")
+    bars, mark = spec["layer"]
+    rows = _rows(bars).set_index("pid")
+    assert len(_rows(mark)) == 1
     assert rows.loc["bin2", "top"] == 90.0
     assert rows.loc["bin3", "top"] == rows.loc["bin4", "top"] < 50  # unreadable and without verdict: no severity
     assert rows.loc["bin2", "said"].endswith("verdict: Bad; severity: 90; suspected cause: air bubbles")
-    assert charts.selections(layer) == [charts.PICKED]
+    assert charts.selections(spec) == [charts.PICKED]
 
 
 def test_a_scatter_has_a_mark_for_each_bin_and_cells_where_there_are_too_many():
@@ -267,7 +281,7 @@ def test_a_rectangle_is_a_range_on_both_axes_and_a_click_is_none():
 
 
 def test_the_name_of_an_episode_is_left_out_where_it_would_run_into_the_next():
-    starts = [START + timedelta(hours=hours) for hours in (0, 1, 40)]
+    starts = [START + timedelta(hours=hours) for hours in (30, 31, 60)]
     episodes = [
         Episode("IFCB101", "air", "a", "b", one, one + timedelta(hours=1), 3, 3, 90.0, "a", "over") for one in starts
     ]

@@ -52,21 +52,21 @@ def test_a_fault_is_decided_with_a_key_leaves_the_queue_and_stays_decided(browse
         page.goto(address)
         page.get_by_role("link", name="Triage").click()
         # Who decides is asked once.
-        page.get_by_label("Who are you?").fill("Ada")
-        page.get_by_role("button", name="That is me").click()
-        expect(page.get_by_text("4 bins to decide")).to_be_visible()
+        page.get_by_label("Your name (saved with each decision)").fill("Ada")
+        page.get_by_role("button", name="Continue").click()
+        expect(page.get_by_text("4 bins to review")).to_be_visible()
         expect(page.get_by_text(WORST)).to_be_visible()
         # What is typed is a note, not a decision.
         page.get_by_label("Note").click()
         page.keyboard.type(HOSTILE)
         page.get_by_text("Tags", exact=True).click()
-        page.get_by_role("button", name="bubbles").click()
+        page.get_by_role("button", name="air bubbles").click()
         visit.expect_still()
         assert labels.decisions() == {}
         page.keyboard.press("b")
-        expect(page.get_by_text("3 bins to decide")).to_be_visible()
+        expect(page.get_by_text("3 bins to review")).to_be_visible()
         page.reload()
-        expect(page.get_by_text("3 bins to decide")).to_be_visible()
+        expect(page.get_by_text("3 bins to review")).to_be_visible()
         expect(page.get_by_role("button", name=f"Undo: bad, {WORST}")).to_be_visible()
         (label,) = labels.current().values()
         assert (label.pid, label.decision, label.note, label.tags, label.reviewer) == (
@@ -95,7 +95,7 @@ def test_a_study_goes_to_its_end_over_a_reload_and_its_results_are_read_again(vi
     visit.open("study")
     page.get_by_role("button", name="New study").click()
     page.get_by_label("Name of the study").fill("March <b>all</b>")
-    page.get_by_label("Bins", exact=True).fill("10")
+    page.get_by_label("Bins (10 to 500)").fill("10")
     page.get_by_role("button", name="Begin").click()
     expect(page.get_by_label("Name of the study")).to_be_hidden()
     for number in range(11):
@@ -106,7 +106,7 @@ def test_a_study_goes_to_its_end_over_a_reload_and_its_results_are_read_again(vi
         if number == 4:
             expect(page.get_by_text("5 of 11")).to_be_visible()
             page.reload()
-    expect(page.get_by_text("All labelled")).to_be_visible()
+    expect(page.get_by_text("All bins labelled")).to_be_visible()
     (study,) = studies.studies()
     assert len(studies.ratings(study.id)) == 11
     page.get_by_text("Results", exact=True).click()

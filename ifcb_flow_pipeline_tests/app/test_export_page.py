@@ -46,13 +46,13 @@ def test_all_tables_of_the_last_month_are_offered_in_both_formats(stores: Stores
     assert f"{reviewed.N_BINS} bins of" in said(app).replace("*", "")
     keys = {button.key for button in app.get("download_button")}
     assert {f"{name}_{ending}" for name in exports.TABLES for ending in ("csv", "parquet")} <= keys
-    assert "Nobody has decided" in said(app)
+    assert "Nobody has reviewed" in said(app)
 
 
 def test_a_choice_without_bins_says_how_to_widen_it(stores: Stores):
     app = open_page("export")
-    checked(app.multiselect(key="export_instruments").set_value(["IFCB102"]).run())
-    checked(app.multiselect(key="export_verdicts").set_value(["unreadable"]).run())
+    checked(app.multiselect(key="instrument").set_value(["IFCB102"]).run())
+    checked(app.multiselect(key="verdict").set_value(["unreadable"]).run())
     assert "Widen the period" in said(app)
 
 
@@ -106,7 +106,7 @@ def test_the_dashboards_file_has_its_columns_only_and_lifts_only_what_we_skipped
     decide(stores, "unsure", EPISODE[0])
     stores = data.stores()
     labels = exports.decisions_of(data.read_decisions(stores), EVERYTHING)
-    told = exports.told(stores, labels, data.read_scored(stores), EVERYTHING)
+    told = exports.told(stores, labels, data.read_scored(stores), EVERYTHING, with_suspicion=True)
     (file,) = dashboard_files(told.send)
     frame = pd.read_csv(io.BytesIO(file.content), keep_default_na=False)
     assert frame.columns.tolist() == ["pid", "tag1", "comment", "skip"]
@@ -118,7 +118,7 @@ def test_the_dashboards_file_has_its_columns_only_and_lifts_only_what_we_skipped
     assert set(told.left) == {SINGLE, EPISODE[0]}
     assert all("\n" not in comment for comment in frame["comment"])
     page = said(open_page("export"))
-    assert "Skip: 1 bin, decided bad. Noskip: 2 bins that we skipped" in page
+    assert "Skip: 1 bin, marked bad. Noskip: 2 bins that we skipped" in page
     assert "Left as they are: 2 bins" in page
 
 

@@ -27,7 +27,7 @@ def test_the_overview_counts_them_apart_and_says_what_to_do(site: Path, monkeypa
     monkeypatch.setattr(data, "utc_now", lambda: datetime(2026, 3, 6, tzinfo=UTC))
     text = said(open_page("overview"))
     assert "Before that: no verdict: too little history." in text
-    assert "Bins without a verdict last week: IFCB103: 8 of 8" in text
+    assert "Bins without a verdict in the last week of data: IFCB103: 8 of 8" in text
     assert "retrain the model" in text
     assert "0 of 0 bad in 24 h, 0 of 0 in 7 days · 8 without a verdict in 7 days" in text
 
@@ -64,7 +64,7 @@ def test_the_page_of_such_a_bin_says_why_it_has_no_verdict_and_no_number(site: P
     assert "nan" not in text.lower().split()
     assert "severity **" not in text
     assert "Nothing unusual" not in text
-    assert "no score, bad from severity 50" in text
+    assert "no score; bad from severity 50" in text
 
 
 def test_the_page_of_a_judged_bin_says_what_it_was_compared_with_and_what_is_lost(site: Path):
@@ -76,12 +76,12 @@ def test_the_page_of_a_judged_bin_says_what_it_was_compared_with_and_what_is_los
 def test_they_wait_for_no_decision_unless_they_are_asked_for(site: Path):
     app = open_page("triage")
     assert "IFCB103" not in said(app)
-    checked(app.button_group(key="verdicts").set_value(["not_judged"]).run())
+    checked(app.button_group(key="verdict").set_value(["not_judged"]).run())
     assert opened(app).endswith("IFCB103")
-    assert "8 bins to decide" in said(app).replace("*", "")
+    assert "8 bins to review" in said(app).replace("*", "")
     assert "No verdict, IFCB103" in said(app)
     assert BASIS in said(app)
-    assert app.dataframe[0].value["severity"].isna().all()
+    assert app.dataframe[0].value["worst severity"].isna().all()
 
 
 def test_a_study_draws_none_of_them(site: Path):
@@ -108,13 +108,13 @@ def test_exports_have_them_with_their_columns_and_reports_count_them_apart(site:
     whole = Choice(first, first + timedelta(days=9))
     rows = whole.of(data.read_scored(stores))
     page = exports.report(stores, whole, rows, {}, datetime(2026, 4, 1, tzinfo=UTC)).decode()
-    assert '<th class="n">not judged</th>' in page
+    assert '<th class="n">no verdict</th>' in page
     assert "compared with 299 healthy bins over 21 days; about 43 % of the run is affected" in page
     assert UNJUDGED not in page
     assert "nan" not in page.lower().split()
 
 
-def test_a_decision_about_such_a_bin_goes_out_without_a_severity(site: Path):
+def test_a_decision_about_such_a_bin_goes_out_without_a_cause(site: Path):
     label = Label(UNJUDGED, "bad", (), "", "Ada", datetime(2026, 3, 9, tzinfo=UTC), "triage")
     (found,) = exports.decided({UNJUDGED: label}, data.read_scored(data.stores()))
-    assert found.severity is None
+    assert found.cause == ""

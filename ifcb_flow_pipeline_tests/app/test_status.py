@@ -106,7 +106,7 @@ def test_many_bins_without_verdict_are_told_with_the_remedy():
     assert status.judged([_status("o" * 8 + "nn")]).passed
     found = status.judged([_status("o" * 7 + "unnn"), _status("oooo")])
     assert not found.passed
-    assert found.found == "Bins without a verdict last week: IFCB101: 3 of 10"
+    assert found.found == "Bins without a verdict in the last week of data: IFCB101: 3 of 10"
     assert "retrain" in found.remedy
     assert found.place == "bins not judged"
 

@@ -33,7 +33,11 @@ def finish(app: AppTest, answer: str) -> AppTest:
 
 
 def part(app: AppTest, name: str) -> AppTest:
-    return checked(app.button_group(key="part").set_value(name).run())
+    return checked(
+        app.button_group(key="part")
+        .set_value({"Label": "label", "Results": "results", "Look again": "resolve"}[name])
+        .run()
+    )
 
 
 def test_an_empty_store_says_what_to_do_next(home: Path):
@@ -120,7 +124,7 @@ def test_at_the_end_the_results_have_rates_agreement_and_causes(studies: StudySt
     assert set(zip(kappas["who"], kappas["and"], strict=True)) >= {("Ada", "Bo"), ("Ada", "the model")}
     assert causes[["answers: good", "answers: bad"]].sum().tolist() == [12, 12]
     # They agree on nothing, so there is no consensus that the model could be held against.
-    assert causes[["rightly bad", "false alarms", "missed", "rightly not bad"]].to_numpy().sum() == 0
+    assert causes[["correctly flagged", "false alarm", "missed", "correctly passed"]].to_numpy().sum() == 0
     # One bin was said to be a clog, at its first showing or when it came again.
     assert named["people say"].tolist() in (["clog"], [])
     assert {"study_csv_answers", "study_csv_statistics"} <= {button.key for button in app.get("download_button")}
@@ -137,11 +141,11 @@ def test_disputed_bins_are_settled_with_everything_shown_and_count_as_decisions(
     app = part(finish(begin(n_bins=10), "good"), "Look again")
     text = said(app)
     n_bad = sum(letter in "bB" for letters in reviewed.PLAN.values() for letter in letters)
-    assert f"{n_bad} bins to settle" in text.replace("*", "")
+    assert f"{n_bad} bins to resolve" in text.replace("*", "")
     assert "severity" in text
     app.text_area(key="study_note").input("bubbles all over")
     press(app, "settle_bad")
-    assert f"{n_bad - 1} bins to settle" in said(app).replace("*", "")
+    assert f"{n_bad - 1} bins to resolve" in said(app).replace("*", "")
     (label,) = LabelStore(home / "labels.sqlite").current().values()
     assert (label.decision, label.note, label.source, label.reviewer) == ("bad", "bubbles all over", "study", "Ada")
 

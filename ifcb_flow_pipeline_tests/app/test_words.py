@@ -93,8 +93,8 @@ def test_findings_are_told_in_the_units_of_people_with_what_they_are_the_mean_of
     )
     assert (mean.what, mean.written, mean.normal) == (
         "typical image width, mean of 8 bins",
-        "86.7 px",
-        "79.2 to 84.1 px",
+        "87 px",
+        "79 to 84 px",
     )
     assert (rule.what, rule.written, rule.normal, rule.text) == ("empty", "", "", "no trigger")
 

@@ -426,7 +426,9 @@ from datetime import date
 import pyarrow.parquet as pq
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.store import clouds
 
+clouds._ROWS_A_GROUP = 1
 written = 0
 write = pq.ParquetWriter.write_table
 def write_and_die(self, *args, **kwargs):

@@ -13,7 +13,9 @@ from ifcb_flow_pipeline.review.agreement import (
     cohen_kappa,
     consensus,
     disputed,
+    fleiss_kappa,
     kappa_between,
+    krippendorff_alpha,
     wilson,
 )
 
@@ -124,3 +126,29 @@ def test_judgements_are_counted_by_suspected_cause():
     counts = by_cause(people("bbgu"), {"0": "air", "1": "clog", "2": "air", "3": "air"})
     assert list(counts) == ["air", "clog"]
     assert counts["air"] == {"bad": 1, "good": 1, "unsure": 1}
+
+
+def test_alpha_of_an_example_worked_by_hand():
+    # Three bins, two people: both bad, both good, apart. Unlike pairs: 2 of 6 observed, 2 * 3 * 3 / (6 * 5) expected.
+    alpha = krippendorff_alpha([people("bgb"), people("bgg")])
+    assert alpha.value == pytest.approx(1 - (2 / 6) / (2 * 3 * 3 / 30))
+    assert alpha.n == 3
+
+
+def test_alpha_takes_bins_that_not_all_judged_and_leaves_out_those_of_one():
+    assert krippendorff_alpha([people("bgbb."), people("bg.b."), people(".gb.g")]).value == 1.0
+    assert krippendorff_alpha([people("bgbb."), people("bg.b."), people(".gb.g")]).n == 4
+    assert math.isnan(krippendorff_alpha([people("bg")]).value)
+    assert math.isnan(krippendorff_alpha([]).value)
+
+
+def test_fleiss_kappa_of_an_example_worked_by_hand():
+    # Three people, four bins with 3, 2, 1 and 0 times bad: bad half of the time, agreement within bins 2/3 on average.
+    kappa = fleiss_kappa([people("bbbg"), people("bbgg"), people("bggg")])
+    assert kappa.value == pytest.approx((2 / 3 - 0.5) / 0.5)
+    assert math.isnan(fleiss_kappa([people("bg")]).value)
+
+
+def test_the_most_ambiguous_bins_come_first():
+    votes = [people("bbbg"), people("bbgg"), people("bggb"), people("bgub")]
+    assert disputed(votes, people("bbbb"))[:2] == ["1", "2"]

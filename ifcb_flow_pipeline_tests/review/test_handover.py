@@ -70,7 +70,7 @@ def test_a_bad_bin_is_skipped_with_the_tag_of_its_cause_and_none_of_the_reviewer
         {
             "pid": decided().label.pid,
             "tag1": "qc_flow_air",
-            "comment": "bad for Ada on 2026-03-01 12:00: from 10 min on",
+            "comment": "Marked bad by Ada, 2026-03-01 12:00: from 10 min on",
             "skip": "skip",
         }
     ]
@@ -86,13 +86,13 @@ def test_noskip_is_for_bins_of_which_the_record_says_that_we_skipped_them():
     (content,) = files_of(decided(0, "good"), decided(1, "good"), sent=sent)
     (row,) = rows(content)
     assert (row["pid"], row["tag1"], row["skip"]) == (decided().label.pid, "qc_flow_withdrawn", "noskip")
-    assert row["comment"] == "good for Ada on 2026-03-01 12:00"
+    assert row["comment"] == "Marked good by Ada, 2026-03-01 12:00"
 
 
 def test_a_withdrawn_decision_is_told_with_what_was_said_before():
     (row,) = plan([], [was_sent(decided())]).send
     assert (row.skip, row.tags, row.label) == ("noskip", ("qc_flow_withdrawn",), None)
-    assert row.comment == "withdrawn: bad for Ada on 2026-03-01 12:00"
+    assert row.comment == "Withdrawn: Marked bad by Ada, 2026-03-01 12:00"
 
 
 def test_a_withdrawal_that_was_told_lifts_no_skip_again():
@@ -105,7 +105,7 @@ def test_a_comment_counts_as_a_whole_only():
     row = was_sent(decided()).row
     there = Found(skip=True, tags=frozenset(), comments=f"first; {row.comment}")
     assert missing(row, there) == []
-    assert missing(row, replace(there, comments=f"withdrawn: {row.comment}")) == ["comment"]
+    assert missing(row, replace(there, comments=f"Withdrawn: {row.comment}")) == ["comment"]
     assert missing(row, replace(there, skip=False, comments=row.comment)) == ["skip"]
 
 

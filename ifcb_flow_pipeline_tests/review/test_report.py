@@ -26,6 +26,7 @@ def bins(n: int = 6) -> pd.DataFrame:
         "cause": ["", "air", "air", "clog", "corrupt", ""][:n],
         "threshold": 50.0,
         "model_id": "flow-1",
+        "affected_fraction": [0.0, 0.5, math.nan, 0.2, math.nan, math.nan][:n],
     })  # fmt: skip
 
 
@@ -89,11 +90,11 @@ def test_nothing_is_asked_of_a_network(report):
 
 def test_the_counts_the_episode_the_worst_bin_and_the_decision_are_there(report):
     text = Elements(report.html()).text
-    for said in ("6 bins", "flow-1", "air bubbles", "2026-03-01 02:00 (ongoing)", "decided bad by Ada", "bubbles",
+    for said in ("6 bins", "flow-1", "air bubbles", "2026-03-01 02:00 (ongoing)", "marked bad by Ada", "bubbles",
                  "compared with 299 healthy bins"):  # fmt: skip
         assert said in text, said
     assert (
-        "instrument bins bad watch ok unreadable not judged decided bad decided good IFCB101 6 2 1 1 1 1 1 0"
+        "instrument bins bad watch OK unreadable no verdict marked bad marked good IFCB101 6 2 1 1 1 1 1 0"
         in " ".join(text.split())
     )
 
@@ -119,5 +120,19 @@ def test_a_bin_on_the_last_second_of_the_period_is_drawn_inside(report):
 def test_a_period_without_bins_says_so_everywhere(report):
     empty = Report(report.first, report.last, START, report.rows.iloc[:0], [], [], {}, {})
     page = Elements(empty.html())
-    assert page.text.count("None.") == 5
+    assert page.text.count("None.") == 6
     assert "0 bins" in page.text
+
+
+def test_the_summary_says_the_hours_and_the_share_that_were_lost_by_cause(report):
+    text = " ".join(Elements(report.html()).text.split())
+    assert (
+        "2026-03-01 to 2026-03-02, IFCB101: 6 bins (6.0 h); lost 2.5 h (41.7 %): air bubbles 1.5 h (2 bins, 1 "
+        "episode), corrupt 1.0 h (1 bin)." in text
+    )
+
+
+def test_a_single_bad_bin_is_no_episode_but_counted(report):
+    text = Elements(replace(report, episodes=[replace(report.episodes[0], n_bad=1)]).html()).text
+    assert "Besides, 1 single bad bins." in text
+    assert "(ongoing)" not in text

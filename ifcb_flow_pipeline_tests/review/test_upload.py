@@ -78,7 +78,7 @@ def test_two_files_of_a_kind_are_refused():
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "is empty"), (b" \r\n\n", "is empty"), (b"\x89PNG\0\0\0" * 9, "no text file"), (b"hello\n", "commas")],
+    [(b"", "is empty"), (b" \r\n\n", "is empty"), (b"\x89PNG\0\0\0" * 9, "not a text file"), (b"hello\n", "commas")],
 )
 def test_content_that_is_none_of_an_adc_file_is_told(content, said):
     assert said in refused((f"{PID}.adc", content))
@@ -96,5 +96,5 @@ def test_more_files_than_a_bin_has_and_files_that_are_too_large_are_refused_befo
         check_files([(f"{PID}.adc", 10)] * 4)
     with pytest.raises(UploadError, match="is taken, and the instrument writes none that is larger"):
         check_files([(f"{PID}.adc", 10), (f"{PID}.roi", MAX_BYTES["roi"] + 1)])
-    with pytest.raises(UploadError, match="is none of the files of a bin"):
+    with pytest.raises(UploadError, match="is not an IFCB file"):
         check_files([("../../etc/passwd", 10)])

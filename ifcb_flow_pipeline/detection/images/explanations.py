@@ -33,7 +33,8 @@ WORDS: Final[Mapping[str, str]] = {
     "obj_frac": "share of the particle in the box", "touch": "share of the border that the particle touches",
     "contrast": "contrast of the particle", "bright_frac": "share of bright parts", "holes": "holes of the particle",
     "ring_eta": "rings around the centre", "rad_sym": "darkness of the centre", "border_runs": "parts at the border",
-    "entropy": "variety of grey values",
+    "entropy": "variety of grey values", **{f"lbp{k}": f"fine texture, {k} of 8 neighbours brighter" for k in range(9)},
+    "lbp9": "irregular fine texture", "glcm_con": "coarse texture", "glcm_hom": "evenness of neighbouring pixels",
 }  # fmt: skip
 
 _MEANING: Final = {feature.name: feature.meaning for feature in CATALOGUE}
