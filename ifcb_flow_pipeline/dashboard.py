@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from email.message import Message
 from http.client import HTTPException
+from http.cookies import SimpleCookie
 from ipaddress import ip_address
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
-from urllib.request import HTTPCookieProcessor, HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.days import known_pids
@@ -92,6 +93,7 @@ class Dashboard:
     patience: float = 900.0
     sleep: Callable[[float], None] = time.sleep
     _opener: OpenerDirector = field(init=False, repr=False)
+    _cookies: dict[str, str] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         address = urlsplit(self.url)
@@ -102,7 +104,7 @@ class Dashboard:
             raise DashboardError("the address of the dashboard must not have a user or a password in it")
         # Without handlers of redirects and errors: where a redirect goes tells whether an upload was taken.
         opener = OpenerDirector()
-        for handler in (ProxyHandler({} if local else None), HTTPHandler(), HTTPSHandler(), HTTPCookieProcessor()):
+        for handler in (ProxyHandler({} if local else None), HTTPHandler(), HTTPSHandler()):
             opener.add_handler(handler)
         object.__setattr__(self, "_opener", opener)
 
@@ -197,9 +199,14 @@ class Dashboard:
 
     def _ask(self, path: str, body: bytes | None = None, content_type: str = "") -> Answer:
         headers = {"Referer": self.url + path, "Content-Type": content_type} if body is not None else {}
+        if self._cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         request = Request(self.url + path, body, headers)  # noqa: S310 - http and https only, see above
         try:
             with self._opener.open(request, timeout=self.timeout) as answer:
+                # All requests go to this one place, so all its cookies go with each of them.
+                for line in answer.headers.get_all("Set-Cookie", []):
+                    self._cookies.update((name, one.coded_value) for name, one in SimpleCookie(line).items())
                 return Answer(answer.status, answer.headers, answer.read())
         except (URLError, HTTPException, OSError) as error:
             reason = error.reason if isinstance(error, URLError) else error

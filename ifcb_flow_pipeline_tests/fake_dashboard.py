@@ -88,7 +88,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.state.asked.append(f"POST {self.path}")
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Referer") != self.state.url + self.path or "csrftoken=token" not in self.headers["Cookie"]:
+        if self.headers.get("Referer") != self.state.url + self.path or "csrftoken=token" not in self.headers.get(
+            "Cookie", ""
+        ):
             return self.answer(403, HTML, "CSRF verification failed")
         if self.path == "/secure/login/":
             given = {name: values[0] for name, values in parse_qs(body.decode()).items()}
