@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 #: Values and arithmetic: no files, no clock, no environment.
 PURE = ("bins", "features", "detection")
 #: Knows disks, but neither Dagster nor Streamlit.
-STORAGE = ("store", "days", "pictures")
+STORAGE = ("store", "days", "pictures", "dashboard")
 #: Values again, of what storage keeps.
 REVIEW = "review"
 
@@ -142,7 +142,7 @@ def test_storage_loads_neither_dagster_nor_streamlit():
 def test_lower_parts_know_nothing_of_higher_ones():
     order = ("bins", "features", "detection", "store", REVIEW)
     for i, part in enumerate(order):
-        for higher in (*order[i + 1 :], "days", "pictures", "api", "defs", "simulate"):
+        for higher in (*order[i + 1 :], "days", "pictures", "dashboard", "api", "defs", "simulate"):
             assert importing(f"{NAME}.{higher}", *modules(part)) == set(), f"{part} imports {higher}"
 
 
@@ -161,6 +161,11 @@ def test_the_definitions_load_nothing_that_takes_long_besides_dagster():
 def test_nothing_imports_streamlit_the_app_or_the_command_line():
     for wanted in ("streamlit", "app", f"{NAME}.cli"):
         assert importing(wanted, *modules()) == set(), wanted
+
+
+def test_only_one_module_speaks_to_dashboards():
+    # serving asks its own pages whether they are up.
+    assert importing("urllib.request", *modules()) == {f"{NAME}.dashboard", f"{NAME}.serving"}
 
 
 def test_no_module_imports_relatively():
