@@ -17,10 +17,11 @@ from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode
 from ifcb_flow_pipeline.pictures import cloud_picture
 from ifcb_flow_pipeline.review.basis import affected, basis
-from ifcb_flow_pipeline.review.handover import Decided, csv_of, label_rows
+from ifcb_flow_pipeline.review.handover import Decided, Plan, csv_of, label_rows, plan
 from ifcb_flow_pipeline.review.losses import log_lines, losses
 from ifcb_flow_pipeline.review.report import COLUMNS, Report, Worst
 from ifcb_flow_pipeline.store.labels import Label
+from ifcb_flow_pipeline.store.sent import SENT_FILE, SentStore
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS, Table
 
 #: The stored tables that are handed out, and what they are called.
@@ -50,6 +51,12 @@ class Choice:
     def name(self, what: str, ending: str) -> str:
         """A name for a file of these bins."""
         return f"ifcb-{what}-{self.first}-to-{self.last}.{ending}"
+
+    def has(self, pid: str) -> bool:
+        """Whether a bin is of these days and instruments, whatever its verdict."""
+        bin_id = parse_pid(pid)
+        wanted = self.instruments or (bin_id.instrument,)
+        return self.first <= bin_id.day <= self.last and bin_id.instrument in wanted
 
     def of(self, scored: Scored) -> pd.DataFrame:
         """The scored bins of this choice, in order of time."""
@@ -92,14 +99,7 @@ def as_parquet(rows: pa.Table) -> bytes:
 
 def decisions_of(labels: Mapping[str, Label], choice: Choice) -> dict[str, Label]:
     """The decisions about bins of the days and instruments of the choice, whatever their verdict."""
-    found = {}
-    for pid, label in labels.items():
-        bin_id = parse_pid(pid)
-        if choice.first <= bin_id.day <= choice.last and bin_id.instrument in (
-            choice.instruments or (bin_id.instrument,)
-        ):
-            found[pid] = label
-    return found
+    return {pid: label for pid, label in labels.items() if choice.has(pid)}
 
 
 def decisions_csv(labels: Mapping[str, Label]) -> bytes:
@@ -107,16 +107,27 @@ def decisions_csv(labels: Mapping[str, Label]) -> bytes:
     return csv_of(label_rows(labels))
 
 
+def told(
+    stores: Stores, labels: Mapping[str, Label], scored: Scored, choice: Choice, *, with_suspicion: bool = False
+) -> Plan:
+    """What the IFCB dashboard is to be told of the bins of the choice: of ``labels``, and of what was sent before.
+
+    ``with_suspicion`` adds what the model suspects of bins that are bad, as a tag. Raises RecordError where the record
+    of what was sent cannot be read.
+    """
+    url = stores.settings.dashboard_url
+    sent = SentStore(stores.home / SENT_FILE).rows(url) if url else []
+    decisions = decided(labels, scored) if with_suspicion else map(Decided, labels.values())
+    return plan(decisions, [one for one in sent if choice.has(one.row.pid)])
+
+
 def decided(labels: Mapping[str, Label], scored: Scored) -> list[Decided]:
-    """Decisions with what the model says of their bins, in order of time."""
-    found = []
-    for pid in sorted(labels, key=lambda pid: (parse_pid(pid).start_time, pid)):
-        place = scored.of(pid)
-        if place is None:
-            found.append(Decided(labels[pid]))
-        else:
-            found.append(Decided(labels[pid], str(scored.rows["cause"].iloc[place])))
-    return found
+    """Decisions with the causes that the model suspects."""
+    places = {pid: scored.of(pid) for pid in labels}
+    return [
+        Decided(label, "" if (place := places[pid]) is None else str(scored.rows["cause"].iloc[place]))
+        for pid, label in labels.items()
+    ]
 
 
 def report(stores: Stores, choice: Choice, rows: pd.DataFrame, labels: Mapping[str, Label], made: datetime) -> bytes:

@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 #: Values and arithmetic: no files, no clock, no environment.
 PURE = ("bins", "features", "detection")
 #: Knows disks, but neither Dagster nor Streamlit.
-STORAGE = ("store", "days", "pictures")
+STORAGE = ("store", "days", "pictures", "dashboard")
 #: Values again, of what storage keeps.
 REVIEW = "review"
 
@@ -142,7 +142,7 @@ def test_storage_loads_neither_dagster_nor_streamlit():
 def test_lower_parts_know_nothing_of_higher_ones():
     order = ("bins", "features", "detection", "store", REVIEW)
     for i, part in enumerate(order):
-        for higher in (*order[i + 1 :], "days", "pictures", "api", "defs", "simulate", "web"):
+        for higher in (*order[i + 1 :], "days", "pictures", "dashboard", "api", "defs", "simulate", "web"):
             assert importing(f"{NAME}.{higher}", *modules(part)) == set(), f"{part} imports {higher}"
 
 
@@ -163,23 +163,9 @@ def test_nothing_imports_streamlit_the_app_or_the_command_line():
         assert importing(wanted, *modules()) == set(), wanted
 
 
-def test_only_the_http_interface_imports_a_web_framework_and_only_the_command_line_imports_it():
-    for library in ("starlette", "uvicorn", "prometheus_client"):
-        culprits = importing(library, *modules())
-        assert culprits, library
-        assert culprits <= set(modules("web"))
-    assert importing(f"{NAME}.web", *(set(modules()) - set(modules("web")))) == {f"{NAME}.cli"}
-
-
-def test_the_http_interface_loads_neither_dagster_nor_streamlit():
-    found = probe(tuple(modules("web")))
-    assert "starlette" in found["new"]
-    assert not set(found["new"]) & {"dagster", "streamlit", "pandas", "matplotlib"}
-    assert not [name for name in found["ours"] if name.startswith((f"{NAME}.defs", f"{NAME}.definitions"))]
-
-
-def test_the_command_line_loads_the_http_interface_only_to_start_it():
-    assert not [name for name in probe((f"{NAME}.cli",))["ours"] if name.startswith(f"{NAME}.web")]
+def test_only_one_module_speaks_to_dashboards():
+    # serving asks its own pages whether they are up.
+    assert importing("urllib.request", *modules()) == {f"{NAME}.dashboard", f"{NAME}.serving"}
 
 
 def test_no_module_imports_relatively():

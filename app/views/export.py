@@ -1,5 +1,6 @@
 """The page "Export": tables of a period, decisions for the IFCB dashboard, and a report for the cruise log."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import streamlit as st
@@ -84,18 +85,21 @@ def _decisions(stores: Stores, scored: Scored, choice: Choice) -> None:
                        icon=":material/download:", on_click="ignore")  # fmt: skip
     suspected = address.switch("suspected", "Add the model's suspected cause as a tag",
                                help="As qc_flow_CAUSE, on bins marked bad. Nobody has confirmed it.")  # fmt: skip
-    files = dashboard_files(exports.decided(labels, scored), with_suspicion=suspected)
-    st.markdown("**For the IFCB dashboard** (Settings, *Upload metadata*)")
+    told = exports.told(stores, labels, scored, choice, with_suspicion=suspected)
+    files = dashboard_files(told.send)
+    words = Counter(row.skip for row in told.send)
+    st.markdown("**For the IFCB dashboard** (Settings, *Upload metadata*; or the command `ifcb-flow handover`)")
     st.caption(
-        "Only bins that a person marked bad are skipped there; those marked good come back. Tags and comments "
-        "are added. "
-        "Bins marked unsure are left out."
+        f"Skip: {count(words['skip'], 'bin')}, marked bad. Noskip: {count(words['noskip'], 'bin')} that we skipped "
+        "before, by the record of `ifcb-flow handover`, and that are not bad any more. Left as they are: "
+        f"{count(words[''] + len(told.left), 'bin')}; a skip that others have set stays. What is uploaded by hand is "
+        "not recorded."
     )
     if not files:
-        st.markdown("No bin is marked good or bad.")
-    for number, content in enumerate(files, start=1):
+        st.markdown("There is nothing to be told.")
+    for number, file in enumerate(files, start=1):
         part = f" ({number} of {len(files)})" if len(files) > 1 else ""
-        st.download_button(f"Dashboard CSV{part}", content, choice.name(f"dashboard-{number}", "csv"), _CSV,
+        st.download_button(f"Dashboard CSV{part}", file.content, choice.name(f"dashboard-{number}", "csv"), _CSV,
                            icon=":material/download:", key=f"dashboard_{number}", on_click="ignore")  # fmt: skip
 
 

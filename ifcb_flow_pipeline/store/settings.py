@@ -102,6 +102,11 @@ def _seconds(environment: Mapping[str, str], variable: str, default: timedelta) 
     return timedelta(seconds=seconds)
 
 
+def dashboard_address(text: str) -> str:
+    """An address of a dashboard as IFCB_DASHBOARD_URL has it. Raises SettingsError for one without meaning."""
+    return _address({"the dashboard": text}, "the dashboard") or ""
+
+
 def _address(environment: Mapping[str, str], variable: str) -> str | None:
     text = environment.get(variable, "").strip()
     if text and not re.fullmatch(r"https?://[\w.:\[\]-]+(/[\w./~-]*)?", text, re.ASCII):

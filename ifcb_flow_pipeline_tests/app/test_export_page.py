@@ -15,6 +15,7 @@ from app.exports import Choice
 from ifcb_flow_pipeline.review.handover import dashboard_files
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import Decision, Label, LabelStore
+from ifcb_flow_pipeline.store.sent import SENT_FILE, Row, SentStore
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 from ifcb_flow_pipeline_tests.app import reviewed
 from ifcb_flow_pipeline_tests.app.reviewed import EPISODE, SINGLE, UNREADABLE, WORST, checked, open_page, said
@@ -92,20 +93,33 @@ def test_csv_and_parquet_hold_the_same_rows_and_no_formula(stores: Stores):
     assert frame.loc[frame["pid"] == UNREADABLE, "reason"].tolist() == [f"'{reviewed.HOSTILE}"]
 
 
-def test_the_dashboards_file_has_its_columns_only_and_words_for_skip(stores: Stores):
+def test_the_dashboards_file_has_its_columns_only_and_lifts_only_what_we_skipped(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("IFCB_DASHBOARD_URL", "https://ifcb.example.org")
+    record = SentStore(stores.home / SENT_FILE)
+    sent = [Row(pid, None, "skip", (), "bad for Bob") for pid in (EPISODE[2], UNREADABLE)]
+    at = datetime(2026, 3, 8, tzinfo=UTC)
+    record.confirm(record.add("https://ifcb.example.org", sent, at), at)
     decide(stores, "bad", WORST)
-    decide(stores, "good", SINGLE)
+    decide(stores, "good", SINGLE, EPISODE[2])
     decide(stores, "unsure", EPISODE[0])
-    scored = data.read_scored(stores)
+    stores = data.stores()
     labels = exports.decisions_of(data.read_decisions(stores), EVERYTHING)
-    (content,) = dashboard_files(exports.decided(labels, scored))
-    frame = pd.read_csv(io.BytesIO(content), keep_default_na=False)
+    told = exports.told(stores, labels, data.read_scored(stores), EVERYTHING, with_suspicion=True)
+    (file,) = dashboard_files(told.send)
+    frame = pd.read_csv(io.BytesIO(file.content), keep_default_na=False)
     assert frame.columns.tolist() == ["pid", "tag1", "comment", "skip"]
     by_pid = frame.set_index("pid")
-    assert by_pid["skip"].to_dict() == {WORST: "skip", SINGLE: "noskip"}
-    assert by_pid.loc[WORST, "tag1"] == "bubbles"
-    assert b"qc_flow_air" in dashboard_files(exports.decided(labels, scored), with_suspicion=True)[0]
+    assert by_pid["skip"].to_dict() == {WORST: "skip", EPISODE[2]: "noskip", UNREADABLE: "noskip"}
+    assert by_pid["tag1"].to_dict() == {
+        WORST: "qc_flow_air", EPISODE[2]: "qc_flow_withdrawn", UNREADABLE: "qc_flow_withdrawn"
+    }  # fmt: skip
+    assert set(told.left) == {SINGLE, EPISODE[0]}
     assert all("\n" not in comment for comment in frame["comment"])
+    page = said(open_page("export"))
+    assert "Skip: 1 bin, marked bad. Noskip: 2 bins that we skipped" in page
+    assert "Left as they are: 2 bins" in page
 
 
 def test_decisions_as_csv_hold_no_formula(stores: Stores):

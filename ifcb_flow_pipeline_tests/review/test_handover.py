@@ -2,7 +2,7 @@
 
 import csv
 import io
-import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,8 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifcb_flow_pipeline.review.handover import MAX_COMMENT, Decided, csv_of, dashboard_files, harmless, label_rows
+from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
+from ifcb_flow_pipeline.review.handover import (
+    MAX_COMMENT,
+    MAX_UPLOAD_BYTES,
+    Decided,
+    Found,
+    HandoverError,
+    csv_of,
+    dashboard_files,
+    label_rows,
+    missing,
+    plan,
+    read_export,
+)
+from ifcb_flow_pipeline.store.csv_files import harmless
 from ifcb_flow_pipeline.store.labels import Decision, Label
+from ifcb_flow_pipeline.store.sent import Sent
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, LEFT_OUT, RAW_BINS
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -26,7 +41,16 @@ REWRITES = {"id", "lid", "bin", "bin_id", "sample", "sample_id", "filename", "la
 
 def decided(number: int = 0, decision: Decision = "bad", note: str = "", tags: tuple[str, ...] = (), cause: str = ""):
     pid = f"D20260301T{number // 3600:02}{number // 60 % 60:02}{number % 60:02}_IFCB101"
-    return Decided(Label(pid, decision, tags, note, "Ada", AT, "triage"), cause)
+    return Decided(Label(pid, decision, tags, note, "Ada", AT, "triage", number + 1), cause)
+
+
+def files_of(*decisions: Decided, sent: Sequence[Sent] = (), max_bytes: int = MAX_UPLOAD_BYTES) -> list[bytes]:
+    return [file.content for file in dashboard_files(plan(decisions, sent).send, max_bytes)]
+
+
+def was_sent(one: Decided, *, confirmed: bool = True) -> Sent:
+    (row,) = plan([one], []).send
+    return Sent(1, row, AT, confirmed)
 
 
 def rows(content: bytes) -> list[dict[str, str]]:
@@ -34,51 +58,92 @@ def rows(content: bytes) -> list[dict[str, str]]:
 
 
 def test_the_columns_are_exactly_those_that_the_dashboard_takes_without_rewriting_anything():
-    few = [decided(tags=("bubbles", "incomplete"), cause="air"), decided(1)]
-    (content,) = dashboard_files(few, with_suspicion=True)
+    (content,) = files_of(decided(cause="air"), decided(1))
     header = content.decode().splitlines()[0].split(",")
-    assert header == ["pid", "tag1", "tag2", "tag3", "comment", "skip"]
+    assert header == ["pid", "tag1", "comment", "skip"]
     assert not REWRITES & set(header)
 
 
-def test_a_bad_bin_is_skipped_with_its_tags_and_a_good_one_is_not():
-    (content,) = dashboard_files([decided(0, "bad", "from 10 min on", ("bubbles",), "air"), decided(1, "good")])
-    bad, good = rows(content)
-    assert (bad["tag1"], bad["skip"]) == ("bubbles", "skip")
-    assert bad["comment"] == "Marked bad by Ada, 2026-03-01: from 10 min on"
-    assert (good["tag1"], good["skip"]) == ("", "noskip")
+def test_a_bad_bin_is_skipped_with_the_tag_of_its_cause_and_none_of_the_reviewers_words():
+    (content,) = files_of(decided(0, "bad", "from 10 min on", ("bubbles",), "air"))
+    assert rows(content) == [
+        {
+            "pid": decided().label.pid,
+            "tag1": "qc_flow_air",
+            "comment": "Marked bad by Ada, 2026-03-01 12:00: from 10 min on",
+            "skip": "skip",
+        }
+    ]
 
 
-def test_what_the_model_suspects_is_a_tag_only_where_that_is_wanted():
-    (content,) = dashboard_files([decided(0, "bad", cause="air")])
-    assert b"qc_flow" not in content
-    (content,) = dashboard_files([decided(0, "bad", cause="air")], with_suspicion=True)
-    assert rows(content)[0]["tag1"] == "qc_flow_air"
+def test_good_and_unsure_bins_that_we_never_skipped_are_no_rows():
+    assert files_of(decided(0, "good", cause="air"), decided(1, "unsure")) == []
+    assert plan([decided(0, "good"), decided(1, "unsure")], []).left == [decided(i).label.pid for i in (0, 1)]
 
 
-def test_a_suspected_cause_that_a_person_has_refuted_is_no_tag():
-    (content,) = dashboard_files([decided(0, "good", cause="air")], with_suspicion=True)
-    assert b"qc_flow" not in content
+def test_noskip_is_for_bins_of_which_the_record_says_that_we_skipped_them():
+    sent = [was_sent(decided(0, cause="air")), was_sent(decided(1), confirmed=False)]
+    (content,) = files_of(decided(0, "good"), decided(1, "good"), sent=sent)
+    (row,) = rows(content)
+    assert (row["pid"], row["tag1"], row["skip"]) == (decided().label.pid, "qc_flow_withdrawn", "noskip")
+    assert row["comment"] == "Marked good by Ada, 2026-03-01 12:00"
 
 
-def test_bins_that_nobody_is_sure_about_are_left_out():
-    assert dashboard_files([decided(0, "unsure")]) == []
-    (content,) = dashboard_files([decided(0, "unsure"), decided(1)])
-    assert len(rows(content)) == 1
+def test_a_withdrawn_decision_is_told_with_what_was_said_before():
+    (row,) = plan([], [was_sent(decided())]).send
+    assert (row.skip, row.tags, row.label) == ("noskip", ("qc_flow_withdrawn",), None)
+    assert row.comment == "Withdrawn: Marked bad by Ada, 2026-03-01 12:00"
+
+
+def test_a_withdrawal_that_was_told_lifts_no_skip_again():
+    told = Sent(2, plan([], [was_sent(decided())]).send[0], AT, confirmed=True)
+    (row,) = plan([], [was_sent(decided()), told]).send
+    assert row.skip == ""
+
+
+def test_a_comment_counts_as_a_whole_only():
+    row = was_sent(decided()).row
+    there = Found(skip=True, tags=frozenset(), comments=f"first; {row.comment}")
+    assert missing(row, there) == []
+    assert missing(row, replace(there, comments=f"Withdrawn: {row.comment}")) == ["comment"]
+    assert missing(row, replace(there, skip=False, comments=row.comment)) == ["skip"]
+
+
+#: As recorded from WHOIGit/ifcbdb at 8aa49fe, shortened to two bins.
+RECORDED = (
+    "dataset,pid,sample_time,ifcb,ml_analyzed,latitude,longitude,depth,cruise,cast,niskin,sample_type,n_images,tag1,"
+    "comment_summary,trigger_selection,skip\n"
+    "samples,D20220522T000439_IFCB134,2022-05-22 00:04:39+00:00,134,4.860635326244212,,,,,,,Normal,7,,,2,0\n"
+    "samples,D20220522T003051_IFCB134,2022-05-22 00:30:51+00:00,134,2.981272289134838,,,,,,,Normal,2,qc_flow_air,"
+    '"bad for Ann on 2026-11-29, severity 93",2,1\n'
+)
+
+
+def test_what_a_real_dashboard_says_of_bins_is_read():
+    assert read_export(RECORDED) == {
+        "D20220522T000439_IFCB134": Found(skip=False, tags=frozenset(), comments=""),
+        "D20220522T003051_IFCB134": Found(True, frozenset({"qc_flow_air"}), "bad for Ann on 2026-11-29, severity 93"),
+    }
+    with pytest.raises(HandoverError, match="another version"):
+        read_export("pid,n_images\n")
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", "None", "null", "n/a", "Sheath flow"])
+def test_a_cause_that_the_dashboard_would_not_keep_as_it_is_is_refused(word):
+    with pytest.raises(HandoverError, match="cannot be a tag"):
+        plan([decided(cause=word)], [])
+
+
+def test_every_cause_can_be_a_tag():
+    assert len(plan([decided(i, cause=cause) for i, cause in enumerate(CAUSES)], []).send) == len(CAUSES)
 
 
 def test_nothing_decided_makes_no_file():
-    assert dashboard_files([]) == []
-
-
-def test_tags_are_such_that_the_dashboard_keeps_them_as_they_are():
-    (content,) = dashboard_files([decided(tags=("stuck_roi",), cause="sheath_flow")], with_suspicion=True)
-    tags = [value for name, value in rows(content)[0].items() if name.startswith("tag")]
-    assert all(re.fullmatch("[a-z0-9_]+", tag) and not tag.isdigit() for tag in tags)
+    assert files_of() == []
 
 
 def test_many_decisions_are_split_into_files_that_each_have_the_header_and_no_bin_twice():
-    files = dashboard_files([decided(i, note="n" * 200) for i in range(100)], max_bytes=5000)
+    files = files_of(*(decided(i, note="n" * 200) for i in range(100)), max_bytes=5000)
     assert len(files) > 4
     assert all(len(content) <= 5000 for content in files)
     pids = [row["pid"] for content in files for row in rows(content)]
@@ -86,13 +151,13 @@ def test_many_decisions_are_split_into_files_that_each_have_the_header_and_no_bi
 
 
 def test_a_note_over_several_lines_with_commas_and_quotes_is_one_cell_of_one_line():
-    (content,) = dashboard_files([decided(note='a, "b"\nc')])
+    (content,) = files_of(decided(note='a, "b"\nc'))
     assert len(content.decode().splitlines()) == 2
     assert rows(content)[0]["comment"].endswith(': a, "b" c')
 
 
 def test_a_long_note_is_cut():
-    (content,) = dashboard_files([decided(note="x" * 2000)])
+    (content,) = files_of(decided(note="x" * 2000))
     assert len(rows(content)[0]["comment"]) == MAX_COMMENT
 
 
@@ -174,7 +239,7 @@ def test_no_cell_of_any_table_that_is_handed_out_is_a_formula(table, texts):
 def test_no_cell_of_decisions_and_of_the_dashboards_file_is_a_formula(note, reviewer):
     one = decided(1)
     label = replace(one.label, note=note, reviewer=reviewer)
-    contents = [csv_of(label_rows({label.pid: label})), *dashboard_files([Decided(label, "bubbles")])]
+    contents = [csv_of(label_rows({label.pid: label})), *files_of(Decided(label, "bubbles"))]
     for content in contents:
         for separator in (",", ";"):
             for cell in cells_of(content, separator):
