@@ -73,12 +73,14 @@ class _Metrics(Collector):
         start = _gauge(
             "episode_start_timestamp_seconds", "Start of the first bad bin of a fault that lasts", "instrument"
         )
+        bad = _gauge("episode_bad_bins", "Bad bins of a fault that lasts", "instrument")
         # Only the last episode of an instrument can last.
         for episode in self.recent.episodes:
             if episode.ongoing:
                 ongoing.add_metric([episode.instrument, episode.cause], 1)
                 start.add_metric([episode.instrument], episode.start.timestamp())
-        yield from (ongoing, start)
+                bad.add_metric([episode.instrument], episode.n_bad)
+        yield from (ongoing, start, bad)
 
     def _of_model(self) -> Iterator[Metric]:
         if self.card is not None:

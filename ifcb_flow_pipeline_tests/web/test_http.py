@@ -255,6 +255,7 @@ def test_metrics_are_read_by_the_parser_of_prometheus(site: Site):
     assert found[("ifcb_flow_unreadable", "IFCB101")] == 1
     assert found[("ifcb_flow_episode_ongoing", "clog", "IFCB101")] == 1
     assert found[("ifcb_flow_episode_start_timestamp_seconds", "IFCB101")] == start + 1800
+    assert found[("ifcb_flow_episode_bad_bins", "IFCB101")] == 2
     assert found[("ifcb_flow_days_waiting",)] == 1
     assert [key for key in found if key[0] == "ifcb_flow_build_info"]
 
