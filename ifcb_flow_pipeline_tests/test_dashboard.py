@@ -283,6 +283,14 @@ def test_reading_is_by_get_without_a_login_and_asks_once_for_a_month_of_a_datase
     assert not any("secure" in line for line in there.asked)
 
 
+def test_a_bin_in_no_public_dataset_is_handed_over_as_well(there, store):
+    there.bins[PID].listed = False
+    there.bins[PID].comments = ["first"]
+    assert handed(there, decided("bad", PID, OTHER, cause="air"), store).complete
+    assert handed(there, decided("bad", PID, OTHER, cause="air"), store).plan.send == []
+    assert there.bins[PID].comments == ["first", "Marked bad by Ada, 2026-11-29 14:03"]
+
+
 def test_a_cause_that_the_dashboard_would_read_as_an_empty_cell_is_refused(there, store):
     for word in ("nan", "NA", "None", "null", "n/a"):
         with pytest.raises(HandoverError, match=word):
