@@ -731,6 +731,20 @@ def serve(dagster_port: int, app_port: int) -> None:
 
 
 @main.command()
+@click.option("--host", default="127.0.0.1", help="Address to listen on; any but this machine's own needs a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8001, help="Port to listen on; 0: any that is free.")
+@click.option("--token-file", type=_IN_FILE, help="File with the token that every request must carry.")
+def api(host: str, port: int, token_file: Path | None) -> None:
+    """Answer other programs over HTTP, read-only, until stopped: scores, faults, and metrics for Prometheus."""
+    from ifcb_flow_pipeline.store.settings import Settings, allowed_hosts
+    from ifcb_flow_pipeline.web.server import server
+
+    started = server(Settings.from_environment(os.environ), host, port, token_file, allowed_hosts(os.environ))
+    click.echo(f"Listening on {host}, port {port or 'any'}; /openapi.json describes the routes")
+    started.run()
+
+
+@main.command()
 @click.option("--first-day", type=click.DateTime(["%Y-%m-%d"]), help="First day to look at.  [default: all]")
 @click.option("--last-day", type=click.DateTime(["%Y-%m-%d"]), help="Last day to look at.  [default: all]")
 @click.option("--instrument", "instruments", multiple=True, help="Only of this instrument; may be repeated.")

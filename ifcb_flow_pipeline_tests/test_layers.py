@@ -110,7 +110,7 @@ def probe(names: tuple[str, ...], before: tuple[str, ...] = ()) -> dict[str, lis
 
 
 def test_the_parts_that_the_rules_are_about_exist():
-    for part in (*PURE, *STORAGE, REVIEW, "defs", "definitions"):
+    for part in (*PURE, *STORAGE, REVIEW, "defs", "definitions", "web"):
         assert modules(part), part
     assert f"{NAME}.bins.adc" in modules("bins")
     assert "pathlib.PurePosixPath" in imports(tree_of(f"{NAME}.bins.archive"))
@@ -142,7 +142,7 @@ def test_storage_loads_neither_dagster_nor_streamlit():
 def test_lower_parts_know_nothing_of_higher_ones():
     order = ("bins", "features", "detection", "store", REVIEW)
     for i, part in enumerate(order):
-        for higher in (*order[i + 1 :], "days", "pictures", "dashboard", "api", "defs", "simulate"):
+        for higher in (*order[i + 1 :], "days", "pictures", "dashboard", "api", "defs", "simulate", "web"):
             assert importing(f"{NAME}.{higher}", *modules(part)) == set(), f"{part} imports {higher}"
 
 

@@ -103,24 +103,20 @@ class Overview(ABC):
 
     def changed_ns(self) -> dict[int, int]:
         """Each year that has a day, ascending, with a number that changes when one of its days is written."""
-        found = {}
-        with suppress(FileNotFoundError), os.scandir(self.tables.root / self.table.name) as folders:
-            # Files are replaced by moving new ones into the folder, which changes the folder's time.
-            found = {int(folder.name): folder.stat().st_mtime_ns for folder in folders if folder.name.isdigit()}
-        return dict(sorted(found.items()))
+        return changed_ns(self.tables, self.table)
 
     def read(self, year: int, names: Sequence[str] | None = None) -> Year:
         """The bins of a year, with what orders them and the columns ``names`` (None: all); a day that cannot be read
         does not hide the others.
         """
         wanted = self.schema.names if names is None else [*dict.fromkeys((*_ORDER, *names))]
-        rows, problems = self._read(year, self._states(year), wanted)
+        rows, problems = self._read(year, days_of_year(self.tables, self.table, year), wanted)
         return Year(rows, tuple(problems.values()))
 
     def renew(self) -> None:
         """Bring the files of all years up to date with the daily tables."""
         for year in self.changed_ns():
-            states = self._states(year)
+            states = days_of_year(self.tables, self.table, year)
             if self._kept(year)[0] != states:
                 rows, problems = self._read(year, states, self.schema.names)
                 # A day that cannot be read is to be told by every reader.
@@ -157,16 +153,6 @@ class Overview(ABC):
 
     def _part(self, names: Sequence[str]) -> pa.Schema:
         return pa.schema([self.schema.field(name) for name in names])
-
-    def _states(self, year: int) -> dict[date, State]:
-        """The days of a year that have a file, and its state."""
-        found = {}
-        with suppress(FileNotFoundError), os.scandir(self.tables.root / self.table.name / f"{year:04}") as files:
-            for file in files:
-                if file.name.endswith(".parquet") and not file.name.startswith("."):
-                    stat = file.stat()
-                    found[date.fromisoformat(file.name.removesuffix(".parquet"))] = (stat.st_mtime_ns, stat.st_size)
-        return found
 
     def _kept(self, year: int, names: Sequence[str] = ()) -> tuple[dict[date, State], pa.Table]:
         """Of which daily files the year's file is, and these columns; nothing where it cannot be used."""
@@ -223,6 +209,26 @@ class FeatureOverview(Overview):
         columns = {name: rows[name] for name in stored}
         columns |= {name: pa.array(setting(rows["settings"], name), from_pandas=True) for name in settings}
         return pa.table({name: columns[name] for name in names}).cast(self._part(names))
+
+
+def changed_ns(tables: DailyTables, table: Table) -> dict[int, int]:
+    """Each year that has a day of ``table``, ascending, with a number that changes when one of its days is written."""
+    found = {}
+    with suppress(FileNotFoundError), os.scandir(tables.root / table.name) as folders:
+        # Files are replaced by moving new ones into the folder, which changes the folder's time.
+        found = {int(folder.name): folder.stat().st_mtime_ns for folder in folders if folder.name.isdigit()}
+    return dict(sorted(found.items()))
+
+
+def days_of_year(tables: DailyTables, table: Table, year: int) -> dict[date, State]:
+    """The days of a year that ``table`` has a file of, and its state."""
+    found = {}
+    with suppress(FileNotFoundError), os.scandir(tables.root / table.name / f"{year:04}") as files:
+        for file in files:
+            if file.name.endswith(".parquet") and not file.name.startswith("."):
+                stat = file.stat()
+                found[date.fromisoformat(file.name.removesuffix(".parquet"))] = (stat.st_mtime_ns, stat.st_size)
+    return found
 
 
 def renew_overviews(tables: DailyTables) -> None:
