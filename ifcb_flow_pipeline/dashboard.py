@@ -32,6 +32,7 @@ from ifcb_flow_pipeline.review.handover import (
     dashboard_files,
     missing,
     plan,
+    read_bin,
     read_export,
     standing,
 )
@@ -109,9 +110,9 @@ class Dashboard:
         object.__setattr__(self, "_opener", opener)
 
     def bins(self, pids: Iterable[str]) -> dict[str, Found]:
-        """What the dashboard says of these bins, by pid, without those that are in none of its public datasets.
+        """What the dashboard says of these bins, by pid, without those that it does not have.
 
-        Raises DashboardError where it cannot be asked.
+        Raises DashboardError where it cannot be asked, HandoverError where it answers something else.
         """
         datasets = self._json("/api/list_datasets").get("datasets") or []
         found: dict[str, Found] = {}
@@ -124,6 +125,11 @@ class Dashboard:
                 if answer.status != 404:  # no bins in these days
                     there = read_export(answer.text)
                     found.update((pid, there[pid]) for pid in wanted & there.keys())
+            # Those in no public dataset, or with another time, one by one.
+            for pid in wanted - found.keys():
+                answer = self._get(f"/api/bin/{pid}", "application/json", or_404=True)
+                if answer.status != 404:
+                    found[pid] = read_bin(self._parsed(answer))
         return found
 
     def login(self, user: str, password: str) -> None:
@@ -181,10 +187,13 @@ class Dashboard:
             pause = min(2 * pause, _PAUSES[1])
 
     def _json(self, path: str) -> dict[str, Any]:
+        return self._parsed(self._get(path, "application/json"))
+
+    def _parsed(self, answer: Answer) -> dict[str, Any]:
         try:
-            said = json.loads(self._get(path, "application/json").text)
+            said = json.loads(answer.text)
         except ValueError as error:
-            raise DashboardError(f"{self.url}{path} answers no JSON: is it an IFCB dashboard?") from error
+            raise DashboardError(f"{self.url} answers no JSON: is it an IFCB dashboard?") from error
         return said if isinstance(said, dict) else {}
 
     def _get(self, path: str, kind: str, *, or_404: bool = False) -> Answer:

@@ -32,6 +32,8 @@ class Bin:
     comments: list[str] = field(default_factory=list)
     ours: bool = True
     """Whether the user who is logged in is in the bin's team."""
+    listed: bool = True
+    """Whether it is in a public dataset."""
 
 
 @dataclass
@@ -83,6 +85,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, JSON, '{"datasets": ["others", "samples"]}')
         if path == "/api/export_metadata/samples":
             return self.export(parse_qs(query))
+        if one := self.state.bins.get(path.removeprefix("/api/bin/")):
+            comments = [["2026-11-29T03:17:03.511Z", text, None, 1, None] for text in one.comments]
+            return self.answer(
+                200, JSON, json.dumps({"tags": sorted(one.tags), "comments": comments, "skip": one.skip})
+            )
         return self.answer(404, HTML, "<title>Page not found</title>")
 
     def do_POST(self) -> None:
@@ -131,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def export(self, query: dict[str, list[str]]) -> None:
         first, last = (date.fromisoformat(query[name][0]) for name in ("start_date", "end_date"))
-        found = {pid: one for pid, one in self.state.bins.items() if first <= parse_pid(pid).day <= last}
+        found = {pid: one for pid, one in self.state.bins.items() if one.listed and first <= parse_pid(pid).day <= last}
         if not found:
             return self.answer(404, HTML, "<title>Page not found</title>")
         n_tags = max(len(one.tags) for one in found.values())

@@ -87,6 +87,7 @@ def test_a_skip_of_others_that_came_where_ours_was_lifted_by_hand_stays(there, s
     handed(there, decided("bad", PID), store)
     there.bins[PID].skip = False
     handed(there, decided("good", PID), store)
+    assert store.rows(there.url)[-1].row.skip == ""
     there.bins[PID].skip = True
     handed(there, decided("good", PID), store)
     assert there.bins[PID].skip
@@ -152,7 +153,36 @@ def test_a_hand_over_that_broke_off_after_the_upload_is_found_by_the_next(there,
     assert pids_of(outcome.changed) == [PID]
 
 
+def test_a_withdrawal_that_broke_off_after_the_upload_lifts_no_skip_that_came_since(there, store):
+    handed(there, decided("bad", PID), store)
+    there.files.clear()
+    there.down_after_upload = True
+    with pytest.raises(DashboardError, match="503"):
+        handed(there, decided("good", PID), store)
+    there.down_after_upload = False
+    there.bins[PID].skip = True  # by others
+    handed(there, decided("good", PID), store)
+    assert there.bins[PID].skip
+
+
+def test_what_arrived_before_a_hand_over_broke_off_is_confirmed_by_the_next(there, store):
+    there.down_after_upload = True
+    with pytest.raises(DashboardError, match="503"):
+        handed(there, decided("bad", PID), store)
+    there.down_after_upload = False
+    assert [one.confirmed for one in store.rows(there.url)] == [False]
+    assert handed(there, decided("bad", PID), store).plan.send == []
+    assert [one.confirmed for one in store.rows(there.url)] == [True]
+
+
 # Nothing is believed unseen
+
+
+def test_a_bin_that_the_dashboard_does_not_have_makes_the_hand_over_incomplete(there, store):
+    del there.bins[OTHER]
+    outcome = handed(there, decided("bad", PID, OTHER), store)
+    assert pids_of(outcome.not_found) == [OTHER]
+    assert not outcome.complete
 
 
 def test_every_row_that_does_not_read_back_is_reported(there, store):
@@ -281,6 +311,14 @@ def test_reading_is_by_get_without_a_login_and_asks_once_for_a_month_of_a_datase
     assert {line.split()[0] for line in there.asked} == {"GET"}
     assert len(there.asked) == 1 + 2 * 4  # four months in two datasets
     assert not any("secure" in line for line in there.asked)
+
+
+def test_a_bin_in_no_public_dataset_is_handed_over_as_well(there, store):
+    there.bins[PID].listed = False
+    there.bins[PID].comments = ["first"]
+    assert handed(there, decided("bad", PID, OTHER, cause="air"), store).complete
+    assert handed(there, decided("bad", PID, OTHER, cause="air"), store).plan.send == []
+    assert there.bins[PID].comments == ["first", "Marked bad by Ada, 2026-11-29 14:03"]
 
 
 def test_a_cause_that_the_dashboard_would_read_as_an_empty_cell_is_refused(there, store):

@@ -1,6 +1,7 @@
 """The page "Export": tables of a period, decisions for the IFCB dashboard, and a report for the cruise log."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import streamlit as st
@@ -13,6 +14,7 @@ from app.theme import LOOKS, verdict_name
 from app.words import count, plain, sentence
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.handover import dashboard_files
+from ifcb_flow_pipeline.store.labels import Label
 
 _DEFAULT_DAYS = 30
 
@@ -76,6 +78,9 @@ def _decisions(stores: Stores, scored: Scored, choice: Choice) -> None:
     labels = exports.decisions_of(data.read_decisions(stores), choice)
     if not labels:
         st.info("Nobody has reviewed a bin of this period yet: review some in Triage, then come back.")
+        # A decision that was taken back is told, too.
+        if exports.told(stores, labels, scored, choice).send:
+            _for_dashboard(stores, labels, scored, choice)
         return
     counts = {word: sum(label.decision == word for label in labels.values()) for word in ("bad", "good", "unsure")}
     st.markdown(
@@ -83,6 +88,10 @@ def _decisions(stores: Stores, scored: Scored, choice: Choice) -> None:
     )
     st.download_button("Decisions as CSV", lambda: exports.decisions_csv(labels), choice.name("decisions", "csv"), _CSV,
                        icon=":material/download:", on_click="ignore")  # fmt: skip
+    _for_dashboard(stores, labels, scored, choice)
+
+
+def _for_dashboard(stores: Stores, labels: Mapping[str, Label], scored: Scored, choice: Choice) -> None:
     suspected = address.switch("suspected", "Add the model's suspected cause as a tag",
                                help="As qc_flow_CAUSE, on bins marked bad. Nobody has confirmed it.")  # fmt: skip
     told = exports.told(stores, labels, scored, choice, with_suspicion=suspected)

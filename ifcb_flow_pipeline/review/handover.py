@@ -13,6 +13,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
@@ -113,6 +114,16 @@ def read_export(text: str) -> dict[str, Found]:
         )
         for row in rows
     }
+
+
+def read_bin(said: Mapping[str, Any]) -> Found:
+    """What the dashboard's ``/api/bin/PID`` says of a bin. Raises HandoverError where it is something else."""
+    try:
+        # A comment is its time, its text and who wrote it.
+        comments = "; ".join(str(text) for _, text, *_ in said["comments"])
+        return Found(bool(said["skip"]), frozenset(map(str, said["tags"])), comments)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HandoverError("the dashboard does not tell skip, tags and comments: is it of another version?") from error
 
 
 def standing(sent: Iterable[Sent], found: Mapping[str, Found] | None = None) -> dict[str, Sent]:

@@ -122,6 +122,17 @@ def test_the_dashboards_file_has_its_columns_only_and_lifts_only_what_we_skipped
     assert "Left as they are: 2 bins" in page
 
 
+def test_decisions_that_were_all_taken_back_are_still_told_to_the_dashboard(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("IFCB_DASHBOARD_URL", "https://ifcb.example.org")
+    record, at = SentStore(stores.home / SENT_FILE), datetime(2026, 3, 8, tzinfo=UTC)
+    record.confirm(record.add("https://ifcb.example.org", [Row(WORST, 1, "skip", (), "bad")], at), at)
+    app = open_page("export")
+    assert "Noskip: 1 bin that we skipped" in said(app)
+    assert "dashboard_1" in {button.key for button in app.get("download_button")}
+
+
 def test_decisions_as_csv_hold_no_formula(stores: Stores):
     decide(stores, "bad", WORST)
     content = exports.decisions_csv(data.read_decisions(stores))

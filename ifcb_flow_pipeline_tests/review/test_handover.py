@@ -24,6 +24,7 @@ from ifcb_flow_pipeline.review.handover import (
     label_rows,
     missing,
     plan,
+    read_bin,
     read_export,
 )
 from ifcb_flow_pipeline.store.csv_files import harmless
@@ -126,6 +127,15 @@ def test_what_a_real_dashboard_says_of_bins_is_read():
     }
     with pytest.raises(HandoverError, match="another version"):
         read_export("pid,n_images\n")
+
+
+def test_what_a_real_dashboard_says_of_one_bin_is_read():
+    text = "bad for Ann on 2026-11-29, severity 93"
+    comments = [["2026-11-29T03:17:03.511Z", text, None, 1, None], ["2026-11-29T03:18:03.511Z", "x", None, 2, None]]
+    said = {"tags": ["qc_flow_air"], "comments": comments, "skip": True, "size": 34748}
+    assert read_bin(said) == Found(True, frozenset({"qc_flow_air"}), f"{text}; x")
+    with pytest.raises(HandoverError, match="another version"):
+        read_bin({"tags": []})
 
 
 @pytest.mark.parametrize("word", ["nan", "NA", "None", "null", "n/a", "Sheath flow"])
