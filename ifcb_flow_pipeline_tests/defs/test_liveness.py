@@ -95,6 +95,7 @@ def test_the_process_of_a_run_is_alive_until_it_ends_and_not_only_until_its_step
     outside, inside = context.Pipe()
     process = context.Process(target=in_a_process_of_its_own, args=(tmp_path, run.run_id, inside))
     process.start()
+    inside.close()  # only the process holds it: where that dies, nobody waits for its word
     assert outside.recv() == "over"
     # Dagster writes that the run has ended only now.
     assert liveness.fail_dead_runs(instance, tmp_path, later) == []
