@@ -73,6 +73,7 @@ STATUS_NAMES: Mapping[str, str] = {
     "misplaced": "in the folder of another date",
     "gone": "files gone from the archive",
     "misnamed": "not named as a bin",
+    "no_bin": "corrected .adc file without the raw one",
     "outside": "outside the days of the pipeline",
     "not_found": "not in the archive",
 }
