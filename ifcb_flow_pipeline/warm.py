@@ -16,6 +16,8 @@ from ifcb_flow_pipeline.api import Work, archive_features, train_on
 from ifcb_flow_pipeline.bins.pid import format_pid
 from ifcb_flow_pipeline.bins.roi import RoiTable
 from ifcb_flow_pipeline.days import feature_row, inventory_row, read_bin, score_table
+from ifcb_flow_pipeline.detection.images.explanations import explain
+from ifcb_flow_pipeline.detection.images.window_map import WindowMap
 from ifcb_flow_pipeline.detection.model_card import ForestSettings
 from ifcb_flow_pipeline.detection.open_model import ForestChoice
 from ifcb_flow_pipeline.errors import FlowError
@@ -26,6 +28,7 @@ from ifcb_flow_pipeline.features.images.extract import features_of_bin, features
 from ifcb_flow_pipeline.many_bins import entry_and_columns
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.store.archive import Archive
+from ifcb_flow_pipeline.store.image_files import ready_model
 
 #: Small bins, as many as a model of an instrument needs at least.
 _BINS, _TRIGGERS, _INSTRUMENT = 40, 120, "IFCB134"
@@ -68,7 +71,13 @@ def _warm_images() -> None:
     # From memory that may be written to, and from a file, which may not: to numba, these are two types.
     image = np.zeros((8, 8), np.uint8)
     features_of_images([image])
-    features_of_bin(image.tobytes(), RoiTable(np.zeros(1, np.int64), np.array([8]), np.array([8]), 0))
+    table = RoiTable(np.zeros(1, np.int64), np.array([8]), np.array([8]), 0)
+    found = features_of_bin(image.tobytes(), table)
+    model = ready_model()
+    model.judge(found.values)
+    explain(model, found.values, model.recogniser.kinds_[-1])
+    corner = np.zeros(1, np.int64)
+    WindowMap.of_bin(image.tobytes(), table, corner, corner, found)
 
 
 def place() -> str:
