@@ -287,4 +287,5 @@ def test_only_the_conversion_of_legacy_models_unpickles():
     modules = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
     assert "detection/model_card.py" in modules
     culprits = {name for name, path in modules.items() if unpickles(ast.parse(path.read_text(encoding="utf-8")))}
-    assert culprits == {"detection/reference/pickled_forest.py"}
+    # numba's cache holds machine code: what lies there is run, and the folder is the user's own (see ``compiled``).
+    assert culprits == {"detection/reference/pickled_forest.py", "compiled.py"}
