@@ -1,10 +1,13 @@
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from app import data
 from ifcb_flow_pipeline_tests.app.reviewed import WORST, write_review_store
+from ifcb_flow_pipeline_tests.app.served import chromium, running_app
 
 
 @pytest.fixture
@@ -34,3 +37,17 @@ def compiled_kernels(written_store: Path) -> None:
         patch.setenv("IFCB_FLOW_HOME", str(written_store))
         stores = data.stores()
         assert data.read_accumulated(stores, data.read_bin(stores, WORST)) is not None
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running app over a scored store, started from a folder that is not the project's."""
+    home = write_review_store(tmp_path_factory.mktemp("home"))
+    with running_app(tmp_path_factory.mktemp("elsewhere"), {"IFCB_FLOW_HOME": str(home)}) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser

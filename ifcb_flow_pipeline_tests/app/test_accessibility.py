@@ -8,14 +8,13 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
-from ifcb_flow_pipeline_tests.app.reviewed import WORST, write_review_store
-from ifcb_flow_pipeline_tests.app.served import chromium, running_app, visiting
+from ifcb_flow_pipeline_tests.app.reviewed import WORST
+from ifcb_flow_pipeline_tests.app.served import visiting
 
 pytestmark = pytest.mark.browser
 
@@ -43,19 +42,6 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
         found = content.extractfile("package/axe.min.js")
         assert found is not None
         return found.read().decode()
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = write_review_store(tmp_path_factory.mktemp("home"))
-    with running_app(tmp_path_factory.mktemp("elsewhere"), {"IFCB_FLOW_HOME": str(home)}) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.mark.parametrize(("theme", "size"), [("light", LAPTOP), ("dark", TABLET)])

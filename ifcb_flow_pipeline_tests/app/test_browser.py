@@ -6,26 +6,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from ifcb_flow_pipeline_tests.app.reviewed import EPISODE, HOSTILE, SINGLE, UNREADABLE, WORST, write_review_store
-from ifcb_flow_pipeline_tests.app.served import Visit, chromium, running_app, visiting
+from ifcb_flow_pipeline_tests.app.reviewed import EPISODE, HOSTILE, SINGLE, UNREADABLE, WORST
+from ifcb_flow_pipeline_tests.app.served import Visit, visiting
 
 pytestmark = pytest.mark.browser
 
 LANES = "[data-testid=stVegaLiteChart][aria-label*='a lane for each instrument']"
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running app over a scored store, started from a folder that is not the project's."""
-    home = write_review_store(tmp_path_factory.mktemp("home"))
-    with running_app(tmp_path_factory.mktemp("elsewhere"), {"IFCB_FLOW_HOME": str(home)}) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
