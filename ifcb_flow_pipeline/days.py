@@ -5,7 +5,7 @@ Belongs here: the steps, with the disk but without Dagster. Does not belong here
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -17,35 +17,28 @@ import pyarrow.compute as pc
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, extent, signature
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
-from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
 from ifcb_flow_pipeline.detection.flow.training import FlowModel, TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.detection.model_card import MIN_TRAINING_BINS, ModelError
 from ifcb_flow_pipeline.detection.open_model import AnyModel, ForestChoice, train_forest
 from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet
 from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests
-from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FEATURE_NAMES, FULL_FEATURE_NAMES
-from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
-from ifcb_flow_pipeline.features.full import (
-    STUCK_COLUMNS,
-    description,
-    features_and_run,
-    header_features,
-    no_rows,
-    sources,
-)
-from ifcb_flow_pipeline.features.run import Run, blind_s_of
-from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+from ifcb_flow_pipeline.feature_rows import IDENTITY, FeatureRows, feature_row
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.features.full import STUCK_COLUMNS
+from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS
 from ifcb_flow_pipeline.lasting import keep_verdicts, read_or_stored, with_gone_bins, with_stored_rows
+from ifcb_flow_pipeline.reading import read_bins
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.claim import claim
-from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
+from ifcb_flow_pipeline.store.clouds import CloudDay, CloudEntry, CloudTables, ReadCloud
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
+from ifcb_flow_pipeline.store.file_batches import BINS_AT_ONCE
 from ifcb_flow_pipeline.store.labels import Decisions
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS, Table
 
 #: What features are made of: columns of the ADC file, and of the stored clouds.
 CLOUD_COLUMNS = STREAM_COLUMNS
-IDENTITY = ("pid", "instrument", "start_time")
 
 #: So many days before a day are looked at for what is usual at the time, and for what has been going on since: where
 #: the core moved without a reason, that is an open question for two weeks (``detection.flow.baseline``).
@@ -107,13 +100,16 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[Cloud
 
     inventory, made_of = _input(tables, RAW_BINS, day)
     clouds, rows = CloudTables(tables), inventory.to_pylist()
+    parts = [rows[i : i + BINS_AT_ONCE] for i in range(0, len(rows), BINS_AT_ONCE)]
     # Threads read ahead while this one writes: neither the disk nor a core waits for the other.
     parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
-    bins = cast("Iterable[BinRead | CloudEntry]", parallel(delayed(read_bin)(archive, row) for row in rows))
+    read = cast(
+        "Iterable[list[BinRead | ReadCloud | CloudEntry]]",
+        parallel(delayed(read_bins)(archive, part) for part in parts),
+    )
     with clouds.stored(day) as stored:
-        return clouds.write(
-            day, (read_or_stored(read, stored) for read in bins), replace(made_of, made_of={"reader": archive.reader})
-        )
+        bins = (read_or_stored(each, stored) for part in read for each in part)
+        return clouds.write(day, bins, replace(made_of, made_of={"reader": archive.reader}))
 
 
 def write_features(tables: DailyTables, settings: FeatureSettings, day: date) -> pa.Table:
@@ -122,25 +118,43 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
     Where another run lists the day meanwhile, they are of the clouds that are there, and so not up to date.
     """
     inventory, _ = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason", "roi_bytes"))
-    made_of = tables.provenance(POINT_CLOUDS, day)
-    if made_of is None:
-        raise MissingInputError(f"point_clouds of {day} are missing: materialize them first")
-    bins = {row["pid"]: row for row in inventory.to_pylist()}
-    found = {
-        entry.pid: feature_row(entry, columns, settings, bins[entry.pid]["roi_bytes"])
-        for entry, columns in CloudTables(tables).read_all(day, CLOUD_COLUMNS)
-        if entry.pid in bins
-    }
-    rows, n_unread = [], sum(entry.unread for entry in CloudTables(tables).entries(day) or [])
-    for pid, row in bins.items():
-        # A bin that was listed or settled after the clouds were made is missing from them.
-        late = row["status"] == "ok"
-        unread = CloudEntry(pid, "unsettled", "not read yet") if late else CloudEntry(pid, row["status"], row["reason"])
-        outcome = found.get(pid) or feature_row(unread, None, settings, row["roi_bytes"])
-        rows.append({name: row[name] for name in IDENTITY} | outcome)
-    table = _with_stored_features(tables, settings, day, pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema))
-    tables.write(BIN_FEATURES, day, table, replace(made_of, made_of=asdict(settings), unread=n_unread))
+    bins = inventory.to_pylist()
+    rows = FeatureRows(BIN_FEATURES.schema, len(bins))
+    try:
+        with CloudTables(tables).open(day) as clouds:
+            _put_features(rows, bins, clouds, settings)
+    except FileNotFoundError:
+        raise MissingInputError(f"point_clouds of {day} are missing: materialize them first") from None
+    table = _with_stored_features(tables, settings, day, rows.table())
+    n_unread = sum(entry.unread for entry in clouds.entries)
+    tables.write(BIN_FEATURES, day, table, replace(clouds.provenance, made_of=asdict(settings), unread=n_unread))
     return table
+
+
+def _put_features(
+    rows: FeatureRows, bins: Sequence[Mapping[str, Any]], clouds: CloudDay, settings: FeatureSettings
+) -> None:
+    """Fill in the rows of all bins of an inventory, from their clouds."""
+    left = {row["pid"]: i for i, row in enumerate(bins)}
+    for entries, columns in clouds.batches(left):
+        places = [left[entry.pid] for entry in entries]
+        if rows.put_batch(places, [bins[i] for i in places], entries, columns, settings):
+            for entry in entries:
+                del left[entry.pid]
+    with_cloud = any(entry.row_group is not None and entry.pid in left for entry in clouds.entries)
+    for entry, columns in clouds.each(CLOUD_COLUMNS) if with_cloud else ((each, None) for each in clouds.entries):
+        if entry.pid in left:
+            i = left.pop(entry.pid)
+            rows.put(i, _identity(bins[i]) | feature_row(entry, columns, settings, bins[i]["roi_bytes"]))
+    for pid, i in left.items():
+        # A bin that was listed or settled after the clouds were made is missing from them.
+        late, row = bins[i]["status"] == "ok", bins[i]
+        unread = CloudEntry(pid, "unsettled", "not read yet") if late else CloudEntry(pid, row["status"], row["reason"])
+        rows.put(i, _identity(row) | feature_row(unread, None, settings, row["roi_bytes"]))
+
+
+def _identity(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in IDENTITY}
 
 
 def _with_stored_features(tables: DailyTables, settings: FeatureSettings, day: date, rows: pa.Table) -> pa.Table:
@@ -243,86 +257,6 @@ def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any
         "status": state.status,
         "reason": _storable(state.reason),
     }
-
-
-def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] | None = None) -> BinRead | CloudEntry:
-    """Read the bin of a row of ``raw_bins``; an entry that says why where it is not to be read.
-
-    With ``columns`` only these of its ADC. A bin without ADC file still has what its header says.
-    """
-    if row.get("gone_since") is not None:
-        return CloudEntry(row["pid"], "gone", row["reason"])
-    if row["status"] == "no_adc" and row["hdr_path"] is not None:
-        header = archive.read_header(row["hdr_path"], parse_pid(row["pid"]).schema)
-        reason = "; ".join(filter(None, (row["reason"], header.problem)))
-        return CloudEntry(
-            row["pid"], row["status"], reason, header=header.values, unread=header.unread, header_state=header.state,
-            header_problem=header.problem,
-        )  # fmt: skip
-    if row["status"] != "ok":
-        return CloudEntry(row["pid"], row["status"], row["reason"])
-    read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"], columns)
-    reason = "; ".join(filter(None, (row["reason"], read.reason)))
-    return replace(read, reason=reason)
-
-
-def feature_row(
-    entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings, roi_bytes: int | None = None
-) -> dict[str, Any]:
-    """The part of a row of ``bin_features`` that says what became of the bin, and what its features are.
-
-    ``columns``: CLOUD_COLUMNS of its cloud, None where it has none; ``roi_bytes``: size of its .roi, None without.
-    """
-    outcome = reference_row(entry, columns, settings) | files_row(entry) | {"roi_complete": None}
-    outcome["has_roi"] = roi_bytes is not None
-    if columns is None:
-        return (
-            dict.fromkeys((*FULL_FEATURE_NAMES, *STUCK_COLUMNS), float("nan")) | outcome | _of_header(entry, settings)
-        )
-    stream = _stream(entry, columns, settings)
-    if roi_bytes is not None:
-        needed = bytes_needed(columns["width_px"], columns["height_px"], FIRST_BYTE[stream.schema])
-        outcome["roi_complete"] = roi_bytes >= needed
-    features, run = features_and_run(stream)
-    return outcome | features | sources(run)
-
-
-def files_row(entry: CloudEntry) -> dict[str, str]:
-    """The part of it with what the files say of themselves, and the settings, which a damaged header does not tell."""
-    told = description(entry.header)
-    if entry.header_state == "damaged":
-        told |= {"configuration": "", "settings": ""}
-    return told | {
-        "header_state": entry.header_state, "header_problem": entry.header_problem, "adc_source": entry.adc_source,
-        "dead_signals": entry.file_quality.dead_signals,
-    }  # fmt: skip
-
-
-def reference_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings) -> dict[str, Any]:
-    """The same with the reference set only: ``columns`` are BOX_COLUMNS, and the header is not needed."""
-    outcome = {"status": entry.status, "reason": entry.reason, "n_rows": entry.n_rows,
-               "n_images": entry.n_images, "bad_lines": entry.bad_lines, "n_points": 0}  # fmt: skip
-    if columns is None:
-        return outcome | dict.fromkeys(FEATURE_NAMES, float("nan"))
-    found = extract_features(columns, settings)
-    reason = "; ".join(filter(None, (found.reason, entry.reason)))
-    outcome |= {"status": found.status, "reason": reason, "n_points": found.n_points}
-    return outcome | dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
-
-
-def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, Any]:
-    """What is known of a bin that gave no cloud."""
-    if entry.status == "empty":
-        features, run = features_and_run(_stream(entry, no_rows(), settings))
-        return {**features, **sources(run)}
-    # Without rows, the schema changes nothing; misnamed files and what was not found have none.
-    return {**header_features(entry.header), **sources(Run("v2", entry.header))}
-
-
-def _stream(entry: CloudEntry, columns: Mapping[str, Any], settings: FeatureSettings) -> Stream:
-    bin_id = parse_pid(entry.pid)
-    frame = settings.frame_px(bin_id.instrument, bin_id.schema)
-    return Stream(columns, bin_id.schema, entry.header, frame, entry.bad_lines, blind_s_of(bin_id), entry.file_quality)
 
 
 def score_table(features: pa.Table, model: AnyModel, history: pa.Table | None = None) -> pa.Table:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.store.archive import BinRead
-from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables, StoredCloud, StoredDay
+from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables, ReadCloud, StoredCloud, StoredDay
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, PAST_VERDICTS, POINT_CLOUDS, RAW_BINS, Table
 
@@ -54,9 +54,11 @@ def with_gone_bins(
     return sorted(rows.values(), key=lambda row: (row["start_time"], row["pid"]))
 
 
-def read_or_stored(read: BinRead | CloudEntry, stored: StoredDay) -> BinRead | StoredCloud | CloudEntry:
+def read_or_stored(
+    read: BinRead | ReadCloud | CloudEntry, stored: StoredDay
+) -> BinRead | ReadCloud | StoredCloud | CloudEntry:
     """What to store of a bin: what was read, or where it could not be read now, what was read before."""
-    if isinstance(read, BinRead) and not read.unread:
+    if isinstance(read, ReadCloud) or (isinstance(read, BinRead) and not read.unread):
         return read
     before = stored.by_pid.get(read.pid)
     if before is None or before.status in _NEVER_READ or (before.unread and before.row_group is None):

@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 #: Values and arithmetic: no files, no clock, no environment.
 PURE = ("bins", "features", "detection")
 #: Knows disks, but neither Dagster nor Streamlit.
-STORAGE = ("store", "days", "pictures", "dashboard")
+STORAGE = ("store", "days", "reading", "feature_rows", "pictures", "dashboard")
 #: Values again, of what storage keeps.
 REVIEW = "review"
 

@@ -127,7 +127,7 @@ class DailyTables:
             return None
         if not table.reads(content["version"]):
             return None
-        return _provenance(content)
+        return provenance_of(content)
 
     def read(self, table: Table, day: date, columns: Sequence[str] | None = None) -> pa.Table | None:
         """A day's table, or some of its columns; None where the day has not been made.
@@ -146,12 +146,12 @@ class DailyTables:
         path = self.path(table, day)
         try:
             with open_any_version(table, path) as (opened, content):
-                _check_version(table, path, content)
+                check_version(table, path, content)
                 opened.check()
                 # Without Arrow's threads, which take longer to be called than such a file to be read. A column that is
                 # not there is passed over by read, and noticed by select.
                 rows = opened.file.read(columns=None if columns is None else names, use_threads=False)
-                return rows.select(names).replace_schema_metadata(), _provenance(content)
+                return rows.select(names).replace_schema_metadata(), provenance_of(content)
         except FileNotFoundError:
             return None
 
@@ -219,11 +219,12 @@ class Opened:
 def open_parquet(table: Table, path: Path) -> Iterator[Opened]:
     """Open a table's file. Raises FileNotFoundError, or StoreError where it cannot be used."""
     with open_any_version(table, path) as (opened, content):
-        _check_version(table, path, content)
+        check_version(table, path, content)
         yield opened
 
 
-def _check_version(table: Table, path: Path, content: Mapping[str, Any]) -> None:
+def check_version(table: Table, path: Path, content: Mapping[str, Any]) -> None:
+    """Raise StoreError where this program does not use files of the version that the footer names."""
     if not table.reads(content["version"]):
         raise StoreError(
             f"{path} has version {content['version']} of {table.name}, this program has {table.version}: "
@@ -314,7 +315,8 @@ def _read_footer(table: Table, path: Path, file: pq.ParquetFile) -> dict[str, An
     return content
 
 
-def _provenance(content: Mapping[str, Any]) -> Provenance:
+def provenance_of(content: Mapping[str, Any]) -> Provenance:
+    """What the footer of a file says that it was made of."""
     # Files of before these were kept have neither.
     extent = Extent(**content.get("extent", {}))
     return Provenance(content["signature"], content["made_of"], extent, content.get("unread", 0))

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS
 
 #: Every status that a bin can have, and what it means.
 STATUSES: Mapping[str, str] = {
@@ -103,15 +104,18 @@ RAW_BINS = Table(
 
 POINT_CLOUDS = Table(
     "point_clouds",
-    3,
-    "All triggers of the day's bins in file order; as in the .adc, but that signals of which no feature is made are "
-    "rounded to 12 bits.",
+    4,
+    "All triggers of the day's bins in file order: the columns of the .adc that features are made of, as it has them.",
     (
         Column("pid", pa.dictionary(pa.int32(), pa.string()), "", "identifier of the bin"),
-        *(Column(c.name, pa.from_numpy_dtype(np.dtype(c.dtype)), c.unit, c.meaning) for c in ADC_COLUMNS),
+        *(
+            Column(c.name, pa.from_numpy_dtype(np.dtype(c.dtype)), c.unit, c.meaning)
+            for c in ADC_COLUMNS
+            if c.name in STREAM_COLUMNS
+        ),
         Column("has_image", pa.bool_(), "", "width and height are above zero"),
     ),
-    also_read=frozenset({2}),
+    also_read=frozenset({2, 3}),
 )
 
 BIN_FEATURES = Table(
