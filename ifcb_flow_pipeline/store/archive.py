@@ -357,7 +357,7 @@ def _images(path: str, table: RoiTable, rows: Sequence[int], alive: Alive) -> Im
 def _image(file: io.FileIO, table: RoiTable, row: int) -> Image:
     start, height, width = image_place(table, row, os.fstat(file.fileno()).st_size)
     image = np.empty((height, width), np.uint8)
-    if not _filled(file, memoryview(image).cast("B"), start):
+    if not _filled(file, image.reshape(-1).data, start):
         raise RoiError(f"row {row}: the .roi file became shorter while it was read")
     return image
 
@@ -380,7 +380,7 @@ def _image_block(file: io.FileIO, table: RoiTable, rows: NDArray[np.int64], aliv
     there = (starts >= table.first_byte) & (starts <= os.fstat(file.fileno()).st_size - areas)
     places = np.cumsum(np.where(there, areas, 0)) - np.where(there, areas, 0)
     content = np.empty(int(areas[there].sum()), np.uint8)
-    memory = memoryview(content)
+    memory = content.data
     # As before the bytes, or after them, as it was in the file.
     places[~there] = np.where(starts[~there] < table.first_byte, -1, content.size)
     for i in np.flatnonzero(there & (areas > 0)):
