@@ -171,8 +171,8 @@ class FeatureExtractor:
 
     ``feature_config``: which features, as YAML text or mapping of families (None: all); ``edge_tolerance``: as in
     ifcb-flow-metric, but for EDGE_TOLERANCE_PX px alone, since models do not record any other; ``triggers``:
-    ``images``, or ``all`` for what ifcb-flow-metric did before its version 1.1.0. Raises ValueError or SelectionError for
-    settings without meaning.
+    ``images``, or ``all`` for what ifcb-flow-metric did before its version 1.1.0. Raises ValueError or SelectionError
+    for settings without meaning.
     """
 
     def __init__(
