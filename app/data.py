@@ -32,7 +32,7 @@ from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.features.run import blind_s_of
-from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+from ifcb_flow_pipeline.features.stream import SHOWN_COLUMNS, STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
@@ -51,7 +51,7 @@ from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What is read of a point cloud to draw it.
-CLOUD_COLUMNS = (*STREAM_COLUMNS, "start_byte", "pmt_b")
+CLOUD_COLUMNS = (*STREAM_COLUMNS, *SHOWN_COLUMNS)
 
 #: Bins whose clouds together are the typical one of an instrument, and of how many of its last healthy ones they are.
 TYPICAL_BINS, TYPICAL_OF = 12, 48

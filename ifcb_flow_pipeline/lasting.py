@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.store.archive import BinRead
@@ -76,7 +75,8 @@ def with_stored_rows(tables: DailyTables, table: Table, day: date, rows: pa.Tabl
 
     Rows of another version keep what both versions have; what they lack is missing.
     """
-    gone = set(rows.filter(pc.field("status") == "gone")["pid"].to_pylist())
+    outcomes = zip(rows["pid"].to_pylist(), rows["status"].to_pylist(), strict=True)
+    gone = {pid for pid, status in outcomes if status == "gone"}
     before = [row for row in (_readable(tables, table, day) if gone else []) if row["pid"] in gone]
     kept = {row["pid"]: _completed(row, table) for row in before if row["status"] not in _NEVER_READ}
     if not kept:

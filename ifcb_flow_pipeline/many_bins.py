@@ -99,7 +99,7 @@ def _put_reference(batch: Batch, settings: FeatureSettings, rows: FeatureRows) -
 
 def _put_all(batch: Batch, settings: FeatureSettings, rows: FeatureRows) -> set[int]:
     """The same with all features."""
-    with batch.read() as many:
+    with batch.read(shown=False) as many:
         if many is None:
             return set()
         places = [*many.rows]

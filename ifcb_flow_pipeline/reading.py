@@ -37,7 +37,7 @@ def read_bins(archive: Archive, rows: Sequence[Mapping[str, Any]]) -> list[BinRe
     found: dict[int, ReadCloud] = {}
     try:
         for batch in Batch.of(archive, rows, "v2"):
-            with batch.read() as many:
+            with batch.read(shown=True) as many:
                 if many is not None:
                     # A header that cannot be read now may be by the time that its bin is read alone.
                     found |= {i: each for i, each in many.clouds().items() if not each.entry.unread}

@@ -595,11 +595,10 @@ def make_older(site: Site, table) -> None:
 
 def with_earlier_columns(points: pa.Table) -> pa.Table:
     """The points of bins of ``adc_bytes`` with what earlier versions kept of them besides."""
-    trigger = np.arange(points.num_rows) if "trigger" not in points.column_names else points["trigger"].to_numpy()
     for i, name in enumerate(name for name in SIGNALS if name not in points.column_names):
         value = 1 + SIGNALS.index(name)
-        points = points.add_column(i + 1, name, pa.array(np.full(len(trigger), value, np.float32)))
-    return points.append_column("start_byte", pa.array(trigger.astype(np.int64) * 1200))
+        points = points.add_column(i + 1, name, pa.array(np.full(points.num_rows, value, np.float32)))
+    return points
 
 
 @pytest.mark.parametrize("older", [[table] for table in TABLES] + [list(TABLES)], ids=lambda o: o[-1].name)
@@ -666,11 +665,11 @@ def test_features_of_other_settings_that_cannot_be_made_again_are_left_as_they_a
 def test_points_that_cannot_be_points_of_this_version_are_left_as_they_are(scored, monkeypatch):
     site, _ = scored
     path = site.tables.path(POINT_CLOUDS, DAY)
-    monkeypatch.setitem(LATER_COLUMNS, POINT_CLOUDS, ("trigger",))
+    monkeypatch.setitem(LATER_COLUMNS, POINT_CLOUDS, ("start_byte",))
     make_older(site, POINT_CLOUDS)
     before = path.read_bytes()
     days.write_inventory(site.tables, site.archive, site.archive.scan(), DAY)
-    with pytest.raises(StoreError, match="have no trigger: the day is left as it is"):
+    with pytest.raises(StoreError, match="have no start_byte: the day is left as it is"):
         days.write_clouds(site.tables, site.archive, DAY)
     assert path.read_bytes() == before
 

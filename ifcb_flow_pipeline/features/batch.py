@@ -11,16 +11,19 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
+from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
 from ifcb_flow_pipeline.fallback import with_kernels
 from ifcb_flow_pipeline.features import full, geometry
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings, fits_kernels
 from ifcb_flow_pipeline.features.run import Run
-from ifcb_flow_pipeline.features.stream import Stream
+from ifcb_flow_pipeline.features.stream import SHOWN_COLUMNS, STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.kept import Kept
 
 #: The compiled kernels, which load numba.
 _KERNELS = "ifcb_flow_pipeline.features.batch_kernels"
+
+_TYPES = {column.name: column.dtype for column in ADC_COLUMNS if column.name in (*STREAM_COLUMNS, *SHOWN_COLUMNS)}
 
 #: So many rows of bins find room together.
 MOST_ROWS = 400_000
@@ -28,7 +31,8 @@ MOST_ROWS = 400_000
 
 @dataclass(frozen=True, slots=True)
 class BatchColumns:
-    """STREAM_COLUMNS of several bins, one bin behind the other, in memory that is used again: only inside ``room``.
+    """STREAM_COLUMNS and SHOWN_COLUMNS of several bins, one bin behind the other, in memory that is used again: only
+    inside ``room``. Features need none of SHOWN_COLUMNS, which may hold anything then.
 
     ``starts``: where each bin starts, and where the last ends, shape (bins + 1,). ``by_name``: longer than what they
     hold.
@@ -43,7 +47,7 @@ class BatchColumns:
         """Memory for so many bins with MOST_ROWS rows together, inside. What is not written to costs nothing."""
         columns = _MEMORY.take()
         if columns is None:
-            columns = {name: np.empty(MOST_ROWS, dtype) for name, dtype in full.TYPES.items()}
+            columns = {name: np.empty(MOST_ROWS, dtype) for name, dtype in _TYPES.items()}
         yield cls(np.zeros(n_bins + 1, np.int64), columns)
         # Where something failed, such as a disk that hangs, it may be written to some day.
         _MEMORY.give(columns)

@@ -17,8 +17,8 @@ from ifcb_flow_pipeline.features.stream_kernels import image_features, run_times
 
 
 class Columns(NamedTuple):
-    """STREAM_COLUMNS of several bins, one bin behind the other; where each starts, shape (bins + 1,). There may be room
-    behind the last.
+    """STREAM_COLUMNS and SHOWN_COLUMNS of several bins, one bin behind the other; where each starts, shape (bins + 1,).
+    There may be room behind the last.
     """
 
     starts: NDArray[np.int64]
@@ -32,6 +32,8 @@ class Columns(NamedTuple):
     time_of_flight_us: NDArray[np.float32]
     run_time_s: NDArray[np.float64]
     inhibit_time_s: NDArray[np.float64]
+    start_byte: NDArray[np.int64]
+    pmt_b: NDArray[np.float32]
 
 
 class Bins(NamedTuple):

@@ -60,8 +60,8 @@ _PLACES = _places()
 _pick = itemgetter(*_PLACES)
 
 #: STREAM_COLUMNS and the types that files are read as.
-TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
-_DTYPES = list(TYPES.values())
+_TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
+_DTYPES = list(_TYPES.values())
 
 
 def full_features(stream: Stream) -> dict[str, float]:
@@ -161,11 +161,11 @@ def values_of_file(quality: FileQuality) -> tuple[float, ...]:
 
 
 def _for_kernels(stream: Stream) -> list[NDArray] | None:
-    """The columns in the order of TYPES, as the kernels, which check nothing themselves, may be given them.
+    """The columns in the order of _TYPES, as the kernels, which check nothing themselves, may be given them.
 
     None where they are of other types or lengths, or have no rows.
     """
-    columns = [stream.columns[name] for name in TYPES]
+    columns = [stream.columns[name] for name in _TYPES]
     fit = [c.dtype for c in columns] == _DTYPES and {c.shape for c in columns} == {(stream.n_rows,)}
     if not stream.n_rows or not fit:
         return None

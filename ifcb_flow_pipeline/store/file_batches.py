@@ -38,9 +38,10 @@ _LARGEST = 8_000_000
 #: that a disk answers for all within its deadline. Files that do not find room are read by themselves.
 BINS_AT_ONCE = 16
 
-#: Signals of which only is asked whether they are dead, besides those that features are made of.
-_LOOKED_AT = tuple(name for name in SIGNALS if name not in STREAM_COLUMNS)
-_ALL_COLUMNS = (*STREAM_COLUMNS, "start_byte")
+#: Signals that are read, and those that are read only where all columns are wanted that people are shown. Of the others
+#: only is asked whether they are dead.
+_READ = ("peak_b",)
+_READ_TO_BE_SHOWN = (*_READ, "pmt_b")
 
 #: The types of columns, in the order of ``scan.DTYPES``.
 DTYPES = (np.float32, np.float64, np.int16, np.int32, np.int64)
@@ -87,22 +88,25 @@ class Batch:
         return _passing_hung(ask)
 
     @contextmanager
-    def read(self) -> "Iterator[ManyRead | None]":
-        """All that features are made of, in memory that is used again; None where kernels do not work.
+    def read(self, *, shown: bool) -> "Iterator[ManyRead | None]":
+        """All that features are made of, and where it is to be ``shown`` what people see of a bin besides, in memory
+        that is used again; None where kernels do not work.
 
         Raises HungError where the disk does not answer.
         """
+        signals = _READ_TO_BE_SHOWN if shown else _READ
         with BatchColumns.room(len(self.rows)) as columns:
-            yield _passing_hung(lambda kernels: self._read(kernels, columns))
+            yield _passing_hung(lambda kernels: self._read(kernels, columns, signals))
 
-    def _read(self, kernels: ModuleType, columns: BatchColumns) -> "ManyRead":
-        plan = _plan(self.schema, _ALL_COLUMNS, _LOOKED_AT)
+    def _read(self, kernels: ModuleType, columns: BatchColumns, whole: tuple[str, ...]) -> "ManyRead":
+        looked_at = tuple(name for name in SIGNALS if name not in whole)
+        plan = _plan(self.schema, (*STREAM_COLUMNS, "start_byte", *whole), looked_at)
         info, quality = self._info(2), self._info(4)
         places = kernels.Places(**{name: plan.slots[name] for name in kernels.Places._fields})
-        signals = np.array([plan.slots[name] for name in _LOOKED_AT])
+        signals = [np.array([plan.slots[name] for name in names]) for names in (looked_at, whole)]
         arrays = kernels.Columns(columns.starts, **columns.by_name)
         with plan.room(kernels) as room:
-            arguments = (self._files(kernels), room, plan.cells(kernels), places, signals, arrays, info, quality)
+            arguments = (self._files(kernels), room, plan.cells(kernels), places, *signals, arrays, info, quality)
             within(lambda _: kernels.columns_of_files(*arguments))
         taken = np.flatnonzero(info[:, kernels.N_ROWS])
         # What is left has no rows, so that those that are taken still follow each other.
@@ -111,7 +115,8 @@ class Batch:
         rows = {items[k][0]: items[k][1] for k in taken.tolist()}
         headers = self.archive.read_headers([row["hdr_path"] for row in rows.values()], self.schema)
         counted = zip(rows.values(), headers, info[taken].tolist(), quality[taken].tolist(), strict=True)
-        return ManyRead(rows, [_entry(*each) for each in counted], columns)
+        entries = [_entry(*each, (*looked_at, *whole)) for each in counted]
+        return ManyRead(rows, entries, columns)
 
     def _info(self, n: int) -> NDArray[np.int64]:
         return np.zeros((len(self.rows), n), np.int64)
@@ -138,12 +143,18 @@ class ManyRead:
         return dict(zip(self.rows, map(ReadCloud, self.entries, copies), strict=True))
 
 
-def _entry(row: Mapping[str, Any], header: HeaderRead, counts: Sequence[int], counted: Sequence[int]) -> CloudEntry:
+def _entry(
+    row: Mapping[str, Any],
+    header: HeaderRead,
+    counts: Sequence[int],
+    counted: Sequence[int],
+    signals: Sequence[str],
+) -> CloudEntry:
     n_rows, n_images = counts
     return CloudEntry(
         row["pid"], "ok", "; ".join(filter(None, (row["reason"], header.problem))), n_rows, n_images,
         header=header.values, header_state=header.state, header_problem=header.problem,
-        adc_source=adc_source(row["adc_path"]), quality=_quality(n_rows, n_images, counted).known(),
+        adc_source=adc_source(row["adc_path"]), quality=_quality(n_rows, n_images, counted, signals).known(),
         unread=header.unread,
     )  # fmt: skip
 
@@ -208,11 +219,10 @@ def _plan(schema: Schema, names: tuple[str, ...], looked_at: tuple[str, ...] = (
     return _Plan(WIDTHS[schema], steps, slots, n_arrays)
 
 
-def _quality(n_rows: int, n_images: int, counted: Sequence[int]) -> FileQuality:
+def _quality(n_rows: int, n_images: int, counted: Sequence[int], signals: Sequence[str]) -> FileQuality:
     """As ``FileQuality.of``, from what the kernel counted in a clean file, in which no signal is without a number."""
     dead_bits, steps, still, gaps = counted
-    looked_at = (*_LOOKED_AT, "peak_b")
-    dead = [name for name in SIGNALS if dead_bits >> looked_at.index(name) & 1] if n_rows >= MIN_ROWS else []
+    dead = [name for name in SIGNALS if dead_bits >> signals.index(name) & 1] if n_rows >= MIN_ROWS else []
     return FileQuality(
         " ".join(dead),
         len(dead) / len(SIGNALS) if n_rows >= MIN_ROWS else _NAN,

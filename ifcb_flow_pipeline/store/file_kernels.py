@@ -122,22 +122,22 @@ def reference_of_files(
             )  # fmt: skip
 
 
-#: Of a bin's rows beside the features: signals with one number throughout, as bits in the order of the slots, behind
-#: them ``peak_b``; triggers but the first, and those at the very time of the one before; images that do not start where
-#: the one before ends.
+#: Of a bin's rows beside the features: signals with one number throughout, as bits in the order of the slots; triggers
+#: but the first, and those at the very time of the one before; images that do not start where the one before ends.
 DEAD, STEPS, STILL, GAPS = range(4)
 
 
 @part
-def _quality(room, n, signals, places, out):
+def _quality(room, n, signals, whole, places, out):
     """What ``FileQuality`` counts in a bin's rows, into ``out``."""
     out[:] = 0
     for k in range(len(signals)):
         out[DEAD] |= np.int64(room.float32[signals[k], 1] == 1.0) << k
-    peak, same = room.float32[places.peak_b], 1
-    while same < n and peak[same] == peak[0]:
-        same += 1
-    out[DEAD] |= np.int64(same == n) << len(signals)
+    for k in range(len(whole)):
+        signal, same = room.float32[whole[k]], 1
+        while same < n and signal[same] == signal[0]:
+            same += 1
+        out[DEAD] |= np.int64(same == n) << (len(signals) + k)
     trigger, start = room.int32[places.trigger], room.int64[places.start_byte]
     time = room.float64[places.t_s]
     width, height = room.int16[places.width_px], room.int16[places.height_px]
@@ -182,14 +182,16 @@ def columns_of_files(
     cells: Cells,
     places: Places,
     signals: NDArray[np.int64],
+    whole: NDArray[np.int64],
     columns: Columns,
     info: NDArray[np.int64],
     quality: NDArray[np.int64],
 ) -> None:
-    """The columns of n files that features are made of, one file behind the other, and what is noted of each into
-    ``info``, shape (n, 2), and ``quality``, shape (n, 4). A file for which there is no more room is left.
+    """The columns of n files, one file behind the other, and what is noted of each into ``info``, shape (n, 2), and
+    ``quality``, shape (n, 4). A file for which there is no more room is left.
 
-    ``signals``: the rows of ``float32`` with signals that are looked at for being dead.
+    ``signals``: the rows of ``float32`` with signals of which only is asked whether they are dead; ``whole``: with
+    those that are read: ``peak_b``, and ``pmt_b`` where it is wanted.
     """
     at = 0
     for i in range(len(files.starts)):
@@ -200,7 +202,7 @@ def columns_of_files(
             continue
         width, height = room.int16[places.width_px, :n], room.int16[places.height_px, :n]
         info[i, N_ROWS], info[i, N_IMAGES] = n, _n_images(width, height)
-        _quality(room, n, signals, places, quality[i])
+        _quality(room, n, signals, whole, places, quality[i])
         stop = at + n
         columns.trigger[at:stop] = room.int32[places.trigger, :n]
         columns.t_s[at:stop] = room.float64[places.t_s, :n]
@@ -211,5 +213,8 @@ def columns_of_files(
         columns.time_of_flight_us[at:stop] = room.float32[places.time_of_flight_us, :n]
         columns.run_time_s[at:stop] = room.float64[places.run_time_s, :n]
         columns.inhibit_time_s[at:stop] = room.float64[places.inhibit_time_s, :n]
+        columns.start_byte[at:stop] = room.int64[places.start_byte, :n]
+        if len(whole) > 1:
+            columns.pmt_b[at:stop] = room.float32[whole[1], :n]
         at = stop
     columns.starts[len(files.starts)] = at

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
-from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS
+from ifcb_flow_pipeline.features.stream import SHOWN_COLUMNS, STREAM_COLUMNS
 
 #: Every status that a bin can have, and what it means.
 STATUSES: Mapping[str, str] = {
@@ -105,13 +105,14 @@ RAW_BINS = Table(
 POINT_CLOUDS = Table(
     "point_clouds",
     4,
-    "All triggers of the day's bins in file order: the columns of the .adc that features are made of, as it has them.",
+    "All triggers of the day's bins in file order: the columns of the .adc that features are made of, as it has them, "
+    "and what people are shown besides: start_byte, missing where the image before ends, and pmt_b, rounded to 8 bits.",
     (
         Column("pid", pa.dictionary(pa.int32(), pa.string()), "", "identifier of the bin"),
         *(
             Column(c.name, pa.from_numpy_dtype(np.dtype(c.dtype)), c.unit, c.meaning)
             for c in ADC_COLUMNS
-            if c.name in STREAM_COLUMNS
+            if c.name in (*STREAM_COLUMNS, *SHOWN_COLUMNS)
         ),
         Column("has_image", pa.bool_(), "", "width and height are above zero"),
     ),
