@@ -21,13 +21,12 @@ from ifcb_flow_pipeline.features.stream import DAY_S, MIN_IMAGES, MIN_TRIGGERS, 
 LARGE_PX = 300
 FULL_WIDTH = 0.9
 
-#: Bubbles are large and round: at least BUBBLE_PX wide and high, and, less the margin that boxes have along x beyond the
-#: one that they have along y, the longer side at most BUBBLE_ASPECT times the shorter. A disc looks the same every time,
-#: while flakes, chains and colonies of that size have all shapes. Ovals, up to the cube of that ratio, span twice as much
-#: of the logarithm, so that where shapes are any half as many of them are round by chance: the rest are bubbles. The
-#: margin is that at which the boxes of ten bins that their owners filed under bubbles (IFCB160 in kudelalab/PSD) are as
-#: often too wide as too high; in nine of the ten 3.1 to 9.3 % of the boxes are bubbles by this, and none in six other
-#: public bins.
+#: Bubbles are large and round: at least BUBBLE_PX wide and high, and, less the margin that boxes have along x beyond
+#: the one along y, the longer side at most BUBBLE_ASPECT times the shorter. A disc looks the same every time, while
+#: flakes, chains and colonies of that size have all shapes. Ovals, up to the cube of that ratio, span twice as much of
+#: the logarithm, so that where shapes are any half as many of them are round by chance: the rest are bubbles. With this
+#: margin the boxes of ten bins that their owners filed under bubbles (IFCB160 in kudelalab/PSD) are as often too wide
+#: as too high; in nine of the ten 3.1 to 9.3 % of the boxes are bubbles, and none in six other public bins.
 BUBBLE_PX = 150
 BUBBLE_MARGIN_PX = 30
 BUBBLE_ASPECT = 1.2

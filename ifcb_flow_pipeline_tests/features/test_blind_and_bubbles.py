@@ -173,7 +173,7 @@ def bubbles(width, height, n=200) -> float:
     return feature(stream_of(**sizes), "bubble_fraction")
 
 
-@pytest.mark.parametrize(("width", "height"), [(155, 150), (210, 150), (155, 150), (510, 400), (210, 216), (180, 180)])
+@pytest.mark.parametrize(("width", "height"), [(155, 150), (210, 150), (510, 400), (210, 216), (180, 180)])
 def test_large_round_boxes_are_bubbles(width, height):
     assert bubbles(width, height) == 0.1
 
