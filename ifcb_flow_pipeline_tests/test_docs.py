@@ -43,7 +43,7 @@ def test_the_readme_is_one_screen_with_a_picture_three_figures_and_two_commands(
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 60
     assert "docs/images/review-overview.png" in text
-    for start in ("| how often right |", "| how fast |", "| on what |", "pip install ", "ifcb-flow demo "):
+    for start in ("| how often right |", "| how fast |", "| on what |", "make demo ", "make test "):
         assert text.count(f"\n{start}") == 1
 
 
