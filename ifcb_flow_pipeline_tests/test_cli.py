@@ -29,7 +29,8 @@ from pyarrow import csv
 from sklearn.ensemble import IsolationForest
 
 from ifcb_flow_pipeline import api, days, demo, promotion, serving
-from ifcb_flow_pipeline.cli import _say_verdicts, main
+from ifcb_flow_pipeline.cli import main
+from ifcb_flow_pipeline.commands.bins import say_verdicts
 from ifcb_flow_pipeline.detection.open_model import DETECTORS
 from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
@@ -534,7 +535,7 @@ def test_bins_that_were_not_judged_are_told_by_instrument_and_old_episodes_do_no
         "start_time": [start, start, start + timedelta(hours=1)], "severity": [80.0, math.nan, math.nan],
         "verdict": ["bad", "not_judged", "not_judged"], "cause": ["air", "", ""],
     })  # fmt: skip
-    _say_verdicts(scores)
+    say_verdicts(scores)
     assert capsys.readouterr().out.splitlines() == [
         "2 not judged, 1 bad",
         "IFCB9: 2 bins not judged, for the model and these bins hold too little history of it",
@@ -726,7 +727,7 @@ def test_the_reader_pyifcb_without_pyifcb_is_a_clear_error(archive):
     for n_jobs in (1, 2):
         message = error_of("features", archive, "--reader", "pyifcb", "--output", "f.csv", "--n-jobs", n_jobs)
         assert "pyifcb cannot be imported" in message
-        assert "pip install 'ifcb-flow-pipeline[pyifcb]'" in message
+        assert "pip install 'pyifcb @ git+https://" in message
     assert not Path("f.csv").exists()
 
 
@@ -1156,6 +1157,7 @@ def test_watching_once_tells_of_the_latest_bin(archive, model):
 @pytest.fixture
 def calls(monkeypatch):
     made = []
+    monkeypatch.setattr(serving, "check_before_serving", lambda *ports: made.append(("check", *ports)))
     monkeypatch.setattr(demo, "prepare", lambda _environment, _echo: made.append("prepare") or "settings")
     monkeypatch.setattr(demo, "run", lambda settings, _echo: made.append(("run", settings)))
     monkeypatch.setattr(
@@ -1169,7 +1171,8 @@ def test_the_demo_runs_and_then_serves_unless_told_not_to(calls):
     assert calls == ["prepare", ("run", "settings")]
     calls.clear()
     done("demo", "--dagster-port", 3456)
-    assert calls == ["prepare", ("run", "settings"), ("serve", "settings", 3456, 8501)]
+    # What serving needs is looked for before minutes are spent on bins.
+    assert calls == [("check", 3456, 8501), "prepare", ("run", "settings"), ("serve", "settings", 3456, 8501)]
 
 
 def test_serve_takes_its_settings_from_the_environment(calls, monkeypatch, tmp_path):
