@@ -174,7 +174,8 @@ def _affected(
 def _shows_air(evidence: Evidence, metadata: Sequence[FeatureMetadata]) -> NDArray[np.bool_]:
     """Whether more boxes than usual lie off the core, or are large and round: else there is no air, shape (k,)."""
     told_by = [i for i, feature in enumerate(metadata) if feature.name in ("stray_fraction", "bubble_fraction")]
-    return (np.nan_to_num(evidence.z[:, told_by]) > _SHOWS_Z).any(axis=1)
+    shows: NDArray[np.bool_] = np.nan_to_num(evidence.z[:, told_by]) > _SHOWS_Z
+    return np.logical_or.reduce(shows, axis=1)
 
 
 def _at_edges(evidence: Evidence, metadata: Sequence[FeatureMetadata]) -> NDArray[np.bool_]:
