@@ -34,8 +34,9 @@ from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.features.run import blind_s_of
 from ifcb_flow_pipeline.features.stream import SHOWN_COLUMNS, STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.live import scores_of_parts
+from ifcb_flow_pipeline.reading import cloud_of
 from ifcb_flow_pipeline.store.archive import Archive
-from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
+from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import Label, LabelStore, RangeLabel
 from ifcb_flow_pipeline.store.left_out import LeftOutTable
@@ -288,7 +289,8 @@ def read_cloud(stores: Stores, pid: str) -> tuple[CloudEntry | None, Mapping[str
     day = parse_pid(pid).day
     changed = _changed(stores, POINT_CLOUDS, day)
     try:
-        return (None, None) if changed is None else _cached_cloud(stores.home, day, pid, changed)
+        archive = stores.settings.archive
+        return (None, None) if changed is None else _cached_cloud(stores.home, archive, pid, changed)
     except (FileNotFoundError, KeyError):
         return None, None
 
@@ -602,8 +604,8 @@ def _left_out(home: Path, changed_ns: int) -> pa.Table | None:  # noqa: ARG001 -
 @st.cache_resource(max_entries=48, show_spinner=False)
 def _cached_cloud(
     home: Path,
-    day: date,
+    _archive: Archive,
     pid: str,
     changed_ns: int,  # noqa: ARG001 - part of the key
 ) -> tuple[CloudEntry, Mapping[str, NDArray] | None]:
-    return CloudTables(DailyTables(home / "tables")).read_one(day, pid, CLOUD_COLUMNS)
+    return cloud_of(DailyTables(home / "tables"), _archive, pid, CLOUD_COLUMNS)

@@ -28,6 +28,7 @@ from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.features.full import STUCK_COLUMNS
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS
 from ifcb_flow_pipeline.lasting import keep_verdicts, read_or_stored, with_gone_bins, with_stored_rows
+from ifcb_flow_pipeline.many_bins import feature_table
 from ifcb_flow_pipeline.reading import read_bins
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.claim import claim
@@ -35,7 +36,7 @@ from ifcb_flow_pipeline.store.clouds import CloudDay, CloudEntry, CloudTables, R
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.file_batches import BINS_AT_ONCE
 from ifcb_flow_pipeline.store.labels import Decisions
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS, Table
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What features are made of: columns of the ADC file, and of the stored clouds.
 CLOUD_COLUMNS = STREAM_COLUMNS
@@ -112,21 +113,25 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[Cloud
         return clouds.write(day, bins, replace(made_of, made_of={"reader": archive.reader}))
 
 
-def write_features(tables: DailyTables, settings: FeatureSettings, day: date) -> pa.Table:
-    """Write ``bin_features``: one row per bin of the inventory, from the stored clouds.
+def write_features(
+    tables: DailyTables, settings: FeatureSettings, day: date, archive: Archive | None = None
+) -> pa.Table:
+    """Write ``bin_features``: one row per bin of the inventory, from the stored clouds, or from the ``archive`` where
+    these are no longer kept.
 
     Where another run lists the day meanwhile, they are of the clouds that are there, and so not up to date.
     """
-    inventory, _ = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason", "roi_bytes"))
+    inventory, _ = _input(tables, RAW_BINS, day)
     bins = inventory.to_pylist()
     rows = FeatureRows(BIN_FEATURES.schema, len(bins))
     try:
         with CloudTables(tables).open(day) as clouds:
             _put_features(rows, bins, clouds, settings)
+            n_unread = sum(entry.unread for entry in clouds.entries)
+            n_unread += _put_dropped(rows, bins, clouds, settings, archive)
     except FileNotFoundError:
         raise MissingInputError(f"point_clouds of {day} are missing: materialize them first") from None
     table = _with_stored_features(tables, settings, day, rows.table())
-    n_unread = sum(entry.unread for entry in clouds.entries)
     tables.write(BIN_FEATURES, day, table, replace(clouds.provenance, made_of=asdict(settings), unread=n_unread))
     return table
 
@@ -151,6 +156,47 @@ def _put_features(
         late, row = bins[i]["status"] == "ok", bins[i]
         unread = CloudEntry(pid, "unsettled", "not read yet") if late else CloudEntry(pid, row["status"], row["reason"])
         rows.put(i, _identity(row) | feature_row(unread, None, settings, row["roi_bytes"]))
+
+
+def _put_dropped(
+    rows: FeatureRows,
+    bins: Sequence[Mapping[str, Any]],
+    clouds: CloudDay,
+    settings: FeatureSettings,
+    archive: Archive | None,
+) -> int:
+    """Fill in the rows of bins whose clouds are no longer kept, from their files; how many of these cannot be read
+    now.
+    """
+    dropped = {entry.pid for entry in clouds.entries if entry.dropped}
+    places = [i for i, row in enumerate(bins) if row["pid"] in dropped]
+    found = [] if archive is None else feature_table(archive, [bins[i] for i in places], settings).to_pylist()
+    read = {row["pid"]: row for row in found}
+    lost = {pid: row["reason"] for pid, row in read.items() if row["status"] == "unreadable"}
+    for i in places:
+        pid = bins[i]["pid"]
+        if pid in lost or pid not in read:
+            # It could be read before: its features stay, as those of a bin whose files are gone.
+            gone = CloudEntry(pid, "gone", lost.get(pid, ""))
+            rows.put(i, _identity(bins[i]) | feature_row(gone, None, settings, bins[i]["roi_bytes"]))
+        else:
+            rows.put(i, read[pid])
+    return len(lost)
+
+
+def drop_old_clouds(tables: DailyTables, day: date, cloud_days: int | None, now: datetime) -> int:
+    """Remove the clouds of a day that is older than ``cloud_days`` (None: none is), once features are made of them; of
+    how many bins. Those whose files are gone keep theirs: nothing else is left of them.
+    """
+    if cloud_days is None or day >= now.date() - timedelta(days=cloud_days):
+        return 0
+    clouds, features = (tables.provenance(table, day) for table in (POINT_CLOUDS, BIN_FEATURES))
+    if clouds is None or features is None or clouds.signature != features.signature or features.unread:
+        return 0
+    inventory = tables.read(RAW_BINS, day, ("pid", "status", "gone_since"))
+    rows = [] if inventory is None else inventory.to_pylist()
+    there = {row["pid"] for row in rows if row["status"] == "ok" and row["gone_since"] is None}
+    return CloudTables(tables).drop(day, there)
 
 
 def _identity(row: Mapping[str, Any]) -> dict[str, Any]:

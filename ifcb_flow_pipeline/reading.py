@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from numpy.typing import NDArray
+
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
-from ifcb_flow_pipeline.store.clouds import CloudEntry, ReadCloud
+from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables, ReadCloud
+from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.deadline import HungError
 from ifcb_flow_pipeline.store.file_batches import Batch
+from ifcb_flow_pipeline.store.tables import RAW_BINS
 
 
 def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] | None = None) -> BinRead | CloudEntry:
@@ -30,6 +34,24 @@ def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] 
     read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"], columns)
     reason = "; ".join(filter(None, (row["reason"], read.reason)))
     return replace(read, reason=reason)
+
+
+def cloud_of(
+    tables: DailyTables, archive: Archive, pid: str, columns: tuple[str, ...]
+) -> tuple[CloudEntry, Mapping[str, NDArray] | None]:
+    """How reading a bin went, and these columns of its cloud, which come from its files where it is no longer kept;
+    None where there is none. Raises as ``CloudTables.read_one``.
+    """
+    day = parse_pid(pid).day
+    entry, cloud = CloudTables(tables).read_one(day, pid, columns)
+    if not entry.dropped:
+        return entry, cloud
+    inventory = tables.read(RAW_BINS, day)
+    rows = [] if inventory is None else [row for row in inventory.to_pylist() if row["pid"] == pid]
+    read = read_bin(archive, rows[0]) if rows else None
+    if not isinstance(read, BinRead) or read.status != "ok":
+        return entry, None
+    return entry, {name: read.adc.columns[name] for name in columns}
 
 
 def read_bins(archive: Archive, rows: Sequence[Mapping[str, Any]]) -> list[BinRead | ReadCloud | CloudEntry]:

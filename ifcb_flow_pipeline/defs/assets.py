@@ -322,8 +322,15 @@ def _cloud_step(deployment: Deployment) -> _Step:
 
 
 def _feature_step(deployment: Deployment) -> _Step:
-    settings = deployment.settings.features
-    return lambda day: _table(days.write_features(deployment.tables, settings, day))
+    settings, tables = deployment.settings, deployment.tables
+
+    def step(day: date) -> dict[str, Any]:
+        made = _table(days.write_features(tables, settings.features, day, settings.archive))
+        # At once: the clouds of many years are not to be kept until the night.
+        days.drop_old_clouds(tables, day, settings.cloud_days, settings.archive.now())
+        return made
+
+    return step
 
 
 def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _Step:
@@ -336,7 +343,7 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _S
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         except DamagedError:
             # What can be made of the stored points again is, at once.
-            days.write_features(deployment.tables, deployment.settings.features, day)
+            days.write_features(deployment.tables, deployment.settings.features, day, deployment.settings.archive)
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
         return found | _score_pictures(deployment, day, scores, large=day in with_large)

@@ -74,7 +74,8 @@ class CloudEntry:
     which is None where it has no points.
 
     ``header``: the typed values of its .hdr (see ``bins.hdr``). ``header_state``, ``header_problem``, ``adc_source``,
-    ``unread``: see ``BinRead``. ``quality``: what FileQuality found in the rows.
+    ``unread``: see ``BinRead``. ``quality``: what FileQuality found in the rows. ``dropped``: its points were stored,
+    and are left to its files by now.
     """
 
     pid: str
@@ -91,6 +92,7 @@ class CloudEntry:
     adc_source: str = ""
     quality: Mapping[str, Any] = field(default_factory=dict)
     unread: bool = False
+    dropped: bool = False
 
     @property
     def file_quality(self) -> FileQuality:
@@ -252,6 +254,21 @@ class CloudTables:
                 opened, by_pid = None, {}
             yield StoredDay(opened, by_pid)
 
+    def drop(self, day: date, pids: Container[str]) -> int:
+        """Remove the points of these bins, whose entries stay; how many had any."""
+        made_of = self.tables.provenance(POINT_CLOUDS, day)
+        if made_of is None:  # of another version: made again first
+            return 0
+        with self.stored(day) as stored:
+            left = {pid for pid, entry in stored.by_pid.items() if entry.row_group is not None and pid in pids}
+            if left:
+                bins = (
+                    replace(entry, dropped=True) if pid in left else stored.cloud(pid) or entry
+                    for pid, entry in stored.by_pid.items()
+                )
+                self.write(day, bins, made_of)
+        return len(left)
+
     @contextmanager
     def open(self, day: date) -> "Iterator[CloudDay]":
         """The clouds of a day. Raises FileNotFoundError where the day has not been made, StoreError where its file
@@ -362,7 +379,7 @@ def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _with_quality(entry: CloudEntry, rows: pa.Table) -> CloudEntry:
     """The entry with what its rows show of the file; the first version did not look for that."""
-    if entry.quality:
+    if entry.quality or "pmt_a" not in rows.column_names:
         return entry
     columns = {c.name: rows[c.name].to_numpy() for c in ADC_COLUMNS if c.name in rows.column_names}
     return replace(entry, quality=FileQuality.of(columns).known())
