@@ -48,6 +48,9 @@ HISTORY_DAYS = 15
 #: What a model needs of the bins of these days; the texts of ``bin_features`` take longer to read than all features.
 HISTORY_COLUMNS = (*IDENTITY, "status", "n_points", "configuration", *STUCK_COLUMNS, *(f.name for f in CATALOGUE))
 
+#: What models are trained on: all but texts that are as long as all numbers together, and of which nothing is learnt.
+TRAINING_COLUMNS = tuple(name for name in BIN_FEATURES.schema.names if name not in ("settings", "header_problem"))
+
 #: A fault is no history: what is usual is learnt from bins without these verdicts.
 NO_HISTORY = ("bad", "unreadable")
 
@@ -343,7 +346,7 @@ def train_forests(
 
 
 def window_features(tables: DailyTables, window: TrainingWindow, settings: FeatureSettings) -> pa.Table:
-    """The stored rows of ``bin_features`` of a window, in order of pid.
+    """The stored rows of ``bin_features`` of a window, TRAINING_COLUMNS, in order of pid.
 
     Raises ModelError, naming the remedy, where days of the window have features that were made with other settings.
     """
@@ -356,7 +359,7 @@ def window_features(tables: DailyTables, window: TrainingWindow, settings: Featu
             )
 
     first, last = window.first or date.min, window.last or date.max
-    features = chosen_rows(tables.read_range(BIN_FEATURES, first, last, check=check), window)
+    features = chosen_rows(tables.read_range(BIN_FEATURES, first, last, TRAINING_COLUMNS, check), window)
     check_enough(features, window, _MORE_BINS)
     return features
 

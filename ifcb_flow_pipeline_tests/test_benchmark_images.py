@@ -11,6 +11,8 @@ from benchmarks.drawn_images import drawn_images
 from ifcb_flow_pipeline.detection.images.fault_injection import FAULTS
 from ifcb_flow_pipeline.detection.images.training import TrainingImage
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_faults_are_those_of_the_training_planted_by_other_code():
     assert tuple(image_faults.FAULTS) == tuple(FAULTS)

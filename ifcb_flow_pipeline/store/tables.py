@@ -6,7 +6,7 @@ same everywhere: the status says how far a bin came (see STATUSES), the reason s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -42,16 +42,11 @@ class Column:
     meaning: str
 
 
-@lru_cache
-def _schema(columns: tuple[Column, ...]) -> pa.Schema:
-    # Asked for with every file that is read, of which there may be thousands.
-    return pa.schema(pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """A stored table. ``version`` rises when columns, their meaning or the form of files change: files of other
-    versions are then refused, but for those of the versions in ``also_read``, which are as good as its own.
+    """A stored table, equal to itself only. ``version`` rises when columns, their meaning or the form of files change:
+    files of other versions are then refused, but for those of the versions in ``also_read``, which are as good as its
+    own.
     """
 
     name: str
@@ -64,10 +59,13 @@ class Table:
         """Whether this program can use files of this version of the table."""
         return version == self.version or version in self.also_read
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """The Arrow schema, with unit and meaning of each column as field metadata."""
-        return _schema(self.columns)
+        # Asked for with every file that is read, of which there may be thousands.
+        return pa.schema(
+            pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in self.columns
+        )
 
 
 _TIME = pa.timestamp("us", tz="UTC")
