@@ -19,7 +19,7 @@ from ifcb_flow_pipeline.store.private import private_folder
 from ifcb_flow_pipeline.store.survey import Budget
 
 #: Runs say on the console only what went wrong; everything else is in the UI.
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class RunFailedError(FlowError):
@@ -76,7 +76,7 @@ def run_job(
 
     with held_open():
         result: Any = defs.resolve_job_def(job).execute_in_process(
-            instance=instance, tags=dict(tags), asset_selection=selection, run_config=_QUIET, raise_on_error=False
+            instance=instance, tags=dict(tags), asset_selection=selection, run_config=QUIET, raise_on_error=False
         )
     if not result.success:
         failures = [event for event in result.all_events if event.is_step_failure]
