@@ -81,8 +81,8 @@ def _campaign(folder: Path, days: int) -> str:
     from ifcb_flow_pipeline.defs.resources import Deployment
     from ifcb_flow_pipeline.store.survey import Budget
 
-    records = prepare_dagster_home(home)
-    os.environ["DAGSTER_HOME"] = str(records)
+    os.environ |= prepare_dagster_home(Deployment().settings)
+    records = home / "dagster"
     # As the sensor asks for one day: with the checks that it wants of it.
     steps = [*SCORE_STEPS, anomaly_model, lineage.archive, lineage.decisions]
     resources = {"deployment": Deployment()}

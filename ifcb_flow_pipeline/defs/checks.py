@@ -63,7 +63,7 @@ def scores_are_complete(context: dg.AssetCheckExecutionContext, deployment: Depl
     return _completeness(deployment.tables, BIN_SCORES, _days(context, deployment, BIN_SCORES))
 
 
-#: What is checked in every run. Dagster keeps each result of a check for ever, 4 kB of it; the nightly run has them all.
+#: What is checked in every run; the nightly one has all checks. Dagster keeps every result for ever, in 4 kB.
 COMPLETENESS = (features_are_complete, scores_are_complete)
 
 
