@@ -44,12 +44,13 @@ def database_of(environment: Mapping[str, str]) -> Database | None:
     scheme, _, rest = text.partition("://")
     try:
         parts = urlsplit(text)
-        port, host = parts.port, parts.hostname or parse_qs(parts.query).get("host")
+        host = parts.port != 0 and (parts.hostname or parse_qs(parts.query).get("host"))
+        usable = bool(host and parts.path.strip("/"))
     except ValueError:
-        port, host = 0, None
+        usable = False
     if scheme not in ("postgresql", "postgres", _SCHEME):
         raise DatabaseError(f"{VARIABLE} is no address of a PostgreSQL database; it must be one such as {_EXAMPLE}")
-    if port == 0 or not host or not parts.path.strip("/"):
+    if not usable:
         raise DatabaseError(
             f"{VARIABLE} lacks a host or the name of a database; it must be an address such as {_EXAMPLE}"
         )
