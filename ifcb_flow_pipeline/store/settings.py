@@ -34,7 +34,8 @@ class Settings:
     """The settings of a deployment; ``home`` is the folder that everything is written to.
 
     ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
-    this deployment's Dagster and review app. None of them ends with a slash.
+    this deployment's Dagster and review app. None of them ends with a slash. ``taxa_network_file``:
+    of the ready network, where it is not in ``home``.
     """
 
     archive: Archive
@@ -44,6 +45,12 @@ class Settings:
     dashboard_url: str | None = None
     dagster_url: str | None = None
     review_url: str | None = None
+    taxa_network_file: Path | None = None
+
+    @property
+    def taxa_network(self) -> Path:
+        """The file of the ready network, whether it has been made or not."""
+        return self.taxa_network_file or self.home / "taxa" / "efficientnet-lite0.onnx"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -63,6 +70,7 @@ class Settings:
             dashboard_url=_address(environment, "IFCB_DASHBOARD_URL"),
             dagster_url=_address(environment, "IFCB_DAGSTER_URL"),
             review_url=_address(environment, "IFCB_REVIEW_URL"),
+            taxa_network_file=Path(network).absolute() if (network := environment.get("IFCB_TAXA_NETWORK")) else None,
         )
 
 
