@@ -39,6 +39,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     STREAMLIT_SERVER_FILE_WATCHER_TYPE=none \
     STREAMLIT_SERVER_HEADLESS=true \
     IFCB_KERNEL_CACHE=/opt/ifcb-flow/kernels
+# What whoever ran ifcb-flow-metric's image calls by name.
+COPY docker/flow_metric ./
 # The review app came with the package; compose.yaml knows it as app/main.py.
 RUN ln -s "$(python -c 'from ifcb_flow_pipeline.serving import app_script; print(app_script().parent)')" app
 # Compiled once, for all machines that the image may run on, and for its user to read only: what lies there is run.

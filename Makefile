@@ -26,8 +26,9 @@ lint: $(VENV)/installed-dev  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
-docs: $(VENV)/installed-dev  ## the pages of docs/ that are made from the code
+docs: $(VENV)/installed-dev  ## the pages of docs/ that are made from the code, then all of them as a site in site/
 	$(BIN)/python -m ifcb_flow_pipeline_tests.reference
+	$(BIN)/mkdocs build
 
 benchmark: $(VENV)/installed-dev  ## speed, beside a straightforward baseline
 	$(BIN)/python -m benchmarks
