@@ -40,6 +40,12 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
             "for about 70 s of processor time. What lies in it is run: nobody else should be able to write to it. The "
             "image brings its own",
         ),
+        Setting(
+            "IFCB_TAXA_NETWORK",
+            "`taxa/efficientnet-lite0.onnx` in the data folder",
+            "File of the ready network that `ifcb-flow taxa make` writes and `ifcb-flow classify` reads, where it is "
+            "there and the extra `taxa` is installed",
+        ),
     ),
     "Where Dagster's records are": (
         Setting(

@@ -37,7 +37,7 @@ class Settings:
     ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
     this deployment's Dagster and review app. None of them ends with a slash. ``scratch``: a folder on a local disk for
     what can be found again, None for one that fits ``home``; ``database``: where Dagster's records are, None for SQLite
-    files in ``home``.
+    files in ``home``; ``taxa_network_file``: of the ready network, where it is not in ``home``.
     """
 
     archive: Archive
@@ -49,6 +49,12 @@ class Settings:
     review_url: str | None = None
     scratch: Path | None = None
     database: Database | None = None
+    taxa_network_file: Path | None = None
+
+    @property
+    def taxa_network(self) -> Path:
+        """The file of the ready network, whether it has been made or not."""
+        return self.taxa_network_file or self.home / "taxa" / "efficientnet-lite0.onnx"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -70,6 +76,7 @@ class Settings:
             review_url=_address(environment, "IFCB_REVIEW_URL"),
             scratch=Path(scratch).absolute() if scratch else None,
             database=database_of(environment),
+            taxa_network_file=Path(network).absolute() if (network := environment.get("IFCB_TAXA_NETWORK")) else None,
         )
 
 
