@@ -34,7 +34,8 @@ class Settings:
     """The settings of a deployment; ``home`` is the folder that everything is written to.
 
     ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
-    this deployment's Dagster and review app. None of them ends with a slash.
+    this deployment's Dagster and review app. None of them ends with a slash. ``alerts_file``: who is alerted, None
+    where nobody is.
     """
 
     archive: Archive
@@ -44,6 +45,7 @@ class Settings:
     dashboard_url: str | None = None
     dagster_url: str | None = None
     review_url: str | None = None
+    alerts_file: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -63,6 +65,7 @@ class Settings:
             dashboard_url=_address(environment, "IFCB_DASHBOARD_URL"),
             dagster_url=_address(environment, "IFCB_DAGSTER_URL"),
             review_url=_address(environment, "IFCB_REVIEW_URL"),
+            alerts_file=Path(alerts).absolute() if (alerts := environment.get("IFCB_ALERTS_FILE")) else None,
         )
 
 
