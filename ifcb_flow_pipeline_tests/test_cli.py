@@ -29,7 +29,8 @@ from pyarrow import csv
 from sklearn.ensemble import IsolationForest
 
 from ifcb_flow_pipeline import api, days, demo, promotion, serving
-from ifcb_flow_pipeline.cli import _say_verdicts, main
+from ifcb_flow_pipeline.cli import main
+from ifcb_flow_pipeline.commands.bins import say_verdicts
 from ifcb_flow_pipeline.detection.open_model import DETECTORS
 from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
@@ -534,7 +535,7 @@ def test_bins_that_were_not_judged_are_told_by_instrument_and_old_episodes_do_no
         "start_time": [start, start, start + timedelta(hours=1)], "severity": [80.0, math.nan, math.nan],
         "verdict": ["bad", "not_judged", "not_judged"], "cause": ["air", "", ""],
     })  # fmt: skip
-    _say_verdicts(scores)
+    say_verdicts(scores)
     assert capsys.readouterr().out.splitlines() == [
         "2 not judged, 1 bad",
         "IFCB9: 2 bins not judged, for the model and these bins hold too little history of it",

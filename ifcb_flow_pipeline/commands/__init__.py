@@ -1,0 +1,1 @@
+"""The commands of ``ifcb-flow``, a file a subject; ``cli.py`` joins them."""
