@@ -52,16 +52,21 @@ def alert_store(settings: Settings) -> AlertStore:
 
 
 def look(settings: Settings, alerts: AlertSettings, send: Send, now: datetime) -> Look:
-    """Decide which messages are due at ``now`` (aware), keep them, and deliver what has not been delivered.
+    """Look at what is so at ``now`` (aware), and send what is due (see ``send_due``)."""
+    return send_due(settings.home, watched(settings, now), alerts, send, now)
+
+
+def send_due(home: Path, found: Watched, alerts: AlertSettings, send: Send, now: datetime) -> Look:
+    """Decide which messages are due, keep them in the data folder ``home``, and deliver what has not been delivered.
 
     Raises RecordError where the messages cannot be kept: then nothing is sent.
     """
-    store = alert_store(settings)
+    store = AlertStore(home / ALERTS_FILE)
     # Two that looked at once would send everything twice. The system frees the lock when its holder dies.
-    with _alone(settings.home) as free:
+    with _alone(home) as free:
         if not free:
             return Look(busy=True)
-        decided = decide(watched(settings, now), store.log(), alerts.rules, now)
+        decided = decide(found, store.log(), alerts.rules, now)
         addressed = [
             (message, [one.id for one in alerts.channels if one.audience in message.audience])
             for message in decided.messages

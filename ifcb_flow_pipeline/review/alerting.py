@@ -142,7 +142,7 @@ def threads(log: AlertLog) -> dict[str, Thread]:
 
 def silence_limit(one: InstrumentState) -> timedelta:
     """How long an instrument may be without a bin, by its own rhythm."""
-    return max(MAX_SILENT_INTERVALS * one.interval, _LONG_INTERVALS * one.long_interval)
+    return timedelta(seconds=max(MAX_SILENT_INTERVALS * one.interval_s, _LONG_INTERVALS * one.long_interval_s))
 
 
 def newly_silent(watched: Watched, now: datetime) -> list[InstrumentState]:
@@ -222,7 +222,7 @@ def _fault(watched: Watched, episode: Episode, *, is_news: bool) -> _Trouble:
 def _silence(one: InstrumentState, now: datetime, *, is_news: bool) -> _Trouble:
     body = (
         f"{one.instrument} has sent no bin for {_span(now - one.last_start_time)} (normally one every "
-        f"{_span(one.interval)}). Last bin: {one.last_pid}. Check that the instrument is running and that its files "
+        f"{_span(timedelta(seconds=one.interval_s))}). Last bin: {one.last_pid}. Check that the instrument is running and that its files "
         "reach the archive."
     )
     return _Trouble(

@@ -23,7 +23,8 @@ Audience = Literal["first", "second"]
 
 _TABLES = {
     "message": "topic TEXT NOT NULL, kind TEXT NOT NULL, cause TEXT NOT NULL, since TEXT NOT NULL, "
-    "until TEXT NOT NULL, audience TEXT NOT NULL, title TEXT NOT NULL, body TEXT NOT NULL, channels TEXT NOT NULL, at TEXT NOT NULL",
+    "until TEXT NOT NULL, audience TEXT NOT NULL, title TEXT NOT NULL, body TEXT NOT NULL, channels TEXT NOT NULL, "
+    "at TEXT NOT NULL",
     "delivered": "message INTEGER NOT NULL REFERENCES message (id), channel TEXT NOT NULL, at TEXT NOT NULL",
     "acknowledged": "message INTEGER NOT NULL REFERENCES message (id), who TEXT NOT NULL, at TEXT NOT NULL",
     "noticed": "topic TEXT NOT NULL, detail TEXT NOT NULL, at TEXT NOT NULL",
