@@ -12,8 +12,9 @@ RUN python -m venv --without-pip /opt/venv
 COPY requirements.lock ./
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes --only-binary :all: \
     -r requirements.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ifcb_flow_pipeline ./ifcb_flow_pipeline
+COPY app ./app
 # The build backend is in the lock, so nothing is downloaded here.
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --no-build-isolation .
 
@@ -25,7 +26,6 @@ RUN groupadd --gid 10001 ifcb \
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /opt/ifcb-flow
 COPY ifcb_flow_pipeline/defs/dagster.yaml docker/postgres.yaml docker/workspace.yaml docker/entrypoint.sh ./docker/
-COPY app ./app
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -39,6 +39,10 @@ ENV PATH=/opt/venv/bin:$PATH \
     STREAMLIT_SERVER_FILE_WATCHER_TYPE=none \
     STREAMLIT_SERVER_HEADLESS=true \
     IFCB_KERNEL_CACHE=/opt/ifcb-flow/kernels
+# What whoever ran ifcb-flow-metric's image calls by name.
+COPY docker/flow_metric ./
+# The review app came with the package; compose.yaml knows it as app/main.py.
+RUN ln -s "$(python -c 'from ifcb_flow_pipeline.serving import app_script; print(app_script().parent)')" app
 # Compiled once, for all machines that the image may run on, and for its user to read only: what lies there is run.
 RUN ifcb-flow warm
 USER 10001:10001

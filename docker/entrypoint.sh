@@ -4,7 +4,9 @@
 set -eu
 # What the services write is theirs alone.
 umask 077
-mkdir -p "$XDG_CACHE_HOME"
+mkdir -p "$XDG_CACHE_HOME" 2>/dev/null || true
+# Started as another user, as a Prefect task does, there is no writing to the volume.
+[ -w "$XDG_CACHE_HOME" ] || export XDG_CACHE_HOME=/tmp/cache MPLCONFIGDIR=/tmp/cache/matplotlib
 if [ -n "${DAGSTER_HOME:-}" ]; then
     here=$(dirname "$0")
     mkdir -p "$DAGSTER_HOME"

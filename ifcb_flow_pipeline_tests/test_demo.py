@@ -84,6 +84,15 @@ def test_a_demo_stopped_while_it_simulates_starts_afresh(quiet_environment: Path
         assert sum(row["is_fault"] == "true" for row in csv.DictReader(file)) == 6
 
 
+def test_nothing_is_simulated_where_the_disk_has_no_room_for_it(
+    quiet_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "DEMO_BYTES", 10**18)
+    with pytest.raises(FlowError, match="name a folder on another one in IFCB_FLOW_HOME"):
+        demo.prepare(os.environ, lambda _: None)
+    assert not quiet_environment.exists()
+
+
 def test_the_users_own_archive_is_left_as_it_is_and_nothing_is_simulated(tmp_path: Path) -> None:
     archive = tmp_path / "mine"
     archive.mkdir()

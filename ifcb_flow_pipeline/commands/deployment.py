@@ -18,6 +18,10 @@ def demo(serve: bool, dagster_port: int, app_port: int) -> None:
     """Run the whole pipeline on a simulated archive, or on yours (IFCB_DATA_DIR), and show the results."""
     from ifcb_flow_pipeline import demo as demonstration
 
+    if serve:
+        from ifcb_flow_pipeline.serving import check_before_serving
+
+        check_before_serving(dagster_port, app_port)
     settings = demonstration.prepare(os.environ, click.echo)
     demonstration.run(settings, click.echo)
     if serve:

@@ -1,7 +1,7 @@
 """Where things are and how bins are read: the settings of a deployment, from environment variables.
 
-The README lists them. Everything that is set once for all users of a deployment is here; what may
-differ from run to run (a training window, say) is configuration of the asset or an option of the command.
+``store.documentation`` lists them for people. Everything that is set once for all users of a deployment is here; what
+may differ from run to run (a training window, say) is configuration of the asset or an option of the command.
 """
 
 import re
