@@ -222,8 +222,8 @@ def _fault(watched: Watched, episode: Episode, *, is_news: bool) -> _Trouble:
 def _silence(one: InstrumentState, now: datetime, *, is_news: bool) -> _Trouble:
     body = (
         f"{one.instrument} has sent no bin for {_span(now - one.last_start_time)} (normally one every "
-        f"{_span(timedelta(seconds=one.interval_s))}). Last bin: {one.last_pid}. Check that the instrument is running and that its files "
-        "reach the archive."
+        f"{_span(timedelta(seconds=one.interval_s))}). Last bin: {one.last_pid}. Check that the instrument is running "
+        "and that its files reach the archive."
     )
     return _Trouble(
         f"silence {one.instrument}", one.last_start_time, now, "", f"{one.instrument}: no data", body, is_news

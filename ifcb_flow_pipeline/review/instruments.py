@@ -103,7 +103,7 @@ class _Lasts:
         return {row["instrument"]: row for row in self.table.take(np.flatnonzero(self.age_us == 0)).to_pylist()}
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The median time between an instrument's last bins, and the 90th percentile, in s; a bin may be there twice."""
+        """The median time in s between an instrument's last bins, and the 90th percentile; bins may be there twice."""
         codes = self.table["instrument"].combine_chunks().dictionary_encode()
         names, of_instrument = codes.dictionary.to_pylist(), codes.indices.to_numpy()
         found = {}

@@ -35,7 +35,7 @@ class Settings:
 
     ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
     this deployment's Dagster and review app. None of them ends with a slash. ``alerts_file``: who is alerted, None
-    where nobody is.
+    where nobody is. ``mirror``: of what the archive is a copy, None where it is none.
     """
 
     archive: Archive
@@ -46,6 +46,7 @@ class Settings:
     dagster_url: str | None = None
     review_url: str | None = None
     alerts_file: Path | None = None
+    mirror: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -66,6 +67,7 @@ class Settings:
             dagster_url=_address(environment, "IFCB_DAGSTER_URL"),
             review_url=_address(environment, "IFCB_REVIEW_URL"),
             alerts_file=Path(alerts).absolute() if (alerts := environment.get("IFCB_ALERTS_FILE")) else None,
+            mirror=environment.get("IFCB_MIRROR", "").strip() or None,
         )
 
 
