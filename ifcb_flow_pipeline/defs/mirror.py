@@ -39,7 +39,7 @@ def mirrored_archive(context: dg.AssetExecutionContext, deployment: Deployment) 
             "changed": found.n_changed,
             "not_there": found.n_absent,
             "failed": len(found.failures),
-        }  # fmt: skip
+        }
     )
 
 
