@@ -10,12 +10,11 @@ from ifcb_flow_pipeline.commands.program import Command
 
 @click.command(cls=Command)
 @click.argument("url")
-@click.argument("dataset", required=False)
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("places", nargs=-1, required=True, metavar="[DATASET] DIR")
 @click.option("--images", is_flag=True, help="Fetch .roi files, too, which are most of an archive's bytes.")
 @click.option("--n-jobs", type=click.IntRange(1, 64), default=8, help="Bins that are fetched at once.")
 @click.option("--first-day", type=click.DateTime(["%Y-%m-%d"]), help="Of a dashboard, only bins from this day on.")
-def mirror(url: str, dataset: str | None, folder: Path, images: bool, n_jobs: int, first_day: Any) -> None:
+def mirror(url: str, places: tuple[str, ...], images: bool, n_jobs: int, first_day: Any) -> None:
     """Copy the bins of an archive that lies elsewhere into the folder DIR: of the DATASET of the IFCB dashboard at
     URL, or of object storage where URL is s3://BUCKET/PREFIX. What is there is left alone; exit code 1 where a bin
     failed.
@@ -26,8 +25,9 @@ def mirror(url: str, dataset: str | None, folder: Path, images: bool, n_jobs: in
     from ifcb_flow_pipeline.mirror import source_of
 
     since = {"first": first_day.date()} if first_day else {}
-    source = source_of(" ".join(filter(None, (url, dataset))), **since)
-    found = copy(source, folder, datetime.now(tz=UTC), images=images, n_jobs=n_jobs)
+    *dataset, folder = places
+    source = source_of(" ".join((url, *dataset)), **since)
+    found = copy(source, Path(folder), datetime.now(tz=UTC), images=images, n_jobs=n_jobs)
     for line in found.failures:
         click.echo(line, err=True)
     click.echo(str(found))

@@ -7,7 +7,6 @@ import dagster as dg
 from ifcb_flow_pipeline.defs import lineage
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.errors import FlowError
-from ifcb_flow_pipeline.mirror import mirror, source_of
 
 #: Seconds between two looks at the source.
 _EVERY = 600
@@ -23,6 +22,8 @@ _UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.D
 )
 def mirrored_archive(context: dg.AssetExecutionContext, deployment: Deployment) -> dg.MaterializeResult:
     """Copy what is new; the bins that failed come with the next run."""
+    from ifcb_flow_pipeline.mirror import mirror, source_of  # loads pandas, for half a second
+
     settings = deployment.settings
     if settings.mirror is None:
         raise dg.Failure(description="IFCB_MIRROR is not set: there is nothing to copy", allow_retries=False)
