@@ -2,7 +2,18 @@
 
 import click
 
-from ifcb_flow_pipeline.commands import alerts, bins, classify, copies, dashboard, deployment, images, labels, models
+from ifcb_flow_pipeline.commands import (
+    alerts,
+    bins,
+    classify,
+    copies,
+    dashboard,
+    deployment,
+    images,
+    labels,
+    models,
+    review,
+)
 from ifcb_flow_pipeline.commands.program import Program
 
 
@@ -18,7 +29,7 @@ for _command in (
     classify.classify, classify.taxa,
     models.models, models.promote, models.rollback,
     labels.labels,
-    dashboard.handover,
+    dashboard.handover, review.review,
     alerts.alerts, copies.mirror,
     deployment.demo, deployment.serve, deployment.api, deployment.warm, deployment.left_out, deployment.verdicts,
     deployment.gone, deployment.archive_moved, deployment.backup, deployment.restore,
