@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import image_faults, image_window, images
+from benchmarks import image_classes, image_faults, image_splits, image_window, images
 from benchmarks.drawn_images import drawn_images
 from ifcb_flow_pipeline.detection.images.fault_injection import FAULTS
+from ifcb_flow_pipeline.detection.images.light_detectors import LIGHT_DETECTORS
 from ifcb_flow_pipeline.detection.images.training import TrainingImage
+from ifcb_flow_pipeline.image_classes import labelled_images
+from ifcb_flow_pipeline_tests.detection.images.conftest import model, planted  # noqa: F401 (fixtures)
+from ifcb_flow_pipeline_tests.detection.images.particles import clean_images
 
 
 def test_the_faults_are_those_of_the_training_planted_by_other_code():
@@ -44,3 +48,25 @@ def test_stains_are_painted_at_their_place_in_the_frame():
     stained = image_window._stained(each, [(120, 210, 30, 5)], np.random.default_rng(0))
     assert stained[10, 20] < 160
     assert stained[30, 5] >= 179
+
+
+def test_recall_over_splits_is_that_of_the_faults_in_the_features(model, planted):  # noqa: F811
+    drawn = clean_images(6, seed=90)
+    faulty = np.array([images.faulty_copies(each, number) for number, each in enumerate(drawn)])
+    where = np.array([each.instrument for each in drawn])
+    slight, clear, gross = image_splits.recall(model, planted, faulty, where, True)
+    assert 0 < slight < clear < gross <= 1
+    # A clean image is not found.
+    clean = np.repeat(planted.clean[:6, None, None], 17, axis=1).repeat(3, axis=2)
+    assert image_splits.recall(model, planted, clean, where, True) == pytest.approx(0, abs=0.2)
+
+
+def test_classes_are_measured_over_splits():
+    drawn = labelled_images(drawn_images(150, 0), None)
+    lines = image_classes.naming(drawn, 1, ("logistic",))
+    assert lines[2].startswith("| features | ")
+    assert sum("IFCB901" in line for line in lines) == 1
+    lines = image_classes.unseen(drawn, 1)
+    assert len(lines) == 2 + len(LIGHT_DETECTORS) + 1
+    (line,) = image_classes.nearest(drawn)
+    assert float(line.split(": ")[1]) > 0.9
