@@ -155,13 +155,16 @@ def _detectors(
     classes = [each.class_name for each, value in zip(training, values[:, 0], strict=True) if not np.isnan(value)]
     light = {f"features, {name}": fit(rows, classes) for name, fit in LIGHT_DETECTORS.items()}
 
+    usual_error = np.nanmedian(np.log(model.score([each.image for each in training]).error))
+
     def scores(images: Sequence[Image]) -> dict[str, _Floats]:
         found, new = model.score(images), scaler.transform(features_of_images(images))
         return {
             "autoencoder, one-sided error": found.error,
-            "autoencoder, two-sided error": found.deviation,
+            "autoencoder, two-sided error": np.abs(np.log(found.error) - usual_error),
+            "autoencoder, two-sided by octaves": found.deviation,
             "autoencoder, density": found.rarity,
-            "autoencoder, two-sided or density": found.score,
+            "autoencoder, by octaves or density": found.score,
             **{name: score(new) for name, score in light.items()},
         }
 

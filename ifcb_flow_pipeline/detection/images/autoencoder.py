@@ -2,13 +2,15 @@
 
 Trained with torch (``autoencoder_training``), scored with NumPy alone. It looks at crops at native resolution, for
 shrinking an image hides its focus and its noise. An image that is drawn anew too well is as odd as one that is drawn
-too badly: what is out of focus is easy to draw. So the error counts on both sides of what is usual.
+too badly: what is out of focus is easy to draw. So the error counts on both sides of what is usual, in each of four
+octaves of detail and for the other octaves' errors: large dark cells are drawn worse than small ones, in focus or not.
 """
 
 import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +29,10 @@ _SCALE = 40.0
 
 #: Darker or brighter than the background by this, a pixel is part of the particle, grey values.
 _PARTICLE = 12.0
+
+#: Standard deviations of the blurs that part the octaves of detail from each other, px.
+_SOFTER_PX = (0.7, 1.4, 2.8)
+OCTAVES: Final = len(_SOFTER_PX) + 1
 
 #: Images that are scored together: more take memory, and are no faster.
 _AT_ONCE = 64
@@ -79,27 +85,28 @@ class AutoencoderCard:
 @dataclass(frozen=True, slots=True, eq=False)
 class AutoencoderScores:
     """Of n images, shape (n,) each, NaN where an image is too small. ``error``: mean squared error of the crop drawn
-    anew; ``deviation``: its logarithm's distance from what is usual, on either side, in robust standard deviations;
-    ``rarity``: how far the density at its numbers lies below the usual one, likewise; higher is odder, both.
-    ``odd``: beyond either threshold.
+    anew; ``deviation``: distance of its logarithms by octave from what is usual, on either side; ``rarity``: how far
+    the density at its numbers lies below the usual one, in robust standard deviations; ``score``: the worse of the two,
+    each over its threshold; higher is odder, all three. ``odd``: beyond either threshold, a score above 1.
     """
 
     error: _Floats
     deviation: _Floats
     rarity: _Floats
-    odd: NDArray[np.bool_]
+    score: _Floats
 
     @property
-    def score(self) -> _Floats:
-        """The worse of the two."""
-        return np.maximum(self.deviation, self.rarity)
+    def odd(self) -> NDArray[np.bool_]:
+        """Which images are odd."""
+        return np.nan_to_num(self.score) > 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Autoencoder:
     """``weights``: of the layers. ``centre``, ``directions``: the whitened space of the numbers; in it, a mixture of
-    normal distributions: ``shares`` (k,), ``means`` (k, d), ``precisions`` (k, d, d) as Cholesky factors. ``usual``:
-    medians and robust spreads of the logarithm of the error and of the density, shape (2, 2).
+    normal distributions: ``shares`` (k,), ``means`` (k, d), ``precisions`` (k, d, d) as Cholesky factors. Of images
+    held back: ``errors``, medians of the logarithms of their errors by octave, (OCTAVES,), ``whitening`` of these,
+    (OCTAVES, OCTAVES), and ``density``, median and robust spread of the logarithm of the density.
     """
 
     card: AutoencoderCard
@@ -109,29 +116,31 @@ class Autoencoder:
     shares: _Floats
     means: _Floats
     precisions: _Floats
-    usual: _Floats
+    errors: _Floats
+    whitening: _Floats
+    density: _Floats
 
     def score(self, images: Sequence[Image]) -> AutoencoderScores:
         """Score images, (height, width) uint8."""
         large = [i for i, image in enumerate(images) if min(image.shape) >= MIN_SIDE_PX]
         error, density = np.full((2, len(images)), np.nan)
+        octaves = np.full((len(images), OCTAVES), np.nan)
         for first in range(0, len(large), _AT_ONCE):
             chosen = large[first : first + _AT_ONCE]
             crops = np.array([crop_of(images[i]) for i in chosen])
             numbers = encode(self.weights, crops)
             drawn = decode(self.weights, numbers)
             error[chosen] = np.mean((drawn - crops) ** 2, axis=(1, 2))
+            octaves[chosen] = errors_by_octave(drawn - crops)
             density[chosen] = self.log_density(numbers)
-        return self.scores_of(error, density)
+        return self.scores_of(error, octaves, density)
 
-    def scores_of(self, error: _Floats, density: _Floats) -> AutoencoderScores:
-        """Scores by errors and logarithms of densities, (n,) each."""
-        (middle, spread), (usual, width) = self.usual
-        deviation = np.abs(np.log(error) - middle) / spread
-        rarity = (usual - density) / width
-        with np.errstate(invalid="ignore"):
-            odd = (deviation > self.card.deviation_threshold) | (rarity > self.card.rarity_threshold)
-        return AutoencoderScores(error, deviation, rarity, odd)
+    def scores_of(self, error: _Floats, octaves: _Floats, density: _Floats) -> AutoencoderScores:
+        """Scores by errors, logarithms of errors by octave, (n, OCTAVES), and logarithms of densities."""
+        deviation = np.sqrt(np.sum(((octaves - self.errors) @ self.whitening) ** 2, axis=1))
+        rarity = (self.density[0] - density) / self.density[1]
+        worse = np.maximum(deviation / self.card.deviation_threshold, rarity / self.card.rarity_threshold)
+        return AutoencoderScores(error, deviation, rarity, worse)
 
     def log_density(self, numbers: NDArray) -> _Floats:
         """Logarithm of the density of the mixture at the numbers of images, shape (n,)."""
@@ -142,6 +151,15 @@ class Autoencoder:
             normal = np.log(np.diag(factor)).sum() - 0.5 * len(mean) * np.log(2 * np.pi)
             parts.append(np.log(share) + normal - 0.5 * np.sum(away**2, axis=1))
         return np.logaddexp.reduce(np.array(parts), axis=0)
+
+
+def errors_by_octave(residual: NDArray) -> _Floats:
+    """Logarithms of the mean squared residual, (n, height, width), in octaves of detail, finest first: (n, OCTAVES)."""
+    from scipy.ndimage import gaussian_filter
+
+    softer = [residual, *(gaussian_filter(residual, (0, sd, sd)) for sd in _SOFTER_PX)]
+    parts = [*(one - other for one, other in pairwise(softer)), softer[-1]]
+    return np.log(np.maximum([np.mean(part.astype(np.float64) ** 2, axis=(1, 2)) for part in parts], 1e-12)).T
 
 
 # The network in NumPy
@@ -176,7 +194,7 @@ def _convolved(x: NDArray, kernel: NDArray, bias: NDArray, step: int) -> NDArray
 
 # The file
 
-_PARTS = ("centre", "directions", "shares", "means", "precisions", "usual")
+_PARTS = ("centre", "directions", "shares", "means", "precisions", "errors", "whitening", "density")
 
 
 def to_bytes(model: Autoencoder) -> bytes:

@@ -18,11 +18,13 @@ from ifcb_flow_pipeline.detection.images.autoencoder import (
     CROP_PX,
     DECODER,
     ENCODER,
+    OCTAVES,
     Autoencoder,
     AutoencoderCard,
     crop_of,
     decode,
     encode,
+    errors_by_octave,
 )
 from ifcb_flow_pipeline.detection.images.model_card import FALSE_ALARMS
 from ifcb_flow_pipeline.detection.images.training import TrainingImage
@@ -106,8 +108,8 @@ def train_autoencoder(
         source=source,
         settings=asdict(settings),
         n_images=dict(zip(counts[0].tolist(), counts[1].tolist(), strict=True)),
-        deviation_threshold=np.inf,
-        rarity_threshold=np.inf,
+        deviation_threshold=1.0,
+        rarity_threshold=1.0,
         versions=dict(versions),
         metrics={"rejected": int(np.sum(training.weight <= 0)), "error_held_back": round(training.curves[-1][1], 5)},
     )
@@ -238,6 +240,7 @@ def _with_density(card: AutoencoderCard, weights: Mapping[str, NDArray], crops: 
     """With the density of the training's numbers, and with what is usual, and thresholds, by the bins held back."""
     from dataclasses import replace
 
+    from sklearn.covariance import LedoitWolf
     from sklearn.decomposition import PCA
     from sklearn.mixture import GaussianMixture
 
@@ -247,16 +250,19 @@ def _with_density(card: AutoencoderCard, weights: Mapping[str, NDArray], crops: 
     rows = (numbers - space.mean_) @ directions
     mixture: Any = GaussianMixture(min(_MIXTURE, max(len(rows) // 50, 1)), random_state=0, reg_covar=1e-2).fit(rows)
     shape = (space.mean_, directions, mixture.weights_, mixture.means_, mixture.precisions_cholesky_)
-    model = Autoencoder(card, weights, *shape, np.array([[0.0, 1.0], [0.0, 1.0]]))
     found = encode(weights, held)
-    errors = np.mean((decode(weights, found) - held) ** 2, axis=(1, 2)).astype(np.float64)
+    residual = decode(weights, found) - held
+    octaves = errors_by_octave(residual)
+    shrunk = LedoitWolf().fit(octaves)
+    whitening = np.linalg.cholesky(np.linalg.inv(shrunk.covariance_ + 1e-6 * np.eye(OCTAVES)))
+    model = Autoencoder(card, weights, *shape, np.median(octaves, axis=0), whitening, np.array([0.0, 1.0]))
     density = model.log_density(found)
-    model = replace(model, usual=np.array([_usual(np.log(errors)), _usual(density)]))
-    scores = model.scores_of(errors, density)
+    model = replace(model, density=_usual(density))
+    scores = model.scores_of(np.mean(residual**2, axis=(1, 2)), octaves, density)
     deviation, rarity = (float(np.quantile(each, 1 - FALSE_ALARMS / 2)) for each in (scores.deviation, scores.rarity))
-    return replace(model, card=replace(card, deviation_threshold=deviation, rarity_threshold=rarity))
+    return replace(model, card=replace(card, deviation_threshold=deviation, rarity_threshold=max(rarity, 1e-6)))
 
 
-def _usual(values: NDArray[np.float64]) -> tuple[float, float]:
+def _usual(values: NDArray[np.float64]) -> NDArray[np.float64]:
     middle = float(np.median(values))
-    return middle, max(1.4826 * float(np.median(np.abs(values - middle))), 1e-6)
+    return np.array([middle, max(1.4826 * float(np.median(np.abs(values - middle))), 1e-6)])

@@ -78,8 +78,20 @@ def test_what_is_drawn_too_well_is_as_odd_as_what_is_drawn_badly(trained):
     assert np.median(blurred.deviation) > np.median(usual.deviation)
     assert np.mean(noisy.odd) > np.mean(usual.odd)
     assert np.mean(usual.odd) < 0.2
-    assert (usual.score == np.maximum(usual.deviation, usual.rarity)).all()
+    card = model.card
+    beyond = (usual.deviation > card.deviation_threshold) | (usual.rarity > card.rarity_threshold)
+    assert (usual.odd == beyond).all()
     assert np.isnan(model.score([np.zeros((3, 9), np.uint8)]).score).all()
+
+
+def test_errors_are_parted_by_octaves_of_detail():
+    rng = np.random.default_rng(0)
+    fine = np.indices((1, 48, 48)).sum(axis=0) % 2 * 2.0 - 1
+    coarse = np.ones((1, 48, 48))
+    for residual, octave in ((fine, 0), (coarse, 3), (3 * fine, 0)):
+        (found,) = autoencoder.errors_by_octave(residual + 1e-3 * rng.normal(0, 1, residual.shape))
+        assert found.argmax() == octave
+    assert found[0] == pytest.approx(np.log(9), abs=0.5)
 
 
 def test_the_density_is_that_of_scikit_learn(trained):
@@ -145,7 +157,7 @@ def test_a_share_of_the_training_is_made_faulty_where_it_is_asked_for():
 def test_detectors_are_compared_with_faults_among_the_training(trained):
     images = clean_images(180, seed=12)
     found = autoencoders.evaluate(images, CREATED, replace(SETTINGS, epochs=4), (0.05,))
-    assert len(found) == 4 + len(LIGHT_DETECTORS)
+    assert len(found) == 5 + len(LIGHT_DETECTORS)
     by_name = {each.detector: each for each in found}
     assert by_name["autoencoder, one-sided error"].defocus < 0.5 < by_name["autoencoder, two-sided error"].defocus
     assert by_name["features, Mahalanobis"].unobserved > 0.8
