@@ -4,6 +4,7 @@ import click
 
 from ifcb_flow_pipeline.commands import (
     alerts,
+    autoencoder,
     bins,
     classify,
     copies,
@@ -26,7 +27,7 @@ def main() -> None:
 for _command in (
     bins.train, bins.score, bins.features, bins.watch, bins.compare, bins.convert_model,
     images.images, images.train_images, images.odd,
-    classify.classify, classify.taxa,
+    classify.classify, classify.taxa, autoencoder.autoencoder,
     models.models, models.promote, models.rollback,
     labels.labels,
     dashboard.handover, review.review,

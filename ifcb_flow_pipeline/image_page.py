@@ -1,6 +1,7 @@
 """Pages of pictures: many images of a bin on one sheet, and the page of its oddest ones."""
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.archive_images import BOX_COLUMNS, own_levels, read_bin_images, reasons_of
 from ifcb_flow_pipeline.bins.archive import RawBin
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Image, RoiTable
+from ifcb_flow_pipeline.detection.images.explanations import unusual
 from ifcb_flow_pipeline.detection.images.model import ImageModel, ImageScores
+from ifcb_flow_pipeline.detection.images.oddness import Known
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.image_files import image_id
@@ -146,14 +149,27 @@ def odd_page(archive: Archive, pid: str, model: ImageModel, per_bin: int, number
     rows = found.features.row[order]
     words = reasons_of(found.features.values, scores, model, levels)
     images = _images(archive, raw, rows)
+    strange = unusual(model, found.features.values[order])
+    like = model.nearest(found.features.values[order])
     lines = tuple(
         f"{image_id(found.pid, int(found.features.row[i]))}  oddness {scores.oddness[i]:.1f}"
-        f"{'  odd' if scores.odd[i] else ''}{_fault(scores, int(i))}{'  ' + words[i] if words[i] else ''}"
-        for i in order
+        f"{'  odd' if scores.odd[i] else ''}{_fault(scores, int(i))}"
+        f"{_told(words[i] or '; '.join(reason.words for reason in reasons))}{_told(_likeness(known))}"
+        for i, reasons, known in zip(order, strange, like, strict=True)
     )
     titles = [f"{row + 1}{_fault(scores, int(i))}" for row, i in zip(rows.tolist(), order, strict=True)]
     pictures = [images.get(row) for row in rows.tolist()]
     return OddPage(found.pid, _drawn(found.pid, pictures, titles), lines, len(found.features.row))
+
+
+def _told(text: str) -> str:
+    return f"  {text}" if text else ""
+
+
+def _likeness(known: list[Known]) -> str:
+    """Of which classes the nearest known images are: ``nearest: 4 Chaetoceros, 1 Octactis``."""
+    counts = Counter(each.class_name for each in known)
+    return "nearest: " + ", ".join(f"{n} {name}" for name, n in counts.most_common()) if counts else ""
 
 
 def _fault(scores: ImageScores, i: int) -> str:

@@ -104,6 +104,7 @@ def test_the_page_of_odd_images_shows_the_oddest_first(archive, model_file, tmp_
     lines = [line for line in result.output.splitlines() if "oddness" in line]
     scores = [float(line.split("oddness ")[1].split()[0]) for line in lines]
     assert len(lines) == 7
+    assert all("nearest: " in line and "usual " in line for line in lines)
     assert scores == sorted(scores, reverse=True)
     with Pillow.open(output) as picture:
         assert picture.width > 600
