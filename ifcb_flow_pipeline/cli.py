@@ -13,6 +13,7 @@ from ifcb_flow_pipeline.commands import (
     images,
     labels,
     models,
+    review,
 )
 from ifcb_flow_pipeline.commands.program import Program
 
@@ -29,7 +30,7 @@ for _command in (
     classify.classify, classify.taxa, autoencoder.autoencoder,
     models.models, models.promote, models.rollback,
     labels.labels,
-    dashboard.handover,
+    dashboard.handover, review.review,
     alerts.alerts, copies.mirror,
     deployment.demo, deployment.serve, deployment.api, deployment.warm, deployment.left_out, deployment.verdicts,
     deployment.gone, deployment.archive_moved, deployment.backup, deployment.restore,

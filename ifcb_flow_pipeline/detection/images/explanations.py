@@ -58,10 +58,14 @@ class Reason:
     high: float
 
     @property
+    def name(self) -> str:
+        """What the feature is called."""
+        return WORDS.get(self.feature, _MEANING[self.feature])
+
+    @property
     def words(self) -> str:
         """For people: ``sharpness of edges 0.12, usual 0.31 to 0.68``."""
-        name = WORDS.get(self.feature, _MEANING[self.feature])
-        return f"{name} {self.value:.3g}, usual {self.low:.3g} to {self.high:.3g}"
+        return f"{self.name} {self.value:.3g}, usual {self.low:.3g} to {self.high:.3g}"
 
 
 def explain(
