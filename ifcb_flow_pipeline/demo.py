@@ -146,7 +146,7 @@ def ranked_list(scores: pa.Table, planted: dict[str, dict[str, str]], now: datet
         lines += [f"      {row['pid']}  {row['status']}: {row['reason'][:120]}" for row in unreadable[:LISTED]]
     not_judged = scores.filter(pc.field("verdict") == "not_judged")["instrument"].to_pylist()
     for name, n in sorted(Counter(not_judged).items()):
-        lines += ["", f"{n} bins of {name} are not judged: it has too little history"]
+        lines += ["", f"{n} bins of {name} have no verdict: it has too little history"]
     running = [episode.line() for episode in episodes_of(scores, now) if episode.ongoing]
     lines += ["", "Ongoing:", "", *(f"      {line}" for line in running)] if running else []
     return lines + (_found(scores, judged, planted) if planted else [])

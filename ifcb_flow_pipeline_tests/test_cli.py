@@ -538,7 +538,7 @@ def test_bins_that_were_not_judged_are_told_by_instrument_and_old_episodes_do_no
     say_verdicts(scores)
     assert capsys.readouterr().out.splitlines() == [
         "2 not judged, 1 bad",
-        "IFCB9: 2 bins not judged, for the model and these bins hold too little history of it",
+        "IFCB9: 2 bins without a verdict: the model and these bins hold too little history of it",
     ]
 
 
@@ -887,22 +887,22 @@ def test_models_are_listed_with_the_one_in_use_and_what_was_changed(kept, model)
     lines = done("models").stdout.splitlines()
     in_use = read_model(model).card.model_id
     assert [line.split()[0] for line in lines[:2]] == kept.ids()
-    assert [line.split()[0] for line in lines[:2] if "in use" in line] == [in_use]
+    assert [line.split()[0] for line in lines[:2] if "active" in line] == [in_use]
     assert lines[2].endswith(f"promote {in_use} by ann")
 
 
 def test_without_models_the_list_says_where_it_looked_and_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path))
     assert done("models").stdout == (
-        f"no models in {tmp_path / 'models'}: materialize anomaly_model, or set IFCB_FLOW_HOME\n"
+        f"no models in {tmp_path / 'models'}: start the job retrain, or set IFCB_FLOW_HOME\n"
     )
 
 
 def test_a_model_is_promoted_and_rolled_back_by_name(kept, model, forest):
     first, second = (read_model(path).card.model_id for path in (model, forest))
-    assert done("promote", second, "--who", "bob", "--note", "try").stdout.startswith(f"{second} is in use: ")
+    assert done("promote", second, "--who", "bob", "--note", "try").stdout.startswith(f"{second} is active: ")
     assert kept.current_id() == second
-    assert done("rollback", "--who", "eve").stdout == f"{first} is in use again\n"
+    assert done("rollback", "--who", "eve").stdout == f"{first} is active again\n"
     assert kept.current_id() == first
     changes = [(change.action, change.model_id, change.who) for change in kept.history()]
     assert changes == [("promote", first, "ann"), ("promote", second, "bob"), ("rollback", first, "eve")]
@@ -965,14 +965,14 @@ def test_another_archive_is_refused_until_it_is_said_that_it_was_moved(site, tmp
 def test_a_model_in_a_file_is_kept_and_promoted(forest, tmp_path, monkeypatch):
     monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
     name, store = read_model(forest).card.model_id, ModelStore(tmp_path / "home" / "models")
-    assert done("promote", forest).stdout == f"{name} is in use: no model is in use yet: this is the first\n"
+    assert done("promote", forest).stdout == f"{name} is active: no model is active yet: this is the first\n"
     assert (store.current_id(), store.ids()) == (name, [name])
     assert "nonsense.npz: the file is no model" in error_of("promote", written("nonsense.npz", "no model"))
 
 
 def test_what_cannot_be_promoted_or_returned_to_is_an_error(kept):
     assert "there is no model 'nonesuch'" in error_of("promote", "nonesuch")
-    assert "no model was in use before the present one" in error_of("rollback")
+    assert "no model was active before this one" in error_of("rollback")
 
 
 def test_a_worse_model_needs_to_be_wanted_on_purpose(kept, forest, monkeypatch):

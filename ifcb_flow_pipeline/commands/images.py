@@ -22,7 +22,7 @@ _image_model = click.option("--model", type=IN_FILE, help="File of the image mod
 
 
 _per_bin = click.option("--per-bin", type=click.IntRange(min=0), default=200,
-                        help="Images of each bin that are looked at, spread over its run; 0: all.")  # fmt: skip
+                        help="Images to look at in each bin, spread over its run; 0: all.")  # fmt: skip
 
 
 @click.command(cls=Command)
@@ -73,13 +73,16 @@ def images(
 @click.command(cls=Command)
 @click.argument("folders", type=DIRECTORY, nargs=-1, required=True)
 @_per_bin
-@click.option("--without", multiple=True, metavar="PID", help="Bin to leave out, for it has a fault; may be repeated.")
+@click.option(
+    "--without", multiple=True, metavar="PID", help="Bin to leave out because it has a fault; may be repeated."
+)
 @click.option("--source", default="", help="For the model's card: what the images are, and under which licence.")
 @click.option("--model", type=OUT_FILE, default="images.npz", help="File to write the model to.")
 def train_images(folders: tuple[Path, ...], per_bin: int, without: tuple[str, ...], source: str, model: Path) -> None:
     """Train an image model on the clean images in FOLDERS: folders of classes with pictures, or archives with .roi.
 
-    Faults are planted into the images, so that none need be labelled; images that are faulty already make it blind.
+    Faults are planted into the images, so none need to be labelled. Images that are faulty already make the model blind
+    to their fault.
     """
     from datetime import UTC, datetime
 

@@ -208,7 +208,7 @@ BIN_SCORES = Table(
 PAST_VERDICTS = Table(
     "past_verdicts",
     1,
-    "What models said that scored the day's bins before the model in bin_scores did: one row a bin and model.",
+    "Verdicts of the models that scored the day's bins before the one in bin_scores: one row for each bin and model.",
     (
         Column("pid", pa.string(), "", "identifier of the bin"),
         Column("model_id", pa.string(), "", "the model that gave the verdict"),
