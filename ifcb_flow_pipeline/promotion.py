@@ -63,7 +63,7 @@ def promote(
     """
     trial = try_challenger(models, tables, models.load(model_id), labels, settings)
     if not (trial.passed or even_if_worse):
-        raise WorseModelError(f"{model_id} is {trial.text}: to activate it anyway, say that it may be worse")
+        raise WorseModelError(f"{model_id} is {trial.text}: to activate it anyway, set even-if-worse")
     models.promote(model_id, who, note or trial.text)
     return trial
 

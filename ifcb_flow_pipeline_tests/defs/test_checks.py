@@ -157,7 +157,7 @@ def test_an_instrument_that_the_model_does_not_know_is_a_warning_that_names_it_a
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     assert "no verdict: IFCB999: 3 of 3. Once 20 healthy bins" in str(check.description)
-    assert "anomaly_model" in str(check.description)
+    assert "train a new model (job retrain)" in str(check.description)
     assert check.metadata["not_judged"].value == {"IFCB999": 3}
     metadata = made.metadata("bin_scores", DAYS[0])
     assert metadata["not_judged_bins"].value == 3

@@ -103,9 +103,7 @@ def test_a_worse_model_is_promoted_only_on_purpose(made: Pipeline) -> None:
     refused = made.run("promote_model", promote_kept_model={"config": config})
     assert not refused.success
     [failure] = [event for event in refused.all_events if event.is_step_failure]
-    assert "to use it all the same, promote it even if worse" in str(
-        failure.step_failure_data.user_failure_data.description
-    )
+    assert "to activate it anyway, set even-if-worse" in str(failure.step_failure_data.user_failure_data.description)
     assert made.deployment.models.current_id() != worse
     assert made.run("promote_model", promote_kept_model={"config": config | {"even_if_worse": True}}).success
     assert made.deployment.models.current_id() == worse

@@ -222,7 +222,7 @@ def test_rollbacks_go_further_back_and_then_there_is_nothing_to_return_to(filled
 
 
 def test_without_any_promotion_there_is_nothing_to_return_to(filled):
-    with pytest.raises(ModelError, match="promote the one that is wanted"):
+    with pytest.raises(ModelError, match="activate another by its id"):
         filled.rollback("ann")
     assert filled.history() == []
 
