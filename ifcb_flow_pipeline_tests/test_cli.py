@@ -51,7 +51,7 @@ PIDS = [f"D202308{10 + i // 14}T{i % 14:02}0000_IFCB134" for i in range(28)]
 OTHERS = [f"D20230810T{i:02}3000_IFCB124" for i in range(12)]
 HEADER_ONLY = "D20230811T200000_IFCB134"
 FUTURE = "D21500101T000000_IFCB134"
-WITHOUT_FEATURES = f"1 of 29 bins have no features: 1 no_adc\n  {HEADER_ONLY}  no_adc: the .adc file is missing\n"
+WITHOUT_FEATURES = f"1 of 29 bins have no features: 1 .adc file missing\n  {HEADER_ONLY}  the .adc file is missing\n"
 UNKNOWN = "D20230812T000000_IFCB134"
 THEIR_NAMES = FEATURE_NAMES[:26]
 REFERENCE = ("train", "--feature-set", "reference")
@@ -1094,8 +1094,8 @@ def test_every_file_of_a_bin_is_a_row_with_its_reason_whatever_its_name_and_plac
     assert rows.loc[FUTURE, "status"] == "ok"
     assert "the instrument's clock was wrong: 2150-01-01 is in the future" in rows.loc[FUTURE, "reason"]
     assert rows.loc[f"{PIDS[2]}_beads", "status"] == "misnamed"
-    for said in (f"{PIDS[0]}  misplaced: lies in D2019", f"{PIDS[2]}_beads  misnamed: ", f"rename to {PIDS[2]}",
-                 f"{HEADER_ONLY}  no_adc: the .adc file is missing"):  # fmt: skip
+    for said in (f"{PIDS[0]}  lies in D2019", f"{PIDS[2]}_beads  ", f"rename to {PIDS[2]}",
+                 f"{HEADER_ONLY}  the .adc file is missing"):  # fmt: skip
         assert said in result.stderr
 
 
@@ -1116,9 +1116,9 @@ def test_the_deployment_lists_what_is_in_no_days_tables(untidy, monkeypatch, tmp
     monkeypatch.setenv("IFCB_START_DAY", "2023-08-11")
     *lines, last = done("left-out").stdout.splitlines()
     listed = {line.split()[0]: line for line in lines}
-    assert f"{FUTURE}  outside: 2150-01-01 is in the future" in listed[FUTURE]
+    assert f"{FUTURE}  2150-01-01 is in the future" in listed[FUTURE]
     assert "before the first day 2023-08-11: set IFCB_START_DAY" in listed[PIDS[4]]
-    assert "misplaced" in listed[PIDS[0]]
+    assert "lies in D2019" in listed[PIDS[0]]
     assert last.startswith(f"{len(lines)} left out of all tables: ")
     assert PIDS[-1] not in listed
 

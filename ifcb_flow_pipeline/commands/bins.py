@@ -386,11 +386,12 @@ def _report(table: "pa.Table") -> None:
     import pyarrow.compute as pc
 
     from ifcb_flow_pipeline.days import status_counts
+    from ifcb_flow_pipeline.store.tables import status_name
 
     counts: Mapping[str, int] = status_counts(table.column("status").to_pylist())
     without = {status: count for status, count in counts.items() if status != "ok"}
     if without:
-        listed = ", ".join(f"{count} {status}" for status, count in without.items())
+        listed = ", ".join(f"{count} {status_name(status)}" for status, count in without.items())
         click.echo(f"{sum(without.values())} of {table.num_rows} bins have no features: {listed}", err=True)
         _name_each(table.filter(pc.field("status") != "ok"))
 

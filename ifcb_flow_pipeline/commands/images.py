@@ -48,6 +48,7 @@ def images(
 
     from ifcb_flow_pipeline.archive_images import image_table, read_archive_images
     from ifcb_flow_pipeline.store.image_files import read_image_model
+    from ifcb_flow_pipeline.store.tables import status_name
 
     if n_jobs == 0:
         raise click.BadParameter("must not be 0; -1 takes one thread per core", param_hint="--n-jobs")
@@ -58,10 +59,11 @@ def images(
         bins = read_archive_images(archive, pids, per_bin, n_jobs, work.progress)
     without = [each for each in bins if each.status != "ok"]
     if without:
-        listed = ", ".join(f"{count} {status}" for status, count in Counter(each.status for each in without).items())
+        counted = Counter(status_name(each.status) for each in without)
+        listed = ", ".join(f"{count} {status}" for status, count in counted.items())
         click.echo(f"{len(without)} of {len(bins)} bins have no images: {listed}", err=True)
         for each in without[:5]:
-            click.echo(f"  {each.pid}: {each.status}: {each.reason}", err=True)
+            click.echo(f"  {each.pid}  {each.reason or status_name(each.status)}", err=True)
     table = image_table(bins, loaded)
     write_table(table, output)
     if table.num_rows:
