@@ -18,7 +18,6 @@ import pytest
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.bins.archive import EXTENSIONS
 from ifcb_flow_pipeline.definitions import defs
-from ifcb_flow_pipeline.defs import assets
 from ifcb_flow_pipeline.detection.flow.training import FlowModel
 from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
@@ -219,10 +218,7 @@ def test_scores_and_models_link_to_their_page_of_the_review_app(
     assert pipeline.metadata("anomaly_model")["review_app"].value == "http://127.0.0.1:8501/models"
 
 
-def test_in_a_long_run_only_the_last_days_get_large_pictures_and_all_get_small_ones(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(assets, "DAYS_WITH_LARGE_PICTURES", 1)
+def test_in_a_long_run_only_the_last_day_gets_large_pictures_and_all_get_small_ones(pipeline: Pipeline) -> None:
     pipeline.make_everything()
     large = [{name for name in pipeline.metadata("bin_scores", day) if name.endswith("_large")} for day in DAYS]
     assert large == [set(), set(), {"severities_large", "worst_cloud_large"}]
