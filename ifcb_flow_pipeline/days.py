@@ -128,7 +128,9 @@ def write_features(
     inventory, _ = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason", "roi_bytes"))
     made_of = tables.provenance(POINT_CLOUDS, day)
     if made_of is None:
-        raise MissingInputError(f"point_clouds of {day} are missing: materialize them first")
+        raise MissingInputError(
+            f"the point clouds of {day} are missing: process that day from its inventory on (job daily_flow)"
+        )
     bins = {row["pid"]: row for row in inventory.to_pylist()}
     found = {
         entry.pid: feature_row(entry, columns, settings, bins[entry.pid]["roi_bytes"])
@@ -361,7 +363,7 @@ def window_features(tables: DailyTables, window: TrainingWindow, settings: Featu
         if FeatureSettings(**made_of.made_of) != settings:
             raise ModelError(
                 f"bin_features of {day} were made with {dict(made_of.made_of)}, this deployment has "
-                f"{asdict(settings)}: materialize bin_features of the window again"
+                f"{asdict(settings)}: process the days of the window again (job daily_flow)"
             )
 
     first, last = window.first or date.min, window.last or date.max
@@ -507,5 +509,7 @@ def _input(
     rows = tables.read(table, day, columns)
     made_of = tables.provenance(table, day)
     if rows is None or made_of is None:
-        raise MissingInputError(f"{table.name} of {day} is missing: materialize it first")
+        raise MissingInputError(
+            f"{table.name} of {day} is missing: process that day from its inventory on (job daily_flow)"
+        )
     return rows, made_of
