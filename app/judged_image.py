@@ -27,8 +27,13 @@ def verdict(own: JudgedImages) -> None:
     st.markdown(f"{odd}oddness **{scores.oddness[0]:.1f}** (odd above {limit:.1f})")
     _nearest(own)
     if reasons := own.reasons(0):
-        st.markdown(f"**What speaks for {likeliest}**" + ", the likeliest fault" * (not flagged))
-        st.html("".join(f'<p class="reason">{_reason(one)}</p>' for one in reasons))
+        said = "".join(f'<p class="reason">{_reason(one)}</p>' for one in reasons)
+        if flagged:
+            st.markdown(f"**What speaks for {likeliest}**")
+            st.html(said)
+        else:
+            with st.expander(f"What speaks for {likeliest}, the likeliest fault"):
+                st.html(said)
     if own.baseline.levels is None:
         st.caption(
             "This instrument has too few healthy images to know its usual brightness and noise by, so dark, bright and "

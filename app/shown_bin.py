@@ -17,7 +17,7 @@ from app.data import Scored, Stores
 from app.images import BinImages, NoImages
 from app.pages import GALLERY, IMAGE, go_to, link
 from app.series import Filter, Window
-from app.theme import LOOKS, cause_name, image_fault_name, is_fault, status_name
+from app.theme import LOOKS, cause_name, image_fault_name, is_fault
 from app.words import Finding, count, plain, sentence
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.detection.images.recogniser import CLEAN
@@ -25,7 +25,7 @@ from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.stream import Stream
 from ifcb_flow_pipeline.image_page import png
-from ifcb_flow_pipeline.store.tables import BIN_SCORES
+from ifcb_flow_pipeline.store.tables import BIN_SCORES, status_name
 
 #: The charts with their axes are 470 px wide. On a tablet, what is done comes before them: buttons are not to be
 #: searched for below two charts.

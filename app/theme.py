@@ -63,22 +63,6 @@ def cause_name(code: str) -> str:
     return CAUSE_NAMES.get(code, code.replace("_", " "))
 
 
-#: How far a bin came, by its status.
-STATUS_NAMES: Mapping[str, str] = {
-    "ok": "read",
-    "too_few_points": "too few images to judge",
-    "empty": "no triggers recorded",
-    "unreadable": ".adc file unreadable",
-    "no_adc": ".adc file missing",
-    "unsettled": "still being written",
-    "misplaced": "in the folder of another date",
-    "gone": "files gone from the archive",
-    "misnamed": "not named as a bin",
-    "no_bin": "corrected .adc file without the raw one",
-    "outside": "outside the days of the pipeline",
-    "not_found": "not in the archive",
-}
-
 #: Faults of single images: what each is called, and how it looks. The first nine have a key of their own.
 IMAGE_FAULTS: Mapping[str, tuple[str, str]] = {
     "defocus": ("out of focus", "all edges are soft"),
@@ -112,11 +96,6 @@ def image_fault_name(code: str) -> str:
 
 
 _DECISION_NAMES: Mapping[str, str] = {"good": "Good", "bad": "Bad", "unsure": "Unsure", "undecided": "Not reviewed"}
-
-
-def status_name(code: str) -> str:
-    """What a status is called."""
-    return STATUS_NAMES.get(code, code)
 
 
 def decision_name(code: str) -> str:

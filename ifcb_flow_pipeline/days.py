@@ -139,7 +139,9 @@ def write_features(
             n_unread = sum(entry.unread for entry in clouds.entries)
             n_unread += _put_dropped(rows, bins, clouds, settings, archive)
     except FileNotFoundError:
-        raise MissingInputError(f"point_clouds of {day} are missing: materialize them first") from None
+        raise MissingInputError(
+            f"the point clouds of {day} are missing: process that day from its inventory on (job daily_flow)"
+        ) from None
     for i, row in enumerate(bins):
         rows.put(i, {"sample_time": sample_times.of(row["pid"]) if sample_times else None})
     table = _with_stored_features(tables, settings, day, rows.table())
@@ -347,7 +349,7 @@ def window_features(tables: DailyTables, window: TrainingWindow, settings: Featu
         if FeatureSettings(**made_of.made_of) != settings:
             raise ModelError(
                 f"bin_features of {day} were made with {dict(made_of.made_of)}, this deployment has "
-                f"{asdict(settings)}: materialize bin_features of the window again"
+                f"{asdict(settings)}: process the days of the window again (job daily_flow)"
             )
 
     first, last = window.first or date.min, window.last or date.max
@@ -493,5 +495,7 @@ def _input(
     rows = tables.read(table, day, columns)
     made_of = tables.provenance(table, day)
     if rows is None or made_of is None:
-        raise MissingInputError(f"{table.name} of {day} is missing: materialize it first")
+        raise MissingInputError(
+            f"{table.name} of {day} is missing: process that day from its inventory on (job daily_flow)"
+        )
     return rows, made_of

@@ -22,7 +22,7 @@ from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.left_out import LeftOutTable, examples, summary
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.survey import Budget
-from ifcb_flow_pipeline.store.tables import BIN_SCORES, JUDGED
+from ifcb_flow_pipeline.store.tables import BIN_SCORES, JUDGED, status_name
 
 DEMO_HOME = "demo"
 
@@ -143,10 +143,12 @@ def ranked_list(scores: pa.Table, planted: dict[str, dict[str, str]], now: datet
         lines.append(f"{rank:4}  {row['pid']}  {row['severity']:3.0f}  {row['verdict']:5}  {suspected:27}  {note}")
     if unreadable:
         lines += ["", f"{len(unreadable)} bins cannot be read:", ""]
-        lines += [f"      {row['pid']}  {row['status']}: {row['reason'][:120]}" for row in unreadable[:LISTED]]
+        lines += [
+            f"      {row['pid']}  {row['reason'][:120] or status_name(row['status'])}" for row in unreadable[:LISTED]
+        ]
     not_judged = scores.filter(pc.field("verdict") == "not_judged")["instrument"].to_pylist()
     for name, n in sorted(Counter(not_judged).items()):
-        lines += ["", f"{n} bins of {name} are not judged: it has too little history"]
+        lines += ["", f"{n} bins of {name} have no verdict: it has too little history"]
     running = [episode.line() for episode in episodes_of(scores, now) if episode.ongoing]
     lines += ["", "Ongoing:", "", *(f"      {line}" for line in running)] if running else []
     return lines + (_found(scores, judged, planted) if planted else [])

@@ -64,7 +64,7 @@ def promote(
     """
     trial = try_challenger(models, tables, models.load(model_id), labels, settings)
     if not (trial.passed or even_if_worse):
-        raise WorseModelError(f"{model_id} is {trial.text}: to use it all the same, promote it even if worse")
+        raise WorseModelError(f"{model_id} is {trial.text}: to activate it anyway, set even-if-worse")
     models.promote(model_id, who, note or trial.text)
     return trial
 
@@ -82,14 +82,14 @@ def try_challenger(
     """
     current = models.current_id()
     if current is None:
-        return Trial(True, "no model is in use yet: this is the first")
+        return Trial(True, "no model is active yet: this is the first")
     if current == challenger.card.model_id:
-        return Trial(True, "it is the model in use")
+        return Trial(True, "it is the active model")
     try:
         champion = models.load(current)
         champion.check_usable(settings)
     except ModelError as error:
-        return Trial(True, f"the model in use cannot judge bins any more ({error})")
+        return Trial(True, f"the active model can no longer score bins ({error})")
     challenger.check_usable(settings)
     features = recent_features(tables, settings)
     healthy = healthy_rows(features, champion.judge(features), labels, PLANTED_BINS)

@@ -18,6 +18,9 @@ from ifcb_flow_pipeline.features.images.extract import features_of_bin
 #: Side of a cell in the drawn picture, in px.
 _CELL_PX = 3
 
+#: How solid cells are that nobody knows of: the frame is seen, but hardly.
+_UNSEEN_ALPHA = 28
+
 #: A cell that is so many grey values darker or brighter than those around it is drawn black or white.
 _RANGE = 6.0
 
@@ -63,7 +66,7 @@ def weeks_of(maps: Sequence[tuple[date, WindowMap, int]]) -> list[Week]:
 
 def picture(window: WindowMap) -> bytes:
     """A map as a PNG of the camera frame: dark where the background is darker than around it, mid-grey where it is
-    even, clear where too few images tell.
+    even, nearly clear where too few images tell.
     """
     from PIL import Image as Pillow
 
@@ -71,7 +74,8 @@ def picture(window: WindowMap) -> bytes:
     deviation = sums / np.maximum(n, 1)
     pixels = np.zeros((*SHAPE, 2), dtype=np.uint8)
     pixels[..., 0] = np.clip(127.5 * (1 + deviation / _RANGE), 0, 255)
-    pixels[..., 1] = np.where(n >= MIN_TELLING, 255, 0)
+    pixels[..., 1] = np.where(n >= MIN_TELLING, 255, _UNSEEN_ALPHA)
+    pixels[n < MIN_TELLING, 0] = 128
     drawn = io.BytesIO()
     Pillow.fromarray(np.repeat(np.repeat(pixels, _CELL_PX, axis=0), _CELL_PX, axis=1), "LA").save(drawn, format="png")
     return drawn.getvalue()

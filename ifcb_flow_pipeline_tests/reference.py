@@ -68,10 +68,10 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str, str
     if stated := _DEFAULT.search(meaning):
         meaning, shown = meaning[: stated.start()], stated[1]
     elif (extra := option.get_help_extra(context)).get("default"):
-        shown = str(extra.get("default"))
+        shown = str(extra.get("default")).replace('""', "")
     names = ", ".join(f"`{each}`" for each in [*option.opts, *option.secondary_opts])
     if not (option.is_flag or option.count):
-        names += f" `{option.make_metavar(context)}`"
+        names += f" `{option.make_metavar(context).replace(' RANGE', '')}`"
     return names, shown, meaning + (" Required." if option.required else "")
 
 

@@ -73,7 +73,7 @@ def run(*arguments, code=0):
 def test_images_are_judged_with_a_row_each(archive, model_file, tmp_path):
     output = tmp_path / "images.csv"
     result = run("images", archive, "--model", model_file, "--output", output)
-    assert f"{NO_ROI}: no_roi" in result.output
+    assert f"  {NO_ROI}  " in result.output
     assert "240 images of 7 bins" in result.output
     table = pd.read_csv(output)
     assert len(table) == 240

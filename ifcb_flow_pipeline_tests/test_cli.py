@@ -51,7 +51,7 @@ PIDS = [f"D202308{10 + i // 14}T{i % 14:02}0000_IFCB134" for i in range(28)]
 OTHERS = [f"D20230810T{i:02}3000_IFCB124" for i in range(12)]
 HEADER_ONLY = "D20230811T200000_IFCB134"
 FUTURE = "D21500101T000000_IFCB134"
-WITHOUT_FEATURES = f"1 of 29 bins have no features: 1 no_adc\n  {HEADER_ONLY}  no_adc: the .adc file is missing\n"
+WITHOUT_FEATURES = f"1 of 29 bins have no features: 1 .adc file missing\n  {HEADER_ONLY}  the .adc file is missing\n"
 UNKNOWN = "D20230812T000000_IFCB134"
 THEIR_NAMES = FEATURE_NAMES[:26]
 REFERENCE = ("train", "--feature-set", "reference")
@@ -539,7 +539,7 @@ def test_bins_that_were_not_judged_are_told_by_instrument_and_old_episodes_do_no
     say_verdicts(scores)
     assert capsys.readouterr().out.splitlines() == [
         "2 not judged, 1 bad",
-        "IFCB9: 2 bins not judged, for the model and these bins hold too little history of it",
+        "IFCB9: 2 bins without a verdict: the model and these bins hold too little history of it",
     ]
 
 
@@ -888,22 +888,22 @@ def test_models_are_listed_with_the_one_in_use_and_what_was_changed(kept, model)
     lines = done("models").stdout.splitlines()
     in_use = read_model(model).card.model_id
     assert [line.split()[0] for line in lines[:2]] == kept.ids()
-    assert [line.split()[0] for line in lines[:2] if "in use" in line] == [in_use]
+    assert [line.split()[0] for line in lines[:2] if "active" in line] == [in_use]
     assert lines[2].endswith(f"promote {in_use} by ann")
 
 
 def test_without_models_the_list_says_where_it_looked_and_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path))
     assert done("models").stdout == (
-        f"no models in {tmp_path / 'models'}: materialize anomaly_model, or set IFCB_FLOW_HOME\n"
+        f"no models in {tmp_path / 'models'}: start the job retrain, or set IFCB_FLOW_HOME\n"
     )
 
 
 def test_a_model_is_promoted_and_rolled_back_by_name(kept, model, forest):
     first, second = (read_model(path).card.model_id for path in (model, forest))
-    assert done("promote", second, "--who", "bob", "--note", "try").stdout.startswith(f"{second} is in use: ")
+    assert done("promote", second, "--who", "bob", "--note", "try").stdout.startswith(f"{second} is active: ")
     assert kept.current_id() == second
-    assert done("rollback", "--who", "eve").stdout == f"{first} is in use again\n"
+    assert done("rollback", "--who", "eve").stdout == f"{first} is active again\n"
     assert kept.current_id() == first
     changes = [(change.action, change.model_id, change.who) for change in kept.history()]
     assert changes == [("promote", first, "ann"), ("promote", second, "bob"), ("rollback", first, "eve")]
@@ -966,14 +966,14 @@ def test_another_archive_is_refused_until_it_is_said_that_it_was_moved(site, tmp
 def test_a_model_in_a_file_is_kept_and_promoted(forest, tmp_path, monkeypatch):
     monkeypatch.setenv("IFCB_FLOW_HOME", str(tmp_path / "home"))
     name, store = read_model(forest).card.model_id, ModelStore(tmp_path / "home" / "models")
-    assert done("promote", forest).stdout == f"{name} is in use: no model is in use yet: this is the first\n"
+    assert done("promote", forest).stdout == f"{name} is active: no model is active yet: this is the first\n"
     assert (store.current_id(), store.ids()) == (name, [name])
     assert "nonsense.npz: the file is no model" in error_of("promote", written("nonsense.npz", "no model"))
 
 
 def test_what_cannot_be_promoted_or_returned_to_is_an_error(kept):
     assert "there is no model 'nonesuch'" in error_of("promote", "nonesuch")
-    assert "no model was in use before the present one" in error_of("rollback")
+    assert "no model was active before this one" in error_of("rollback")
 
 
 def test_a_worse_model_needs_to_be_wanted_on_purpose(kept, forest, monkeypatch):
@@ -1095,8 +1095,8 @@ def test_every_file_of_a_bin_is_a_row_with_its_reason_whatever_its_name_and_plac
     assert rows.loc[FUTURE, "status"] == "ok"
     assert "the instrument's clock was wrong: 2150-01-01 is in the future" in rows.loc[FUTURE, "reason"]
     assert rows.loc[f"{PIDS[2]}_beads", "status"] == "misnamed"
-    for said in (f"{PIDS[0]}  misplaced: lies in D2019", f"{PIDS[2]}_beads  misnamed: ", f"rename to {PIDS[2]}",
-                 f"{HEADER_ONLY}  no_adc: the .adc file is missing"):  # fmt: skip
+    for said in (f"{PIDS[0]}  lies in D2019", f"{PIDS[2]}_beads  ", f"rename to {PIDS[2]}",
+                 f"{HEADER_ONLY}  the .adc file is missing"):  # fmt: skip
         assert said in result.stderr
 
 
@@ -1117,9 +1117,9 @@ def test_the_deployment_lists_what_is_in_no_days_tables(untidy, monkeypatch, tmp
     monkeypatch.setenv("IFCB_START_DAY", "2023-08-11")
     *lines, last = done("left-out").stdout.splitlines()
     listed = {line.split()[0]: line for line in lines}
-    assert f"{FUTURE}  outside: 2150-01-01 is in the future" in listed[FUTURE]
+    assert f"{FUTURE}  2150-01-01 is in the future" in listed[FUTURE]
     assert "before the first day 2023-08-11: set IFCB_START_DAY" in listed[PIDS[4]]
-    assert "misplaced" in listed[PIDS[0]]
+    assert "lies in D2019" in listed[PIDS[0]]
     assert last.startswith(f"{len(lines)} left out of all tables: ")
     assert PIDS[-1] not in listed
 

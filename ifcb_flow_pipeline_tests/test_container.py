@@ -389,7 +389,7 @@ def test_developers_have_the_versions_of_the_image():
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_names_a_registry_or_a_place_of_one_machine(name):
     text = (ROOT / name).read_text()
-    hosts = re.findall(r"(?:https?|file)://(?!127\.0\.0\.1)[^\s\"')]+", text)
+    hosts = re.findall(r"(?:https?|file)://(?!127\.0\.0\.1|webserver:)[^\s\"')]+", text)
     assert not hosts
     assert not re.search(r"--(extra-)?index-url|--find-links|--trusted-host|pypi\.org|pythonhosted", text)
     assert not re.search(r"(?<![\w.])/(work|root|Users)/", text)

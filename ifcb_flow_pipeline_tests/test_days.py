@@ -534,10 +534,10 @@ def test_each_step_names_the_table_that_it_misses(site):
         ("bin_features", lambda: days.write_scores(site.tables, trained_elsewhere(site), DAY)),
     ]
     for table, step in steps:
-        with pytest.raises(MissingInputError, match=f"{table} of 2023-08-10 is missing: materialize it first"):
+        with pytest.raises(MissingInputError, match=f"{table} of 2023-08-10 is missing: process that day"):
             step()
     days.write_inventory(site.tables, site.archive, site.archive.scan(), DAY)
-    with pytest.raises(MissingInputError, match=r"point_clouds of 2023-08-10 are missing: materialize"):
+    with pytest.raises(MissingInputError, match="the point clouds of 2023-08-10 are missing: process that day"):
         days.write_features(site.tables, SETTINGS, DAY)
 
 
@@ -566,7 +566,7 @@ def test_a_bin_that_was_listed_after_the_clouds_were_made_is_in_the_features_as_
 def test_tables_of_another_version_are_refused_with_the_remedy(full, monkeypatch):
     newer = replace(RAW_BINS, version=RAW_BINS.version + 1)
     monkeypatch.setattr(days, "RAW_BINS", newer)
-    with pytest.raises(StoreError, match="materialize raw_bins of that day again"):
+    with pytest.raises(StoreError, match="process that day again"):
         days.write_clouds(full.tables, full.archive, DAY)
 
 
@@ -938,7 +938,9 @@ def test_days_made_with_other_settings_are_not_mixed_in(full):
     full.put_bin(pid(0, second))
     full.make(second)
     days.write_features(full.tables, FeatureSettings("all"), second)
-    with pytest.raises(ModelError, match=r"2023-08-11 were made with .*'all'.*'images'.*materialize bin_features"):
+    with pytest.raises(
+        ModelError, match=r"2023-08-11 were made with .*'all'.*'images'.*process the days of the window again"
+    ):
         full.train()
     assert full.train(TrainingWindow(last=DAY)).card.n_bins == 14
     with pytest.raises(ModelError, match="2023-08-10 were made with"):

@@ -152,9 +152,9 @@ def test_the_list_ranks_by_severity_and_shows_what_cannot_be_judged_and_what_goe
     lines = demo.ranked_list(scores, {}, noon + timedelta(hours=2))
     ranked = [line.split()[:5] for line in lines if line[:4].strip().isdigit()]
     assert ranked == [["1", "c", "60", "bad", "air"], ["2", "b", "10", "ok", "-"]]
-    assert "      a  no_adc: the .adc file is missing" in lines
+    assert "      a  the .adc file is missing" in lines
     assert any(line.startswith("      IFCB1: air bubbles since 2024-05-14 12:40, ongoing") for line in lines)
-    assert "1 bins of IFCB9 are not judged: it has too little history" in lines
+    assert "1 bins of IFCB9 have no verdict: it has too little history" in lines
     assert "Ongoing:" not in demo.ranked_list(scores, {}, noon + timedelta(days=1))
 
 

@@ -50,7 +50,7 @@ def test_a_command_has_its_section_with_all_of_its_options(name, command):
 def test_a_default_is_told_once():
     page = commands_page()
     assert "[default:" not in page
-    assert "| `--port` `INTEGER RANGE` | 8001 |" in page
+    assert "| `--port` `INTEGER` | 8001 |" in page
 
 
 def test_every_column_has_its_line():

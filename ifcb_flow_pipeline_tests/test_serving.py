@@ -230,3 +230,15 @@ def test_a_long_log_becomes_the_one_before(tmp_path: Path, monkeypatch: pytest.M
     log.write_text("longer than ten")
     serving._shorten(log)
     assert (log.read_text(), (tmp_path / "a.log.1").read_text()) == ("", "longer than ten")
+
+
+def test_the_http_interface_is_one_of_the_programs_where_it_is_wanted(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"IFCB_FLOW_HOME": str(tmp_path)})
+    program = serving._interface(settings, 38650)
+    program.start({**os.environ, "IFCB_FLOW_HOME": str(tmp_path)}, tmp_path)
+    try:
+        serving._wait_until_ready(program, threading.Event())
+        assert urlopen(f"{program.url}/health", timeout=10).status == 200
+    finally:
+        serving._stop([program])
+    assert program.ended

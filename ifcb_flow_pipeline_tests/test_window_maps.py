@@ -42,14 +42,14 @@ def test_a_stain_shows_in_the_week_it_came_and_where_it_is():
     assert abs(stained.score.y_px - STAIN[1]) <= 16
 
 
-def test_the_picture_is_dark_at_the_stain_and_clear_where_nothing_was_seen():
+def test_the_picture_is_dark_at_the_stain_and_nearly_clear_where_nothing_was_seen():
     drawn = np.asarray(Pillow.open(io.BytesIO(picture(map_of_images(*images(1, 8.0))))))
     cell = drawn.shape[0] // SHAPE[0]
     at_stain = drawn[STAIN[1] // 8 * cell, STAIN[0] // 8 * cell]
     beside = drawn[(STAIN[1] - 32) // 8 * cell, (STAIN[0] - 32) // 8 * cell]
     assert at_stain[0] < beside[0] - 60
     assert at_stain[1] == beside[1] == 255
-    assert drawn[0, 0, 1] == 0
+    assert drawn[0, 0, 1] < 50
 
 
 def test_without_maps_there_is_no_week():

@@ -19,13 +19,13 @@ from app.data import Scored, Stores
 from app.decisions import Target, bulk_panel, label_store
 from app.pages import BIN, EXPLORE, go_to, scored_bins
 from app.series import Filter, Window
-from app.theme import LOOKS, cause_name, decision_name, status_name, tag_name, verdict_name
+from app.theme import LOOKS, cause_name, decision_name, tag_name, verdict_name
 from app.words import count, plain, sentence
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.handover import csv_of
 from ifcb_flow_pipeline.store.labels import DECISIONS, TAGS, Label
-from ifcb_flow_pipeline.store.tables import STATUSES
+from ifcb_flow_pipeline.store.tables import STATUSES, status_name
 
 #: Rows of the table; decisions that one press may make.
 _MAX_LISTED, _MAX_DECIDED = 500, 20_000

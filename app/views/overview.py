@@ -12,10 +12,11 @@ from app.data import Scored, Stores
 from app.pages import BIN, MODELS, OVERVIEW, TIMELINE, TRIAGE, Entry, go_to, link, scored_bins
 from app.series import Filter, Window
 from app.status import Check, InstrumentStatus, Place, State
-from app.theme import LOOKS, BadgeColour, status_name
+from app.theme import LOOKS, BadgeColour
 from app.words import age, count, plain, sentence, span, times
 from ifcb_flow_pipeline.detection.model_card import ModelCard
 from ifcb_flow_pipeline.errors import FlowError
+from ifcb_flow_pipeline.store.tables import status_name
 
 #: The badge of an instrument by its state: colour, icon and word.
 _BADGES: Mapping[State, tuple[BadgeColour, str, str]] = {

@@ -16,14 +16,14 @@ from app import address, charts, data, period, series, words
 from app.data import Scored, Stores
 from app.pages import BIN, TIMELINE, go_to, scored_bins
 from app.series import Filter, Track, Window
-from app.theme import LOOKS, cause_name, decision_name, status_name, verdict_name
+from app.theme import LOOKS, cause_name, decision_name, verdict_name
 from app.words import count, measure_name, number, plain, sentence
 from ifcb_flow_pipeline.bins.hdr import HeaderField
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE, Feature
 from ifcb_flow_pipeline.store.labels import DECISIONS, Label
-from ifcb_flow_pipeline.store.tables import STATUSES
+from ifcb_flow_pipeline.store.tables import STATUSES, status_name
 
 #: Rows of the list of the worst bins.
 _MAX_LISTED = 200

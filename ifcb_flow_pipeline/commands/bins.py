@@ -75,10 +75,11 @@ _reading = _options(
     click.argument("data_dir", type=DIRECTORY),
     click.option("--id-file", type=IN_FILE, help="Text file with one bin identifier a line; without it, all bins."),
     click.option("--n-jobs", type=int, default=-1, help="Threads that read and compute; -1: one per core."),
-    click.option("--chunk-size", type=click.IntRange(min=1), default=100, help="Bins per task, at most."),
-    click.option("--exclude", multiple=True, help="Directory without samples, at any depth; may be repeated. "
+    click.option("--chunk-size", type=click.IntRange(min=1), default=100, help="At most this many bins per task."),
+    click.option("--exclude", multiple=True, help="Directory that holds no samples, at any depth; may be repeated. "
                  "Replaces beads, skip, bad, temp, data_temp; an empty name excludes none."),
-    click.option("--reader", type=click.Choice(["native", "pyifcb"]), default="native", help="Who reads ADC files."),
+    click.option("--reader", type=click.Choice(["native", "pyifcb"]), default="native",
+                 help="What reads ADC files: native, or pyifcb, WHOI's library, if it is installed."),
 )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ _triggers = click.Choice(["images", "all"])
 
 
 _frames = click.option("--frames", type=_Frames(), multiple=True,
-                       help="Camera frame in px of an instrument that has another than its family; "
+                       help="Camera frame in px of an instrument whose frame differs from its family's; "
                             "may be repeated.")  # fmt: skip
 
 
@@ -122,8 +123,8 @@ _FIRST = ["pid", "anomaly_score", "severity", "verdict", "cause", "reasons"]
 @_selection
 @click.option("--contamination", type=click.FloatRange(0, 0.5, min_open=True), default=0.02,
               help="Forests only: share of the training bins that are called bad; moves no score.")  # fmt: skip
-@click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
-@click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
+@click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="What x is divided by.")
+@click.option("--triggers", type=_triggers, default="images", help="Which triggers count as points of the cloud.")
 @_frames
 @click.option("--max-samples", type=_Amount(), default="auto",
               help="Forests only: bins per tree, a count, a share such as 0.5, or auto.")  # fmt: skip
@@ -201,7 +202,7 @@ def score(
 ) -> None:
     """Score the bins in DATA_DIR with a model: a verdict for each, with its reasons.
 
-    With --id-file, the bins of the 15 days before those asked for are read too: they tell what is usual at the time.
+    With --id-file, the bins of the 15 days before those asked for are read too: they show what is normal at the time.
     """
     from dataclasses import replace
 
@@ -231,8 +232,8 @@ def score(
 
 @click.command(cls=LeanCommand)
 @_reading
-@click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="Width over height of x.")
-@click.option("--triggers", type=_triggers, default="images", help="Which triggers are points of the cloud.")
+@click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="What x is divided by.")
+@click.option("--triggers", type=_triggers, default="images", help="Which triggers count as points of the cloud.")
 @_frames
 @click.option("--feature-set", type=_feature_set, default="full",
               help="full: all features; reference: those of ifcb-flow-metric, in half of the time.")  # fmt: skip
@@ -260,9 +261,9 @@ def features(
 @click.argument("data_dir", type=DIRECTORY)
 @click.option("--model", type=IN_FILE, default="model.npz", help="File of the model.")
 @click.option("--interval", type=click.FloatRange(min=0, min_open=True), default=10.0, help="Seconds between looks.")
-@click.option("--once", is_flag=True, help="Look once, and end.")
+@click.option("--once", is_flag=True, help="Look once, then stop.")
 def watch(data_dir: Path, model: Path, interval: float, once: bool) -> None:
-    """Follow the bins that grow in DATA_DIR: a line for each look at one, until stopped with Ctrl-C."""
+    """Follow the bins being recorded in DATA_DIR: a line each time one has grown, until stopped with Ctrl-C."""
     import time
 
     from ifcb_flow_pipeline.live import Watch
@@ -306,9 +307,9 @@ def compare(csv1: Path, csv2: Path, output: Path, title: str, name1: str | None,
 @click.argument("model", type=OUT_FILE)
 @click.option("--triggers", type=_triggers, required=True,
               help="Which triggers were points: all before ifcb-flow-metric 1.1.0, images since.")  # fmt: skip
-@click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="As it was trained with.")
+@click.option("--aspect-ratio", type=_AspectRatio(), default=1.36, help="The ratio that it was trained with.")
 def convert_model(pickle_file: Path, model: Path, triggers: str, aspect_ratio: float) -> None:
-    """Convert a classifier.pkl of ifcb-flow-metric, once. Nothing that the file says is run."""
+    """Convert a classifier.pkl of ifcb-flow-metric, once. Nothing in the file is executed."""
     from datetime import UTC, datetime
 
     from ifcb_flow_pipeline.days import library_versions
@@ -343,7 +344,7 @@ def say_verdicts(scores: "pa.Table") -> None:
     rows = zip(scores.column("instrument").to_pylist(), scores.column("verdict").to_pylist(), strict=True)
     not_judged = Counter(name for name, verdict in rows if verdict == "not_judged")
     for name, count in sorted(not_judged.items()):
-        click.echo(f"{name}: {count} bins not judged, for the model and these bins hold too little history of it")
+        click.echo(f"{name}: {count} bins without a verdict: the model and these bins hold too little history of it")
     for episode in episodes_of(scores, datetime.now(tz=UTC)):
         if episode.ongoing:
             click.echo(episode.line())
@@ -385,11 +386,12 @@ def _report(table: "pa.Table") -> None:
     import pyarrow.compute as pc
 
     from ifcb_flow_pipeline.days import status_counts
+    from ifcb_flow_pipeline.store.tables import status_name
 
     counts: Mapping[str, int] = status_counts(table.column("status").to_pylist())
     without = {status: count for status, count in counts.items() if status != "ok"}
     if without:
-        listed = ", ".join(f"{count} {status}" for status, count in without.items())
+        listed = ", ".join(f"{count} {status_name(status)}" for status, count in without.items())
         click.echo(f"{sum(without.values())} of {table.num_rows} bins have no features: {listed}", err=True)
         _name_each(table.filter(pc.field("status") != "ok"))
 

@@ -27,10 +27,10 @@ OUT_FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-who = click.option("--who", help="Who wants it; kept in the history.  [default: the user's name]")
+who = click.option("--who", help="Who decided; recorded in the history.  [default: the user's name]")
 
 
-note = click.option("--note", default="", help="Why; kept in the history.")
+note = click.option("--note", default="", help="Why; recorded in the history.")
 
 
 exclude = click.option("--exclude", multiple=True, help="Directory without samples, at any depth; may be repeated.")

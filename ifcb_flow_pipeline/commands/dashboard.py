@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 @click.option("--suspected/--no-suspected", default=False,
               help="Also tag bad bins with the cause that the model suspects, which nobody has confirmed: "
               "qc_flow_CAUSE.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Only say what the dashboard would be told.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
 def handover(url: str | None, user: str | None, password_file: Path | None, suspected: bool, dry_run: bool) -> None:
-    """Hand people's decisions to the IFCB dashboard and read them back; exit code 1 where one does not read back.
+    """Send people's decisions to the IFCB dashboard and read them back; exit code 1 if one does not read back.
 
-    Bad bins are skipped there. A skip is lifted only where it is ours.
+    Bad bins are skipped there. A skip is lifted only if this program set it.
     """
     from ifcb_flow_pipeline.dashboard import Dashboard, decided_bins, hand_over, look
     from ifcb_flow_pipeline.store.sent import SENT_FILE, SentStore

@@ -57,7 +57,7 @@ def api(host: str, port: int, token_file: Path | None) -> None:
 
 @click.command(cls=Command)
 def warm() -> None:
-    """Compile ahead of time what else is compiled when it is first used, so that later commands start at once.
+    """Compile everything now that would be compiled when first used, so that later commands start at once.
 
     With IFCB_KERNEL_CACHE set, into that folder, which may be made on one machine and used on others like it.
     """
@@ -69,7 +69,7 @@ def warm() -> None:
 
 @click.command(cls=Command)
 def left_out() -> None:
-    """List what the deployment's archive has that is in no day's tables, and why.
+    """List what is in the archive but in no day's tables, and why.
 
     These are bins in a directory of another date, bins whose time is before the first day or in the future, and files
     that are not named as a bin.
@@ -96,7 +96,7 @@ def left_out() -> None:
 @click.command(cls=Command)
 @click.argument("pid")
 def verdicts(pid: str) -> None:
-    """Show what models have said of the bin PID, oldest first, with the verdict that stands at the end."""
+    """Show the verdicts that models gave the bin PID, oldest first; the last one stands."""
     import pyarrow.compute as pc
 
     from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
@@ -122,7 +122,7 @@ def verdicts(pid: str) -> None:
 @click.option("--first-day", type=click.DateTime(["%Y-%m-%d"]), help="First day to look at.  [default: all]")
 @click.option("--last-day", type=click.DateTime(["%Y-%m-%d"]), help="Last day to look at.  [default: all]")
 @click.option("--instrument", "instruments", multiple=True, help="Only of this instrument; may be repeated.")
-@click.option("--remove", is_flag=True, help="Remove their results, for good, after asking.")
+@click.option("--remove", is_flag=True, help="Remove their results for good, after asking.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def gone(first_day: Any, last_day: Any, instruments: tuple[str, ...], remove: bool, yes: bool) -> None:
     """List the bins whose files are gone from the archive. Their results are kept until they are removed here."""
@@ -144,7 +144,7 @@ def gone(first_day: Any, last_day: Any, instruments: tuple[str, ...], remove: bo
 
 @click.command(cls=Command)
 def archive_moved() -> None:
-    """Say that the archive of this data folder is now where IFCB_DATA_DIR says."""
+    """Confirm that the archive of this data folder has moved to IFCB_DATA_DIR."""
     from ifcb_flow_pipeline.store.claim import move
     from ifcb_flow_pipeline.store.settings import Settings
 

@@ -26,7 +26,7 @@ _image_model = click.option("--model", type=IN_FILE, help="File of the image mod
 
 
 _per_bin = click.option("--per-bin", type=click.IntRange(min=0), default=200,
-                        help="Images of each bin that are looked at, spread over its run; 0: all.")  # fmt: skip
+                        help="Images to look at in each bin, spread over its run; 0: all.")  # fmt: skip
 
 
 @click.command(cls=Command)
@@ -52,6 +52,7 @@ def images(
 
     from ifcb_flow_pipeline.archive_images import image_table, read_archive_images
     from ifcb_flow_pipeline.store.image_files import read_image_model
+    from ifcb_flow_pipeline.store.tables import status_name
 
     if n_jobs == 0:
         raise click.BadParameter("must not be 0; -1 takes one thread per core", param_hint="--n-jobs")
@@ -62,10 +63,11 @@ def images(
         bins = read_archive_images(archive, pids, per_bin, n_jobs, work.progress)
     without = [each for each in bins if each.status != "ok"]
     if without:
-        listed = ", ".join(f"{count} {status}" for status, count in Counter(each.status for each in without).items())
+        counted = Counter(status_name(each.status) for each in without)
+        listed = ", ".join(f"{count} {status}" for status, count in counted.items())
         click.echo(f"{len(without)} of {len(bins)} bins have no images: {listed}", err=True)
         for each in without[:5]:
-            click.echo(f"  {each.pid}: {each.status}: {each.reason}", err=True)
+            click.echo(f"  {each.pid}  {each.reason or status_name(each.status)}", err=True)
     table = image_table(bins, loaded)
     write_table(table, output)
     if table.num_rows:
@@ -77,7 +79,8 @@ def images(
 @click.command(cls=Command)
 @click.argument("folders", type=DIRECTORY, nargs=-1, required=True)
 @_per_bin
-@click.option("--without", multiple=True, metavar="PID", help="Bin to leave out, for it has a fault; may be repeated.")
+@click.option("--without", multiple=True, metavar="PID",
+              help="Bin to leave out because it has a fault; may be repeated.")  # fmt: skip
 @click.option("--labels", type=IN_FILE, help="People's labels of images: the labels.sqlite of the review app, or its "
               "export as CSV. Real faults teach the model, too, and classes are used.")  # fmt: skip
 @click.option("--data-dir", type=DIRECTORY, help="Where the labelled bins are.  [default: IFCB_DATA_DIR]")
@@ -94,7 +97,8 @@ def train_images(
 ) -> None:
     """Train an image model on the clean images in FOLDERS: folders of classes with pictures, or archives with .roi.
 
-    Faults are planted into the images, so that none need be labelled; images that are faulty already make it blind.
+    Faults are planted into the images, so none need to be labelled. Images that are faulty already make the model blind
+    to their fault.
     """
     from datetime import UTC, datetime
     from itertools import chain

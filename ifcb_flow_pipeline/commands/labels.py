@@ -10,18 +10,18 @@ from ifcb_flow_pipeline.commands.program import Group
 
 @click.group(cls=Group)
 def labels() -> None:
-    """Keep people's decisions about bins, days and longer ranges in the deployment."""
+    """Import, list and withdraw people's decisions about bins, days and longer ranges."""
 
 
 @labels.command("import")
 @click.argument("csv_file", type=IN_FILE)
 @who
 def import_labels(csv_file: Path, who: str | None) -> None:
-    """Keep the decisions in CSV_FILE: about single bins, or about all bins of an instrument in a range of time.
+    """Import the decisions in CSV_FILE: about single bins, or about all bins of an instrument in a range of time.
 
     Columns: pid, or instrument with day, or instrument with start and end (both included, UTC); decision (good, bad or
-    unsure); reason (free text) and context (yes: no fault of the instrument; nothing is learnt from it), if wanted.
-    Bins that arrive later count, too.
+    unsure); reason (free text) and context (yes: no fault of the instrument; nothing is learned from it), if wanted.
+    Bins that arrive later are included.
     """
     from datetime import UTC, datetime
 
@@ -54,7 +54,7 @@ def list_labels() -> None:
 @click.argument("number", type=int)
 @who
 def withdraw_label(number: int, who: str | None) -> None:
-    """Take the decision about a range back, by its NUMBER in the list."""
+    """Withdraw the decision about a range, by its NUMBER in the list."""
     from datetime import UTC, datetime
 
     label_store().withdraw_range(number, who or user_name(), datetime.now(tz=UTC))

@@ -11,16 +11,16 @@ from ifcb_flow_pipeline.commands.program import Command
 
 @click.command(cls=Command)
 def models() -> None:
-    """List the kept models of the deployment, and which one is in use."""
+    """List the models of the deployment, and which one is active."""
     from ifcb_flow_pipeline.promotion import label_summary
 
     store = model_store()
     if not store.ids():
-        click.echo(f"no models in {store.root}: materialize anomaly_model, or set IFCB_FLOW_HOME")
+        click.echo(f"no models in {store.root}: start the job retrain, or set IFCB_FLOW_HOME")
     current, previous = store.current_id(), store.previous_id()
     for model_id in store.ids():
         card = store.card(model_id)
-        use = {current: "in use", previous: "before"}.get(model_id, "")
+        use = {current: "active", previous: "before"}.get(model_id, "")
         click.echo(f"{model_id:41} {use:7} {card.feature_set:10} {card.n_bins:7} bins, "
                    f"{card.first_day} to {card.last_day}  {label_summary(card)}".rstrip())  # fmt: skip
     for change in store.history():
@@ -32,11 +32,11 @@ def models() -> None:
 @click.argument("model")
 @who
 @note
-@click.option("--even-if-worse", is_flag=True, help="Take it even where it is worse than the model in use.")
+@click.option("--even-if-worse", is_flag=True, help="Activate it even if it is worse than the active model.")
 def promote(model: str, who: str | None, note: str, even_if_worse: bool) -> None:
-    """Put MODEL to use in the deployment, unless it is worse than the one in use: the id of a kept model, or a file.
+    """Activate MODEL in the deployment, unless it is worse than the active one: the id of a model, or a file.
 
-    A file, such as train and convert-model write, is kept under its id first.
+    A file, such as train and convert-model write, is saved under its id first.
     """
     from ifcb_flow_pipeline import promotion
     from ifcb_flow_pipeline.store.daily import DailyTables
@@ -55,12 +55,12 @@ def promote(model: str, who: str | None, note: str, even_if_worse: bool) -> None
         note=note,
         even_if_worse=even_if_worse,
     )
-    click.echo(f"{model_id} is in use: {trial.text}")
+    click.echo(f"{model_id} is active: {trial.text}")
 
 
 @click.command(cls=Command)
 @who
 @note
 def rollback(who: str | None, note: str) -> None:
-    """Return to the model that was in use before."""
-    click.echo(f"{model_store().rollback(who or user_name(), note)} is in use again")
+    """Return to the model that was active before."""
+    click.echo(f"{model_store().rollback(who or user_name(), note)} is active again")

@@ -32,6 +32,7 @@ from ifcb_flow_pipeline.defs.metadata import (
     markdown_table,
     outcome_metadata,
     picture,
+    review_page,
     table_metadata,
     thumbnail,
     verdict_metadata,
@@ -138,14 +139,16 @@ def bin_features(context: dg.AssetExecutionContext, deployment: Deployment) -> _
 class TrainConfig(dg.Config):
     """What the model is trained on and how."""
 
-    first_day: str = Field("", description="First UTC day to train on, such as 2023-08-01. Empty: the first there is.")
-    last_day: str = Field("", description="Last UTC day to train on, included. Empty: the last there is.")
+    first_day: str = Field(
+        "", description="First day (UTC) to train on, such as 2023-08-01. Empty: from the beginning."
+    )
+    last_day: str = Field("", description="Last day (UTC) to train on, included. Empty: to the end.")
     instruments: list[str] = Field([], description="Instruments to train on, such as IFCB134. Empty: all.")
-    pids: list[str] = Field([], description="Train on these bins only. Empty: all of the window.")
-    pid_file: str = Field("", description="A text file with one bin identifier a line, used like pids.")
+    pids: list[str] = Field([], description="Train on these bins only. Empty: all bins of these days.")
+    pid_file: str = Field("", description="Text file with one bin identifier a line; used like pids.")
     detector: Literal["auto", Detector] = Field(
         "auto",
-        description="flow: every instrument against its own history, with causes and reasons. forest: that of "
+        description="flow: each instrument against its own history, with causes and reasons. forest: that of "
         "ifcb-flow-metric. mcif, mcif-calibrated: an isolation forest for each instrument, its scores as they are or "
         "on one scale. latent: these in the latent space of a classifier. auto: flow, or forest for the feature set "
         "reference.",
@@ -158,23 +161,23 @@ class TrainConfig(dg.Config):
     features: str = Field(
         "",
         description="Forests only. Feature selection as YAML, family: {feature: true or false}; "
-        "what is not named is used if it is in the feature set.",
+        "features that are not named are used if they are in the feature set.",
     )
     contamination: float = Field(
         0.02,
-        description="Forests only. Share of the training bins, up to 0.5, that is called bad. Moves no score.",
+        description="Forests only. Share of the training bins that is called bad, up to 0.5. Does not change scores.",
     )
-    n_estimators: int = Field(100, description="Forests only. Number of trees of a forest.")
+    n_estimators: int = Field(100, description="Forests only. Number of trees.")
     max_samples: str = Field(
         "auto", description="Forests only. Bins per tree: a count such as 256, a share such as 0.5, or auto."
     )
     max_features: str = Field(
         "1.0", description="Forests only. Features per tree: a count such as 10 or a share such as 1.0."
     )
-    random_seed: int = Field(42, description="Seed; the same seed and bins give the same model.")
+    random_seed: int = Field(42, description="Random seed: the same seed and bins give the same model.")
     use: bool = Field(
         True,
-        description="Put it to use, so that new bins are scored by it, unless it is worse than the model in use.",
+        description="Activate it, so that new bins are scored by it, unless it is worse than the active model.",
     )
 
     def train(self, deployment: Deployment) -> AnyModel:
@@ -222,7 +225,8 @@ _NO_WORSE = dg.AssetCheckSpec(
     "challenger_is_no_worse",
     asset=lineage.MODEL_KEY,
     blocking=True,
-    description="The model that this run trained is no worse than the model in use.",
+    description="The new model is no worse than the active one. If it is worse, it is kept as a candidate and not "
+    "activated.",
 )
 
 
@@ -233,8 +237,8 @@ _NO_WORSE = dg.AssetCheckSpec(
     group_name=lineage.GROUP,
     kinds={"python", "scikitlearn"},
     code_version="2",
-    description="A model trained on stored features and on people's decisions. Every model is kept, with a card that "
-    "describes it, and is put to use unless it is worse than the one in use.",
+    description="A model trained on stored features and people's decisions. Every model is kept, with a card that "
+    "describes it, and is activated unless it is worse than the active one.",
 )
 def anomaly_model(
     context: dg.AssetExecutionContext, config: TrainConfig, deployment: Deployment
@@ -259,6 +263,7 @@ def anomaly_model(
         | {"challenger": trial.text, "in_use": model.card.model_id == current}
         | comparison_metadata(trial.comparison)
         | verdict_metadata(recent)
+        | review_page(deployment, "models")
         | _severity_pictures(recent, "severities", "the latest bins", large=True),
         # What scores depend on is the model in use, be it this one or not.
         data_version=dg.DataVersion(current or "none"),
@@ -277,7 +282,7 @@ def anomaly_model(
 class ScoreConfig(dg.Config):
     """Which model scores."""
 
-    model_id: str = Field(CURRENT, description="The id of a kept model, or current: the one in use.")
+    model_id: str = Field(CURRENT, description="Id of the model that scores; current: the active one.")
 
 
 #: A day is scored in the light of the days before it.
@@ -344,6 +349,7 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _S
             days.write_features(deployment.tables, settings.features, day, corrected, settings.archive)
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
+        found |= review_page(deployment, f"timeline?from={day}T00:00&to={day + timedelta(days=1)}T00:00")
         # Large pictures, which take longer than scoring, are of the last day of a run only; all days have small ones.
         return found | _score_pictures(deployment, day, scores, large=day == wanted[-1])
 
@@ -585,7 +591,11 @@ def _score_pictures(deployment: Deployment, day: date, scores: pa.Table, *, larg
         columns = None  # the clouds are large: some delete old ones
     if deployment.settings.review_url:
         found["worst_bin_page"] = dg.MetadataValue.url(f"{deployment.settings.review_url}/bin?bin={worst}")
-    found |= {"worst_bin": worst, "worst_severity": judged[0]["severity"], "worst_reasons": judged[0]["reasons"]}
+    found |= {
+        "worst_bin": worst,
+        "worst_severity": round(judged[0]["severity"], 1),
+        "worst_reasons": judged[0]["reasons"],
+    }
     if columns is None:
         return found
     found["worst_cloud"] = thumbnail(cloud_thumbnail(columns, schema), f"cloud of {worst}")

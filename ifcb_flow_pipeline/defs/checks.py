@@ -51,13 +51,13 @@ MIN_BINS_FOR_DRIFT = 30
 MAX_MODEL_AGE_DAYS = 400
 
 
-@dg.asset_check(asset=bin_features, blocking=True, description="Every bin of the inventory has a row of features.")
+@dg.asset_check(asset=bin_features, blocking=True, description="Every bin in the inventory has a row of features.")
 def features_are_complete(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Fails, and stops the run, where a bin of the inventory is missing."""
     return _completeness(deployment.tables, BIN_FEATURES, _days(context, deployment, BIN_FEATURES))
 
 
-@dg.asset_check(asset=bin_scores, description="Every bin of the inventory has a row of scores.")
+@dg.asset_check(asset=bin_scores, description="Every bin in the inventory has a row of scores.")
 def scores_are_complete(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Fails where a bin of the inventory is missing."""
     return _completeness(deployment.tables, BIN_SCORES, _days(context, deployment, BIN_SCORES))
@@ -67,13 +67,13 @@ def scores_are_complete(context: dg.AssetCheckExecutionContext, deployment: Depl
 COMPLETENESS = (features_are_complete, scores_are_complete)
 
 
-@dg.asset_check(asset=raw_bins, description="Every bin of the archive is in the tables of its day.")
+@dg.asset_check(asset=raw_bins, description="Every bin in the archive is in the tables of its day.")
 def nothing_is_left_out(deployment: Deployment) -> dg.AssetCheckResult:
     """Warns of bins in a directory of another date or with a time outside of the partitions, and of misnamed files."""
     with permanent_failures():
         rows = deployment.left_out.read()
     if rows is None:
-        return _warning(True, "the archive has not been looked through yet", {})
+        return _warning(True, "the archive has not been searched yet", {})
     counts = status_counts(rows["status"].to_pylist())
     return _warning(
         not counts,
@@ -82,7 +82,7 @@ def nothing_is_left_out(deployment: Deployment) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=point_clouds, description="Few bins are unreadable.")
+@dg.asset_check(asset=point_clouds, description="At most 5 % of the bins are unreadable.")
 def bins_are_readable(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Warns where more than one bin in twenty is unreadable."""
     wanted = _days(context, deployment, POINT_CLOUDS)
@@ -100,7 +100,7 @@ def bins_are_readable(context: dg.AssetCheckExecutionContext, deployment: Deploy
     )
 
 
-@dg.asset_check(asset=raw_bins, description="The files of few bins are gone from the archive: no disk is missing.")
+@dg.asset_check(asset=raw_bins, description="Files have not vanished from the archive: no disk is missing.")
 def files_are_there(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Warns where more than one bin in a hundred is gone, and says of which instruments."""
     wanted = _days(context, deployment, RAW_BINS)
@@ -115,7 +115,7 @@ def files_are_there(context: dg.AssetCheckExecutionContext, deployment: Deployme
     )
 
 
-@dg.asset_check(asset=bin_scores, description="Bins are no more severe than healthy ones are expected to be.")
+@dg.asset_check(asset=bin_scores, description="No drift: severities match those expected of healthy bins.")
 def severities_have_not_drifted(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Warns where many bins are more severe than the model expects of healthy ones: faults, or an outdated model."""
     wanted = _days(context, deployment, BIN_SCORES)
@@ -126,17 +126,17 @@ def severities_have_not_drifted(context: dg.AssetCheckExecutionContext, deployme
     known = [part["severity"].to_numpy()[np.isfinite(part["percentile"].to_numpy())] for part in parts]
     severities = np.concatenate(known) if known else np.zeros(0)
     if len(severities) < MIN_BINS_FOR_DRIFT:
-        return _warning(True, f"{len(severities)} judged bins, too few to tell", {})
+        return _warning(True, f"{len(severities)} scored bins, too few to tell", {})
     drift = severity_drift(severities)
     return _warning(
         drift <= MAX_SEVERITY_DRIFT,
-        f"largest distance from what is expected of healthy bins: {drift:.2f} over {len(severities)} bins "
-        f"of {day_text(wanted)}",
+        f"largest difference from the severities expected of healthy bins: {drift:.2f} (0 to 1) over "
+        f"{len(severities)} bins of {day_text(wanted)}",
         {"drift": drift, "median_severity": float(np.median(severities))},
     )
 
 
-@dg.asset_check(asset=bin_scores, description="Every instrument has history enough to be judged.")
+@dg.asset_check(asset=bin_scores, description="Every instrument has enough history for verdicts.")
 def bins_are_judged(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
     """Warns where more than one in five of an instrument's readable bins were not judged, naming the instruments."""
     wanted = _days(context, deployment, BIN_SCORES)
@@ -147,18 +147,18 @@ def bins_are_judged(context: dg.AssetCheckExecutionContext, deployment: Deployme
     without = Counter(row["instrument"] for row in rows if row["verdict"] == "not_judged")
     many = {name: n for name, n in sorted(without.items()) if n > MAX_NOT_JUDGED_SHARE * readable[name]}
     found = (
-        f"{without.total()} of {readable.total()} readable bins of {day_text(wanted)} were not judged" if rows else ""
+        f"{without.total()} of {readable.total()} readable bins of {day_text(wanted)} have no verdict" if rows else ""
     )
     if many:
         named = ", ".join(f"{name}: {n} of {readable[name]}" for name, n in many.items())
         found = (
-            f"not judged are {named}. Once {MIN_BASELINE_BINS} healthy bins of an instrument have features, "
-            "materialize anomaly_model on days that hold them, then bin_scores of the days without verdicts"
+            f"no verdict: {named}. Once {MIN_BASELINE_BINS} healthy bins of an instrument have features, "
+            "train a new model (job retrain), then score the days without verdicts again"
         )
-    return _warning(not many, found or "there are no bins to judge", {"not_judged": dict(without)})
+    return _warning(not many, found or "there are no bins to score", {"not_judged": dict(without)})
 
 
-@dg.asset_check(asset=bin_scores, description="The model in use is not outdated.")
+@dg.asset_check(asset=bin_scores, description="The active model is not outdated.")
 def model_is_recent(deployment: Deployment) -> dg.AssetCheckResult:
     """Warns where the model in use was trained long ago."""
     card = deployment.models.card()
@@ -174,7 +174,7 @@ def _completeness(tables: DailyTables, table: Table, wanted: list[date]) -> dg.A
     return dg.AssetCheckResult(
         passed=not missing,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{len(missing)} bins differ from the inventory" if missing else "all bins are there",
+        description=f"{len(missing)} bins are missing, or are not in the inventory" if missing else "no bin is missing",
         metadata={"days": len(wanted), "missing_or_surplus": missing[:20]},
     )
 

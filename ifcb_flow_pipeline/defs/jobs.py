@@ -27,33 +27,33 @@ SCORE_STEPS = (*FEATURE_STEPS, bin_scores)
 daily_flow = dg.define_asset_job(
     "daily_flow",
     selection=dg.AssetSelection.assets(*SCORE_STEPS),
-    description="From the archive to the scores, for one day or a range of days.",
+    description="Process one day or a range of days, from the archive to the scores.",
 )
 
 retrain = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.assets(anomaly_model),
-    description="Train a new model on the stored features, and put it to use unless it is worse than the one in use.",
+    description="Train a new model on the stored features, and activate it unless it is worse than the active one.",
 )
 
 
 class PromoteConfig(dg.Config):
-    """Which model to put to use, and why."""
+    """Which model to activate, and why."""
 
-    model_id: str = Field(description="The id of a kept model, as the metadata of anomaly_model has it.")
-    who: str = Field("", description="Who wants it. Empty: the run.")
-    note: str = Field("", description="Why; kept in the history.")
-    even_if_worse: bool = Field(False, description="Take it even where it is worse than the model in use.")
+    model_id: str = Field(description="Id of the model, as shown by anomaly_model and on the app's page Models.")
+    who: str = Field("", description="Who decided. Empty: the run.")
+    note: str = Field("", description="Why; recorded in the history.")
+    even_if_worse: bool = Field(False, description="Activate it even if it is worse than the active model.")
 
 
 class RollbackConfig(dg.Config):
-    """Why the model before is wanted again."""
+    """Why to return to the model before."""
 
-    who: str = Field("", description="Who wants it. Empty: the run.")
-    note: str = Field("", description="Why; kept in the history.")
+    who: str = Field("", description="Who decided. Empty: the run.")
+    note: str = Field("", description="Why; recorded in the history.")
 
 
-@dg.op(description="Puts a kept model to use, unless it is worse than the one in use.")
+@dg.op(description="Activates a model, unless it is worse than the active one.")
 def promote_kept_model(context: dg.OpExecutionContext, config: PromoteConfig, deployment: Deployment) -> None:
     """Compare the model with the one in use, and take it."""
     with permanent_failures():
@@ -68,28 +68,28 @@ def promote_kept_model(context: dg.OpExecutionContext, config: PromoteConfig, de
             even_if_worse=config.even_if_worse,
         )
     context.log_event(model_in_use(config.model_id, {"changed_by": "promote_model", "challenger": trial.text}))
-    context.log.info(f"{config.model_id} is in use: {trial.text}")
+    context.log.info(f"{config.model_id} is active: {trial.text}")
 
 
-@dg.op(description="Puts the model to use that was in use before the present one.")
+@dg.op(description="Activates the model that was active before this one.")
 def return_to_previous_model(context: dg.OpExecutionContext, config: RollbackConfig, deployment: Deployment) -> None:
     """Take back the latest promotion that still stands."""
     with permanent_failures():
         model_id = deployment.models.rollback(config.who or f"run {context.run.run_id}", config.note)
     context.log_event(model_in_use(model_id, {"changed_by": "rollback_model"}))
-    context.log.info(f"{model_id} is in use again")
+    context.log.info(f"{model_id} is active again")
 
 
 class ForgetConfig(dg.Config):
     """Which bins to remove, of those whose files are gone from the archive."""
 
-    first_day: str = Field("", description="First UTC day, such as 2023-08-01. Empty: the first there is.")
-    last_day: str = Field("", description="Last UTC day, included. Empty: the last there is.")
-    instruments: list[str] = Field([], description="Only of these instruments, such as IFCB134. Empty: of all.")
-    remove: bool = Field(False, description="Remove them, for good. Without it, the run only says which they are.")
+    first_day: str = Field("", description="First day (UTC), such as 2023-08-01. Empty: from the beginning.")
+    last_day: str = Field("", description="Last day (UTC), included. Empty: to the end.")
+    instruments: list[str] = Field([], description="Only these instruments, such as IFCB134. Empty: all.")
+    remove: bool = Field(False, description="Remove their results for good. Otherwise the run only lists them.")
 
 
-@dg.op(description="Says which bins' files are gone, and removes their results where that is wanted.")
+@dg.op(description="Lists the bins whose files are gone, and removes their results if told to.")
 def forget_bins(context: dg.OpExecutionContext, config: ForgetConfig, deployment: Deployment) -> None:
     """Show the bins first; remove only what the configuration says."""
     with permanent_failures():
@@ -115,13 +115,18 @@ def forget_gone_bins() -> None:
     forget_bins()
 
 
-@dg.job(description="Put a kept model to use. What is scored from now on is scored by it; what is stored stays.")
+@dg.job(
+    description="Activate a model. Bins are scored by it from now on; stored scores stay as they are until they are "
+    "rescored."
+)
 def promote_model() -> None:
     """One action: the op that promotes."""
     promote_kept_model()
 
 
-@dg.job(description="Return to the model that was in use before. What is stored stays as it was scored.")
+@dg.job(
+    description="Roll back to the model that was active before. Stored scores stay as they are until they are rescored."
+)
 def rollback_model() -> None:
     """One action: the op that rolls back."""
     return_to_previous_model()

@@ -20,7 +20,8 @@ GROUP = "ifcb_flow"
 
 archive = dg.AssetSpec(
     "archive",
-    description="The raw bins of a day as the instruments wrote them. Only read; the sensor says when they changed.",
+    description="The raw bins of a day, as the instruments wrote them. They are only read; the sensor new_bins "
+    "reports changes.",
     group_name=GROUP,
     kinds={"file"},
     partitions_def=DAILY,
@@ -28,7 +29,7 @@ archive = dg.AssetSpec(
 
 decisions = dg.AssetSpec(
     "decisions",
-    description="What people decided about bins, in the review app or by import; models are trained on it.",
+    description="People's decisions about bins, from the review app or an imported list. Models learn from them.",
     group_name=GROUP,
     kinds={"sqlite"},
 )

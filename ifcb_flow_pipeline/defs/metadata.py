@@ -10,6 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from ifcb_flow_pipeline.days import status_counts
+from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.detection.trial.comparison import Comparison
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode
@@ -76,7 +77,7 @@ def comparison_metadata(comparison: Comparison | None) -> dict[str, Any]:
     if comparison is None:
         return {}
     shares = {f"planted {fault}": pair for fault, pair in comparison.planted.items()} | {
-        "bins the model in use does not call bad": comparison.alarms,
+        "bins the active model does not call bad": comparison.alarms,
         "bins people called bad": comparison.labelled_bad,
         "bins people called good": comparison.labelled_good,
     }
@@ -88,10 +89,10 @@ def comparison_metadata(comparison: Comparison | None) -> dict[str, Any]:
     ]
     found = {
         "compared_bins": comparison.n_bins,
-        "called_bad": dg.MetadataValue.md(markdown_rows(("of", "bins", "model in use", "challenger"), rows)),
-        "not_judged": f"model in use {not_judged.champion:.0%}, challenger {not_judged.challenger:.0%}",
+        "called_bad": dg.MetadataValue.md(markdown_rows(("of", "bins", "active model", "candidate"), rows)),
+        "not_judged": f"active model {not_judged.champion:.0%}, candidate {not_judged.challenger:.0%}",
         "changed_verdicts": len(comparison.changed),
-        "changed": dg.MetadataValue.md(markdown_rows(("bin", "model in use", "challenger"), changed)),
+        "changed": dg.MetadataValue.md(markdown_rows(("bin", "active model", "candidate"), changed)),
     }
     # A number that there is not would be no JSON.
     agreement = {} if math.isnan(comparison.rank_agreement) else {"rank_agreement": round(comparison.rank_agreement, 4)}
@@ -113,6 +114,12 @@ def markdown_rows(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         return "-"
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def review_page(deployment: Deployment, page: str) -> dict[str, Any]:
+    """A link to a page of the review app; nothing where its address is not known (IFCB_REVIEW_URL)."""
+    address = deployment.settings.review_url
+    return {"review_app": dg.MetadataValue.url(f"{address}/{page}")} if address else {}
 
 
 def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:

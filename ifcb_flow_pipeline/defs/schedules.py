@@ -21,7 +21,8 @@ _LOOK_SECONDS = 30.0
     cron_schedule="30 0 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Scores yesterday and whatever is missing, also days whose last run failed.",
+    description="Every night at 00:30 UTC: scores yesterday and whatever is missing, including days whose last run "
+    "failed.",
 )
 def daily_scoring(context: dg.ScheduleEvaluationContext, deployment: Deployment) -> list[dg.RunRequest]:
     """Ask for yesterday, whatever its state, and for all days that are not up to date."""
@@ -52,5 +53,5 @@ weekly_retraining = dg.ScheduleDefinition(
     cron_schedule="0 2 * * 1",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Trains a new model every Monday. Off by default: which bins are normal is for people to say.",
+    description="Trains a new model every Monday at 02:00 UTC. Off by default: people decide when to retrain.",
 )

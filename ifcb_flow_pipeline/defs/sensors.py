@@ -45,7 +45,7 @@ TICK_SECONDS = 12.0
 #: So many days that changed are reported at once, at most, for people to see: each is a transaction.
 _MOST_OBSERVED = 50
 
-STILL_LOOKING = "still looking through the archive; the next tick goes on"
+STILL_LOOKING = "still looking through the archive; continues at the next tick"
 
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -60,7 +60,7 @@ _UNFINISHED = [
     job=daily_flow,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Finds new, changed, late and vanished bins and runs the days concerned.",
+    description="Looks at the archive every minute and processes the days with new, changed, late or vanished bins.",
 )
 def new_bins(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.SensorResult:
     """Compare the archive with the tables and ask for the days that differ."""
@@ -144,7 +144,7 @@ def _about_the_disk(found: Survey, told: str, before: str) -> list[dg.AssetCheck
             check_name="files_are_there",
             passed=not told,
             severity=dg.AssetCheckSeverity.WARN,
-            description=told or "the bins that had vanished are back, or marked as gone",
+            description=told or "the bins that had vanished are back, or are marked as gone",
             metadata={"vanished_bins": sum(lost.n_bins for lost in found.vanished.values())},
         )
     ]
@@ -153,15 +153,16 @@ def _about_the_disk(found: Survey, told: str, before: str) -> list[dg.AssetCheck
 def _nothing_new(found: Survey, decided: Plan, busy: set[date]) -> str:
     waiting = [day for day in decided.pending if day not in busy]
     told = [f"{found.n_bins} bins, nothing new"]
-    told += [f"{len(busy)} days wait for a run"] if busy else []
-    told += [f"{len(waiting)} days failed or could not be read whole, and are tried again"] if waiting else []
+    told += [f"{len(busy)} days are being processed"] if busy else []
+    told += [f"{len(waiting)} days failed or could not be read completely and will be tried again"] if waiting else []
     return "; ".join(told)
 
 
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports runs whose process is gone as failed, and has them started again; prunes old runs and clouds.",
+    description="Marks runs whose process has died as failed, so that they are started again. Once a day, removes "
+    "old runs, and old point clouds where IFCB_CLOUD_DAYS says so.",
 )
 def dead_runs(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.SensorResult:
     """Look at the runs that are started, and once a day at what old ones left; the cursor is the day of that."""
@@ -173,7 +174,7 @@ def dead_runs(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg
     budget = Budget(TICK_SECONDS)
     n_pruned = prune(context.instance, home, now, budget)
     if n_pruned is None or not _drop_old_clouds(deployment, now, budget):
-        return dg.SensorResult(skip_reason=f"{told}; old runs are being removed, the next tick goes on")
+        return dg.SensorResult(skip_reason=f"{told}; old runs are being removed, continued at the next tick")
     return dg.SensorResult(skip_reason=f"{told}; {n_pruned} old runs and files removed", cursor=now.date().isoformat())
 
 
@@ -217,8 +218,8 @@ def states_with_partition(found: Survey, deployment: Deployment, log: Logger | N
     earlier = [day for day in found.archive if settings.start_day <= day < first]
     if earlier and log:
         log.warning(
-            f"{len(earlier)} days with bins, from {earlier[0]} on, are older than those that there were when the "
-            "program started: start it again, and they have partitions"
+            f"{len(earlier)} days with bins, from {earlier[0]} on, are older than the first day known when the "
+            "program started: restart it to process them"
         )
     return {day: state for day, state in states.items() if first <= day <= today()}
 

@@ -240,7 +240,7 @@ def check_version(table: Table, path: Path, content: Mapping[str, Any]) -> None:
     if not table.reads(content["version"]):
         raise StoreError(
             f"{path} has version {content['version']} of {table.name}, this program has {table.version}: "
-            f"materialize {table.name} of that day again"
+            f"process that day again (job daily_flow)"
         )
 
 
@@ -260,7 +260,7 @@ def open_any_version(table: Table, path: Path) -> Iterator[tuple[Opened, dict[st
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, RottenError) as error:
-        raise DamagedError(f"{path} cannot be read ({error}); materialize {table.name} of that day again") from error
+        raise DamagedError(f"{path} cannot be read ({error}); process that day again (job daily_flow)") from error
 
 
 def _check_that_sums_are_there(content: Mapping[str, Any], sums: Sums | None) -> None:

@@ -21,7 +21,7 @@ from ifcb_flow_pipeline.store.daily import COMPRESSION, Provenance, StoreError, 
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.sums import fill, room
 from ifcb_flow_pipeline.store.survey import Budget, Survey, Surveyor
-from ifcb_flow_pipeline.store.tables import LEFT_OUT
+from ifcb_flow_pipeline.store.tables import LEFT_OUT, status_name
 
 #: Rows that are held in memory at once: an archive may begin decades before the first day of a deployment.
 _ROWS_AT_ONCE = 50_000
@@ -100,13 +100,13 @@ def row_of(one: LeftOut) -> dict[str, object]:
 def summary(rows: pa.Table) -> str:
     """How many are left out and why, in a line; empty where nothing is."""
     counts = Counter(rows["status"].to_pylist())
-    kinds = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    kinds = ", ".join(f"{count} {status_name(status)}" for status, count in counts.most_common())
     return f"{rows.num_rows} left out of all tables: {kinds}" if counts else ""
 
 
 def examples(rows: pa.Table, most: int = NAMED) -> list[str]:
     """The first rows as lines of text, and how many more there are."""
-    lines = [f"{row['pid']}  {row['status']}: {row['reason']}" for row in rows.slice(0, most).to_pylist()]
+    lines = [f"{row['pid']}  {row['reason'] or status_name(row['status'])}" for row in rows.slice(0, most).to_pylist()]
     return [*lines, f"and {rows.num_rows - most} more"] if rows.num_rows > most else lines
 
 

@@ -80,7 +80,7 @@ class ModelStore:
         """
         previous = self.previous_id()
         if previous is None:
-            raise ModelError("no model was in use before the present one: promote the one that is wanted")
+            raise ModelError("no model was active before this one: activate another by its id")
         self.card(previous)
         self._change("rollback", previous, who, note, at)
         return previous
@@ -168,7 +168,7 @@ class ModelStore:
         if model_id == CURRENT:
             current = self.current_id()
             if current is None:
-                raise ModelError("there is no model yet: materialize anomaly_model first")
+                raise ModelError("there is no model yet: start the job retrain first")
             model_id = current
         path = self.root / model_id / name
         # An id comes from a person's configuration: it must not lead out of the store.

@@ -31,6 +31,27 @@ STATUSES: Mapping[str, str] = {
     "not_found": "asked for by its identifier, but not in the archive",
 }
 
+#: What they are called, for people.
+STATUS_NAMES: Mapping[str, str] = {
+    "ok": "read",
+    "too_few_points": "too few images to judge",
+    "empty": "no triggers recorded",
+    "unreadable": ".adc file unreadable",
+    "no_adc": ".adc file missing",
+    "unsettled": "still being written",
+    "misplaced": "in the folder of another date",
+    "gone": "files gone from the archive",
+    "misnamed": "not named as a bin",
+    "no_bin": "corrected .adc file without the raw one",
+    "outside": "outside the days of the pipeline",
+    "not_found": "not in the archive",
+}
+
+
+def status_name(code: str) -> str:
+    """What a status is called; a code that is none of these stands for itself, in words."""
+    return STATUS_NAMES.get(code, code.replace("_", " "))
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -217,7 +238,7 @@ BIN_SCORES = Table(
 PAST_VERDICTS = Table(
     "past_verdicts",
     1,
-    "What models said that scored the day's bins before the model in bin_scores did: one row a bin and model.",
+    "Verdicts of the models that scored the day's bins before the one in bin_scores: one row for each bin and model.",
     (
         Column("pid", pa.string(), "", "identifier of the bin"),
         Column("model_id", pa.string(), "", "the model that gave the verdict"),

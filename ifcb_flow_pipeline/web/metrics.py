@@ -84,11 +84,11 @@ class _Metrics(Collector):
 
     def _of_model(self) -> Iterator[Metric]:
         if self.card is not None:
-            info = _gauge("model_info", "The model in use", "model_id", "kind")
+            info = _gauge("model_info", "The active model", "model_id", "kind")
             info.add_metric([self.card.model_id, self.card.kind], 1)
             yield info
             age = self.now - datetime.fromisoformat(self.card.created)
-            yield _single("model_age_seconds", "Time since the model in use was trained", age.total_seconds())
+            yield _single("model_age_seconds", "Time since the active model was trained", age.total_seconds())
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:

@@ -116,7 +116,7 @@ def test_damaged_features_are_made_again_where_they_are_needed(made: Pipeline) -
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)
-    with pytest.raises(StoreError, match="materialize bin_features"):
+    with pytest.raises(StoreError, match="process that day again"):
         tables.read(BIN_FEATURES, DAYS[1])
     assert made.run("daily_flow", DAYS[1], DAYS[1], "bin_scores").success
     assert tables.read_range(BIN_SCORES, DAYS[0], DAYS[-1]) == before
@@ -204,7 +204,19 @@ def test_scores_come_with_pictures_small_ones_short_enough_to_be_shown_in_place(
     scores = pipeline.deployment.tables.read(BIN_SCORES, DAYS[2])
     assert scores is not None
     assert metadata["worst_bin"].value == scores["pid"][0].as_py()
-    assert metadata["worst_severity"].value == scores["severity"][0].as_py() == max(scores["severity"].to_pylist())
+    assert metadata["worst_severity"].value == round(max(scores["severity"].to_pylist()), 1)
+
+
+def test_scores_and_models_link_to_their_page_of_the_review_app(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IFCB_REVIEW_URL", "http://127.0.0.1:8501")
+    pipeline.make_everything()
+    scores = pipeline.metadata("bin_scores", DAYS[0])
+    period = f"from={DAYS[0]}T00:00&to={DAYS[0] + timedelta(days=1)}T00:00"
+    assert scores["review_app"].value == f"http://127.0.0.1:8501/timeline?{period}"
+    assert str(scores["worst_bin_page"].value).startswith("http://127.0.0.1:8501/bin?bin=D")
+    assert pipeline.metadata("anomaly_model")["review_app"].value == "http://127.0.0.1:8501/models"
 
 
 def test_in_a_long_run_only_the_last_day_gets_large_pictures_and_all_get_small_ones(pipeline: Pipeline) -> None:
@@ -347,7 +359,7 @@ def test_where_there_are_choices_the_launchpad_knows_them(empty: Pipeline, confi
 def test_scoring_without_a_model_says_what_to_do(pipeline: Pipeline) -> None:
     pipeline.run("daily_flow", DAYS[0], DAYS[-1], *FEATURE_STEPS)
     result = pipeline.run("daily_flow", DAYS[0], DAYS[-1], "bin_scores")
-    assert failure_of(result) == "there is no model yet: materialize anomaly_model first"
+    assert failure_of(result) == "there is no model yet: start the job retrain first"
 
 
 def test_scoring_refuses_a_model_of_other_features(made: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

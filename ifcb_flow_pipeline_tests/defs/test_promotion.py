@@ -41,7 +41,7 @@ def test_the_first_model_comes_into_use_by_itself(made: Pipeline) -> None:
     [change] = made.deployment.models.history()
     assert (change.action, change.previous) == ("promote", None)
     assert change.who.startswith("run ")
-    assert change.note == "no model is in use yet: this is the first"
+    assert change.note == "no model is active yet: this is the first"
 
 
 def test_a_challenger_that_is_no_worse_comes_into_use_by_the_run_that_trained_it(made: Pipeline) -> None:
@@ -64,7 +64,7 @@ def test_a_worse_challenger_is_kept_but_stays_out_of_use_and_the_run_stops_befor
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.ERROR
     assert f"worse than {champion}: it " in str(check.description)
-    assert re.search(r"it calls [3-9]\d% of the bins bad that the model in use does not", str(check.description))
+    assert re.search(r"it calls [3-9]\d% of the bins bad that the active model does not", str(check.description))
     assert int(str(check.metadata["changed_verdicts"].value)) >= 8
     assert made.deployment.models.current_id() == champion
     assert {champion, challenger} == set(made.deployment.models.ids())
@@ -103,9 +103,7 @@ def test_a_worse_model_is_promoted_only_on_purpose(made: Pipeline) -> None:
     refused = made.run("promote_model", promote_kept_model={"config": config})
     assert not refused.success
     [failure] = [event for event in refused.all_events if event.is_step_failure]
-    assert "to use it all the same, promote it even if worse" in str(
-        failure.step_failure_data.user_failure_data.description
-    )
+    assert "to activate it anyway, set even-if-worse" in str(failure.step_failure_data.user_failure_data.description)
     assert made.deployment.models.current_id() != worse
     assert made.run("promote_model", promote_kept_model={"config": config | {"even_if_worse": True}}).success
     assert made.deployment.models.current_id() == worse

@@ -210,7 +210,7 @@ def test_a_file_that_is_no_table_is_refused_with_the_remedy(clouds):
         lambda day: clouds.read_one(day, PID, NAMES),
         lambda day: list(clouds.read_all(day, [])),
     ):
-        with pytest.raises(StoreError, match="materialize point_clouds of that day again"):
+        with pytest.raises(StoreError, match="process that day again"):
             use(DAY)
 
 
@@ -223,7 +223,7 @@ def test_a_bin_whose_rows_are_damaged_is_refused_with_the_remedy(clouds, monkeyp
     content = bytearray(path.read_bytes())
     content[start : start + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"(?s)cannot be read.*materialize point_clouds of that day again"):
+    with pytest.raises(StoreError, match=r"(?s)cannot be read.*process that day again"):
         clouds.read_one(DAY, NEXT_PID, ["x_px"])
     assert clouds.read_one(DAY, PID, ["x_px"])[1]["x_px"].tolist() == [10, 20, 0, 40]
 

@@ -173,10 +173,10 @@ def newer(table):
 def test_a_file_of_another_version_is_refused_with_both_versions_and_the_remedy(tables):
     tables.write(BIN_SCORES, DAY, score_rows(-0.7), PROVENANCE)
     version = BIN_SCORES.version
-    said = rf"2023-08-10.parquet has version {version} of bin_scores.* has {version + 1}: materialize"
+    said = rf"2023-08-10.parquet has version {version} of bin_scores.* has {version + 1}: process"
     with pytest.raises(StoreError, match=said):
         tables.read(newer(BIN_SCORES), DAY)
-    with pytest.raises(StoreError, match="materialize bin_scores of that day again"):
+    with pytest.raises(StoreError, match="process that day again"):
         tables.read_range(newer(BIN_SCORES), DAY, DAY)
     assert tables.provenance(newer(BIN_SCORES), DAY) is None
 
@@ -206,9 +206,7 @@ def test_a_file_that_is_no_table_is_refused_with_the_remedy(tables, content):
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     for use in (tables.read, tables.provenance):
-        with pytest.raises(
-            StoreError, match=r"(?s)cannot be read.*materialize bin_scores of that day again"
-        ) as refused:
+        with pytest.raises(StoreError, match=r"(?s)cannot be read.*process that day again") as refused:
             use(BIN_SCORES, DAY)
         assert str(path) in str(refused.value)
 
@@ -228,7 +226,7 @@ def test_a_file_with_a_hole_in_its_rows_is_refused_with_the_remedy(tables):
     path = tables.path(BIN_SCORES, DAY)
     whole = path.read_bytes()
     path.write_bytes(b"PAR1" + bytes(1000) + whole[1004:])
-    with pytest.raises(StoreError, match=r"(?s)cannot be read.*materialize bin_scores of that day again"):
+    with pytest.raises(StoreError, match=r"(?s)cannot be read.*process that day again"):
         tables.read(BIN_SCORES, DAY)
 
 

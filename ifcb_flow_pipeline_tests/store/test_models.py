@@ -89,7 +89,7 @@ def test_an_empty_store_has_no_models_and_says_how_to_get_one(store):
     assert store.ids() == []
     assert store.current_id() is None
     for use in (store.load, store.card):
-        with pytest.raises(ModelError, match="no model yet: materialize anomaly_model first"):
+        with pytest.raises(ModelError, match="no model yet: start the job retrain first"):
             use()
 
 
@@ -214,7 +214,7 @@ def test_rollbacks_go_further_back_and_then_there_is_nothing_to_return_to(filled
         filled.promote(model_id, "ann")
     assert filled.previous_id() == SECOND_ID
     assert [filled.rollback("ann"), filled.rollback("ann")] == [SECOND_ID, FIRST_ID]
-    with pytest.raises(ModelError, match="no model was in use before"):
+    with pytest.raises(ModelError, match="no model was active before"):
         filled.rollback("ann")
     assert filled.current_id() == FIRST_ID
     filled.promote(THIRD.card.model_id, "ann")
@@ -222,7 +222,7 @@ def test_rollbacks_go_further_back_and_then_there_is_nothing_to_return_to(filled
 
 
 def test_without_any_promotion_there_is_nothing_to_return_to(filled):
-    with pytest.raises(ModelError, match="promote the one that is wanted"):
+    with pytest.raises(ModelError, match="activate another by its id"):
         filled.rollback("ann")
     assert filled.history() == []
 

@@ -32,7 +32,7 @@ def test_any_damaged_byte_of_a_table_is_noticed(tables):
     good = path.read_bytes()
     for place in range(0, len(good), 7):
         path.write_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
-        with pytest.raises(DamagedError, match="materialize bin_scores of that day again"):
+        with pytest.raises(DamagedError, match="process that day again"):
             tables.read(BIN_SCORES, DAY)
 
 
@@ -46,7 +46,7 @@ def test_any_damage_to_clouds_is_noticed(tables, width):
         if damaged == good:
             continue
         path.write_bytes(damaged)
-        with pytest.raises(DamagedError, match="materialize point_clouds of that day again"):
+        with pytest.raises(DamagedError, match="process that day again"):
             list(clouds.read_all(DAY, ["x_px", "trigger"]))
 
 

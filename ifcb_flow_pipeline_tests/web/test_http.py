@@ -231,7 +231,7 @@ def test_a_damaged_day_is_told_and_hides_no_other(empty: Site):
     empty.tables.path(BIN_SCORES, DAY).write_bytes(b"no parquet")
     answer = empty.get(f"/flow_metric/{BAD}")
     assert answer.status == 503
-    assert "materialize bin_scores of that day again" in answer.json["detail"]
+    assert "process that day again" in answer.json["detail"]
     found = empty.get("/api/v1/instruments").json
     assert found["days_unreadable"] == ["2026-03-02"]
     assert len(found["instruments"]) == 2

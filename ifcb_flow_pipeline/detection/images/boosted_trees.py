@@ -189,6 +189,45 @@ def _voting_nodes(tree: Any, number: int, n_trees: int, first: int) -> dict[str,
     }
 
 
+def boosted_by(model: Mapping[str, Any]) -> BoostedTrees:
+    """The trees of a model of XGBoost, as its JSON has them: classes by softmax, with one intercept for all."""
+    learner = model["learner"]
+    forest = learner["gradient_booster"]["model"]
+    parts: list[dict[str, NDArray]] = []
+    root, first = [], 0
+    for tree in forest["trees"]:
+        root.append(first)
+        parts.append(_xgboost_nodes(tree, first))
+        first += len(tree["left_children"])
+    return BoostedTrees(
+        root=np.array(root, np.int32),
+        group=np.array(forest["tree_info"], np.int32),
+        baseline=np.zeros(int(learner["learner_model_param"]["num_class"])),
+        n_features=int(learner["learner_model_param"]["num_feature"]),
+        **_joined(parts),
+    )
+
+
+def _xgboost_nodes(tree: Mapping[str, Any], first: int) -> dict[str, NDArray]:
+    left, right = (np.array(tree[name], np.int64) for name in ("left_children", "right_children"))
+    leaf = left < 0
+    split = np.array(tree["split_conditions"], np.float32)
+    weight = np.maximum(np.array(tree["sum_hessian"], np.float64), 1e-12)
+    cover = np.ones(len(left))
+    for children in (left, right):
+        cover[children[~leaf]] = np.minimum(weight[children[~leaf]] / weight[~leaf], 1)
+    return {
+        "feature": np.where(leaf, -1, tree["split_indices"]).astype(np.int32),
+        # There, what is less goes left; here, what is not more.
+        "threshold": np.where(leaf, 0, np.nextafter(split, np.float32(-np.inf))).astype(np.float64),
+        "missing_left": np.where(leaf, 0, tree["default_left"]).astype(np.uint8),
+        "left": np.where(leaf, 0, left + first).astype(np.int32),
+        "right": np.where(leaf, 0, right + first).astype(np.int32),
+        "value": np.where(leaf, split, 0).astype(np.float64),
+        "cover": np.rint(cover * 65535) / 65535,
+    }
+
+
 def _joined(parts: Sequence[Mapping[str, NDArray]]) -> dict[str, Any]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

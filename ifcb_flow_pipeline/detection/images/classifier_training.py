@@ -1,6 +1,7 @@
 """Training a classifier of images: several ways are compared by bins held back, the best is calibrated and kept."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.detection.images.boosted_trees import grown_by, votes_of
+from ifcb_flow_pipeline.detection.images.boosted_trees import boosted_by, grown_by, votes_of
 from ifcb_flow_pipeline.detection.images.classifier import (
     Basis,
     ClassModel,
@@ -77,7 +78,7 @@ def train_classifier(
 ) -> ImageClassifier:
     """Compare methods on each basis there is, and keep the one of the lowest log-loss on bins held back.
 
-    ``methods``: names in METHODS, all by default. ``progress`` is told what is tried. Deterministic.
+    ``methods``: names in METHODS, all that are installed by default. ``progress`` is told what is tried. Deterministic.
     Raises ModelError where a class has too few images or bins, or there are fewer than two classes.
     """
     _check(images)
@@ -85,7 +86,7 @@ def train_classifier(
     compared: list[Compared] = []
     odd: dict[Basis, _Floats] = {}
     for basis in images.values:
-        held = _held_back(images, basis, methods or tuple(METHODS), progress)
+        held = _held_back(images, basis, methods or available(), progress)
         odd[basis] = held.oddness
         threshold = float(np.quantile(joint_oddness(odd), 1 - UNKNOWN_SHARE))
         compared += _compared(images, basis, held)
@@ -148,13 +149,30 @@ def _both(rows: _Floats, codes: NDArray[np.intp]) -> Scorer:
     return Mean((_boosting(rows, codes), _logistic(rows, codes)))
 
 
+def _xgboost(rows: _Floats, codes: NDArray[np.intp]) -> Scorer:
+    import xgboost  # pyright: ignore[reportMissingImports] - an extra
+
+    settings = {"objective": "multi:softprob", "num_class": int(codes.max()) + 1, "max_depth": 4, "eta": 0.1,
+                "lambda": 2.0, "base_score": 0.5, "nthread": 1, "seed": 0}  # fmt: skip
+    booster = xgboost.train(settings, xgboost.DMatrix(rows[:, 0], codes), num_boost_round=150)
+    return boosted_by(json.loads(bytes(booster.save_raw("json"))))
+
+
 METHODS: Final[Mapping[str, Callable[[_Floats, NDArray[np.intp]], Scorer]]] = {
     "boosting": _boosting,
     "extra_trees": _extra_trees,
     "random_forest": _random_forest,
     "logistic": _logistic,
     "boosting_and_logistic": _both,
+    "xgboost": _xgboost,
 }
+
+
+def available() -> tuple[str, ...]:
+    """The methods whose packages are installed."""
+    from importlib.util import find_spec
+
+    return tuple(name for name in METHODS if name != "xgboost" or find_spec("xgboost"))
 
 
 def new_space(basis: Basis) -> Space:

@@ -141,12 +141,12 @@ def _worse(
     if lost > MAX_LOST_SHARE:
         reasons.append(f"finds {lost:.0%} fewer of the planted faults")
     reasons += [
-        f"finds {pair.challenger:.0%} of planted {fault}, the model in use {pair.champion:.0%}"
+        f"finds {pair.challenger:.0%} of planted {fault}, the active model {pair.champion:.0%}"
         for fault, pair in planted.items()
         if pair.lost > MAX_LOST_SHARE_OF_A_FAULT
     ]
     if alarms.challenger > MAX_NEW_ALARMS:
-        reasons.append(f"calls {alarms.challenger:.0%} of the bins bad that the model in use does not")
+        reasons.append(f"calls {alarms.challenger:.0%} of the bins bad that the active model does not")
     if labelled_bad.n >= MIN_LABELS and labelled_bad.lost > MAX_LOST_SHARE:
         reasons.append(f"finds {labelled_bad.lost:.0%} fewer of the {labelled_bad.n} bins that people called bad")
     if labelled_good.n >= MIN_LABELS and -labelled_good.lost > MAX_LOST_SHARE:

@@ -9,11 +9,12 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
 from ifcb_flow_pipeline.detection.images import classifier_file
-from ifcb_flow_pipeline.detection.images.boosted_trees import grown_by, votes_of
+from ifcb_flow_pipeline.detection.images.boosted_trees import boosted_by, grown_by, votes_of
 from ifcb_flow_pipeline.detection.images.classifier import UNCLASSIFIED, ImageClassifier, probabilities
 from ifcb_flow_pipeline.detection.images.classifier_training import (
     METHODS,
     LabelledImages,
+    available,
     calibration_error,
     measured,
     temperature_of,
@@ -69,7 +70,22 @@ def test_a_forests_votes_are_those_of_scikit_learn():
     assert votes_of(forest).margins(rows.astype(np.float32)) == pytest.approx(forest.predict_proba(rows), abs=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_trees_of_xgboost_say_what_xgboost_says(n_classes):
+    xgboost = pytest.importorskip("xgboost")
+    rows, codes = rows_and_codes(n_classes)
+    rows[::7, 1] = np.nan
+    settings = {"objective": "multi:softprob", "num_class": n_classes, "base_score": 0.5, "nthread": 1}
+    data = xgboost.DMatrix(rows, codes)
+    booster = xgboost.train(settings, data, num_boost_round=8)
+    found = boosted_by(json.loads(bytes(booster.save_raw("json"))))
+    found.check()
+    assert found.probabilities(rows) == pytest.approx(booster.predict(data), abs=1e-5)
+    shares = found.contributions(rows[:5], 1, 0)
+    assert shares.sum(axis=1) == pytest.approx(found.margins(rows[:5])[:, 1] - found.margins(rows[:5])[:, 0])
+
+
+@pytest.mark.parametrize("method", available())
 def test_every_method_tells_the_drawn_classes_apart(images, method):
     features = images.values["features"]
     scaler = Scaler().fit(features[:, 0])
@@ -139,7 +155,7 @@ def test_calibration_error_and_accuracy_of_a_case_by_hand():
     assert found.calibration_error == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", available())
 def test_a_classifier_is_the_same_after_it_was_written(images, classifier, method):
     codes = np.unique(images.classes, return_inverse=True)[1]
     models = {}

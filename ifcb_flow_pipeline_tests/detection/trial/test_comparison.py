@@ -102,7 +102,7 @@ def test_one_that_finds_less_of_what_was_planted_is_worse_and_says_of_which() ->
     assert found.planted["air"].challenger == 0.5
     assert found.worse == (
         "finds 17% fewer of the planted faults",
-        "finds 50% of planted air, the model in use 100%",
+        "finds 50% of planted air, the active model 100%",
     )
 
 
@@ -127,16 +127,16 @@ def test_a_small_loss_may_be_chance() -> None:
 def test_one_kind_of_fault_that_is_lost_is_not_made_up_for_by_the_others() -> None:
     champion = Scorer(CHAMPION.bad - named("clog", range(N)))
     challenger = Scorer(CHAMPION.bad - named("air", range(20)))
-    assert compare(challenger, champion=champion).worse == ("finds 50% of planted air, the model in use 100%",)
+    assert compare(challenger, champion=champion).worse == ("finds 50% of planted air, the active model 100%",)
 
 
 def test_one_that_calls_many_more_bins_bad_is_worse_but_some_it_may() -> None:
     assert compare(Scorer(ALL_FOUND | named("bin", range(5)))).worse == ()
     assert compare(Scorer(ALL_FOUND | named("bin", range(7)))).worse == (
-        "calls 13% of the bins bad that the model in use does not",
+        "calls 13% of the bins bad that the active model does not",
     )
     assert compare(Scorer(ALL_FOUND | named("bin", range(8)))).worse == (
-        "calls 16% of the bins bad that the model in use does not",
+        "calls 16% of the bins bad that the active model does not",
     )
 
 
