@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
-# One worker a core; for one after the other: make test PYTEST_OPTIONS=
+# Three workers for two cores; for one after the other: make test PYTEST_OPTIONS=
 PYTEST_OPTIONS ?= -n auto --dist worksteal
 
-.PHONY: demo serve test warm lint docs benchmark clean
+.PHONY: demo serve test test-fast warm lint docs benchmark clean
 
 demo: $(VENV)/installed  ## the whole pipeline on a simulated archive, or on yours: IFCB_DATA_DIR=/path make demo
 	$(BIN)/ifcb-flow demo
@@ -20,6 +20,9 @@ warm: $(VENV)/installed  ## compile the kernels, once: whoever runs first would 
 
 test: $(VENV)/installed-dev warm  ## all tests
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+test-fast: $(VENV)/installed-dev warm  ## without browsers and what starts whole programs
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow and not browser"
 
 lint: $(VENV)/installed-dev  ## style and types
 	$(BIN)/ruff check .

@@ -31,10 +31,11 @@ from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode, episodes_of
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.features.run import blind_s_of
-from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+from ifcb_flow_pipeline.features.stream import SHOWN_COLUMNS, STREAM_COLUMNS, Stream
 from ifcb_flow_pipeline.live import scores_of_parts
+from ifcb_flow_pipeline.reading import cloud_of
 from ifcb_flow_pipeline.store.archive import Archive
-from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
+from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import Label, LabelStore, RangeLabel
 from ifcb_flow_pipeline.store.left_out import LeftOutTable
@@ -50,7 +51,7 @@ from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What is read of a point cloud to draw it.
-CLOUD_COLUMNS = (*STREAM_COLUMNS, "start_byte", "pmt_b")
+CLOUD_COLUMNS = (*STREAM_COLUMNS, *SHOWN_COLUMNS)
 
 #: Bins whose clouds together are the typical one of an instrument, and of how many of its last healthy ones they are.
 TYPICAL_BINS, TYPICAL_OF = 12, 48
@@ -287,7 +288,8 @@ def read_cloud(stores: Stores, pid: str) -> tuple[CloudEntry | None, Mapping[str
     day = parse_pid(pid).day
     changed = _changed(stores, POINT_CLOUDS, day)
     try:
-        return (None, None) if changed is None else _cached_cloud(stores.home, day, pid, changed)
+        archive = stores.settings.archive
+        return (None, None) if changed is None else _cached_cloud(stores.home, archive, pid, changed)
     except (FileNotFoundError, KeyError):
         return None, None
 
@@ -600,8 +602,8 @@ def _left_out(home: Path, changed_ns: int) -> pa.Table | None:  # noqa: ARG001 -
 @st.cache_resource(max_entries=48, show_spinner=False)
 def _cached_cloud(
     home: Path,
-    day: date,
+    _archive: Archive,
     pid: str,
     changed_ns: int,  # noqa: ARG001 - part of the key
 ) -> tuple[CloudEntry, Mapping[str, NDArray] | None]:
-    return CloudTables(DailyTables(home / "tables")).read_one(day, pid, CLOUD_COLUMNS)
+    return cloud_of(DailyTables(home / "tables"), _archive, pid, CLOUD_COLUMNS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import commands, growth, judging, sensing, workloads
+from benchmarks import commands, growth, judging, long_tables, sensing, workloads
 from benchmarks.table import Row, as_text, machine, write
 
 
@@ -36,6 +36,7 @@ def _measurements(folder: Path, size: workloads.Size) -> list[Callable[[], list[
         lambda: judging.measure(
             folder / "judging", size.scored_rows, size.trained_rows, size.judged_days, size.mean_triggers
         ),
+        lambda: long_tables.measure(folder / "long", size.trained_rows, size.judged_days, size.mean_triggers),
         lambda: workloads.range_runs(folder / "range", size),
         lambda: sensing.measure(folder / "sensing", size.sensed_bins, size.sensed_days),
         lambda: sensing.measure(folder / "flat", size.flat_bins, size.flat_days, "flat"),

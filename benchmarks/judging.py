@@ -38,6 +38,8 @@ _FIRST_DAY, _BINS_PER_DAY = date(2003, 8, 1), 24
 #: Time from one bin to the next in the table that is judged, and in the one that is trained on: 20 years of 175,200.
 _CADENCE, _HOURLY = timedelta(minutes=24), timedelta(hours=1)
 
+_THREE = ("IFCB124", "IFCB134", "IFCB135")
+
 #: Noise of each feature, in standard deviations of its instrument's bins.
 _NOISE = 0.1
 
@@ -57,8 +59,7 @@ def measure(folder: Path, n_rows: int, n_trained: int, n_days: int, mean_trigger
     """
     features = _archive(folder / "archive", n_days, mean_triggers)
     judged = _in_process(folder, "judge", features, _repeated(features, n_rows, ("IFCB124", "IFCB134"), _CADENCE))
-    three = ("IFCB124", "IFCB134", "IFCB135")
-    trained = _in_process(folder, "train", features, _repeated(features, n_trained, three, _HOURLY))
+    trained = _in_process(folder, "train", features, _repeated(features, n_trained, _THREE, _HOURLY))
     n_explained = min(_EXPLAINED, n_rows)
     return [
         _row(f"judge and explain {n_rows} rows, flow model", judged, f"{judged['with_reasons']:.0%} with reasons"),
@@ -69,6 +70,11 @@ def measure(folder: Path, n_rows: int, n_trained: int, n_days: int, mean_trigger
         ),
         _row(f"train on {n_trained} rows, flow model", trained, f"{trained['n_bins']} of them used"),
     ]
+
+
+def many_rows(folder: Path, n_rows: int, n_days: int, mean_triggers: int) -> pa.Table:
+    """So many rows of three instruments, one an hour each, like those of a simulated archive of ``n_days`` days."""
+    return _repeated(_archive(folder, n_days, mean_triggers), n_rows, _THREE, _HOURLY)
 
 
 def _row(workload: str, found: dict[str, Any], note: str) -> Row:

@@ -23,6 +23,7 @@ from benchmarks.timing import Times, timed, two_processes
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.api import Work, archive_features, train_on
 from ifcb_flow_pipeline.detection.reference.forest import Forest
+from ifcb_flow_pipeline.feature_rows import reference_row
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FULL_FEATURE_NAMES, FeatureSet
 from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings
 from ifcb_flow_pipeline.store.archive import Archive
@@ -132,7 +133,7 @@ def _stored_clouds(folder: Path, archive: Archive, expected: list[list[float]], 
 
     def features() -> list[dict[str, Any]]:
         return [
-            days.reference_row(entry, columns, _SETTINGS)
+            reference_row(entry, columns, _SETTINGS)
             for day in listing.days
             for entry, columns in clouds.read_all(day, BOX_COLUMNS)
         ]

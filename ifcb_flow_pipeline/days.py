@@ -5,7 +5,7 @@ Belongs here: the steps, with the disk but without Dagster. Does not belong here
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -17,36 +17,30 @@ import pyarrow.compute as pc
 
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin, extent, signature
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
-from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, bytes_needed
 from ifcb_flow_pipeline.detection.flow.training import FlowModel, TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.detection.model_card import MIN_TRAINING_BINS, ModelError
 from ifcb_flow_pipeline.detection.open_model import AnyModel, ForestChoice, train_forest
 from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet
 from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests
-from ifcb_flow_pipeline.features.catalogue import CATALOGUE, FEATURE_NAMES, FULL_FEATURE_NAMES
-from ifcb_flow_pipeline.features.extract import FeatureSettings, extract_features
-from ifcb_flow_pipeline.features.full import (
-    STUCK_COLUMNS,
-    description,
-    features_and_run,
-    header_features,
-    no_rows,
-    sources,
-)
-from ifcb_flow_pipeline.features.run import Run, blind_s_of
-from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS, Stream
+from ifcb_flow_pipeline.feature_rows import IDENTITY, FeatureRows, feature_row
+from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.features.full import STUCK_COLUMNS
+from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS
 from ifcb_flow_pipeline.lasting import keep_verdicts, read_or_stored, with_gone_bins, with_stored_rows
+from ifcb_flow_pipeline.many_bins import feature_table
+from ifcb_flow_pipeline.reading import read_bins
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.claim import claim
-from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
+from ifcb_flow_pipeline.store.clouds import CloudDay, CloudEntry, CloudTables, ReadCloud
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
+from ifcb_flow_pipeline.store.file_batches import BINS_AT_ONCE
 from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.sample_times import SampleTimes
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What features are made of: columns of the ADC file, and of the stored clouds.
 CLOUD_COLUMNS = STREAM_COLUMNS
-IDENTITY = ("pid", "instrument", "start_time")
 
 #: So many days before a day are looked at for what is usual at the time, and for what has been going on since: where
 #: the core moved without a reason, that is an open question for two weeks (``detection.flow.baseline``).
@@ -56,6 +50,9 @@ HISTORY_DAYS = 15
 HISTORY_COLUMNS = (
     *IDENTITY, "sample_time", "status", "n_points", "configuration", *STUCK_COLUMNS, *(f.name for f in CATALOGUE),
 )  # fmt: skip
+
+#: What models are trained on: all but texts that are as long as all numbers together, and of which nothing is learnt.
+TRAINING_COLUMNS = tuple(name for name in BIN_FEATURES.schema.names if name not in ("settings", "header_problem"))
 
 _MORE_BINS = (
     "widen the training window, or process more days; bins written less than IFCB_SETTLE_SECONDS ago come later"
@@ -107,47 +104,116 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[Cloud
 
     inventory, made_of = _input(tables, RAW_BINS, day)
     clouds, rows = CloudTables(tables), inventory.to_pylist()
+    parts = [rows[i : i + BINS_AT_ONCE] for i in range(0, len(rows), BINS_AT_ONCE)]
     # Threads read ahead while this one writes: neither the disk nor a core waits for the other.
     parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
-    bins = cast("Iterable[BinRead | CloudEntry]", parallel(delayed(read_bin)(archive, row) for row in rows))
+    read = cast(
+        "Iterable[list[BinRead | ReadCloud | CloudEntry]]",
+        parallel(delayed(read_bins)(archive, part) for part in parts),
+    )
     with clouds.stored(day) as stored:
-        return clouds.write(
-            day, (read_or_stored(read, stored) for read in bins), replace(made_of, made_of={"reader": archive.reader})
-        )
+        bins = (read_or_stored(each, stored) for part in read for each in part)
+        return clouds.write(day, bins, replace(made_of, made_of={"reader": archive.reader}))
 
 
 def write_features(
-    tables: DailyTables, settings: FeatureSettings, day: date, sample_times: SampleTimes | None = None
+    tables: DailyTables,
+    settings: FeatureSettings,
+    day: date,
+    sample_times: SampleTimes | None = None,
+    archive: Archive | None = None,
 ) -> pa.Table:
-    """Write ``bin_features``: one row per bin of the inventory, from the stored clouds.
+    """Write ``bin_features``: one row per bin of the inventory, from the stored clouds, or from the ``archive`` where
+    these are no longer kept.
 
     ``sample_times``: those that people corrected.
 
     Where another run lists the day meanwhile, they are of the clouds that are there, and so not up to date.
     """
-    inventory, _ = _input(tables, RAW_BINS, day, columns=(*IDENTITY, "status", "reason", "roi_bytes"))
-    made_of = tables.provenance(POINT_CLOUDS, day)
-    if made_of is None:
+    inventory, _ = _input(tables, RAW_BINS, day)
+    bins = inventory.to_pylist()
+    rows = FeatureRows(BIN_FEATURES.schema, len(bins))
+    try:
+        with CloudTables(tables).open(day) as clouds:
+            _put_features(rows, bins, clouds, settings)
+            n_unread = sum(entry.unread for entry in clouds.entries)
+            n_unread += _put_dropped(rows, bins, clouds, settings, archive)
+    except FileNotFoundError:
         raise MissingInputError(
             f"the point clouds of {day} are missing: process that day from its inventory on (job daily_flow)"
-        )
-    bins = {row["pid"]: row for row in inventory.to_pylist()}
-    found = {
-        entry.pid: feature_row(entry, columns, settings, bins[entry.pid]["roi_bytes"])
-        for entry, columns in CloudTables(tables).read_all(day, CLOUD_COLUMNS)
-        if entry.pid in bins
-    }
-    rows, n_unread = [], sum(entry.unread for entry in CloudTables(tables).entries(day) or [])
-    for pid, row in bins.items():
-        # A bin that was listed or settled after the clouds were made is missing from them.
-        late = row["status"] == "ok"
-        unread = CloudEntry(pid, "unsettled", "not read yet") if late else CloudEntry(pid, row["status"], row["reason"])
-        outcome = found.get(pid) or feature_row(unread, None, settings, row["roi_bytes"])
-        corrected = {"sample_time": sample_times.of(pid) if sample_times else None}
-        rows.append({name: row[name] for name in IDENTITY} | outcome | corrected)
-    table = _with_stored_features(tables, settings, day, pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema))
-    tables.write(BIN_FEATURES, day, table, replace(made_of, made_of=asdict(settings), unread=n_unread))
+        ) from None
+    for i, row in enumerate(bins):
+        rows.put(i, {"sample_time": sample_times.of(row["pid"]) if sample_times else None})
+    table = _with_stored_features(tables, settings, day, rows.table())
+    tables.write(BIN_FEATURES, day, table, replace(clouds.provenance, made_of=asdict(settings), unread=n_unread))
     return table
+
+
+def _put_features(
+    rows: FeatureRows, bins: Sequence[Mapping[str, Any]], clouds: CloudDay, settings: FeatureSettings
+) -> None:
+    """Fill in the rows of all bins of an inventory, from their clouds."""
+    left = {row["pid"]: i for i, row in enumerate(bins)}
+    for entries, columns in clouds.batches(left):
+        places = [left[entry.pid] for entry in entries]
+        if rows.put_batch(places, [bins[i] for i in places], entries, columns, settings):
+            for entry in entries:
+                del left[entry.pid]
+    with_cloud = any(entry.row_group is not None and entry.pid in left for entry in clouds.entries)
+    for entry, columns in clouds.each(CLOUD_COLUMNS) if with_cloud else ((each, None) for each in clouds.entries):
+        if entry.pid in left:
+            i = left.pop(entry.pid)
+            rows.put(i, _identity(bins[i]) | feature_row(entry, columns, settings, bins[i]["roi_bytes"]))
+    for pid, i in left.items():
+        # A bin that was listed or settled after the clouds were made is missing from them.
+        late, row = bins[i]["status"] == "ok", bins[i]
+        unread = CloudEntry(pid, "unsettled", "not read yet") if late else CloudEntry(pid, row["status"], row["reason"])
+        rows.put(i, _identity(row) | feature_row(unread, None, settings, row["roi_bytes"]))
+
+
+def _put_dropped(
+    rows: FeatureRows,
+    bins: Sequence[Mapping[str, Any]],
+    clouds: CloudDay,
+    settings: FeatureSettings,
+    archive: Archive | None,
+) -> int:
+    """Fill in the rows of bins whose clouds are no longer kept, from their files; how many of these cannot be read
+    now.
+    """
+    dropped = {entry.pid for entry in clouds.entries if entry.dropped}
+    places = [i for i, row in enumerate(bins) if row["pid"] in dropped]
+    found = [] if archive is None else feature_table(archive, [bins[i] for i in places], settings).to_pylist()
+    read = {row["pid"]: row for row in found}
+    lost = {pid: row["reason"] for pid, row in read.items() if row["status"] == "unreadable"}
+    for i in places:
+        pid = bins[i]["pid"]
+        if pid in lost or pid not in read:
+            # It could be read before: its features stay, as those of a bin whose files are gone.
+            gone = CloudEntry(pid, "gone", lost.get(pid, ""))
+            rows.put(i, _identity(bins[i]) | feature_row(gone, None, settings, bins[i]["roi_bytes"]))
+        else:
+            rows.put(i, read[pid])
+    return len(lost)
+
+
+def drop_old_clouds(tables: DailyTables, day: date, cloud_days: int | None, now: datetime) -> int:
+    """Remove the clouds of a day that is older than ``cloud_days`` (None: none is), once features are made of them; of
+    how many bins. Those whose files are gone keep theirs: nothing else is left of them.
+    """
+    if cloud_days is None or day >= now.date() - timedelta(days=cloud_days):
+        return 0
+    clouds, features = (tables.provenance(table, day) for table in (POINT_CLOUDS, BIN_FEATURES))
+    if clouds is None or features is None or clouds.signature != features.signature or features.unread:
+        return 0
+    inventory = tables.read(RAW_BINS, day, ("pid", "status", "gone_since"))
+    rows = [] if inventory is None else inventory.to_pylist()
+    there = {row["pid"] for row in rows if row["status"] == "ok" and row["gone_since"] is None}
+    return CloudTables(tables).drop(day, there)
+
+
+def _identity(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in IDENTITY}
 
 
 def _with_stored_features(tables: DailyTables, settings: FeatureSettings, day: date, rows: pa.Table) -> pa.Table:
@@ -236,86 +302,6 @@ def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any
     }
 
 
-def read_bin(archive: Archive, row: Mapping[str, Any], columns: tuple[str, ...] | None = None) -> BinRead | CloudEntry:
-    """Read the bin of a row of ``raw_bins``; an entry that says why where it is not to be read.
-
-    With ``columns`` only these of its ADC. A bin without ADC file still has what its header says.
-    """
-    if row.get("gone_since") is not None:
-        return CloudEntry(row["pid"], "gone", row["reason"])
-    if row["status"] == "no_adc" and row["hdr_path"] is not None:
-        header = archive.read_header(row["hdr_path"], parse_pid(row["pid"]).schema)
-        reason = "; ".join(filter(None, (row["reason"], header.problem)))
-        return CloudEntry(
-            row["pid"], row["status"], reason, header=header.values, unread=header.unread, header_state=header.state,
-            header_problem=header.problem,
-        )  # fmt: skip
-    if row["status"] != "ok":
-        return CloudEntry(row["pid"], row["status"], row["reason"])
-    read = archive.read_bin(row["pid"], row["adc_path"], row["hdr_path"], columns)
-    reason = "; ".join(filter(None, (row["reason"], read.reason)))
-    return replace(read, reason=reason)
-
-
-def feature_row(
-    entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings, roi_bytes: int | None = None
-) -> dict[str, Any]:
-    """The part of a row of ``bin_features`` that says what became of the bin, and what its features are.
-
-    ``columns``: CLOUD_COLUMNS of its cloud, None where it has none; ``roi_bytes``: size of its .roi, None without.
-    """
-    outcome = reference_row(entry, columns, settings) | files_row(entry) | {"roi_complete": None}
-    outcome["has_roi"] = roi_bytes is not None
-    if columns is None:
-        return (
-            dict.fromkeys((*FULL_FEATURE_NAMES, *STUCK_COLUMNS), float("nan")) | outcome | _of_header(entry, settings)
-        )
-    stream = _stream(entry, columns, settings)
-    if roi_bytes is not None:
-        needed = bytes_needed(columns["width_px"], columns["height_px"], FIRST_BYTE[stream.schema])
-        outcome["roi_complete"] = roi_bytes >= needed
-    features, run = features_and_run(stream)
-    return outcome | features | sources(run)
-
-
-def files_row(entry: CloudEntry) -> dict[str, str]:
-    """The part of it with what the files say of themselves, and the settings, which a damaged header does not tell."""
-    told = description(entry.header)
-    if entry.header_state == "damaged":
-        told |= {"configuration": "", "settings": ""}
-    return told | {
-        "header_state": entry.header_state, "header_problem": entry.header_problem, "adc_source": entry.adc_source,
-        "dead_signals": entry.file_quality.dead_signals,
-    }  # fmt: skip
-
-
-def reference_row(entry: CloudEntry, columns: Mapping[str, Any] | None, settings: FeatureSettings) -> dict[str, Any]:
-    """The same with the reference set only: ``columns`` are BOX_COLUMNS, and the header is not needed."""
-    outcome = {"status": entry.status, "reason": entry.reason, "n_rows": entry.n_rows,
-               "n_images": entry.n_images, "bad_lines": entry.bad_lines, "n_points": 0}  # fmt: skip
-    if columns is None:
-        return outcome | dict.fromkeys(FEATURE_NAMES, float("nan"))
-    found = extract_features(columns, settings)
-    reason = "; ".join(filter(None, (found.reason, entry.reason)))
-    outcome |= {"status": found.status, "reason": reason, "n_points": found.n_points}
-    return outcome | dict(zip(FEATURE_NAMES, found.values.tolist(), strict=True))
-
-
-def _of_header(entry: CloudEntry, settings: FeatureSettings) -> dict[str, Any]:
-    """What is known of a bin that gave no cloud."""
-    if entry.status == "empty":
-        features, run = features_and_run(_stream(entry, no_rows(), settings))
-        return {**features, **sources(run)}
-    # Without rows, the schema changes nothing; misnamed files and what was not found have none.
-    return {**header_features(entry.header), **sources(Run("v2", entry.header))}
-
-
-def _stream(entry: CloudEntry, columns: Mapping[str, Any], settings: FeatureSettings) -> Stream:
-    bin_id = parse_pid(entry.pid)
-    frame = settings.frame_px(bin_id.instrument, bin_id.schema)
-    return Stream(columns, bin_id.schema, entry.header, frame, entry.bad_lines, blind_s_of(bin_id), entry.file_quality)
-
-
 def score_table(features: pa.Table, model: AnyModel, history: pa.Table | None = None) -> pa.Table:
     """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid; those not judged last.
 
@@ -354,7 +340,7 @@ def train_forests(
 
 
 def window_features(tables: DailyTables, window: TrainingWindow, settings: FeatureSettings) -> pa.Table:
-    """The stored rows of ``bin_features`` of a window, in order of pid.
+    """The stored rows of ``bin_features`` of a window, TRAINING_COLUMNS, in order of pid.
 
     Raises ModelError, naming the remedy, where days of the window have features that were made with other settings.
     """
@@ -367,7 +353,7 @@ def window_features(tables: DailyTables, window: TrainingWindow, settings: Featu
             )
 
     first, last = window.first or date.min, window.last or date.max
-    features = chosen_rows(tables.read_range(BIN_FEATURES, first, last, check=check), window)
+    features = chosen_rows(tables.read_range(BIN_FEATURES, first, last, TRAINING_COLUMNS, check), window)
     check_enough(features, window, _MORE_BINS)
     return features
 

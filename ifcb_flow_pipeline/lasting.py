@@ -11,11 +11,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.store.archive import BinRead
-from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables, StoredCloud, StoredDay
+from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables, ReadCloud, StoredCloud, StoredDay
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, PAST_VERDICTS, POINT_CLOUDS, RAW_BINS, Table
 
@@ -54,9 +53,11 @@ def with_gone_bins(
     return sorted(rows.values(), key=lambda row: (row["start_time"], row["pid"]))
 
 
-def read_or_stored(read: BinRead | CloudEntry, stored: StoredDay) -> BinRead | StoredCloud | CloudEntry:
+def read_or_stored(
+    read: BinRead | ReadCloud | CloudEntry, stored: StoredDay
+) -> BinRead | ReadCloud | StoredCloud | CloudEntry:
     """What to store of a bin: what was read, or where it could not be read now, what was read before."""
-    if isinstance(read, BinRead) and not read.unread:
+    if isinstance(read, ReadCloud) or (isinstance(read, BinRead) and not read.unread):
         return read
     before = stored.by_pid.get(read.pid)
     if before is None or before.status in _NEVER_READ or (before.unread and before.row_group is None):
@@ -74,7 +75,8 @@ def with_stored_rows(tables: DailyTables, table: Table, day: date, rows: pa.Tabl
 
     Rows of another version keep what both versions have; what they lack is missing.
     """
-    gone = set(rows.filter(pc.field("status") == "gone")["pid"].to_pylist())
+    outcomes = zip(rows["pid"].to_pylist(), rows["status"].to_pylist(), strict=True)
+    gone = {pid for pid, status in outcomes if status == "gone"}
     before = [row for row in (_readable(tables, table, day) if gone else []) if row["pid"] in gone]
     kept = {row["pid"]: _completed(row, table) for row in before if row["status"] not in _NEVER_READ}
     if not kept:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
-from ifcb_flow_pipeline.days import IDENTITY, feature_row, inventory_row, read_bin
+from ifcb_flow_pipeline.days import inventory_row
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.partial_bins import (
     PARTIAL_SHARES,
@@ -27,7 +27,9 @@ from ifcb_flow_pipeline.detection.trial.partial_bins import (
     partial_lengths,
     trigger_numbers,
 )
+from ifcb_flow_pipeline.feature_rows import IDENTITY, feature_row
 from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.reading import read_bin
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES

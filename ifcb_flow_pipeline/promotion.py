@@ -12,11 +12,12 @@ from datetime import timedelta
 import pyarrow as pa
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
-from ifcb_flow_pipeline.days import CLOUD_COLUMNS, IDENTITY, feature_row
+from ifcb_flow_pipeline.days import CLOUD_COLUMNS
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.comparison import Comparison, compare_models, healthy_rows
 from ifcb_flow_pipeline.detection.trial.fault_injection import INJECTED, inject
+from ifcb_flow_pipeline.feature_rows import IDENTITY, feature_row
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.clouds import CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables

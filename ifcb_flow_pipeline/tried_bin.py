@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiError, RoiTable, read_image
-from ifcb_flow_pipeline.days import feature_row, history_of, score_table
+from ifcb_flow_pipeline.days import history_of, score_table
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
+from ifcb_flow_pipeline.feature_rows import feature_row
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.live import scores_of_parts
 from ifcb_flow_pipeline.review.upload import MAX_BYTES, UploadedBin, UploadError, uploaded_bin

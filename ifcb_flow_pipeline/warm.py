@@ -15,17 +15,19 @@ from ifcb_flow_pipeline import compiled
 from ifcb_flow_pipeline.api import Work, archive_features, train_on
 from ifcb_flow_pipeline.bins.pid import format_pid
 from ifcb_flow_pipeline.bins.roi import RoiTable
-from ifcb_flow_pipeline.days import feature_row, inventory_row, read_bin, score_table
+from ifcb_flow_pipeline.days import inventory_row, score_table
 from ifcb_flow_pipeline.detection.images.explanations import explain
 from ifcb_flow_pipeline.detection.images.window_map import WindowMap
 from ifcb_flow_pipeline.detection.model_card import ForestSettings
 from ifcb_flow_pipeline.detection.open_model import ForestChoice
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.fallback import failed
+from ifcb_flow_pipeline.feature_rows import feature_row
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.features.images.extract import features_of_bin, features_of_images
 from ifcb_flow_pipeline.many_bins import entry_and_columns
+from ifcb_flow_pipeline.reading import read_bin
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.image_files import ready_model

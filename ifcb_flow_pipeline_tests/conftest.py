@@ -13,6 +13,15 @@ settings.load_profile("project")
 # Which days have partitions is decided at import: not by a data folder that happens to lie in the current directory.
 os.environ.setdefault("IFCB_START_DAY", "2005-01-01")
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers for two cores with ``-n auto``: for about half of the time tests wait, for disks, programs started
+    by them and browsers.
+    """
+    return max(1, len(os.sched_getaffinity(0)) * 3 // 2)
+
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

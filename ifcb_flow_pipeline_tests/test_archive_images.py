@@ -6,18 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from joblib import parallel_config
 from PIL import Image as Pillow
 
 import ifcb_flow_pipeline
 from ifcb_flow_pipeline.archive_images import image_table, own_levels, read_archive_images
 from ifcb_flow_pipeline.cli import main
+from ifcb_flow_pipeline.detection.images import recogniser
 from ifcb_flow_pipeline.detection.images.fault_injection import plant
 from ifcb_flow_pipeline.detection.images.training import Labelled
 from ifcb_flow_pipeline.features.images.catalogue import NAMES
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.image_files import labelled_images, ready_model, write_image_model
 from ifcb_flow_pipeline.store.image_labels import read_image_labels
-from ifcb_flow_pipeline_tests.detection.images.conftest import model, planted  # noqa: F401 (fixtures)
+from ifcb_flow_pipeline_tests.detection.images.conftest import SETTINGS, model, planted  # noqa: F401 (fixtures)
 from ifcb_flow_pipeline_tests.detection.images.particles import clean_images
 
 PIDS = [f"D20240101T0{hour}0000_IFCB900" for hour in range(6)]
@@ -116,12 +118,14 @@ def test_a_bin_without_images_has_no_page_and_says_why(archive, model_file, pid,
     assert message in result.output
 
 
-def test_a_model_is_trained_on_a_folder_of_classes(tmp_path, model_file):
+def test_a_model_is_trained_on_a_folder_of_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr(recogniser, "GrowthSettings", lambda: SETTINGS)  # a few trees are as good here as hundreds
     for each in clean_images(204, seed=9):
         folder = tmp_path / "classes" / each.class_name
         folder.mkdir(parents=True, exist_ok=True)
         Pillow.fromarray(each.image).save(folder / f"{each.name}.png")
-    result = run("train-images", tmp_path / "classes", "--source", "drawn", "--model", tmp_path / "own.npz")
+    with parallel_config(backend="sequential"):
+        result = run("train-images", tmp_path / "classes", "--source", "drawn", "--model", tmp_path / "own.npz")
     assert "204 images of 2 classes" in result.output
     assert "1 % false alarms" in result.output
 

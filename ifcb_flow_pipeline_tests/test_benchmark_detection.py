@@ -23,6 +23,8 @@ from benchmarks.field_figures import PARTS, Figure
 from benchmarks.metrics import Ranking, Truths
 from benchmarks.schedule import FAULT, VARIATION, Slot, Truth
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(detection.__file__).parent
 
 

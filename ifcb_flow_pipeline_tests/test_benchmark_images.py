@@ -15,6 +15,8 @@ from ifcb_flow_pipeline.detection.images.training import TrainingImage
 from ifcb_flow_pipeline.features.images.catalogue import NAMES
 from ifcb_flow_pipeline.image_classes import labelled_images
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_faults_are_those_of_the_training_planted_by_other_code():
     assert tuple(image_faults.FAULTS) == tuple(FAULTS)

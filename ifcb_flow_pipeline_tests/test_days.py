@@ -21,7 +21,11 @@ from ifcb_flow_pipeline.detection.reference.model import Model
 from ifcb_flow_pipeline.detection.verdict.severity import verdict_table
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES
 from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.features.file_quality import SIGNALS
 from ifcb_flow_pipeline.lasting import forget, gone_bins, past_verdicts
+from ifcb_flow_pipeline.reading import cloud_of
+from ifcb_flow_pipeline.store import archive as archive_module
+from ifcb_flow_pipeline.store import file_batches
 from ifcb_flow_pipeline.store.archive import Archive, ArchiveError
 from ifcb_flow_pipeline.store.claim import move
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
@@ -86,7 +90,7 @@ class Site:
     def make(self, day: date = DAY, model: Model | None = None) -> None:
         days.write_inventory(self.tables, self.archive, self.archive.scan(), day)
         days.write_clouds(self.tables, self.archive, day)
-        days.write_features(self.tables, SETTINGS, day)
+        days.write_features(self.tables, SETTINGS, day, archive=self.archive)
         if model:
             days.write_scores(self.tables, model, day)
 
@@ -601,9 +605,21 @@ def make_older(site: Site, table) -> None:
         told[b"ifcb_flow_bins"] = json.dumps(entries).encode()
     told[b"ifcb_flow"] = json.dumps(json.loads(told[b"ifcb_flow"]) | {"sums": False}).encode()
     groups = [file.read_row_group(i).select([c.name for c in columns]) for i in range(file.num_row_groups)]
+    groups = [with_earlier_columns(group) for group in groups] if table is POINT_CLOUDS else groups
     with pq.ParquetWriter(path, groups[0].schema.with_metadata(told)) as writer:
         for group in groups:
             writer.write_table(group)
+
+
+def with_earlier_columns(points: pa.Table) -> pa.Table:
+    """The points of bins of ``adc_bytes`` with what earlier versions kept of them besides."""
+    for i, name in enumerate(name for name in SIGNALS if name not in points.column_names):
+        value = 1 + SIGNALS.index(name)
+        points = points.add_column(i + 1, name, pa.array(np.full(points.num_rows, value, np.float32)))
+    if "start_byte" in points.column_names:
+        starts = points["trigger"].to_numpy().astype(np.int64) * 1200
+        points = points.set_column(points.column_names.index("start_byte"), "start_byte", pa.array(starts))
+    return points
 
 
 @pytest.mark.parametrize("older", [[table] for table in TABLES] + [list(TABLES)], ids=lambda o: o[-1].name)
@@ -641,6 +657,59 @@ def test_where_points_were_deleted_and_raw_files_are_gone_features_and_scores_st
         assert {row["status"] for row in site.rows(RAW_BINS).values()} == {"ok"}
         assert site.rows(RAW_BINS)[pid(0)]["gone_since"] == NOW
         assert {entry.status for entry in CloudTables(site.tables).entries(DAY)} == {"gone"}
+
+
+LONG_AFTER = NOW + timedelta(days=100)
+
+
+def test_old_clouds_are_dropped_and_what_they_gave_is_made_of_the_files_again(full):
+    full.put_bin(pid(14), adc_bytes(3) + b"61,7.6")
+    full.make()
+    before = full.rows(BIN_FEATURES)
+    _, points = CloudTables(full.tables).read_one(DAY, pid(3), ("x_px", "start_byte"))
+    assert days.drop_old_clouds(full.tables, DAY, None, LONG_AFTER) == 0
+    assert days.drop_old_clouds(full.tables, DAY, 123, NOW) == 0
+    assert days.drop_old_clouds(full.tables, DAY, 28, LONG_AFTER) == 15
+    assert days.drop_old_clouds(full.tables, DAY, 28, LONG_AFTER) == 0
+    assert CloudTables(full.tables).read_one(DAY, pid(3), ("x_px",))[1] is None
+    entry, again = cloud_of(full.tables, full.archive, pid(3), ("x_px", "start_byte"))
+    assert entry.dropped
+    assert again is not None
+    assert all(np.array_equal(again[name], points[name]) for name in points if name != "start_byte")
+    days.write_features(full.tables, SETTINGS, DAY, archive=full.archive)
+    assert repr(full.rows(BIN_FEATURES)) == repr(before)
+    full.make()  # as after a bin that came late
+    assert CloudTables(full.tables).read_one(DAY, pid(3), ("x_px",))[1] is not None
+    assert repr(full.rows(BIN_FEATURES)) == repr(before)
+
+
+def test_of_bins_that_are_gone_clouds_are_never_dropped_and_features_stay_where_they_were_dropped_before(full):
+    before = full.rows(BIN_FEATURES)
+    (full.archive.root / f"{pid(3)}.adc").unlink()
+    (full.archive.root / f"{pid(3)}.hdr").unlink()
+    full.make()
+    assert days.drop_old_clouds(full.tables, DAY, 28, LONG_AFTER) == 13
+    assert CloudTables(full.tables).read_one(DAY, pid(3), ("x_px",))[1] is not None
+    for path in full.archive.root.iterdir():
+        path.unlink()
+    for _ in range(2):
+        full.make()
+        assert same(full, {BIN_FEATURES: before})
+    assert cloud_of(full.tables, full.archive, pid(4), ("x_px",))[1] is None
+
+
+def test_a_file_that_cannot_be_read_now_costs_a_bin_without_cloud_nothing_and_the_day_is_to_be_made_again(
+    full, monkeypatch
+):
+    before = full.rows(BIN_FEATURES)
+    assert days.drop_old_clouds(full.tables, DAY, 28, LONG_AFTER) == 14
+    with monkeypatch.context() as patched:
+        patched.setattr(archive_module, "_read", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "no answer")))
+        patched.setattr(file_batches, "_on_this_system", lambda: False)
+        days.write_features(full.tables, SETTINGS, DAY, archive=full.archive)
+    assert full.tables.provenance(BIN_FEATURES, DAY).unread == 14
+    assert same(full, {BIN_FEATURES: before})
+    assert days.drop_old_clouds(full.tables, DAY, 28, LONG_AFTER) == 0
 
 
 def test_scores_stay_where_even_the_features_were_lost(scored):

@@ -19,6 +19,8 @@ from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_SCORES, TABLES
 
+pytestmark = pytest.mark.slow
+
 LAST_DAY = date(2024, 5, 14)
 
 

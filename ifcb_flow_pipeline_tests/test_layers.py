@@ -18,7 +18,9 @@ NAME = PACKAGE.name
 #: Values and arithmetic: no files, no clock, no environment.
 PURE = ("bins", "features", "detection")
 #: Knows disks, but neither Dagster nor Streamlit.
-STORAGE = ("store", "days", "pictures", "dashboard", "alerts", "alert_settings", "recent", "mirror")
+STORAGE = (
+    "store", "days", "reading", "feature_rows", "pictures", "dashboard", "alerts", "alert_settings", "recent", "mirror",
+)  # fmt: skip
 #: Values again, of what storage keeps.
 REVIEW = "review"
 

@@ -11,10 +11,12 @@ import pytest
 from ifcb_flow_pipeline import fallback, many_bins
 from ifcb_flow_pipeline.api import Work, archive_features
 from ifcb_flow_pipeline.bins.pid import format_pid
+from ifcb_flow_pipeline.features import batch, full
 from ifcb_flow_pipeline.features.catalogue import FeatureSet
 from ifcb_flow_pipeline.features.extract import FeatureSettings
+from ifcb_flow_pipeline.kept import Kept
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
-from ifcb_flow_pipeline.store import file_kernels
+from ifcb_flow_pipeline.store import file_batches, file_kernels
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.deadline import HungError
 
@@ -44,7 +46,7 @@ def both_ways(
     """The tables of each feature set: many bins at once, and one by one."""
     at_once = {each: table(folder, each, settings) for each in SETS}
     with monkeypatch.context() as patched:
-        patched.setattr(many_bins._Some, "of", lambda *_: None)
+        patched.setattr(many_bins.Batch, "of", lambda *_: iter(()))
         return {each: (at_once[each], table(folder, each, settings)) for each in SETS}
 
 
@@ -167,14 +169,14 @@ def test_damage_of_any_kind_gives_the_same_rows_at_once_and_one_by_one(tmp_path,
 def test_files_that_find_no_room_are_read_one_by_one(tmp_path, monkeypatch):
     for number in range(5):
         bin_in(tmp_path, number)
-    monkeypatch.setattr(many_bins, "_MOST_ROWS", 350)
-    monkeypatch.setattr(many_bins, "_COLUMNS", many_bins.Kept())
+    monkeypatch.setattr(batch, "MOST_ROWS", 350)
+    monkeypatch.setattr(batch, "_MEMORY", Kept())
     assert len(taken(tmp_path, monkeypatch)) == 2
     for found, expected in both_ways(tmp_path, monkeypatch).values():
         assert_same(found, expected)
 
 
-@pytest.mark.parametrize("name", ["reference_of_files", "images_of_files"])
+@pytest.mark.parametrize("name", ["reference_of_files", "columns_of_files"])
 def test_where_the_disk_does_not_answer_each_bin_has_its_time_by_itself(tmp_path, monkeypatch, name):
     for number in range(3):
         bin_in(tmp_path, number)
@@ -191,17 +193,17 @@ def test_where_the_disk_does_not_answer_each_bin_has_its_time_by_itself(tmp_path
 
 def test_a_file_that_is_too_large_is_read_by_itself(tmp_path, monkeypatch):
     sizes = [bin_in(tmp_path, number, n).stat().st_size for number, n in enumerate((60, 300))]
-    monkeypatch.setattr(many_bins, "_LARGEST", sum(sizes) // 2)
-    many_bins._plan.cache_clear()
+    monkeypatch.setattr(file_batches, "_LARGEST", sum(sizes) // 2)
+    file_batches._plan.cache_clear()
     try:
         assert taken(tmp_path, monkeypatch) == {pid_of(0)}
     finally:
-        many_bins._plan.cache_clear()
+        file_batches._plan.cache_clear()
 
 
 def test_a_feature_that_wants_the_rows_has_bins_read_one_by_one(tmp_path, monkeypatch):
     bin_in(tmp_path, 0)
-    monkeypatch.setattr(many_bins.full, "WANT_ROWS", True)
+    monkeypatch.setattr(full, "WANT_ROWS", True)
     assert not taken(tmp_path, monkeypatch)
 
 
@@ -217,5 +219,5 @@ def test_in_threads_each_has_memory_of_its_own(tmp_path, monkeypatch):
 def test_where_the_system_is_another_or_the_reader_too_all_go_one_by_one(tmp_path, monkeypatch):
     bin_in(tmp_path, 0)
     assert taken(tmp_path, monkeypatch)
-    monkeypatch.setattr(many_bins.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(file_batches.platform, "machine", lambda: "arm64")
     assert not taken(tmp_path, monkeypatch)

@@ -24,6 +24,8 @@ from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 from ifcb_flow_pipeline_tests.defs.conftest import settle
 
+pytestmark = pytest.mark.slow
+
 DAY = date(2023, 8, 10)
 PATIENCE_SECONDS = 120.0
 

@@ -21,6 +21,8 @@ from ifcb_flow_pipeline.serving import ServingError
 from ifcb_flow_pipeline.simulate import ArchivePlan, Episode, InstrumentProfile, write_archive
 from ifcb_flow_pipeline_tests.test_serving import PATIENCE_SECONDS, processes_with, wait_for
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "ifcb_flow_pipeline", "app")
 

@@ -325,8 +325,15 @@ def _cloud_step(deployment: Deployment) -> _Step:
 
 
 def _feature_step(deployment: Deployment) -> _Step:
-    settings, corrected = deployment.settings.features, SampleTimes.read(deployment.settings.home)
-    return lambda day: _table(days.write_features(deployment.tables, settings, day, corrected))
+    settings, tables, corrected = deployment.settings, deployment.tables, SampleTimes.read(deployment.settings.home)
+
+    def step(day: date) -> dict[str, Any]:
+        made = _table(days.write_features(tables, settings.features, day, corrected, settings.archive))
+        # At once: the clouds of many years are not to be kept until the night.
+        days.drop_old_clouds(tables, day, settings.cloud_days, settings.archive.now())
+        return made
+
+    return step
 
 
 def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _Step:
@@ -338,8 +345,8 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _S
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         except DamagedError:
             # What can be made of the stored points again is, at once.
-            corrected = SampleTimes.read(deployment.settings.home)
-            days.write_features(deployment.tables, deployment.settings.features, day, corrected)
+            settings, corrected = deployment.settings, SampleTimes.read(deployment.settings.home)
+            days.write_features(deployment.tables, settings.features, day, corrected, settings.archive)
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
         found |= review_page(deployment, f"timeline?from={day}T00:00&to={day + timedelta(days=1)}T00:00")

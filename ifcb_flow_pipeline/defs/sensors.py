@@ -7,12 +7,14 @@ How archives of any size are looked at within a tick is told in ``store.survey``
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import astuple, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from logging import Logger
 
 import dagster as dg
 
+from ifcb_flow_pipeline.days import drop_old_clouds
 from ifcb_flow_pipeline.defs import lineage
 from ifcb_flow_pipeline.defs.assets import raw_bins
 from ifcb_flow_pipeline.defs.checks import COMPLETENESS
@@ -32,9 +34,10 @@ from ifcb_flow_pipeline.defs.planning import (
 from ifcb_flow_pipeline.defs.pruning import prune
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.store.archive import ArchiveError
+from ifcb_flow_pipeline.store.daily import BusyError
 from ifcb_flow_pipeline.store.left_out import days_outside
 from ifcb_flow_pipeline.store.survey import Budget, Survey, Surveyor
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS
 
 #: A tick of Dagster fails after 60 s, and goes on running beside the next one. A first look takes several ticks.
 TICK_SECONDS = 12.0
@@ -159,7 +162,7 @@ def _nothing_new(found: Survey, decided: Plan, busy: set[date]) -> str:
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Marks runs whose process has died as failed, so that they are started again. Once a day, removes "
-    "old runs.",
+    "old runs, and old point clouds where IFCB_CLOUD_DAYS says so.",
 )
 def dead_runs(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.SensorResult:
     """Look at the runs that are started, and once a day at what old ones left; the cursor is the day of that."""
@@ -168,10 +171,22 @@ def dead_runs(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg
     told = f"{len(dead)} runs whose process is gone: {', '.join(dead)}" if dead else "all runs are alive"
     if context.cursor == now.date().isoformat():
         return dg.SensorResult(skip_reason=told, cursor=context.cursor)
-    n_pruned = prune(context.instance, home, now, Budget(TICK_SECONDS))
-    if n_pruned is None:
+    budget = Budget(TICK_SECONDS)
+    n_pruned = prune(context.instance, home, now, budget)
+    if n_pruned is None or not _drop_old_clouds(deployment, now, budget):
         return dg.SensorResult(skip_reason=f"{told}; old runs are being removed, continued at the next tick")
     return dg.SensorResult(skip_reason=f"{told}; {n_pruned} old runs and files removed", cursor=now.date().isoformat())
+
+
+def _drop_old_clouds(deployment: Deployment, now: datetime, budget: Budget) -> bool:
+    """Remove the clouds that are no longer kept; whether there was enough time for all of them."""
+    tables, cloud_days = deployment.tables, deployment.settings.cloud_days
+    for day in tables.days(POINT_CLOUDS) if cloud_days is not None else ():
+        if budget.left < 0:
+            return False
+        with suppress(BusyError), tables.alone(day, timedelta()):  # a run is at it: another night
+            drop_old_clouds(tables, day, cloud_days, now)
+    return True
 
 
 def survey(deployment: Deployment, budget: Budget, log: Logger | None, *, thorough: bool = False) -> Survey:

@@ -51,7 +51,7 @@ def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
 
 def optional_numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
     """As ``numbers``, but all NaN where the table has no such column."""
-    return numbers(table, name) if name in table.column_names else np.full(table.num_rows, np.nan)
+    return numbers(table, name) if table.schema.get_field_index(name) >= 0 else np.full(table.num_rows, np.nan)
 
 
 def times(table: pa.Table) -> NDArray[np.float64]:

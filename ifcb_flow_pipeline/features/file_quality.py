@@ -5,7 +5,7 @@ All columns are needed for that, so it is found once, as the file is read, and g
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,8 @@ class FileQuality:
 
     def known(self) -> dict[str, Any]:
         """The fields that say something, by name; fit for JSON."""
-        return {name: value for name, value in asdict(self).items() if value != "" and not _is_nan(value)}
+        values = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        return {name: value for name, value in values if value != "" and not _is_nan(value)}
 
 
 def _is_nan(value: Any) -> bool:

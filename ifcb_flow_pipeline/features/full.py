@@ -1,6 +1,6 @@
 """From one bin to all of its features beyond the reference set, and to what describes it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter, itemgetter
 from types import ModuleType
 from typing import Any
@@ -40,23 +40,24 @@ IMAGE_FEATURES = ("n_images", *KERNEL_FEATURES["images"], *STUCK_COLUMNS)
 
 #: Features that go through their own functions even where the others come from kernels, and all that does not.
 _NOT_COMPILED = tuple(feature for feature in FULL_ONLY if feature.kernel == "none" and feature.name not in _OF_RUN)
-_COMPILED = (*(feature.name for feature in FULL_ONLY if feature not in _NOT_COMPILED), *STUCK_COLUMNS)
+COMPILED = (*(feature.name for feature in FULL_ONLY if feature not in _NOT_COMPILED), *STUCK_COLUMNS)
 
 #: Of these, what was found as the file was read; whether there are others, which want the rows of the bin.
-_OF_FILE = tuple(each.name for each in _NOT_COMPILED if each.name in FileQuality.__dataclass_fields__)
-WANT_ROWS = len(_OF_FILE) < len(_NOT_COMPILED)
+OF_FILE = tuple(each.name for each in _NOT_COMPILED if each.name in FileQuality.__dataclass_fields__)
+WANT_ROWS = len(OF_FILE) < len(_NOT_COMPILED)
 
 
-def _picker() -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Takes those of _COMPILED, in their order, from the values that kernels and the run gave.
+def _places() -> list[int]:
+    """Where those of COMPILED stand, in their order, among the values that kernels and the run gave.
 
     Of two values of one name, such as counts that the run tells too, the last.
     """
     places = {name: place for place, name in enumerate((*TRIGGER_FEATURES, *IMAGE_FEATURES, *_OF_RUN))}
-    return itemgetter(*(places[name] for name in _COMPILED))
+    return [places[name] for name in COMPILED]
 
 
-_pick = _picker()
+_PLACES = _places()
+_pick = itemgetter(*_PLACES)
 
 #: STREAM_COLUMNS and the types that files are read as.
 _TYPES = {column.name: np.dtype(column.dtype) for column in ADC_COLUMNS if column.name in STREAM_COLUMNS}
@@ -143,12 +144,20 @@ def compiled_features(triggers: Sequence[float], images: Sequence[float], run: R
     """Features by name, and the most repeated box, from what kernels gave, TRIGGER_FEATURES and IMAGE_FEATURES, and
     from the run.
     """
-    return dict(zip(_COMPILED, _pick((*triggers, *images, *_values_of_run(run))), strict=True))
+    return dict(zip(COMPILED, _pick((*triggers, *images, *_values_of_run(run))), strict=True))
 
 
-def features_of_file(quality: FileQuality) -> dict[str, float]:
-    """The features that were found as the file was read."""
-    return {name: float(getattr(quality, name)) for name in _OF_FILE}
+def compiled_columns(
+    triggers: NDArray[np.float64], images: NDArray[np.float64], runs: Sequence[Run]
+) -> NDArray[np.float64]:
+    """The same of many bins: shape (bins, COMPILED)."""
+    of_run = np.array([_values_of_run(run) for run in runs], np.float64).reshape(len(runs), len(_OF_RUN))
+    return np.hstack((triggers, images, of_run))[:, _PLACES]
+
+
+def values_of_file(quality: FileQuality) -> tuple[float, ...]:
+    """The features that were found as the file was read, in the order of OF_FILE."""
+    return tuple(float(getattr(quality, name)) for name in OF_FILE)
 
 
 def _for_kernels(stream: Stream) -> list[NDArray] | None:

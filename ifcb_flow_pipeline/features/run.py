@@ -100,7 +100,7 @@ class Run:
     due_s: float = _NAN
     v1_blind_s: float = V1_BLIND_S
 
-    @property
+    @cached_property
     def run_time_s(self) -> float:
         """Length of the run, from the better source."""
         return self._stated_run_s if self.run_time_source == "header" else self._rows_run_s
@@ -125,7 +125,7 @@ class Run:
             return "" if math.isnan(stated) else "header"
         return "header" if _agree(stated, counted) and (stated > 0 or counted <= 0) else "adc"
 
-    @property
+    @cached_property
     def _stated_run_s(self) -> float:
         return float(self.header.get("run_time_s", _NAN))
 

@@ -26,6 +26,9 @@ STREAM_COLUMNS = (
     "run_time_s", "inhibit_time_s",
 )  # fmt: skip
 
+#: What people are shown of a bin besides: where its images are in the .roi file, and fluorescence.
+SHOWN_COLUMNS = ("start_byte", "pmt_b")
+
 #: With fewer images, the shape of a cloud would say more about chance than about the flow; so would, with fewer
 #: triggers, their distribution in time.
 MIN_IMAGES = MIN_TRIGGERS = 30

@@ -177,11 +177,28 @@ class Archive:
 
     def read_header(self, hdr_path: str, schema: Schema) -> HeaderRead:
         """What a header says (see ``bins.hdr``), given by its path relative to the root."""
+        return self.read_headers([hdr_path], schema)[0]
+
+    def read_headers(self, hdr_paths: Sequence[str | None], schema: Schema) -> list[HeaderRead]:
+        """The same of many, asked for at once; of None that of a bin without header."""
+
+        def read(alive: Alive) -> list[bytes | OSError]:
+            found = []
+            for path in known:
+                alive()
+                try:
+                    found.append(_header(self.path(path)))
+                except OSError as error:
+                    found.append(error)
+            return found
+
+        known = [path for path in hdr_paths if path is not None]
         try:
-            return read_hdr(within(lambda _: _header(self.path(hdr_path))), schema)
+            contents = within(read)
         except OSError as error:
-            problem = f"cannot read {hdr_path}: {error.strerror or error}"
-            return HeaderRead({}, "missing", problem, unread=_may_pass(error))
+            contents = [error] * len(known)
+        headers = (_header_read(path, data, schema) for path, data in zip(known, contents, strict=True))
+        return [HeaderRead() if path is None else next(headers) for path in hdr_paths]
 
     def read_images(self, roi_path: str, table: RoiTable, rows: Sequence[int]) -> Images:
         """The images of some rows, from a .roi file given by its path relative to the root; nothing else of it is read.
@@ -290,6 +307,13 @@ class Archive:
             # Beside the archive by its name, as ifcbkit has it, even where that is a link to elsewhere.
             return os.path.join(os.path.dirname(os.path.abspath(self.root)), relative.removeprefix("../"))  # noqa: PTH100, PTH118, PTH120
         return os.path.join(self.root, relative) if relative else str(self.root)  # noqa: PTH118 (pathlib takes longer than the disk)
+
+
+def _header_read(hdr_path: str, data: bytes | OSError, schema: Schema) -> HeaderRead:
+    if isinstance(data, bytes):
+        return read_hdr(data, schema)
+    problem = f"cannot read {hdr_path}: {data.strerror or data}"
+    return HeaderRead({}, "missing", problem, unread=_may_pass(data))
 
 
 def adc_source(adc_path: str) -> str:

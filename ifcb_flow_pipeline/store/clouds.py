@@ -1,11 +1,11 @@
 """The point clouds on disk: one file a day, some bins to a row group, so that one bin is read without the day.
 
-The footer has one entry per bin of the day's inventory, also for those that gave no points. Files of version 2 have a
-row group a bin, and are read as well.
+The footer has one entry per bin of the day's inventory, also for those that gave no points. Files of version 3 have
+more columns, those of version 2 a row group a bin besides; they are read as well.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
@@ -16,19 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
-from ifcb_flow_pipeline.features.file_quality import SIGNALS, FileQuality
+from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS, has_image
+from ifcb_flow_pipeline.features.batch import MOST_ROWS, BatchColumns
+from ifcb_flow_pipeline.features.file_quality import FileQuality
 from ifcb_flow_pipeline.features.stream import STREAM_COLUMNS
 from ifcb_flow_pipeline.store.archive import BinRead
 from ifcb_flow_pipeline.store.daily import (
-    COMPRESSION,
     DailyTables,
     Opened,
     Provenance,
     StoreError,
+    check_version,
     footer,
     open_any_version,
-    open_parquet,
+    provenance_of,
     replacing,
 )
 from ifcb_flow_pipeline.store.sums import RottenError, fill, room
@@ -43,24 +44,25 @@ _BINS_AT_ONCE = 64
 #: one of so many rows is read in some milliseconds.
 _ROWS_A_GROUP = 24_000
 
-#: Signals of which no feature is made, and how many of their 24 significant bits are kept: a step is a four-thousandth
-#: of a value, and noise takes no room.
-_ROUNDED = tuple(name for name in SIGNALS if name not in STREAM_COLUMNS)
-_BITS_KEPT = 12
-
-_FLOATS = [column.name for column in ADC_COLUMNS if issubclass(column.dtype, np.floating)]
+#: How many of the 24 significant bits of ``pmt_b`` are kept, which is only shown: a step is a 256th of a value, and
+#: noise takes no room.
+_BITS_KEPT = 8
 
 _BOX = ("x_px", "y_px", "width_px", "height_px")
 
-#: How clouds are written. Measured on a bin of 5,226 lines, against Parquet's defaults: a quarter less disk (232 kB
-#: instead of 311 kB; its .adc has 1,147 kB), a third of the time to write. Signals are noise in their low bytes, so
-#: that their bytes compress apart; boxes lie on a lattice of few values, whose numbers are packed in few bits each.
-#: Compressing these again would save 1 % of the disk and take half of the time to read them, which is done most.
+#: Values that are few: boxes lie on a lattice, times of flight are steps of a clock. Their numbers are packed in few
+#: bits each; to compress these again would save 1 % of the disk and take half of the time to read them, which is done
+#: most.
+_FEW_VALUES = (*_BOX, "time_of_flight_us")
+
+#: Measurements are noise in their low bytes, so that their bytes compress apart. What zstd would save besides, 2 to 5
+#: %, takes twice as long to write and to read.
+_MEASUREMENTS = ("t_s", "peak_b", "pmt_b", "run_time_s", "inhibit_time_s")
+
 _ENCODING: dict[str, Any] = {
-    "compression": {name: "none" if name in _BOX else COMPRESSION for name in POINT_CLOUDS.schema.names},
-    "compression_level": {name: 1 for name in POINT_CLOUDS.schema.names if name not in _BOX},
-    "use_dictionary": ["pid", *_BOX],
-    "column_encoding": dict.fromkeys(_FLOATS, "BYTE_STREAM_SPLIT")
+    "compression": {name: "lz4" if name in _MEASUREMENTS else "none" for name in POINT_CLOUDS.schema.names},
+    "use_dictionary": ["pid", *_FEW_VALUES],
+    "column_encoding": dict.fromkeys(_MEASUREMENTS, "BYTE_STREAM_SPLIT")
     | dict.fromkeys(("trigger", "start_byte"), "DELTA_BINARY_PACKED"),
     "write_statistics": False,
 }
@@ -72,7 +74,8 @@ class CloudEntry:
     which is None where it has no points.
 
     ``header``: the typed values of its .hdr (see ``bins.hdr``). ``header_state``, ``header_problem``, ``adc_source``,
-    ``unread``: see ``BinRead``. ``quality``: what FileQuality found in the rows.
+    ``unread``: see ``BinRead``. ``quality``: what FileQuality found in the rows. ``dropped``: its points were stored,
+    and are left to its files by now.
     """
 
     pid: str
@@ -89,6 +92,7 @@ class CloudEntry:
     adc_source: str = ""
     quality: Mapping[str, Any] = field(default_factory=dict)
     unread: bool = False
+    dropped: bool = False
 
     @property
     def file_quality(self) -> FileQuality:
@@ -120,6 +124,14 @@ class CloudEntry:
 
 
 _SAID = frozenset(each.name for each in fields(CloudEntry))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCloud:
+    """A bin as it was read: how that went, and CLOUD_COLUMNS of its points."""
+
+    entry: CloudEntry
+    columns: Mapping[str, NDArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +167,47 @@ class StoredDay:
 
 
 @dataclass(frozen=True, slots=True)
+class CloudDay:
+    """The clouds of a day, open: what they were made of, and an entry per bin."""
+
+    opened: Opened
+    provenance: Provenance
+    entries: Sequence[CloudEntry]
+
+    def each(self, columns: Sequence[str]) -> Iterator[tuple[CloudEntry, dict[str, NDArray] | None]]:
+        """Each bin with these columns of its cloud (None where it has none), holding a few at a time."""
+        for some in _together(self.entries):
+            clouds = _clouds(self.opened, some, columns)
+            for entry in some:
+                yield entry, None if entry.row_group is None else next(clouds)
+
+    def batches(self, pids: Container[str]) -> Iterator[tuple[list[CloudEntry], BatchColumns]]:
+        """Those of these bins that have a cloud, some at a time, with STREAM_COLUMNS of their clouds: in memory that is
+        used again when the next are asked for. Bins that find no room are left out.
+        """
+        for some in _together(self.entries):
+            entries, n_rows = [], 0
+            for entry in some:
+                if entry.row_group is not None and entry.pid in pids and n_rows + entry.n_rows <= MOST_ROWS:
+                    entries.append(entry)
+                    n_rows += entry.n_rows
+            with BatchColumns.room(len(entries)) as columns:
+                np.cumsum([entry.n_rows for entry in entries], out=columns.starts[1:])
+                for i, cloud in enumerate(_clouds(self.opened, entries, STREAM_COLUMNS)):
+                    part = columns.of_bin(i)
+                    for name, values in cloud.items():
+                        part[name][:] = values
+                yield entries, columns
+
+
+@dataclass(frozen=True, slots=True)
 class CloudTables:
     """Reads and writes the point clouds of the daily tables."""
 
     tables: DailyTables
 
     def write(
-        self, day: date, bins: Iterable[BinRead | StoredCloud | CloudEntry], provenance: Provenance
+        self, day: date, bins: Iterable[BinRead | ReadCloud | StoredCloud | CloudEntry], provenance: Provenance
     ) -> list[CloudEntry]:
         """Write a day's clouds from bins as they are read; a CloudEntry stands for one that cannot be read.
 
@@ -175,8 +221,8 @@ class CloudTables:
                 groups = _RowGroups(writer)
                 for item in bins:
                     entry = replace(_entry(item), row_group=None, first_row=0)
-                    if isinstance(item, StoredCloud) or (isinstance(item, BinRead) and entry.status == "ok"):
-                        rows = _rows(item, schema) if isinstance(item, BinRead) else item.rows.cast(schema)
+                    rows = _rows(item, schema)
+                    if rows is not None:
                         entry = replace(entry, row_group=groups.n_written, first_row=groups.n_waiting)
                         groups.add(rows)
                     entries.append(entry)
@@ -189,8 +235,8 @@ class CloudTables:
     def entries(self, day: date) -> list[CloudEntry] | None:
         """The bins of a day's clouds; None where the day has not been made."""
         try:
-            with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
-                return _entries(opened)
+            with self.open(day) as clouds:
+                return list(clouds.entries)
         except FileNotFoundError:
             return None
 
@@ -208,26 +254,48 @@ class CloudTables:
                 opened, by_pid = None, {}
             yield StoredDay(opened, by_pid)
 
+    def drop(self, day: date, pids: Container[str]) -> int:
+        """Remove the points of these bins, whose entries stay; how many had any."""
+        made_of = self.tables.provenance(POINT_CLOUDS, day)
+        if made_of is None:  # of another version: made again first
+            return 0
+        with self.stored(day) as stored:
+            left = {pid for pid, entry in stored.by_pid.items() if entry.row_group is not None and pid in pids}
+            if left:
+                bins = (
+                    replace(entry, dropped=True) if pid in left else stored.cloud(pid) or entry
+                    for pid, entry in stored.by_pid.items()
+                )
+                self.write(day, bins, made_of)
+        return len(left)
+
+    @contextmanager
+    def open(self, day: date) -> "Iterator[CloudDay]":
+        """The clouds of a day. Raises FileNotFoundError where the day has not been made, StoreError where its file
+        cannot be used.
+        """
+        path = self.tables.path(POINT_CLOUDS, day)
+        with open_any_version(POINT_CLOUDS, path) as (opened, content):
+            check_version(POINT_CLOUDS, path, content)
+            yield CloudDay(opened, provenance_of(content), _entries(opened))
+
     def read_all(self, day: date, columns: Sequence[str]) -> Iterator[tuple[CloudEntry, dict[str, NDArray] | None]]:
         """Each bin of a day with these columns of its cloud (None where it has none), holding a few at a time.
 
-        Raises FileNotFoundError where the day has not been made.
+        Raises as ``open``.
         """
-        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
-            for some in _together(_entries(opened)):
-                clouds = _clouds(opened, some, columns)
-                for entry in some:
-                    yield entry, None if entry.row_group is None else next(clouds)
+        with self.open(day) as clouds:
+            yield from clouds.each(columns)
 
     def read_one(self, day: date, pid: str, columns: Sequence[str]) -> tuple[CloudEntry, dict[str, NDArray] | None]:
         """One bin of a day, as ``read_all`` gives it, reading nothing of the others but those of its row group.
 
-        Raises FileNotFoundError where the day has not been made, KeyError where it has no such bin.
+        Raises as ``open``, and KeyError where the day has no such bin.
         """
-        with open_parquet(POINT_CLOUDS, self.tables.path(POINT_CLOUDS, day)) as opened:
-            for entry in _entries(opened):
+        with self.open(day) as clouds:
+            for entry in clouds.entries:
                 if entry.pid == pid:
-                    return entry, next(_clouds(opened, [entry], columns), None)
+                    return entry, next(_clouds(clouds.opened, [entry], columns), None)
         raise KeyError(f"no bin {pid} in the point clouds of {day}")
 
 
@@ -255,18 +323,50 @@ class _RowGroups:
             self._waiting, self.n_waiting, self.n_written = [], 0, self.n_written + 1
 
 
-def _entry(item: BinRead | StoredCloud | CloudEntry) -> CloudEntry:
+def _entry(item: BinRead | ReadCloud | StoredCloud | CloudEntry) -> CloudEntry:
+    if isinstance(item, CloudEntry):
+        return item
+    return CloudEntry.of(item) if isinstance(item, BinRead) else item.entry
+
+
+def _rows(item: BinRead | ReadCloud | StoredCloud | CloudEntry, schema: pa.Schema) -> pa.Table | None:
+    """What is stored of a bin's points; None where it has none."""
     if isinstance(item, StoredCloud):
-        return item.entry
-    return CloudEntry.of(item) if isinstance(item, BinRead) else item
+        return item.rows.cast(schema)
+    if isinstance(item, CloudEntry) or (isinstance(item, BinRead) and item.status != "ok"):
+        return None
+    pid, columns = (item.pid, item.adc.columns) if isinstance(item, BinRead) else (item.entry.pid, item.columns)
+    arrays = [pa.DictionaryArray.from_arrays(np.zeros(len(columns["trigger"]), np.int32), [pid])]
+    with_image = has_image(columns)
+    stored = {**columns, "pmt_b": _rounded(columns["pmt_b"]), "start_byte": _jumps(columns, with_image)}
+    arrays += [pa.array(stored[name]) for name in schema.names[1:-1]]
+    return pa.Table.from_arrays([*arrays, pa.array(with_image)], schema=schema)
 
 
-def _rows(read: BinRead, schema: pa.Schema) -> pa.Table:
-    arrays = [pa.DictionaryArray.from_arrays(np.zeros(len(read.adc), dtype=np.int32), [read.pid])]
-    for column in ADC_COLUMNS:
-        values = read.adc.columns[column.name]
-        arrays.append(pa.array(_rounded(values) if column.name in _ROUNDED else values))
-    return pa.Table.from_arrays([*arrays, pa.array(read.adc.has_image)], schema=schema)
+def _jumps(columns: Mapping[str, NDArray], with_image: NDArray[np.bool_]) -> pa.Array:
+    """Where images start that do not start where the one before ends, as the first; of all others, nothing."""
+    rows = np.flatnonzero(with_image)
+    starts, sizes = columns["start_byte"][rows], _sizes(columns, rows)
+    is_due = np.ones(len(with_image), np.bool_)
+    is_due[rows[1:]] = starts[1:] == starts[:-1] + sizes[:-1]
+    is_due[rows[:1]] = False
+    return pa.array(columns["start_byte"], mask=is_due)
+
+
+def _starts(stored: pa.Array, columns: Mapping[str, NDArray]) -> NDArray[np.int64]:
+    """The same the other way round: where each image starts; 0 in rows without one."""
+    starts = np.zeros(len(stored), np.int64)
+    rows = np.flatnonzero(has_image(columns))
+    ends = np.cumsum(_sizes(columns, rows))
+    before = ends - _sizes(columns, rows)
+    known = np.flatnonzero(stored.is_valid().to_numpy(zero_copy_only=False)[rows])
+    shifts = stored.fill_null(0).to_numpy()[rows[known]] - before[known]
+    starts[rows] = before + shifts[np.searchsorted(known, np.arange(len(rows)), side="right") - 1]
+    return starts
+
+
+def _sizes(columns: Mapping[str, NDArray], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return columns["width_px"][rows].astype(np.int64) * columns["height_px"][rows]
 
 
 def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -279,7 +379,7 @@ def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _with_quality(entry: CloudEntry, rows: pa.Table) -> CloudEntry:
     """The entry with what its rows show of the file; the first version did not look for that."""
-    if entry.quality:
+    if entry.quality or "pmt_a" not in rows.column_names:
         return entry
     columns = {c.name: rows[c.name].to_numpy() for c in ADC_COLUMNS if c.name in rows.column_names}
     return replace(entry, quality=FileQuality.of(columns).known())
@@ -329,13 +429,19 @@ def _together(entries: Sequence[CloudEntry]) -> Iterator[list[CloudEntry]]:
 def _clouds(opened: Opened, entries: Sequence[CloudEntry], columns: Sequence[str]) -> Iterator[dict[str, NDArray]]:
     """These columns of the clouds of those of the bins that have one, read at once."""
     row_groups = list(dict.fromkeys(entry.row_group for entry in entries if entry.row_group is not None))
+    with_starts = "start_byte" in columns
+    wanted = dict.fromkeys((*columns, "width_px", "height_px") if with_starts else columns)
     # Without Arrow's own threads: there is too little to do for them, and whole days are done in threads.
     opened.check(row_groups)
-    rows = opened.file.read_row_groups(row_groups, columns=list(columns), use_threads=False)
-    arrays = {name: rows.column(name).to_numpy() for name in columns}
+    rows = opened.file.read_row_groups(row_groups, columns=list(wanted), use_threads=False)
+    arrays = {name: rows.column(name).to_numpy() for name in wanted if name != "start_byte"}
     lengths = [opened.file.metadata.row_group(number).num_rows for number in row_groups]
     starts = dict(zip(row_groups, np.cumsum([0, *lengths[:-1]]).tolist(), strict=True)) if row_groups else {}
     for entry in entries:
         if entry.row_group is not None:
             first = starts[entry.row_group] + entry.first_row
-            yield {name: values[first : first + entry.n_rows] for name, values in arrays.items()}
+            cloud = {name: values[first : first + entry.n_rows] for name, values in arrays.items()}
+            if with_starts:
+                stored = rows["start_byte"].slice(first, entry.n_rows).combine_chunks()
+                cloud["start_byte"] = _starts(stored, cloud)
+            yield {name: cloud[name] for name in columns}

@@ -30,8 +30,9 @@ COMPRESSION = "zstd"
 
 _FOOTER = b"ifcb_flow"
 
-#: Threads that read the files of many days.
-_READERS = 4
+#: Threads that read the files of many days, and how many files each reads before it hands them over: to wake another
+#: thread for a single one takes longer than to read it.
+_READERS, _FILES_AT_ONCE = 4, 64
 
 #: Temporary files of a killed process are removed once they are this old; younger ones may be in use.
 _LEFTOVER_AGE = timedelta(days=1)
@@ -127,7 +128,7 @@ class DailyTables:
             return None
         if not table.reads(content["version"]):
             return None
-        return _provenance(content)
+        return provenance_of(content)
 
     def read(self, table: Table, day: date, columns: Sequence[str] | None = None) -> pa.Table | None:
         """A day's table, or some of its columns; None where the day has not been made.
@@ -146,12 +147,12 @@ class DailyTables:
         path = self.path(table, day)
         try:
             with open_any_version(table, path) as (opened, content):
-                _check_version(table, path, content)
+                check_version(table, path, content)
                 opened.check()
                 # Without Arrow's threads, which take longer to be called than such a file to be read. A column that is
                 # not there is passed over by read, and noticed by select.
                 rows = opened.file.read(columns=None if columns is None else names, use_threads=False)
-                return rows.select(names).replace_schema_metadata(), _provenance(content)
+                return rows.select(names).replace_schema_metadata(), provenance_of(content)
         except FileNotFoundError:
             return None
 
@@ -183,21 +184,32 @@ class DailyTables:
     ) -> pa.Table:
         """The rows of all days from ``first`` to ``last`` (both included) that have been made, in order of day.
 
-        ``check`` is told of each day what it was made of, before the next is read.
+        ``check`` is told of each day what it was made of, day by day.
         """
-        days, parts = [day for day in self.days(table) if first <= day <= last], []
+        days = [day for day in self.days(table) if first <= day <= last]
+        chunks = [days[i : i + _FILES_AT_ONCE] for i in range(0, len(days), _FILES_AT_ONCE)]
+        parts: list[pa.Table] = []
         # Half of the time a file takes passes outside Python's lock, and on a network disk more.
         with ThreadPoolExecutor(_READERS) as threads:
-            read = threads.map(lambda day: self.read_with_provenance(table, day, columns), days)
-            for day, found in zip(days, read, strict=True):
-                if found is not None:
-                    check(day, found[1])
-                    parts.append(found[0])
+            for made_of, rows in threads.map(lambda chunk: self._read_chunk(table, chunk, columns), chunks):
+                for day, one in made_of.items():
+                    check(day, one)
+                parts += rows
         if parts:
             return pa.concat_tables(parts)
         schema = table.schema.remove_metadata()
         empty = pa.Table.from_pylist([], schema=schema)
         return empty if columns is None else empty.select(list(columns))
+
+    def _read_chunk(
+        self, table: Table, days: Iterable[date], columns: Sequence[str] | None
+    ) -> tuple[dict[date, Provenance], list[pa.Table]]:
+        """What the files of these days were made of, where there are any, and their rows in one piece."""
+        found = {day: each for day in days if (each := self.read_with_provenance(table, day, columns)) is not None}
+        parts = [rows for rows, _ in found.values()]
+        # A table of a day takes three times as much memory as its numbers do.
+        rows = [pa.concat_tables(parts).combine_chunks()] if parts else []
+        return {day: made_of for day, (_, made_of) in found.items()}, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +231,12 @@ class Opened:
 def open_parquet(table: Table, path: Path) -> Iterator[Opened]:
     """Open a table's file. Raises FileNotFoundError, or StoreError where it cannot be used."""
     with open_any_version(table, path) as (opened, content):
-        _check_version(table, path, content)
+        check_version(table, path, content)
         yield opened
 
 
-def _check_version(table: Table, path: Path, content: Mapping[str, Any]) -> None:
+def check_version(table: Table, path: Path, content: Mapping[str, Any]) -> None:
+    """Raise StoreError where this program does not use files of the version that the footer names."""
     if not table.reads(content["version"]):
         raise StoreError(
             f"{path} has version {content['version']} of {table.name}, this program has {table.version}: "
@@ -314,7 +327,8 @@ def _read_footer(table: Table, path: Path, file: pq.ParquetFile) -> dict[str, An
     return content
 
 
-def _provenance(content: Mapping[str, Any]) -> Provenance:
+def provenance_of(content: Mapping[str, Any]) -> Provenance:
+    """What the footer of a file says that it was made of."""
     # Files of before these were kept have neither.
     extent = Extent(**content.get("extent", {}))
     return Provenance(content["signature"], content["made_of"], extent, content.get("unread", 0))

@@ -87,6 +87,13 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
             "What reads ADC files: `native`, or `pyifcb`, WHOI's library, which is installed separately "
             "([how](../python.md#reading-through-pyifcb)). The image does not have it",
         ),
+        Setting(
+            "IFCB_CLOUD_DAYS",
+            "for ever",
+            "For how many days `point_clouds` keeps the points of bins whose files are in the archive, at least 28. "
+            "Older ones are read from there again where they are wanted: some 3 ms a bin, against 99 kB of disk. "
+            "Points of bins whose files are gone stay",
+        ),
     ),
     "How features are computed": (
         Setting(

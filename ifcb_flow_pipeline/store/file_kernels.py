@@ -1,33 +1,26 @@
-"""Many ADC files to features in one call of compiled code: each is opened, read, parsed and turned into numbers.
+"""Many ADC files in one call of compiled code: each is opened, read, parsed, and kept or turned into features.
 
 Such a call gives Python's lock away once for many bins, so that two threads are twice as fast as one; and what a file
 holds is still in the processor's caches when its features are computed. It takes clean files only, of a usual size and
 number of columns, and leaves all others, with whatever fails on the way, to the careful way of ``Archive.read_bin``.
 
-Only ``many_bins`` imports this module, when files are about to be read: it loads numba.
+Only ``file_batches`` imports this module, when files are about to be read: it loads numba.
 """
-
-# ruff: noqa: SIM113 - compiled code has no enumerate over what is unrolled
 
 import os
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import literal_unroll, types
+from numba import types
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.scan import address, scan_text
 from ifcb_flow_pipeline.bins.text import MARGIN
 from ifcb_flow_pipeline.compiled import kernel, part
-from ifcb_flow_pipeline.features.catalogue import MIN_POINTS
-from ifcb_flow_pipeline.features.kernels import cloud_features, points_with_image
-from ifcb_flow_pipeline.features.stream_kernels import image_features, run_times, trigger_features
+from ifcb_flow_pipeline.features.batch_kernels import Columns, reference_features
 
-#: What became of a file.
-LEFT, TOO_FEW, DONE = 0, 1, 2
-
-#: What is noted of a file, by column: what became of it, its rows, its images.
-STATE, N_ROWS, N_IMAGES = range(3)
+#: What is noted of a file, by column: its rows, none where it is left to the careful way, and its images.
+N_ROWS, N_IMAGES = range(2)
 
 # The system's own functions, by name: such calls can be kept with the machine code. open() takes the mode of a new file
 # besides, which is read only where one is made. That it is not handed over matters to no machine that runs Linux.
@@ -69,18 +62,6 @@ class Cells(NamedTuple):
     slots: NDArray[np.int64]
 
 
-class Runs(NamedTuple):
-    """Columns of the triggers of several bins, one bin behind the other, and where each starts, shape (bins + 1,)."""
-
-    starts: NDArray[np.int64]
-    trigger: NDArray[np.int32]
-    t_s: NDArray[np.float64]
-    width_px: NDArray[np.int16]
-    height_px: NDArray[np.int16]
-    peak_v: NDArray[np.float32]
-    inhibit_time_s: NDArray[np.float64]
-
-
 @part
 def _content(path, memory):
     """Read a file of this address of its path into memory, behind the margin; how many bytes, -1 where it cannot be
@@ -117,21 +98,6 @@ def _rows(path, room, cells):
     )  # fmt: skip
 
 
-@part
-def _reference(x, y, width, height, aspect_ratio, out, info):
-    """The reference features of a bin's rows into ``out``, shape (features,), and what became of it into ``info``."""
-    points = points_with_image(x, y, width, height)
-    n_images = len(points.x_px)
-    info[STATE], info[N_ROWS], info[N_IMAGES] = TOO_FEW, len(x), n_images
-    if n_images < MIN_POINTS:
-        return
-    info[STATE] = DONE
-    k = 0
-    for value in literal_unroll(cloud_features(points.x_px, points.y_px, len(x), n_images, aspect_ratio)):
-        out[k] = value
-        k += 1
-
-
 @kernel
 def reference_of_files(
     files: Files,
@@ -142,36 +108,36 @@ def reference_of_files(
     out: NDArray[np.float64],
     info: NDArray[np.int64],
 ) -> None:
-    """The reference features of n files into ``out``, shape (n, features), and what became of each into ``info``,
-    shape (n, 3). ``boxes``: rows of ``int16`` that the columns of a box come to lie in.
+    """The reference features of n files into ``out``, shape (n, features), and what is noted of each into ``info``,
+    shape (n, 2). ``boxes``: rows of ``int16`` that the columns of a box come to lie in.
     """
+    x, y, width, height = boxes
     for i in range(len(files.starts)):
-        info[i, STATE] = LEFT
-        n = _rows(address(files.paths) + files.starts[i], room, cells)
-        if n > 0:
-            x, y, width, height = boxes
-            _reference(
+        n = max(_rows(address(files.paths) + files.starts[i], room, cells), 0)
+        info[i, N_ROWS] = n
+        if n:
+            info[i, N_IMAGES] = reference_features(
                 room.int16[x, :n], room.int16[y, :n], room.int16[width, :n], room.int16[height, :n], aspect_ratio,
-                out[i], info[i],
+                out[i],
             )  # fmt: skip
 
 
-#: Of a bin's rows beside the features: signals with one number throughout, as bits in the order of the slots, behind
-#: them ``peak_b``; triggers but the first, and those at the very time of the one before; images that do not start where
-#: the one before ends.
+#: Of a bin's rows beside the features: signals with one number throughout, as bits in the order of the slots; triggers
+#: but the first, and those at the very time of the one before; images that do not start where the one before ends.
 DEAD, STEPS, STILL, GAPS = range(4)
 
 
 @part
-def _quality(room, n, signals, places, out):
+def _quality(room, n, signals, whole, places, out):
     """What ``FileQuality`` counts in a bin's rows, into ``out``."""
     out[:] = 0
     for k in range(len(signals)):
         out[DEAD] |= np.int64(room.float32[signals[k], 1] == 1.0) << k
-    peak, same = room.float32[places.peak_b], 1
-    while same < n and peak[same] == peak[0]:
-        same += 1
-    out[DEAD] |= np.int64(same == n) << len(signals)
+    for k in range(len(whole)):
+        signal, same = room.float32[whole[k]], 1
+        while same < n and signal[same] == signal[0]:
+            same += 1
+        out[DEAD] |= np.int64(same == n) << (len(signals) + k)
     trigger, start = room.int32[places.trigger], room.int64[places.start_byte]
     time = room.float64[places.t_s]
     width, height = room.int16[places.width_px], room.int16[places.height_px]
@@ -201,87 +167,54 @@ class Places(NamedTuple):
     inhibit_time_s: int
 
 
-class Headers(NamedTuple):
-    """What ``image_features`` wants of the headers of n bins, each of shape (n,), the frame (n, 2)."""
-
-    frame_px: NDArray[np.int64]
-    margin_px: NDArray[np.int64]
-    titled_bottom: NDArray[np.bool_]
-
-
-class Found(NamedTuple):
-    """Where results go, a row a file: reference features, of images, of the run, of the file, and what became of it."""
-
-    reference: NDArray[np.float64]
-    images: NDArray[np.float64]
-    run: NDArray[np.float64]
-    quality: NDArray[np.int64]
-    info: NDArray[np.int64]
+@part
+def _n_images(width, height):
+    n = 0
+    for i in range(len(width)):
+        n += (width[i] > 0) & (height[i] > 0)
+    return n
 
 
 @kernel
-def images_of_files(
+def columns_of_files(
     files: Files,
     room: Room,
     cells: Cells,
     places: Places,
     signals: NDArray[np.int64],
-    aspect_ratio: float,
-    headers: Headers,
-    found: Found,
-    runs: Runs,
+    whole: NDArray[np.int64],
+    columns: Columns,
+    info: NDArray[np.int64],
+    quality: NDArray[np.int64],
 ) -> None:
-    """As ``reference_of_files``, all features that do not depend on the length of the run, and what tells it.
+    """The columns of n files, one file behind the other, and what is noted of each into ``info``, shape (n, 2), and
+    ``quality``, shape (n, 4). A file for which there is no more room is left.
 
-    The columns of the triggers are kept in ``runs`` for those that do: a file for which there is no more room is left.
-    ``signals``: the rows of ``float32`` with signals that are looked at for being dead.
+    ``signals``: the rows of ``float32`` with signals of which only is asked whether they are dead; ``whole``: with
+    those that are read: ``peak_b``, and ``pmt_b`` where it is wanted.
     """
     at = 0
     for i in range(len(files.starts)):
-        runs.starts[i] = at
-        found.info[i, STATE] = LEFT
+        columns.starts[i] = at
         n = _rows(address(files.paths) + files.starts[i], room, cells)
-        if n <= 0 or at + n > len(runs.trigger):
+        if n <= 0 or at + n > len(columns.trigger):
+            info[i, N_ROWS] = 0
             continue
-        x, y = room.int16[places.x_px, :n], room.int16[places.y_px, :n]
         width, height = room.int16[places.width_px, :n], room.int16[places.height_px, :n]
-        peak, flight = room.float32[places.peak_b, :n], room.float32[places.time_of_flight_us, :n]
-        trigger, t_s = room.int32[places.trigger, :n], room.float64[places.t_s, :n]
-        inhibit = room.float64[places.inhibit_time_s, :n]
-        _reference(x, y, width, height, aspect_ratio, found.reference[i], found.info[i])
-        _quality(room, n, signals, places, found.quality[i])
-        run = run_times(trigger, t_s, width, height, room.float64[places.run_time_s, :n], inhibit)
-        found.run[i, 0], found.run[i, 1] = run.n_triggers, run.n_images
-        found.run[i, 2], found.run[i, 3] = run.adc_run_s, run.adc_inhibit_s
-        found.run[i, 4], found.run[i, 5] = run.last_s, run.due_s
-        frame = (headers.frame_px[i, 0], headers.frame_px[i, 1])
-        images = image_features(
-            x, y, width, height, peak, flight, frame, headers.margin_px[i], headers.titled_bottom[i], True
-        )
-        found.images[i, 0] = images.n_images
-        k = 1
-        for value in literal_unroll(images[1:]):  # all of one type, which literal_unroll wants
-            found.images[i, k] = value
-            k += 1
+        info[i, N_ROWS], info[i, N_IMAGES] = n, _n_images(width, height)
+        _quality(room, n, signals, whole, places, quality[i])
         stop = at + n
-        runs.trigger[at:stop], runs.t_s[at:stop], runs.peak_v[at:stop] = trigger, t_s, peak
-        runs.width_px[at:stop], runs.height_px[at:stop], runs.inhibit_time_s[at:stop] = width, height, inhibit
+        columns.trigger[at:stop] = room.int32[places.trigger, :n]
+        columns.t_s[at:stop] = room.float64[places.t_s, :n]
+        columns.x_px[at:stop] = room.int16[places.x_px, :n]
+        columns.y_px[at:stop] = room.int16[places.y_px, :n]
+        columns.width_px[at:stop], columns.height_px[at:stop] = width, height
+        columns.peak_b[at:stop] = room.float32[places.peak_b, :n]
+        columns.time_of_flight_us[at:stop] = room.float32[places.time_of_flight_us, :n]
+        columns.run_time_s[at:stop] = room.float64[places.run_time_s, :n]
+        columns.inhibit_time_s[at:stop] = room.float64[places.inhibit_time_s, :n]
+        columns.start_byte[at:stop] = room.int64[places.start_byte, :n]
+        if len(whole) > 1:
+            columns.pmt_b[at:stop] = room.float32[whole[1], :n]
         at = stop
-    runs.starts[len(files.starts)] = at
-
-
-@kernel
-def triggers_of_files(runs: Runs, run_s: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """The features of the triggers of n bins into ``out``, shape (n, features); ``run_s``: how long the runs were."""
-    for i in range(len(run_s)):
-        first, stop = runs.starts[i], runs.starts[i + 1]
-        if first == stop:
-            continue
-        features = trigger_features(
-            runs.trigger[first:stop], runs.t_s[first:stop], runs.width_px[first:stop], runs.height_px[first:stop],
-            runs.peak_v[first:stop], runs.inhibit_time_s[first:stop], run_s[i],
-        )  # fmt: skip
-        k = 0
-        for value in literal_unroll(features):
-            out[i, k] = value
-            k += 1
+    columns.starts[len(files.starts)] = at

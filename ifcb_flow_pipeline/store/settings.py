@@ -22,6 +22,9 @@ _Choice = TypeVar("_Choice", bound=str)
 
 DEFAULT_HOME = "ifcb-flow-data"
 
+#: New models are compared with the one in use on the clouds of so many days.
+LEAST_CLOUD_DAYS = 28
+
 #: Before the first IFCB of 2005 wrote anything.
 DEFAULT_START_DAY = date(2005, 1, 1)
 
@@ -34,6 +37,7 @@ class SettingsError(FlowError, ValueError):
 class Settings:
     """The settings of a deployment; ``home`` is the folder that everything is written to.
 
+    ``cloud_days``: for how many days point clouds are kept whose bins can be read again, None for ever.
     ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
     this deployment's Dagster and review app, as people's browsers know them; ``dagster_internal_url``: Dagster's as the
     review app reaches it, where that is another. None of them ends with a slash. ``scratch``: a folder on a local disk
@@ -47,6 +51,7 @@ class Settings:
     home: Path
     start_day: date
     features: FeatureSettings
+    cloud_days: int | None = None
     dashboard_url: str | None = None
     dagster_url: str | None = None
     dagster_internal_url: str | None = None
@@ -77,6 +82,7 @@ class Settings:
             home=home,
             start_day=start_day(environment),
             features=_features(environment),
+            cloud_days=_cloud_days(environment),
             dashboard_url=_address(environment, "IFCB_DASHBOARD_URL"),
             dagster_url=_address(environment, "IFCB_DAGSTER_URL"),
             dagster_internal_url=_address(environment, "IFCB_DAGSTER_INTERNAL_URL"),
@@ -110,6 +116,18 @@ def _names(environment: Mapping[str, str], variable: str, default: frozenset[str
     if text is None:
         return default
     return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+def _cloud_days(environment: Mapping[str, str]) -> int | None:
+    text = environment.get("IFCB_CLOUD_DAYS")
+    if not text:
+        return None
+    if not text.strip().isdecimal() or int(text) < LEAST_CLOUD_DAYS:
+        raise SettingsError(
+            f"IFCB_CLOUD_DAYS is {text!r}; it must be a whole number of days, at least {LEAST_CLOUD_DAYS}, in which "
+            "faults are planted to compare models"
+        )
+    return int(text)
 
 
 def _seconds(environment: Mapping[str, str], variable: str, default: timedelta) -> timedelta:

@@ -6,13 +6,14 @@ same everywhere: the status says how far a bin came (see STATUSES), the reason s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.stream import SHOWN_COLUMNS, STREAM_COLUMNS
 
 #: Every status that a bin can have, and what it means.
 STATUSES: Mapping[str, str] = {
@@ -62,16 +63,11 @@ class Column:
     meaning: str
 
 
-@lru_cache
-def _schema(columns: tuple[Column, ...]) -> pa.Schema:
-    # Asked for with every file that is read, of which there may be thousands.
-    return pa.schema(pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """A stored table. ``version`` rises when columns, their meaning or the form of files change: files of other
-    versions are then refused, but for those of the versions in ``also_read``, which are as good as its own.
+    """A stored table, equal to itself only. ``version`` rises when columns, their meaning or the form of files change:
+    files of other versions are then refused, but for those of the versions in ``also_read``, which are as good as its
+    own.
     """
 
     name: str
@@ -84,10 +80,13 @@ class Table:
         """Whether this program can use files of this version of the table."""
         return version == self.version or version in self.also_read
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """The Arrow schema, with unit and meaning of each column as field metadata."""
-        return _schema(self.columns)
+        # Asked for with every file that is read, of which there may be thousands.
+        return pa.schema(
+            pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in self.columns
+        )
 
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -124,15 +123,19 @@ RAW_BINS = Table(
 
 POINT_CLOUDS = Table(
     "point_clouds",
-    3,
-    "All triggers of the day's bins in file order; as in the .adc, but that signals of which no feature is made are "
-    "rounded to 12 bits.",
+    4,
+    "All triggers of the day's bins in file order: the columns of the .adc that features are made of, as it has them, "
+    "and what people are shown besides: start_byte, missing where the image before ends, and pmt_b, rounded to 8 bits.",
     (
         Column("pid", pa.dictionary(pa.int32(), pa.string()), "", "identifier of the bin"),
-        *(Column(c.name, pa.from_numpy_dtype(np.dtype(c.dtype)), c.unit, c.meaning) for c in ADC_COLUMNS),
+        *(
+            Column(c.name, pa.from_numpy_dtype(np.dtype(c.dtype)), c.unit, c.meaning)
+            for c in ADC_COLUMNS
+            if c.name in (*STREAM_COLUMNS, *SHOWN_COLUMNS)
+        ),
         Column("has_image", pa.bool_(), "", "width and height are above zero"),
     ),
-    also_read=frozenset({2}),
+    also_read=frozenset({2, 3}),
 )
 
 BIN_FEATURES = Table(

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -240,8 +241,9 @@ def test_a_decimal_number_is_the_float_that_python_makes_of_it(text):
     if is_fast(line, "v2", ("t_s",)):
         value = parse_adc(line, "v2", ("t_s",)).columns["t_s"]
         assert value.tobytes() == np.array([float(text)]).tobytes()
-    for name, position in (("pmt_a", 2), ("start_byte", 17), ("x_px", 13), ("trigger", 0)):
-        is_fast(with_field(position, text), "v2", (name,))
+    # Of other types one for each text, for the careful reader takes most of the time.
+    name, position = (("pmt_a", 2), ("start_byte", 17), ("x_px", 13), ("trigger", 0))[zlib.crc32(text) % 4]
+    is_fast(with_field(position, text), "v2", (name,))
 
 
 @pytest.mark.parametrize(("name", "position"), [("t_s", 1), ("peak_b", 7)])

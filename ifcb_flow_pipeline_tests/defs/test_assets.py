@@ -104,6 +104,7 @@ def test_what_may_pass_by_itself_is_tried_again_by_the_step_for_the_days_that_fa
         return really(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(days, "write_clouds", failing)
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 0)  # half a minute
     assert made.run("daily_flow", DAYS[0], DAYS[-1], "raw_bins", "point_clouds").success
     assert sorted(tried) == sorted([*DAYS, DAYS[1]])
 

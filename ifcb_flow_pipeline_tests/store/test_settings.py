@@ -23,7 +23,7 @@ def settings(**environment: str) -> Settings:
         # A compose file hands on what is not set as an empty text.
         dict.fromkeys(
             ("IFCB_FLOW_HOME", "IFCB_DATA_DIR", "IFCB_SETTLE_SECONDS", "IFCB_READER", "IFCB_START_DAY",
-             "IFCB_TRIGGERS", "IFCB_ASPECT_RATIO", "IFCB_FRAMES"), ""
+             "IFCB_CLOUD_DAYS", "IFCB_TRIGGERS", "IFCB_ASPECT_RATIO", "IFCB_FRAMES"), ""
         ),
     ],
 )  # fmt: skip
@@ -36,6 +36,11 @@ def test_without_variables_everything_has_its_default(environment):
     assert found.archive.reader == "native"
     assert found.start_day == DEFAULT_START_DAY
     assert found.features == FeatureSettings("images", 1.36)
+    assert found.cloud_days is None
+
+
+def test_clouds_can_be_kept_for_some_weeks_only():
+    assert settings(IFCB_CLOUD_DAYS="28").cloud_days == 28
 
 
 def test_home_and_archive_are_absolute_and_the_archive_lies_in_the_home_by_default(tmp_path, monkeypatch):
@@ -93,6 +98,7 @@ def test_frames_of_single_instruments_can_be_set():
         *(("IFCB_READER", text) for text in ("pandas", "Native", "native,pyifcb")),
         *(("IFCB_START_DAY", text) for text in ("10.8.2023", "2023-02-30", "2023", "today")),
         *(("IFCB_TRIGGERS", text) for text in ("image", "ALL")),
+        *(("IFCB_CLOUD_DAYS", text) for text in ("27", "0", "-30", "30.5", "ever")),
         *(("IFCB_FRAMES", text) for text in ("1360x1840", "IFCB160=1360", "IFCB160=0x1024", "IFCB160:1360x1840")),
         *(("IFCB_ASPECT_RATIO", text) for text in ("0", "-1.36", "nan", "inf", "4:3", "1,36")),
     ],

@@ -6,6 +6,7 @@ import pytest
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
 from ifcb_flow_pipeline.detection.verdict import severity
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.stream import SHOWN_COLUMNS, STREAM_COLUMNS
 from ifcb_flow_pipeline.store.tables import (
     BIN_FEATURES,
     BIN_SCORES,
@@ -110,6 +111,7 @@ def test_the_features_table_holds_every_feature_of_the_catalogue_in_order():
     assert names[-len(CATALOGUE) :] == [feature.name for feature in CATALOGUE]
 
 
-def test_the_clouds_table_holds_every_column_of_an_adc_in_its_type():
-    for column in ADC_COLUMNS:
-        assert POINT_CLOUDS.schema.field(column.name).type.to_pandas_dtype() is column.dtype
+def test_the_clouds_table_holds_every_column_that_features_are_made_of_or_that_is_shown_in_its_type():
+    types = {column.name: column.dtype for column in ADC_COLUMNS}
+    for name in (*STREAM_COLUMNS, *SHOWN_COLUMNS):
+        assert POINT_CLOUDS.schema.field(name).type.to_pandas_dtype() is types[name]

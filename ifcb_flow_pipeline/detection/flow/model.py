@@ -170,13 +170,14 @@ class FlowModel:
     def _needed(self, features: pa.Table) -> list[str]:
         """The columns of ``features`` that are needed. Raises ModelError where some are missing."""
         own = [feature.name for feature in self.metadata if feature not in LAG_FEATURES]
-        missing = [name for name in (*_NEEDED, *own) if name not in features.column_names]
+        present = set(features.column_names)
+        missing = [name for name in (*_NEEDED, *own) if name not in present]
         if missing:
             raise ModelError(
                 f"model {self.card.model_id} needs features that the table does not have: {', '.join(missing)}; "
                 "compute the features again, or train a new model"
             )
-        return [name for name in dict.fromkeys((*_NEEDED, *_USED, *own)) if name in features.column_names]
+        return [name for name in dict.fromkeys((*_NEEDED, *_USED, *own)) if name in present]
 
     def _history(self, features: pa.Table, history: pa.Table | None) -> pa.Table:
         """The bins of the days before that tell the local baseline of these."""

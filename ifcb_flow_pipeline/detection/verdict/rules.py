@@ -125,10 +125,15 @@ def hard_rules() -> tuple[Rule, ...]:
     return parse_rules(_text())
 
 
+def _parsed(text: str) -> Any:
+    # The parser in C takes a tenth of the time, which every command that judges waits for.
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+
+
 @lru_cache(maxsize=1)
 def least_spreads() -> Mapping[str, float]:
     """For features of which ``rules.yaml`` states it: the spread between bins that says nothing, on their scale."""
-    return {entry["feature"]: float(entry["spread"]) for entry in yaml.safe_load(_text())["least_spreads"]}
+    return {entry["feature"]: float(entry["spread"]) for entry in _parsed(_text())["least_spreads"]}
 
 
 def _text() -> str:
@@ -138,7 +143,7 @@ def _text() -> str:
 def parse_rules(text: str) -> tuple[Rule, ...]:
     """Rules from YAML text. Raises RuleError where an entry is none."""
     try:
-        entries = yaml.safe_load(text)["rules"]
+        entries = _parsed(text)["rules"]
         rules = tuple(_rule(entry) for entry in entries)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise RuleError(f"the rules cannot be read: {error!r}") from error
