@@ -97,8 +97,10 @@ def write_inventory(tables: DailyTables, archive: Archive, listing: Listing, day
     return rows
 
 
-def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[CloudEntry]:
+def write_clouds(tables: DailyTables, archive: Archive, day: date, n_jobs: int = -1) -> list[CloudEntry]:
     """Write ``point_clouds``: all triggers of the bins of the inventory. Returns an entry per bin.
+
+    ``n_jobs``: threads that read; -1: one per core.
 
     A bin that was read before keeps its points where its files are gone or cannot be read now.
     """
@@ -108,7 +110,8 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[Cloud
     inventory, made_of = _input(tables, RAW_BINS, day)
     clouds, rows = CloudTables(tables), inventory.to_pylist()
     # Threads read ahead while this one writes: neither the disk nor a core waits for the other.
-    parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
+    # Threads whatever joblib is told elsewhere: a process or a machine of its own could not write here.
+    parallel = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")
     bins = cast("Iterable[BinRead | CloudEntry]", parallel(delayed(read_bin)(archive, row) for row in rows))
     with clouds.stored(day) as stored:
         return clouds.write(

@@ -82,7 +82,10 @@ class State:
 class Source(Protocol):
     """Where bins are copied from."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The source for people, always the same."""
+        ...
 
     def bins(self, state: State, now: datetime, *, images: bool) -> Mapping[str, tuple[RemoteFile, ...]]:
         """The files of the bins to look at, by pid, each bin's in the order in which they are to be fetched."""

@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 #: Values and arithmetic: no files, no clock, no environment.
 PURE = ("bins", "features", "detection")
 #: Knows disks, but neither Dagster nor Streamlit.
-STORAGE = ("store", "days", "pictures", "dashboard", "alerts", "alert_settings", "recent", "mirror")
+STORAGE = ("store", "days", "pictures", "dashboard", "alerts", "alert_settings", "recent", "mirror", "day_range")
 #: Values again, of what storage keeps.
 REVIEW = "review"
 

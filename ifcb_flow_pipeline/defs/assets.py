@@ -431,7 +431,7 @@ def _try_days(
         context.log.info(f"{day_text(done)} done before the run was killed, {len(done)} of {len(wanted)}")
     # Scores one after the other: which bins of a day are history for the next is known when that day is scored.
     at_once = 1 if table is BIN_SCORES else DAYS_AT_ONCE
-    parallel = Parallel(n_jobs=min(at_once, cpu_count()), prefer="threads", return_as="generator")
+    parallel = Parallel(n_jobs=min(at_once, cpu_count()), require="sharedmem", return_as="generator")
     todo = [day for day in wanted if day not in made]
     timed = parallel(delayed(_timed)(deployment.tables, table, step, day) for day in todo)
     results = cast("Iterable[_Made | Exception]", timed)
