@@ -1,4 +1,4 @@
-# One image for the code server, the Dagster webserver and daemon, and the review app: they differ by command only
+# One image for the code server, the Dagster webserver and daemon, the review app and the HTTP interface: they differ by command only
 # (see compose.yaml). Nothing is compiled: all dependencies come as wheels, with the versions and hashes of
 # requirements.lock. docker/digests.sh pins the base to one digest as well.
 ARG PYTHON_IMAGE=python:3.12.13-slim-bookworm
@@ -25,7 +25,8 @@ RUN groupadd --gid 10001 ifcb \
     && install -d -o ifcb -g ifcb /data /archive
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /opt/ifcb-flow
-COPY ifcb_flow_pipeline/defs/dagster.yaml docker/postgres.yaml docker/workspace.yaml docker/entrypoint.sh ./docker/
+COPY ifcb_flow_pipeline/defs/dagster.yaml ifcb_flow_pipeline/defs/postgres.yaml docker/workspace.yaml \
+    docker/entrypoint.sh ./docker/
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -46,6 +47,6 @@ RUN ln -s "$(python -c 'from ifcb_flow_pipeline.serving import app_script; print
 # Compiled once, for all machines that the image may run on, and for its user to read only: what lies there is run.
 RUN ifcb-flow warm
 USER 10001:10001
-EXPOSE 3000 4000 8501
+EXPOSE 3000 4000 8001 8501
 ENTRYPOINT ["sh", "/opt/ifcb-flow/docker/entrypoint.sh"]
 CMD ["python", "-m", "ifcb_flow_pipeline.defs.webserver", "-h", "0.0.0.0", "-p", "3000", "-w", "docker/workspace.yaml"]

@@ -13,9 +13,13 @@ if [ -n "${DAGSTER_HOME:-}" ]; then
     # Services start together: a file is moved into place whole, never seen half written.
     new=$(mktemp "$DAGSTER_HOME/.dagster.yaml.XXXXXX")
     cat "$here/dagster.yaml" >"$new"
-    if [ -n "${DAGSTER_POSTGRES_HOST:-}" ]; then
+    if [ -n "${IFCB_DAGSTER_DB:-}" ]; then
         cat "$here/postgres.yaml" >>"$new"
-        secret=/run/secrets/postgres_password
+        # SQLAlchemy takes a plain "postgresql" for psycopg 3, which dagster-postgres cannot use.
+        export IFCB_DAGSTER_DB="postgresql+psycopg2://${IFCB_DAGSTER_DB#*://}"
+    fi
+    secret=/run/secrets/postgres_password
+    if [ -e "$secret" ]; then
         [ -r "$secret" ] || {
             echo "entrypoint.sh: user $(id -u) cannot read $secret: see DAGSTER_POSTGRES_PASSWORD_FILE" >&2
             exit 1

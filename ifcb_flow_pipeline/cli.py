@@ -2,7 +2,18 @@
 
 import click
 
-from ifcb_flow_pipeline.commands import alerts, bins, cluster, copies, dashboard, deployment, images, labels, models
+from ifcb_flow_pipeline.commands import (
+    alerts,
+    bins,
+    classify,
+    cluster,
+    copies,
+    dashboard,
+    deployment,
+    images,
+    labels,
+    models,
+)  # fmt: skip
 from ifcb_flow_pipeline.commands.program import Program
 
 
@@ -15,6 +26,7 @@ def main() -> None:
 for _command in (
     bins.train, bins.score, bins.features, bins.watch, bins.compare, bins.convert_model,
     images.images, images.train_images, images.odd,
+    classify.classify, classify.taxa,
     models.models, models.promote, models.rollback,
     labels.labels,
     dashboard.handover,

@@ -1,8 +1,8 @@
 """Starting Dagster and the review app, keeping them going, and stopping all of it again.
 
-Four programs of their own: the code server, which the runs belong to, Dagster's web server (behind the guard) and
-daemon, and the review app. What dies is started again, after a pause that grows while it keeps dying. All end with
-this process, however it ends, and a second one on the same data folder is refused.
+Programs of their own: the code server, which the runs belong to, Dagster's web server (behind the guard) and daemon,
+the review app, and the HTTP interface where it is wanted. What dies is started again, after a pause that grows while it
+keeps dying. All end with this process, however it ends, and a second one on the same data folder is refused.
 """
 
 import ctypes
@@ -101,25 +101,33 @@ class Program:
         return min(float(2**self.n_deaths - 1), _LONGEST_PAUSE)
 
 
-def serve_until_stopped(settings: Settings, dagster_port: int, app_port: int, echo: Callable[[str], object]) -> None:
+def serve_until_stopped(
+    settings: Settings, dagster_port: int, app_port: int, echo: Callable[[str], object], api_port: int | None = None
+) -> None:
     """Start everything, say where it is, and keep it going until Ctrl-C or a signal; then stop everything.
 
+    ``api_port``: that of the HTTP interface for other programs, which is started only where it is given.
     Raises ServingError where a program does not start, or where another process serves this data folder.
     """
     from ifcb_flow_pipeline.defs.launch import prepare_dagster_home
 
-    dagster_home = prepare_dagster_home(settings.home)
-    environment = os.environ | {
-        "DAGSTER_HOME": str(dagster_home),
-        "IFCB_FLOW_HOME": str(settings.home),
-        "IFCB_DATA_DIR": str(settings.archive.root),
-        # Dagster advises another command for developers at each start; for users it is noise.
-        "PYTHONWARNINGS": "ignore",
-    }
+    for_dagster = prepare_dagster_home(settings)
+    dagster_home = Path(for_dagster["DAGSTER_HOME"])
+    environment = (
+        os.environ
+        | for_dagster
+        | {
+            "IFCB_FLOW_HOME": str(settings.home),
+            "IFCB_DATA_DIR": str(settings.archive.root),
+            # Dagster advises another command for developers at each start; for users it is noise.
+            "PYTHONWARNINGS": "ignore",
+        }
+    )
     # What the programs write is their owner's: others on the machine have no business with it.
     os.umask(0o077)
     with _only_one(settings.home) as say_where, _stop_requested() as stopped:
         programs = _programs(settings, dagster_home, dagster_port, app_port)
+        programs += [] if api_port is None else [_interface(settings, api_port)]
         for program in programs:
             if program.url and program.address_in:  # behind a proxy, people set theirs
                 environment.setdefault(program.address_in, program.url)
@@ -127,11 +135,10 @@ def serve_until_stopped(settings: Settings, dagster_port: int, app_port: int, ec
             for program in programs:
                 program.start(environment, settings.home)
                 _wait_until_ready(program, stopped)
-            pages = [program for program in programs if program.url]
-            say_where({program.name: program.url for program in pages})
+            pages = {program.name: program.url for program in programs if program.url}
+            say_where(pages)
             if not stopped.is_set():
-                for program in pages:
-                    echo(f"{program.name}: {program.url}")
+                echo("\n".join(f"{name}: {url}" for name, url in pages.items()))
                 again = Path(sys.executable).with_name("ifcb-flow")
                 echo(f"Everything is in {settings.home}. Ctrl-C stops; to start again:")
                 echo(f"IFCB_FLOW_HOME={settings.home} IFCB_DATA_DIR={settings.archive.root} {again} serve")
@@ -191,6 +198,13 @@ def _programs(settings: Settings, dagster_home: Path, dagster_port: int, app_por
             logs / "review-app.log", app, f"{app}/_stcore/health", "IFCB_REVIEW_URL",
         ),
     ]  # fmt: skip
+
+
+def _interface(settings: Settings, port: int) -> Program:
+    port = _free_port(port)
+    address = f"http://{_HOST}:{port}"
+    command = [sys.executable, "-m", "ifcb_flow_pipeline.cli", "api", "--port", str(port)]
+    return Program("HTTP interface", command, settings.home / "logs" / "api.log", address, f"{address}/health")
 
 
 @contextmanager

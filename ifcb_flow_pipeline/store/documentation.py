@@ -40,6 +40,27 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
             "for about 70 s of processor time. What lies in it is run: nobody else should be able to write to it. The "
             "image brings its own",
         ),
+        Setting(
+            "IFCB_TAXA_NETWORK",
+            "`taxa/efficientnet-lite0.onnx` in the data folder",
+            "File of the ready network that `ifcb-flow taxa make` writes and `ifcb-flow classify` reads, where it is "
+            "there and the extra `taxa` is installed",
+        ),
+    ),
+    "Where Dagster's records are": (
+        Setting(
+            "IFCB_DAGSTER_DB",
+            "SQLite files in the data folder",
+            "Address of a PostgreSQL database for them, such as "
+            "`postgresql://dagster@db.example.org/dagster?passfile=/etc/ifcb-flow/pgpass` "
+            "([how](../running.md#postgresql))",
+        ),
+        Setting(
+            "IFCB_SCRATCH_DIR",
+            "`sensor` in the data folder; where that is on a network disk, in the user's cache folder",
+            "Folder, on a local disk and of this deployment alone, for what the sensor has seen. It only saves time "
+            "and can be deleted",
+        ),
     ),
     "Which bins, and when": (
         Setting(
@@ -133,6 +154,12 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
         Setting("IFCB_BIND", "`127.0.0.1`", "Address that both pages listen on"),
         Setting("DAGSTER_PORT", "3000", "Port of Dagster's page"),
         Setting("APP_PORT", "8501", "Port of the review app"),
+        Setting("API_PORT", "8001", "Port of the HTTP interface, where `COMPOSE_PROFILES` has `api`"),
+        Setting(
+            "IFCB_API_TOKEN_FILE",
+            "none",
+            "File with the token that requests to the HTTP interface must carry ([how](../running.md#other-programs))",
+        ),
         Setting(
             "PYTHON_IMAGE",
             "the tag in `Dockerfile`",

@@ -16,6 +16,7 @@ from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
 from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
 from ifcb_flow_pipeline.store.archive import DEFAULT_SETTLE, READERS, Archive
+from ifcb_flow_pipeline.store.database import Database, database_of
 
 _Choice = TypeVar("_Choice", bound=str)
 
@@ -34,8 +35,11 @@ class Settings:
     """The settings of a deployment; ``home`` is the folder that everything is written to.
 
     ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
-    this deployment's Dagster and review app. None of them ends with a slash. ``alerts_file``: who is alerted, None
-    where nobody is. ``mirror``: of what the archive is a copy, None where it is none.
+    this deployment's Dagster and review app. None of them ends with a slash. ``scratch``: a folder on a local disk for
+    what can be found again, None for one that fits ``home``; ``database``: where Dagster's records are, None for SQLite
+    files in ``home``; ``taxa_network_file``: of the ready network, where it is not in ``home``;
+    ``alerts_file``: who is alerted, None where nobody is; ``mirror``: of what the archive is a copy, None where it is
+    none.
     """
 
     archive: Archive
@@ -47,12 +51,20 @@ class Settings:
     review_url: str | None = None
     alerts_file: Path | None = None
     mirror: str | None = None
+    scratch: Path | None = None
+    database: Database | None = None
+    taxa_network_file: Path | None = None
+
+    @property
+    def taxa_network(self) -> Path:
+        """The file of the ready network, whether it has been made or not."""
+        return self.taxa_network_file or self.home / "taxa" / "efficientnet-lite0.onnx"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the IFCB_* variables. Raises SettingsError, naming the variable, for a value without meaning."""
         home = Path(environment.get("IFCB_FLOW_HOME") or DEFAULT_HOME).absolute()
-        data_dir = environment.get("IFCB_DATA_DIR")
+        data_dir, scratch = environment.get("IFCB_DATA_DIR"), environment.get("IFCB_SCRATCH_DIR")
         return cls(
             archive=Archive(
                 root=Path(data_dir).absolute() if data_dir else home / "archive",
@@ -68,6 +80,9 @@ class Settings:
             review_url=_address(environment, "IFCB_REVIEW_URL"),
             alerts_file=Path(alerts).absolute() if (alerts := environment.get("IFCB_ALERTS_FILE")) else None,
             mirror=environment.get("IFCB_MIRROR", "").strip() or None,
+            scratch=Path(scratch).absolute() if scratch else None,
+            database=database_of(environment),
+            taxa_network_file=Path(network).absolute() if (network := environment.get("IFCB_TAXA_NETWORK")) else None,
         )
 
 
