@@ -26,10 +26,9 @@ from ifcb_flow_pipeline.store.settings import Settings
 @click.argument("home", type=click.Path(exists=True, path_type=Path))
 @click.option("--rounds", type=int, default=3, show_default=True)
 def main(home: Path, rounds: int) -> None:
-    """Measure on the archive, the model and the tables of the data folder HOME, which must be complete."""
+    """Measure on the archive and the model of the data folder HOME."""
     from distributed import Client, LocalCluster
 
-    wanted = _files(home)
     with (
         tempfile.TemporaryDirectory() as name,
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local,
@@ -41,7 +40,8 @@ def main(home: Path, rounds: int) -> None:
             before = sum(workers.run(time.process_time).values())
             _, of_client = timed(partial(_made, Cluster(local.scheduler_address), dask))
             of_dask = of_client + sum(workers.run(time.process_time).values()) - before
-            equal = sum(content == wanted.get(path) for path, content in _files(dask.home).items())
+            wanted, found = _files(threads.home), _files(dask.home)
+            equal = sum(found.get(path) == content for path, content in wanted.items())
             if number:
                 print(f"threads {of_threads:.2f} CPU s, two workers {of_dask:.2f} ({of_dask / of_threads:.2f} x); "
                       f"{equal} of {len(wanted)} files equal")  # fmt: skip
