@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Literal
 
 from ifcb_flow_pipeline import days
@@ -16,6 +17,7 @@ from ifcb_flow_pipeline.bins.archive import Listing, signature
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError, StoreError
 from ifcb_flow_pipeline.store.models import ModelStore
+from ifcb_flow_pipeline.store.sample_times import SampleTimes
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, Table
 
@@ -24,7 +26,7 @@ Step = Literal["features", "scores"]
 #: So many days are worked on at once on this machine: one is read while another is computed or written.
 _DAYS_AT_ONCE = 4
 
-#: Days are scored in their order, so many in one piece: each piece reads the days before its first once.
+#: Days are scored so many in one piece: each piece reads the days before its first once.
 _SCORED_TOGETHER = 32
 
 #: A task of a worker that died is given to others; one that ends so many workers is at fault itself.
@@ -99,13 +101,13 @@ def make_features(task: Task) -> Made:
         with tables.alone(day):
             days.write_inventory(tables, settings.archive, task.listing, day)
             days.write_clouds(tables, settings.archive, day, task.n_threads)
-            days.write_features(tables, settings.features, day)
+            days.write_features(tables, settings.features, day, SampleTimes.read(settings.home))
 
     return _timed(day, "features", make)
 
 
 def make_scores(settings: Settings, model_id: str, wanted: Sequence[date]) -> list[Made]:
-    """Write the scores of days in their order: which bins of a day are history for the next, its scores say.
+    """Write the scores of days in their order, each in the light of the features of the days before, which must be there.
 
     Raises ModelError where the model cannot be used.
     """
@@ -118,7 +120,7 @@ def make_scores(settings: Settings, model_id: str, wanted: Sequence[date]) -> li
                 days.write_scores(tables, model, day, history.before(day))
             except DamagedError:
                 # What can be made of the stored points again is, at once.
-                days.write_features(tables, settings.features, day)
+                days.write_features(tables, settings.features, day, SampleTimes.read(settings.home))
                 days.write_scores(tables, model, day, history.before(day))
 
     return [_timed(day, "scores", lambda day=day: make(day)) for day in wanted]
@@ -171,10 +173,10 @@ class Cluster:
         yield from self._done(futures, [[task.day] for task in tasks], "features")
 
     def scores(self, settings: Settings, model_id: str, wanted: Sequence[date]) -> Iterator[Made]:
-        """The scores of days, in their order: a worker at a time."""
-        for piece in _pieces(wanted):
-            future = self._client.submit(make_scores, settings, model_id, piece, pure=False, retries=_RETRIES)
-            yield from self._done([future], [piece], "scores")
+        """The scores of days, as they are made; the features of all of them must be there."""
+        pieces = list(_pieces(wanted))
+        one = partial(make_scores, settings, model_id)
+        yield from self._done(self._client.map(one, pieces, pure=False, retries=_RETRIES), pieces, "scores")
 
     def close(self) -> None:
         """Leave the scheduler; its workers stay."""

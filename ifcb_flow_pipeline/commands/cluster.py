@@ -35,7 +35,7 @@ class _Shard(click.ParamType):
 @click.option("--steps", type=click.Choice(["all", "features", "scores"]), default="all",
               help="all: features, and scores where a model is in use.")  # fmt: skip
 @click.option("--shard", type=_Shard(),
-              help="Only the I-th of N parts of the range, from 0; only with --steps features.")  # fmt: skip
+              help="Only the I-th of N parts of the range, from 0; not with --steps all.")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Have the workers of a Dask scheduler do it, such as tcp://HOST:8786.")
 @click.option("--again", is_flag=True, help="Make days anew that are up to date, too.")
 def days(first: Any, last: Any, steps: str, shard: tuple[int, int] | None, dask: str | None, again: bool) -> None:
@@ -46,9 +46,9 @@ def days(first: Any, last: Any, steps: str, shard: tuple[int, int] | None, dask:
     from ifcb_flow_pipeline.store.private import private_folder
     from ifcb_flow_pipeline.store.settings import Settings
 
-    if shard is not None and steps != "features":
-        raise click.UsageError("--shard needs --steps features: scores are made in one piece afterwards, for each day "
-                               "is judged in the light of the days before")  # fmt: skip
+    if shard is not None and steps == "all":
+        raise click.UsageError("--shard needs --steps features or scores: a day is judged in the light of the features "
+                               "of the days before, so those of all shards are made first")  # fmt: skip
     settings = Settings.from_environment(os.environ)
     wanted = days_between(first.date(), last.date())
     if shard is not None:

@@ -49,6 +49,7 @@ from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_cha
 from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError, StoreError
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import renew_overviews
+from ifcb_flow_pipeline.store.sample_times import SampleTimes
 from ifcb_flow_pipeline.store.survey import Budget
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS, Table
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
@@ -322,8 +323,8 @@ def _cloud_step(deployment: Deployment) -> _Step:
 
 
 def _feature_step(deployment: Deployment) -> _Step:
-    settings = deployment.settings.features
-    return lambda day: _table(days.write_features(deployment.tables, settings, day))
+    settings, corrected = deployment.settings.features, SampleTimes.read(deployment.settings.home)
+    return lambda day: _table(days.write_features(deployment.tables, settings, day, corrected))
 
 
 def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _Step:
@@ -336,7 +337,8 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _S
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         except DamagedError:
             # What can be made of the stored points again is, at once.
-            days.write_features(deployment.tables, deployment.settings.features, day)
+            corrected = SampleTimes.read(deployment.settings.home)
+            days.write_features(deployment.tables, deployment.settings.features, day, corrected)
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
         return found | _score_pictures(deployment, day, scores, large=day in with_large)
@@ -429,9 +431,7 @@ def _try_days(
     failed: dict[date, Exception] = {}
     if done:
         context.log.info(f"{day_text(done)} done before the run was killed, {len(done)} of {len(wanted)}")
-    # Scores one after the other: which bins of a day are history for the next is known when that day is scored.
-    at_once = 1 if table is BIN_SCORES else DAYS_AT_ONCE
-    parallel = Parallel(n_jobs=min(at_once, cpu_count()), require="sharedmem", return_as="generator")
+    parallel = Parallel(n_jobs=min(DAYS_AT_ONCE, cpu_count()), require="sharedmem", return_as="generator")
     todo = [day for day in wanted if day not in made]
     timed = parallel(delayed(_timed)(deployment.tables, table, step, day) for day in todo)
     results = cast("Iterable[_Made | Exception]", timed)

@@ -65,7 +65,8 @@ def test_a_range_is_byte_for_byte_what_the_pipeline_makes_and_nothing_is_asked_f
 def test_shards_and_then_scores_are_the_same(made, by_dagster):
     for number in range(2):
         done(*RANGE, "--steps", "features", "--shard", f"{number}/2")
-    done(*RANGE, "--steps", "scores")
+    for number in range(2):
+        done(*RANGE, "--steps", "scores", "--shard", f"{number}/2")
     assert files(made) == by_dagster
 
 
@@ -119,7 +120,7 @@ def test_days_before_and_after_the_archive_cost_nothing(pipeline):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(("2023-08-12", "2023-08-10"), "2023-08-10 is before 2023-08-12"),
-     ((*RANGE, "--shard", "0/2"), "--shard needs --steps features"),
+     ((*RANGE, "--shard", "0/2"), "--shard needs --steps features or scores"),
      ((*RANGE, "--steps", "features", "--shard", "2/2"), "numbered from 0 to 1, not 2: as in `--array=0-1`"),
      ((*RANGE, "--steps", "features", "--shard", "1:2"), "1:2 is no shard such as 0/10"),
      ((*RANGE, "--dask", "tcp://127.0.0.1:1"), "no Dask scheduler answers at tcp://127.0.0.1:1")],
