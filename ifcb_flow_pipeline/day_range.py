@@ -107,7 +107,7 @@ def make_features(task: Task) -> Made:
 
 
 def make_scores(settings: Settings, model_id: str, wanted: Sequence[date]) -> list[Made]:
-    """Write the scores of days in their order, each in the light of the features of the days before, which must be there.
+    """Write the scores of days, each in the light of the features of the days before, which must be there.
 
     Raises ModelError where the model cannot be used.
     """
