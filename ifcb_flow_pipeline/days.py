@@ -108,8 +108,8 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date, n_jobs: int =
 
     inventory, made_of = _input(tables, RAW_BINS, day)
     clouds, rows = CloudTables(tables), inventory.to_pylist()
-    # Threads read ahead while this one writes: neither the disk nor a core waits for the other. Threads, whatever joblib
-    # is told elsewhere: nothing of this could be sent to processes.
+    # Threads read ahead while this one writes: neither the disk nor a core waits for the other. They are threads
+    # whatever joblib is told elsewhere: nothing of this could be sent to processes.
     parallel = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")
     bins = cast("Iterable[BinRead | CloudEntry]", parallel(delayed(read_bin)(archive, row) for row in rows))
     with clouds.stored(day) as stored:
