@@ -186,7 +186,9 @@ class Cluster:
         from distributed import as_completed
 
         days_of = dict(zip((future.key for future in futures), of, strict=True))
-        for future in as_completed(futures):
+        with self._client.as_current():
+            done = as_completed(futures)
+        for future in done:
             error = future.exception()
             if error is not None:
                 yield from (Made(day, step, 0.0, f"{type(error).__name__}: {error}") for day in days_of[future.key])

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from datetime import date, timedelta
 
@@ -164,28 +166,48 @@ DYING = f"""
 import os
 from ifcb_flow_pipeline import days
 
-write = days.write_features
-
-def dying(tables, settings, day):
+def dying(tables, settings, day, *more, write=days.write_features):
     flag = tables.root.parent / "died"
     if f"{{day}}" == "{DAYS[1]}" and not flag.exists():
         flag.touch()
         os._exit(1)
-    return write(tables, settings, day)
+    return write(tables, settings, day, *more)
 
-days.write_features = dying
+# This is run for the worker and for who watches it.
+if days.write_features.__name__ != "dying":
+    days.write_features = dying
+"""
+
+
+#: A program of its own: what starts workers must be able to start them again.
+TWO_WORKERS = """
+import os, sys
+from distributed import LocalCluster
+from ifcb_flow_pipeline.day_range import Cluster
+from ifcb_flow_pipeline.store.models import ModelStore
+from ifcb_flow_pipeline.store.settings import Settings
+
+if __name__ == "__main__":
+    settings = Settings.from_environment(os.environ)
+    listing = settings.archive.scan()
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, preload=sys.argv[1]) as workers:
+        cluster = Cluster(workers.scheduler_address)
+        made = list(cluster.features(settings, listing, listing.days))
+        made += cluster.scores(settings, ModelStore(settings.home / "models").current_id(), listing.days)
+        cluster.close()
+    print([one.error for one in made])
 """
 
 
 def test_workers_of_a_cluster_make_the_same_and_go_on_where_one_dies(made, by_dagster, tmp_path):
-    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("distributed")
     (tmp_path / "dying.py").write_text(DYING)
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50, preload=str(tmp_path / "dying.py")
-    ) as cluster:
-        lines = done(*RANGE, "--dask", cluster.scheduler_address)
+    (tmp_path / "workers.py").write_text(TWO_WORKERS)
+    program = [sys.executable, f"{tmp_path / 'workers.py'}", f"{tmp_path / 'dying.py'}"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{[''] * 6}\n", done.stderr
     assert (made.deployment.settings.home / "died").exists()
-    assert lines == ["features: 3 days made, 0 failed", "scores: 3 days made, 0 failed"]
     assert files(made) == by_dagster
     assert not tick(made).run_requests
 
@@ -200,7 +222,7 @@ def test_a_scheduler_without_workers_is_named_instead_of_waited_for():
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(DaysError, match=r"ifcb-flow-pipeline\[cluster\]"):
         Cluster("tcp://localhost:1")
 
