@@ -4,6 +4,7 @@ import click
 
 from ifcb_flow_pipeline.commands import (
     alerts,
+    autoencoder,
     bins,
     classify,
     cluster,
@@ -13,7 +14,8 @@ from ifcb_flow_pipeline.commands import (
     images,
     labels,
     models,
-)  # fmt: skip
+    review,
+)
 from ifcb_flow_pipeline.commands.program import Program
 
 
@@ -26,10 +28,10 @@ def main() -> None:
 for _command in (
     bins.train, bins.score, bins.features, bins.watch, bins.compare, bins.convert_model,
     images.images, images.train_images, images.odd,
-    classify.classify, classify.taxa,
+    classify.classify, classify.taxa, autoencoder.autoencoder,
     models.models, models.promote, models.rollback,
     labels.labels,
-    dashboard.handover,
+    dashboard.handover, review.review,
     alerts.alerts, copies.mirror, cluster.days,
     deployment.demo, deployment.serve, deployment.api, deployment.warm, deployment.left_out, deployment.verdicts,
     deployment.gone, deployment.archive_moved, deployment.backup, deployment.restore,

@@ -54,9 +54,6 @@ from ifcb_flow_pipeline.store.survey import Budget
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS, Table
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
 
-#: In a run over many days, only the last ones get large pictures, which take longer than scoring; all get small ones.
-DAYS_WITH_LARGE_PICTURES = 3
-
 #: So many days are worked on at once, as far as there are cores: one is read while another is computed or written.
 DAYS_AT_ONCE = 4
 
@@ -329,7 +326,6 @@ def _feature_step(deployment: Deployment) -> _Step:
 
 def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _Step:
     model = deployment.models.load(model_id)
-    with_large = set(wanted[-DAYS_WITH_LARGE_PICTURES:])
     history = days.history_of(deployment.tables)
 
     def step(day: date) -> dict[str, Any]:
@@ -341,7 +337,8 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _S
             days.write_features(deployment.tables, deployment.settings.features, day, corrected)
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
-        return found | _score_pictures(deployment, day, scores, large=day in with_large)
+        # Large pictures, which take longer than scoring, are of the last day of a run only; all days have small ones.
+        return found | _score_pictures(deployment, day, scores, large=day == wanted[-1])
 
     return step
 
