@@ -10,7 +10,9 @@ import tempfile
 import time
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,12 +29,11 @@ from ifcb_flow_pipeline.store.settings import Settings
 @click.option("--rounds", type=int, default=3, show_default=True)
 def main(home: Path, rounds: int) -> None:
     """Measure on the archive and the model of the data folder HOME."""
-    from distributed import Client, LocalCluster
-
+    distributed: Any = import_module("distributed")  # optional, and typed for programs of coroutines
     with (
         tempfile.TemporaryDirectory() as name,
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local,
-        Client(local.scheduler_address) as workers,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local,
+        distributed.Client(local.scheduler_address) as workers,
     ):
         for number in range(rounds + 1):  # the first warms all of them up
             threads, dask = (_fresh(home, Path(name) / f"{number}-{kind}") for kind in ("threads", "dask"))
