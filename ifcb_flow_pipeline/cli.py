@@ -7,6 +7,7 @@ from ifcb_flow_pipeline.commands import (
     autoencoder,
     bins,
     classify,
+    cluster,
     copies,
     dashboard,
     deployment,
@@ -31,7 +32,7 @@ for _command in (
     models.models, models.promote, models.rollback,
     labels.labels,
     dashboard.handover, review.review,
-    alerts.alerts, copies.mirror,
+    alerts.alerts, copies.mirror, cluster.days,
     deployment.demo, deployment.serve, deployment.api, deployment.warm, deployment.left_out, deployment.verdicts,
     deployment.gone, deployment.archive_moved, deployment.backup, deployment.restore,
 ):  # fmt: skip

@@ -94,10 +94,11 @@ def write_inventory(tables: DailyTables, archive: Archive, listing: Listing, day
     return rows
 
 
-def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[CloudEntry]:
+def write_clouds(tables: DailyTables, archive: Archive, day: date, n_jobs: int = -1) -> list[CloudEntry]:
     """Write ``point_clouds``: all triggers of the bins of the inventory. Returns an entry per bin.
 
-    A bin that was read before keeps its points where its files are gone or cannot be read now.
+    A bin that was read before keeps its points where its files are gone or cannot be read now. ``n_jobs``: threads that
+    read; -1: one per core.
     """
     # Takes a tenth of a second to load, which who judges a single bin is not to wait for.
     from joblib import Parallel, delayed
@@ -105,8 +106,9 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[Cloud
     inventory, made_of = _input(tables, RAW_BINS, day)
     clouds, rows = CloudTables(tables), inventory.to_pylist()
     parts = [rows[i : i + BINS_AT_ONCE] for i in range(0, len(rows), BINS_AT_ONCE)]
-    # Threads read ahead while this one writes: neither the disk nor a core waits for the other.
-    parallel = Parallel(n_jobs=-1, prefer="threads", return_as="generator")
+    # Threads read ahead while this one writes: neither the disk nor a core waits for the other. They are threads
+    # whatever joblib is told elsewhere: nothing of this could be sent to processes.
+    parallel = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")
     read = cast(
         "Iterable[list[BinRead | ReadCloud | CloudEntry]]",
         parallel(delayed(read_bins)(archive, part) for part in parts),

@@ -20,6 +20,7 @@ PURE = ("bins", "features", "detection")
 #: Knows disks, but neither Dagster nor Streamlit.
 STORAGE = (
     "store", "days", "reading", "feature_rows", "pictures", "dashboard", "alerts", "alert_settings", "recent", "mirror",
+    "day_range",
 )  # fmt: skip
 #: Values again, of what storage keeps.
 REVIEW = "review"

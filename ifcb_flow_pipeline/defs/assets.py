@@ -441,7 +441,7 @@ def _try_days(
     failed: dict[date, Exception] = {}
     if done:
         context.log.info(f"{day_text(done)} done before the run was killed, {len(done)} of {len(wanted)}")
-    parallel = Parallel(n_jobs=min(DAYS_AT_ONCE, cpu_count()), prefer="threads", return_as="generator")
+    parallel = Parallel(n_jobs=min(DAYS_AT_ONCE, cpu_count()), require="sharedmem", return_as="generator")
     todo = [day for day in wanted if day not in made]
     timed = parallel(delayed(_timed)(deployment.tables, table, step, day) for day in todo)
     results = cast("Iterable[_Made | Exception]", timed)
