@@ -65,10 +65,10 @@ def read_bin_images(archive: Archive, raw: RawBin, per_bin: int = IMAGES_PER_BIN
     if not rows.size:
         return _without(raw, "no_images", "no trigger of the bin gave an image")
     try:
-        with archive.open_images(roi) as content:
-            found = features_of_bin(content, table, rows)
+        pixels = archive.read_pixels(roi, table, rows.tolist())
     except OSError as error:
         return _without(raw, "unreadable", f"cannot read {roi}: {error.strerror or error}")
+    found = features_of_bin(pixels.content, pixels.table, rows)
     stored = ImageFeatures(found.row, rounded(found.values).astype(np.float64), found.status)
     boxes = {name: columns[name][rows] for name in BOX_COLUMNS}
     return BinOfImages(pid, raw.bin_id.instrument, "ok", "", boxes, stored)

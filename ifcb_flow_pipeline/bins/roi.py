@@ -67,8 +67,8 @@ class Images:
     missing: dict[int, str]
 
 
-def read_image(roi: bytes | memoryview, table: RoiTable, row: int) -> Image:
-    """Read the image of one row: uint8, (height_px, width_px), a read-only view of ``roi``.
+def place_of(table: RoiTable, row: int, n_bytes: int) -> tuple[int, int, int]:
+    """Where the image of one row starts in a file of ``n_bytes``, and its height and width in px.
 
     Raises RoiError where the row has no image, where offset or size are impossible, or where the file
     ends before the image does.
@@ -83,14 +83,23 @@ def read_image(roi: bytes | memoryview, table: RoiTable, row: int) -> Image:
         raise RoiError(f"row {row}: no image can be {width} x {height} px (sides of 1 to {MAX_SIDE_PX} px)")
     if start < table.first_byte:
         raise RoiError(f"row {row}: starts at byte {start}, before the first image at byte {table.first_byte}")
-    pixels = _pixels(roi)
     end = start + width * height
-    if end > pixels.size:
+    if end > n_bytes:
         raise RoiError(
             f"row {row}: the image of {width} x {height} px needs {width * height} bytes from byte {start} "
-            f"up to {end}, the .roi file has {pixels.size}"
+            f"up to {end}, the .roi file has {n_bytes}"
         )
-    return pixels[start:end].reshape(height, width)
+    return start, height, width
+
+
+def read_image(roi: bytes | memoryview, table: RoiTable, row: int) -> Image:
+    """Read the image of one row: uint8, (height_px, width_px), a read-only view of ``roi``.
+
+    Raises RoiError as ``place_of`` does.
+    """
+    pixels = _pixels(roi)
+    start, height, width = place_of(table, row, pixels.size)
+    return pixels[start : start + width * height].reshape(height, width)
 
 
 def read_images(roi: bytes | memoryview, table: RoiTable) -> Images:

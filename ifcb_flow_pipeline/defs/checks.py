@@ -14,13 +14,13 @@ from ifcb_flow_pipeline.days import status_counts
 from ifcb_flow_pipeline.defs.assets import (
     bin_features,
     bin_scores,
-    permanent_failures,
     point_clouds,
     raw_bins,
 )
 from ifcb_flow_pipeline.defs.metadata import day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags
 from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.defs.steps import permanent_failures
 from ifcb_flow_pipeline.detection.trial.drift import severity_drift
 from ifcb_flow_pipeline.detection.verdict.decision import MIN_BASELINE_BINS
 from ifcb_flow_pipeline.store.daily import DailyTables

@@ -36,6 +36,9 @@ decisions = dg.AssetSpec(
 #: The asset whose version is the model in use; named here for those who only report it.
 MODEL_KEY = dg.AssetKey("anomaly_model")
 
+#: What scores are joined with; its asset is made of the assets that come before scores.
+BIN_IMAGE_SCORES_KEY = dg.AssetKey("bin_image_scores")
+
 
 def table_version(made_of: Provenance | None) -> str:
     """The version of a day's table: the signature of the archive's files that it was made of, and what else it is."""

@@ -2,15 +2,16 @@
 
 import errno
 import io
-import mmap
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+import numpy as np
 
 from ifcb_flow_pipeline.bins.adc import Adc, parse_adc
 from ifcb_flow_pipeline.bins.archive import (
@@ -26,7 +27,7 @@ from ifcb_flow_pipeline.bins.archive import (
 )
 from ifcb_flow_pipeline.bins.hdr import HeaderRead, read_hdr
 from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
-from ifcb_flow_pipeline.bins.roi import Images, RoiError, RoiTable, read_image
+from ifcb_flow_pipeline.bins.roi import Image, Images, RoiError, RoiTable, place_of
 from ifcb_flow_pipeline.bins.text import Text
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.kept import Kept
@@ -85,6 +86,18 @@ class BinRead:
     header_problem: str = ""
     adc_source: str = "adc"
     unread: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """Pixels of some of a bin's images, one image after the other, and where each is in ``content``.
+
+    ``table``: of all ADC rows; rows whose image is not in the file lie beyond the end of ``content``, rows that were
+    not asked for before its beginning.
+    """
+
+    content: bytes
+    table: RoiTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +169,7 @@ class Archive:
             adc = self._read_adc(adc_path, schema, columns)
         except OSError as error:
             reason = f"cannot read {adc_path}: {error.strerror or error}"
-            return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {}, unread=_may_pass(error))
+            return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {}, unread=may_pass(error))
         header = HeaderRead() if hdr_path is None else self.read_header(hdr_path, schema)
         return bin_read(pid, adc, header, adc_source(adc_path))
 
@@ -166,7 +179,7 @@ class Archive:
             return read_hdr(within(lambda _: _header(self.path(hdr_path))), schema)
         except OSError as error:
             problem = f"cannot read {hdr_path}: {error.strerror or error}"
-            return HeaderRead({}, "missing", problem, unread=_may_pass(error))
+            return HeaderRead({}, "missing", problem, unread=may_pass(error))
 
     def read_images(self, roi_path: str, table: RoiTable, rows: Sequence[int]) -> Images:
         """The images of some rows, from a .roi file given by its path relative to the root; nothing else of it is read.
@@ -175,14 +188,11 @@ class Archive:
         """
         return within(lambda alive: _images(self.path(roi_path), table, rows, alive))
 
-    @contextmanager
-    def open_images(self, roi_path: str) -> Iterator[memoryview]:
-        """The bytes of a .roi file, given by its path relative to the root, inside; only what is looked at is read.
-
-        Raises OSError where the file cannot be opened.
+    def read_pixels(self, roi_path: str, table: RoiTable, rows: Sequence[int]) -> "Pixels":
+        """The pixels of some rows' images, from a .roi file given by its path relative to the root; nothing else of it
+        is read. Raises OSError where the file cannot be read.
         """
-        with _regular(self.path(roi_path), LARGEST["roi"]) as (file, size):
-            yield memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
+        return within(lambda alive: _pixels(self.path(roi_path), table, rows, alive))
 
     def _read_adc(self, adc_path: str, schema: Schema, columns: Sequence[str] | None) -> Adc:
         if self.reader == "pyifcb":
@@ -328,14 +338,35 @@ def _header(path: str) -> bytes:
 def _images(path: str, table: RoiTable, rows: Sequence[int], alive: Alive) -> Images:
     images, missing = {}, {}
     with _regular(path, LARGEST["roi"]) as (file, size):
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         for row in rows:
             alive()
             try:
-                images[row] = read_image(memoryview(content), table, row).copy()
+                images[row] = _image(file, size, table, row)
             except RoiError as error:
                 missing[row] = str(error)
     return Images(images, missing)
+
+
+def _image(file: io.FileIO, size: int, table: RoiTable, row: int) -> Image:
+    # Read, and not mapped into memory: a file that became shorter meanwhile would end the process.
+    start, height, width = place_of(table, row, size)
+    content = os.pread(file.fileno(), height * width, start)
+    if len(content) < height * width:
+        raise RoiError(f"row {row}: the .roi file became shorter while it was read")
+    return np.frombuffer(content, np.uint8).reshape(height, width)
+
+
+def _pixels(path: str, table: RoiTable, rows: Sequence[int], alive: Alive) -> Pixels:
+    found = _images(path, table, rows, alive)
+    start, n_bytes = np.minimum(table.start_byte, -1), 0
+    for row, image in found.images.items():
+        start[row] = n_bytes
+        n_bytes += image.size
+    # What is not in the file lies beyond the end of what was read, and what is impossible stays so.
+    for row in found.missing:
+        start[row] = n_bytes if table.start_byte[row] >= table.first_byte else -1
+    content = b"".join(image.tobytes() for image in found.images.values())
+    return Pixels(content, replace(table, start_byte=start, first_byte=0))
 
 
 def _answer_of(path: str | Path, ask: Callable[[Alive], _Seen]) -> _Seen:
@@ -358,7 +389,8 @@ def _regular(path: str, largest: int) -> Iterator[tuple[io.FileIO, int]]:
         yield file, status.st_size
 
 
-def _may_pass(error: OSError) -> bool:
+def may_pass(error: OSError) -> bool:
+    """Whether what a disk could not do now may be possible later."""
     return error.errno not in _LASTING
 
 

@@ -11,7 +11,7 @@ from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Image, RoiTable
 from ifcb_flow_pipeline.detection.images.model import ImageModel
 from ifcb_flow_pipeline.detection.images.model_file import from_bytes, to_bytes
-from ifcb_flow_pipeline.detection.images.training import TrainingImage
+from ifcb_flow_pipeline.detection.images.training_image import TrainingImage
 from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.features.images.extract import sampled_rows
 from ifcb_flow_pipeline.store.archive import Archive
