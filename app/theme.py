@@ -76,6 +76,11 @@ STATUS_NAMES: Mapping[str, str] = {
     "no_bin": "corrected .adc file without the raw one",
     "outside": "outside the days of the pipeline",
     "not_found": "not in the archive",
+    "too_few_images": "too few images can be measured",
+    "no_images": "no images recorded",
+    "no_roi": "no .roi file yet",
+    "roi_unsettled": ".roi file still being written",
+    "roi_unreadable": ".roi file unreadable",
 }
 
 _DECISION_NAMES: Mapping[str, str] = {"good": "Good", "bad": "Bad", "unsure": "Unsure", "undecided": "Not reviewed"}

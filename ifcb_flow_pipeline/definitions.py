@@ -3,7 +3,14 @@
 import dagster as dg
 
 from ifcb_flow_pipeline.defs import assets, checks, image_assets, lineage
-from ifcb_flow_pipeline.defs.jobs import daily_flow, forget_gone_bins, promote_model, retrain, rollback_model
+from ifcb_flow_pipeline.defs.jobs import (
+    daily_flow,
+    forget_gone_bins,
+    promote_model,
+    retrain,
+    retrain_images,
+    rollback_model,
+)
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.defs.schedules import daily_scoring, weekly_retraining
 from ifcb_flow_pipeline.defs.sensors import dead_runs, new_bins
@@ -11,7 +18,7 @@ from ifcb_flow_pipeline.defs.sensors import dead_runs, new_bins
 defs = dg.Definitions(
     assets=[lineage.archive, lineage.decisions, *dg.load_assets_from_modules([assets, image_assets])],
     asset_checks=dg.load_asset_checks_from_modules([checks]),
-    jobs=[daily_flow, retrain, promote_model, rollback_model, forget_gone_bins],
+    jobs=[daily_flow, retrain, retrain_images, promote_model, rollback_model, forget_gone_bins],
     schedules=[daily_scoring, weekly_retraining],
     sensors=[new_bins, dead_runs],
     resources={"deployment": Deployment()},

@@ -58,6 +58,9 @@ _ENOUGH_BINS = 20
 #: window is no example for later ones.
 _MIN_MAP_BINS, _DIRTY_Z = 5, 12.0
 
+#: Dirt that is too faint for one bin is looked for in the sum of so many.
+_RUN = 8
+
 #: A probability below this is stored as none.
 _NEXT_TO_NOTHING = 0.003
 
@@ -227,6 +230,8 @@ class _Window:
         self.deployment: datetime | None = None
         self.last: datetime | None = None
         self.usual, self.n_bins = WindowMap.empty(), 0
+        #: The last bins of the deployment that are in order, which are no part of ``usual`` yet.
+        self.recent: list[WindowMap] = []
         self.maps: dict[tuple[datetime, bool], _Map] = {}
 
     @classmethod
@@ -247,7 +252,7 @@ class _Window:
             bins = zip(row["pids"], row["z"], row["worst_x_px"], row["worst_y_px"], row["kinds"], strict=True)
             self.maps[row["deployment_start"], row["in_order"]] = _Map(row["last_start"], map_of(row), list(bins))
             if row["deployment_start"] != self.deployment:
-                self.deployment, self.usual, self.n_bins = row["deployment_start"], WindowMap.empty(), 0
+                self._begin(row["deployment_start"])
             self.last = row["last_start"]
             if row["in_order"]:
                 self.usual, self.n_bins = self.usual + map_of(row), self.n_bins + len(row["pids"])
@@ -258,19 +263,32 @@ class _Window:
             return
         start = parse_pid(pid).start_time
         if self.deployment is None or self.last is None or (start - self.last).total_seconds() > LONG_GAP_S:
-            self.deployment, self.usual, self.n_bins = start, WindowMap.empty(), 0
+            self._begin(start)
         self.last = start if self.last is None else max(start, self.last)
-        scored = ("", 0, 0, float("nan"))
-        if self.n_bins >= _MIN_MAP_BINS:
-            score = score_window(window, self.usual)
-            scored = (score.kind, score.x_px, score.y_px, score.z)
-        kind, x_px, y_px, z = scored
+        kind, x_px, y_px, z = self._score(window)
         in_order = not z >= _DIRTY_Z
         if in_order:
-            self.usual, self.n_bins = self.usual + window, self.n_bins + 1
+            self.recent.append(window)
+        if len(self.recent) >= _RUN:
+            self.usual, self.n_bins = self.usual + self.recent.pop(0), self.n_bins + 1
         into = self.maps.setdefault((self.deployment, in_order), _Map(start, WindowMap.empty(), []))
         into.cells, into.last_start = into.cells + window, max(start, into.last_start)
         into.bins.append((pid, z, x_px, y_px, kind))
+
+    def _begin(self, deployment: datetime) -> None:
+        self.deployment, self.usual, self.n_bins, self.recent = deployment, WindowMap.empty(), 0, []
+
+    def _score(self, window: WindowMap) -> tuple[str, int, int, float]:
+        """Kind and place of the worst cell of a bin, and how far it is from the usual; or of the last _RUN bins
+        together, which show what is too faint for one.
+        """
+        if self.n_bins < _MIN_MAP_BINS:
+            return "", 0, 0, float("nan")
+        score = score_window(window, self.usual)
+        if len(self.recent) == _RUN - 1:
+            together = score_window(sum(self.recent, window), self.usual)
+            score = max(score, together, key=lambda each: each.z)
+        return score.kind, score.x_px, score.y_px, score.z
 
     def rows(self, instrument: str) -> Iterator[dict[str, Any]]:
         """The day's rows of ``window_maps``."""

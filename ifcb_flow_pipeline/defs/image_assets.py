@@ -1,17 +1,26 @@
 """The assets of images by day: features of sampled images -> maps of windows -> scores of images -> scores of bins."""
 
-from datetime import date
+import json
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import pyarrow.compute as pc
+from pydantic import Field
 
 from ifcb_flow_pipeline import days, image_days
-from ifcb_flow_pipeline.defs.assets import point_clouds, raw_bins
-from ifcb_flow_pipeline.defs.metadata import markdown_rows, outcome_metadata, thumbnail, verdict_metadata
+from ifcb_flow_pipeline.defs import lineage
+from ifcb_flow_pipeline.defs.assets import day_of, point_clouds, raw_bins
+from ifcb_flow_pipeline.defs.metadata import (
+    markdown_rows,
+    outcome_metadata,
+    thumbnail,
+    verdict_metadata,
+)
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.defs.steps import (
+    RETRY,
     Results,
     Step,
     daily_asset,
@@ -22,6 +31,7 @@ from ifcb_flow_pipeline.defs.steps import (
     rows_told,
 )
 from ifcb_flow_pipeline.detection.verdict.severity import BAD_FROM
+from ifcb_flow_pipeline.image_promotion import train_on_archive
 from ifcb_flow_pipeline.store.image_tables import map_of
 from ifcb_flow_pipeline.store.tables import BIN_IMAGE_SCORES, IMAGE_FEATURES, IMAGE_SCORES, WINDOW_MAPS
 from ifcb_flow_pipeline.thumbnails import severity_thumbnail, window_thumbnail
@@ -42,6 +52,60 @@ def image_features(context: dg.AssetExecutionContext, deployment: Deployment) ->
         yield from recorded(context, made)
 
 
+class TrainImagesConfig(dg.Config):
+    """What an image model is trained on."""
+
+    first_day: str = Field("", description="First UTC day to train on, such as 2023-08-01. Empty: the first there is.")
+    last_day: str = Field("", description="Last UTC day to train on, included. Empty: the last there is.")
+    images_per_bin: int = Field(20, description="Images of each bin that is in order. 0: all.")
+    use: bool = Field(
+        True, description="Put it to use for what is scored from now on, unless it is worse than the model in use."
+    )
+
+
+@dg.asset(
+    deps=[image_features],
+    retry_policy=RETRY,
+    group_name=lineage.GROUP,
+    kinds={"python", "scikitlearn"},
+    code_version="1",
+    description="A model of faults and oddness of images, trained on the archive's own images of bins in order. Until "
+    "one is in use, the model that comes with the package is.",
+)
+def image_model(
+    context: dg.AssetExecutionContext, config: TrainImagesConfig, deployment: Deployment
+) -> dg.MaterializeResult:
+    """Train an image model, keep it under its own id, compare it with the one in use, and put it to use."""
+    with permanent_failures():
+        models = deployment.image_models
+        trained = train_on_archive(
+            deployment.tables,
+            deployment.settings.archive,
+            models.load(),
+            (day_of("first_day", config.first_day) or date.min, day_of("last_day", config.last_day) or date.max),
+            config.images_per_bin,
+            datetime.now(tz=UTC),
+        )
+        card, trial = trained.model.card, trained.trial
+        models.save(trained.model)
+        context.log.info(f"trained {card.model_id} on {sum(card.n_images.values())} images")
+        if config.use and trial.passed:
+            models.promote(card.model_id, f"run {context.run.run_id}", trial.text)
+        current = models.card().model_id
+    return dg.MaterializeResult(
+        metadata={
+            "model_id": card.model_id,
+            "challenger": trial.text,
+            "in_use": card.model_id == current,
+            "images_by_instrument": dg.MetadataValue.md(
+                markdown_rows(("instrument", "images"), [*card.n_images.items()])
+            ),
+            "card": dg.MetadataValue.json(json.loads(card.to_json())),
+        },
+        data_version=dg.DataVersion(current),
+    )
+
+
 #: Windows, scores of images and scores of bins are told in the light of the days before.
 _WITH_HISTORY = dg.TimeWindowPartitionMapping(start_offset=-days.HISTORY_DAYS, end_offset=0)
 
@@ -54,7 +118,11 @@ def window_maps(context: dg.AssetExecutionContext, deployment: Deployment) -> Re
         yield from recorded(context, made)
 
 
-@daily_asset(IMAGE_SCORES, deps=[dg.AssetDep(image_features, partition_mapping=_WITH_HISTORY)], code_version="1")
+@daily_asset(
+    IMAGE_SCORES,
+    deps=[dg.AssetDep(image_features, partition_mapping=_WITH_HISTORY), image_model],
+    code_version="1",
+)
 def image_scores(context: dg.AssetExecutionContext, deployment: Deployment) -> Results:
     """Judge each image with the image model, beside what is usual for its instrument."""
     with permanent_failures():

@@ -13,7 +13,13 @@ from ifcb_flow_pipeline.defs.assets import (
     point_clouds,
     raw_bins,
 )
-from ifcb_flow_pipeline.defs.image_assets import bin_image_scores, image_features, image_scores, window_maps
+from ifcb_flow_pipeline.defs.image_assets import (
+    bin_image_scores,
+    image_features,
+    image_model,
+    image_scores,
+    window_maps,
+)
 from ifcb_flow_pipeline.defs.lineage import model_in_use
 from ifcb_flow_pipeline.defs.metadata import markdown_rows
 from ifcb_flow_pipeline.defs.resources import Deployment
@@ -36,6 +42,14 @@ retrain = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.assets(anomaly_model),
     description="Train a new model on the stored features, and put it to use unless it is worse than the one in use.",
+)
+
+
+retrain_images = dg.define_asset_job(
+    "retrain_images",
+    selection=dg.AssetSelection.assets(image_model),
+    description="Train a new image model on the archive's own images of bins in order, and put it to use unless it is "
+    "worse than the one in use.",
 )
 
 

@@ -13,7 +13,7 @@ from ifcb_flow_pipeline.detection.verdict.rules import hard_rules
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.store.labels import DECISIONS, TAGS
 from ifcb_flow_pipeline.store.overview import NUMERIC_SETTINGS
-from ifcb_flow_pipeline.store.tables import STATUSES, VERDICTS
+from ifcb_flow_pipeline.store.tables import IMAGE_STATUSES, STATUSES, VERDICTS
 from ifcb_flow_pipeline_tests.app.reviewed import UNREADABLE, WORST, open_page, said
 
 #: A word as code has it.
@@ -29,7 +29,7 @@ PAGES = [("overview", {}), ("timeline", {"span": "all"}), ("explore", {"span": "
     [
         (CAUSES, theme.cause_name),
         (VERDICTS, theme.verdict_name),
-        (STATUSES, theme.status_name),
+        ({**STATUSES, **IMAGE_STATUSES}, theme.status_name),
         (DECISIONS, theme.decision_name),
         (TAGS, theme.tag_name),
         ([feature.name for feature in CATALOGUE], words.measure_name),

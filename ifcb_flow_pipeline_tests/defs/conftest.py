@@ -75,7 +75,9 @@ class Pipeline:
 
     def make_everything(self) -> None:
         """Features, a model, and scores, of all days."""
-        assert self.run("daily_flow", DAYS[0], DAYS[-1], "raw_bins", "point_clouds", "bin_features", *IMAGE_STEPS).success
+        assert self.run(
+            "daily_flow", DAYS[0], DAYS[-1], "raw_bins", "point_clouds", "bin_features", *IMAGE_STEPS
+        ).success
         assert self.run("retrain").success
         assert self.run("daily_flow", DAYS[0], DAYS[-1], "bin_scores").success
 

@@ -44,7 +44,7 @@ def test_the_definitions_can_be_loaded() -> None:
 def test_every_asset_has_a_description_kinds_group_and_code_version() -> None:
     specs = list(defs.resolve_all_asset_specs())
     external = {"archive", "decisions"}
-    made = {table.name for table in TABLES} | {"anomaly_model"}
+    made = {table.name for table in TABLES} | {"anomaly_model", "image_model"}
     assert {spec.key.to_user_string() for spec in specs} == made | external
     for spec in specs:
         assert spec.description
