@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 # One worker a core; for one after the other: make test PYTEST_OPTIONS=
 PYTEST_OPTIONS ?= -n auto --dist worksteal
 
-.PHONY: demo serve test warm lint benchmark clean
+.PHONY: demo serve test warm lint docs benchmark clean
 
 demo: $(VENV)/installed  ## the whole pipeline on a simulated archive, or on yours: IFCB_DATA_DIR=/path make demo
 	$(BIN)/ifcb-flow demo
@@ -25,6 +25,10 @@ lint: $(VENV)/installed-dev  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/installed-dev  ## the pages of docs/ that are made from the code, then all of them as a site in site/
+	$(BIN)/python -m ifcb_flow_pipeline_tests.reference
+	$(BIN)/mkdocs build
 
 benchmark: $(VENV)/installed-dev  ## speed, beside a straightforward baseline
 	$(BIN)/python -m benchmarks

@@ -30,7 +30,7 @@ def _through_dagster(first: date, last: date) -> None:
     from ifcb_flow_pipeline.defs.partitions import range_tags
     from ifcb_flow_pipeline.defs.resources import Deployment
 
-    os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(Deployment().settings.home))
+    os.environ |= prepare_dagster_home(Deployment().settings)
     with dg.DagsterInstance.get() as instance:
         run_job(instance, "daily_flow", range_tags(first, last), None)
 

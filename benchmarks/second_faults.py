@@ -11,6 +11,9 @@ import numpy as np
 
 from benchmarks.second_run import FRAME, Run, Water
 
+#: Water in a closed housing evaporates: however dry the air was, it is at least so moist then, % relative humidity.
+_WET_PCT = 25.0
+
 Change = Callable[[np.random.Generator, Run, float, np.random.Generator, int], Run]
 
 
@@ -169,7 +172,8 @@ def _leak(rng: np.random.Generator, run: Run, severity: float, lasting: np.rando
     rise = lasting.uniform(0.5, 5) * (place + 1) * (0.3 + severity)
     settings = run.settings
     return run.header(
-        humidity=min(settings["humidity"] + rise + rng.normal(0, 0.2), 99.0), temperature=settings["temperature"] + 0.3
+        humidity=min(max(settings["humidity"], _WET_PCT) + rise + rng.normal(0, 0.2), 99.0),
+        temperature=settings["temperature"] + 0.3,
     )
 
 

@@ -4,16 +4,22 @@
 set -eu
 # What the services write is theirs alone.
 umask 077
-mkdir -p "$XDG_CACHE_HOME"
+mkdir -p "$XDG_CACHE_HOME" 2>/dev/null || true
+# Started as another user, as a Prefect task does, there is no writing to the volume.
+[ -w "$XDG_CACHE_HOME" ] || export XDG_CACHE_HOME=/tmp/cache MPLCONFIGDIR=/tmp/cache/matplotlib
 if [ -n "${DAGSTER_HOME:-}" ]; then
     here=$(dirname "$0")
     mkdir -p "$DAGSTER_HOME"
     # Services start together: a file is moved into place whole, never seen half written.
     new=$(mktemp "$DAGSTER_HOME/.dagster.yaml.XXXXXX")
     cat "$here/dagster.yaml" >"$new"
-    if [ -n "${DAGSTER_POSTGRES_HOST:-}" ]; then
+    if [ -n "${IFCB_DAGSTER_DB:-}" ]; then
         cat "$here/postgres.yaml" >>"$new"
-        secret=/run/secrets/postgres_password
+        # SQLAlchemy takes a plain "postgresql" for psycopg 3, which dagster-postgres cannot use.
+        export IFCB_DAGSTER_DB="postgresql+psycopg2://${IFCB_DAGSTER_DB#*://}"
+    fi
+    secret=/run/secrets/postgres_password
+    if [ -e "$secret" ]; then
         [ -r "$secret" ] || {
             echo "entrypoint.sh: user $(id -u) cannot read $secret: see DAGSTER_POSTGRES_PASSWORD_FILE" >&2
             exit 1

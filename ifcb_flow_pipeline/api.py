@@ -1,7 +1,7 @@
 """The Python interface: features, training and scoring of a directory of bins, without Dagster.
 
-``FeatureExtractor``, ``ModelTrainer`` and ``Inferencer`` are used as in ifcb-flow-metric; the functions
-beneath give whole tables, and the command line is built on them.
+``FeatureExtractor``, ``ModelTrainer`` and ``Inferencer`` are used as in ifcb-flow-metric, whose other functions and
+constants are in ``compat``; the functions beneath give whole tables, and the command line is built on them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.left_out import misnamed
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
@@ -37,8 +38,9 @@ from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet
 from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests
 from ifcb_flow_pipeline.features.catalogue import FEATURE_NAMES, FeatureSet
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
-from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
-from ifcb_flow_pipeline.features.selection import select_features
+from ifcb_flow_pipeline.features.extract import BOX_COLUMNS, FeatureSettings, Triggers, extract_features
+from ifcb_flow_pipeline.features.measures import EDGE_TOLERANCE_PX
+from ifcb_flow_pipeline.features.selection import SelectionError, select_features
 from ifcb_flow_pipeline.many_bins import feature_table, reference_table
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.labels import Decisions
@@ -46,6 +48,9 @@ from ifcb_flow_pipeline.store.left_out import row_of
 from ifcb_flow_pipeline.store.models import read_model, write_model
 
 _Stated = TypeVar("_Stated")
+
+#: An identifier and the path of its .adc file, None where it was not found.
+Pair = tuple[str, "str | Path | None"]
 
 DEFAULT_CHUNK_SIZE = 100
 _TASKS_PER_THREAD, _LEAST_PER_TASK = 8, 16
@@ -85,7 +90,16 @@ def archive_features(
     work = work or Work()
     if work.chunk_size < 1:
         raise ValueError(f"the chunk size must be at least 1, not {work.chunk_size}")
-    wanted = _wanted(archive, pids)
+    return _features_of(archive, _wanted(archive, pids), settings, work, feature_set)
+
+
+def _features_of(
+    archive: Archive,
+    wanted: Sequence[Mapping[str, Any]],
+    settings: FeatureSettings,
+    work: Work,
+    feature_set: FeatureSet,
+) -> pa.Table:
     size = work.task_size(len(wanted))
     chunks = [wanted[i : i + size] for i in range(0, len(wanted), size)]
     table_of = reference_table if feature_set == "reference" else feature_table
@@ -155,44 +169,99 @@ def train_on(
 class FeatureExtractor:
     """Computes the features of bins in a directory.
 
-    ``feature_config``: which features, as YAML text or mapping of families (None: all);
-    ``triggers``: ``images``, or ``all`` for what ifcb-flow-metric did before its version 1.1.0.
+    ``feature_config``: which features, as YAML text or mapping of families (None: all); ``edge_tolerance``: as in
+    ifcb-flow-metric, but for EDGE_TOLERANCE_PX px alone, since models do not record any other; ``triggers``:
+    ``images``, or ``all`` for what ifcb-flow-metric did before its version 1.1.0. Raises ValueError or SelectionError
+    for settings without meaning.
     """
 
     def __init__(
         self,
         aspect_ratio: float = DEFAULT_ASPECT_RATIO,
+        edge_tolerance: int = EDGE_TOLERANCE_PX,
         feature_config: str | Mapping[str, Any] | None = None,
         triggers: Triggers = "images",
     ) -> None:
+        if edge_tolerance != EDGE_TOLERANCE_PX:
+            raise ValueError(
+                f"edge_tolerance must be {EDGE_TOLERANCE_PX} px, as models have it, not {edge_tolerance!r}"
+            )
         self.settings = FeatureSettings(triggers, aspect_ratio)
         self.feature_names = select_features(feature_config)
+        self.aspect_ratio, self.edge_tolerance = aspect_ratio, edge_tolerance
+        self.enabled_features = {name: name in self.feature_names for name in FEATURE_NAMES}
+
+    def get_enabled_feature_names(self) -> list[str]:
+        """The features that are computed, in the order of their columns."""
+        return list(self.feature_names)
 
     def load_extract_parallel(
         self,
-        pids: Sequence[str] | None,
-        data_dir: str | Path,
+        pids: Sequence[str] | Sequence[Pair] | None,
+        data_dir: str | Path | None = None,
         chunk_size: int = DEFAULT_CHUNK_SIZE,
         n_jobs: int = -1,
     ) -> list[dict[str, Any]]:
         """One mapping per bin of a directory (``pids`` None: all), in the order asked for: ``pid``, ``features``
-        (shape (names,), None without features), ``feature_names``, ``settings``, ``status``, ``reason``.
+        (shape (names,), None without features), ``feature_names``, ``settings``, ``status``, ``reason``, and ``error``
+        (the reason once more where there are no features, else None).
 
-        What cannot be found or read says so in ``status`` and ``reason``. Raises ArchiveError where the
-        directory cannot be listed.
+        Without ``data_dir``, ``pids`` are pairs of an identifier and the path of its .adc file (None: not found), as
+        ``compat.get_pid_pairs`` gives them; these are read for the features of the reference set only. What cannot be
+        found or read says so in ``status`` and ``reason``. Raises ArchiveError where the directory cannot be listed,
+        ValueError where there is neither a directory nor a list of pairs.
         """
-        # Who names a directory wants what is there now: nothing is waited for.
-        archive = Archive(Path(data_dir), settle=timedelta())
         feature_set = "reference" if set(self.feature_names) <= set(FEATURE_NAMES) else "full"
-        table = archive_features(archive, pids, self.settings, Work(n_jobs, chunk_size), feature_set)
+        work = Work(n_jobs, chunk_size)
+        if data_dir is None:
+            table = _features_of(Archive(Path("/")), _rows_of_pairs(pids), self.settings, work, feature_set)
+        else:
+            # Who names a directory wants what is there now: nothing is waited for.
+            archive = Archive(Path(data_dir), settle=timedelta())
+            table = archive_features(archive, cast("Sequence[str] | None", pids), self.settings, work, feature_set)
         matrix = np.column_stack([table.column(name).to_numpy() for name in self.feature_names])
         outcome = table.select(["pid", "status", "reason"]).to_pylist()
+        return [self._result(row, values) for row, values in zip(outcome, matrix, strict=True)]
+
+    def load_extract(
+        self, pids: Sequence[str] | Sequence[Pair] | None, data_dir: str | Path | None = None
+    ) -> list[dict[str, Any]]:
+        """The same, one bin after the other in this thread."""
+        return self.load_extract_parallel(pids, data_dir, n_jobs=1)
+
+    def extract_features(self, loaded: Mapping[str, Any]) -> dict[str, Any]:
+        """The features of a point cloud that is loaded already: the same mapping as for a bin of a directory.
+
+        ``loaded``: what ``compat.get_points`` gives; ``pid``, ``points`` of shape (n, 2) in px, None with an ``error``
+        where there are none, and ``n_total``, the number of ADC lines (without it, all have an image). Reference
+        features only. Raises SelectionError where others are selected.
+        """
+        if missing := [name for name in self.feature_names if name not in FEATURE_NAMES]:
+            raise SelectionError(f"{', '.join(missing)}: these features need the files, not their points alone")
+        pid, points = loaded["pid"], loaded["points"]
+        if points is None:
+            reason = loaded.get("error") or "point cloud not loaded"
+            return self._result({"pid": pid, "status": "unreadable", "reason": reason}, np.empty(0))
+        points = np.asarray(points, float).reshape(-1, 2)
+        columns = np.zeros((4, max(len(points), loaded.get("n_total") or 0)))
+        columns[:, : len(points)] = [*points.T, *np.ones((2, len(points)))]
+        found = extract_features(
+            dict(zip(BOX_COLUMNS, columns, strict=True)), FeatureSettings("images", self.aspect_ratio)
+        )
+        values = found.values[[FEATURE_NAMES.index(name) for name in self.feature_names]]
+        return self._result({"pid": pid, "status": found.status, "reason": found.reason}, values)
+
+    def _result(self, row: Mapping[str, Any], values: NDArray[np.float64]) -> dict[str, Any]:
+        has_features = row["status"] == "ok"
         # Each row says how it was made, so that any part of the list can be used.
-        made_of = {"feature_names": self.feature_names, "settings": self.settings}
-        return [
-            {"pid": row["pid"], "features": values if row["status"] == "ok" else None, **made_of, **row}
-            for row, values in zip(outcome, matrix, strict=True)
-        ]
+        return {
+            "pid": row["pid"],
+            "features": values if has_features else None,
+            "feature_names": self.feature_names,
+            "settings": self.settings,
+            **row,
+            "error": None if has_features else row["reason"],
+        }
 
 
 class ModelTrainer:
@@ -232,6 +301,10 @@ class ModelTrainer:
         model = train_forest(training, choice, datetime.now(tz=UTC), library_versions())
         write_model(self.filepath, model)
         return model
+
+    def save_model(self, classifier: Model | InstrumentForests) -> None:
+        """Write a model to ``filepath``, which training has done already."""
+        write_model(self.filepath, classifier)
 
     def load_model(self) -> Model | InstrumentForests:
         """The model in ``filepath``. Raises ModelError, naming the remedy, where there is none of these features."""
@@ -287,6 +360,15 @@ class Inferencer:
             for i, row in enumerate(features)
         ]
 
+    def score_distributions(self, features: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """``pid`` and ``anomaly_score`` (lower is more anomalous) of each bin, as ifcb-flow-metric gives them: those
+        without features, whose score is NaN, come last.
+        """
+        scored = self.score(features)
+        given = [row for row, bin_ in zip(scored, features, strict=True) if bin_["features"] is not None]
+        none = [row for row, bin_ in zip(scored, features, strict=True) if bin_["features"] is None]
+        return [{name: row[name] for name in ("pid", "anomaly_score")} for row in (*given, *none)]
+
 
 def _forest(model: AnyModel) -> Model | InstrumentForests:
     if isinstance(model, Model | InstrumentForests):
@@ -320,6 +402,37 @@ def _wanted(archive: Archive, pids: Sequence[str] | None) -> list[dict[str, Any]
         inventory_row(raw, archive, now) if raw else _not_found(pid, archive)
         for pid, raw in zip(pids, known, strict=True)
     ]
+
+
+def adc_paths(data_dir: str | Path, pids: Sequence[str] | None) -> list[Pair]:
+    """The .adc file of each bin of a directory, or of those asked for: None where a bin is not there, or has none.
+
+    Raises ArchiveError where the directory cannot be listed.
+    """
+    archive = Archive(Path(data_dir), settle=timedelta())
+    rows = _wanted(archive, pids)
+    return [(row["pid"], archive.path(row["adc_path"]) if row.get("adc_path") else None) for row in rows]
+
+
+def _rows_of_pairs(pairs: Sequence[str] | Sequence[Pair] | None) -> list[dict[str, Any]]:
+    """Rows of an inventory for files that are named one by one."""
+    if pairs is None or any(isinstance(pair, str) for pair in pairs):
+        raise ValueError("name the directory of these bins, or give pairs of an identifier and its .adc file")
+    archive = Archive(Path("/"))
+    rows = []
+    for pid, path in cast("Sequence[Pair]", pairs):
+        row = _not_found(pid, archive) | {"schema": None, "adc_path": None, "hdr_path": None}
+        if path is None:
+            row["reason"] = f"no .adc file found for {pid}" if row["start_time"] else row["reason"]
+        elif row["start_time"]:
+            row |= {
+                "schema": parse_pid(pid).schema,
+                "adc_path": str(Path(path).absolute()),
+                "status": "ok",
+                "reason": "",
+            }
+        rows.append(row)
+    return rows
 
 
 def _day_of(pid: str) -> date | None:

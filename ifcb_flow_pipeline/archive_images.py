@@ -65,13 +65,22 @@ def read_bin_images(archive: Archive, raw: RawBin, per_bin: int = IMAGES_PER_BIN
     if not rows.size:
         return _without(raw, "no_images", "no trigger of the bin gave an image")
     try:
-        pixels = archive.read_pixels(roi, table, rows.tolist())
+        found = features_of_file(archive, roi, table, rows)
     except OSError as error:
         return _without(raw, "unreadable", f"cannot read {roi}: {error.strerror or error}")
-    found = features_of_bin(pixels.content, pixels.table, rows)
     stored = ImageFeatures(found.row, rounded(found.values).astype(np.float64), found.status)
     boxes = {name: columns[name][rows] for name in BOX_COLUMNS}
     return BinOfImages(pid, raw.bin_id.instrument, "ok", "", boxes, stored)
+
+
+def features_of_file(archive: Archive, roi: str, table: RoiTable, rows: NDArray[np.int64]) -> ImageFeatures:
+    """Features of the images of some ADC rows, from a .roi file. Raises OSError where it cannot be read."""
+    blocks = archive.image_blocks(roi, table, rows)
+    parts = [features_of_bin(block.content, block.table, block.rows) for block in blocks]
+    row, values, status = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "values", "status")
+    )
+    return ImageFeatures(row, values, status)
 
 
 def read_archive_images(

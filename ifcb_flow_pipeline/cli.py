@@ -2,7 +2,7 @@
 
 import click
 
-from ifcb_flow_pipeline.commands import bins, dashboard, deployment, images, labels, models
+from ifcb_flow_pipeline.commands import bins, classify, dashboard, deployment, images, labels, models
 from ifcb_flow_pipeline.commands.program import Program
 
 
@@ -15,6 +15,7 @@ def main() -> None:
 for _command in (
     bins.train, bins.score, bins.features, bins.watch, bins.compare, bins.convert_model,
     images.images, images.train_images, images.odd,
+    classify.classify, classify.taxa,
     models.models, models.promote, models.rollback,
     labels.labels,
     dashboard.handover,

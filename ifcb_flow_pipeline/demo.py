@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, MutableMapping
@@ -36,6 +37,14 @@ Echo = Callable[[str], object]
 
 #: For longer than this, the demo does not wait for bins that may still grow.
 LONGEST_WAIT_SECONDS = 600
+
+
+#: What a simulated archive and its results take on the disk, in bytes, with some to spare.
+DEMO_BYTES = 10**9
+
+
+class NoRoomError(FlowError):
+    """The disk has no room for the demo."""
 
 
 class EmptyArchiveError(FlowError):
@@ -160,6 +169,7 @@ def _found(scores: pa.Table, judged: pa.Table, planted: dict[str, dict[str, str]
 def _simulate(home: Path, archive: Path, echo: Echo) -> None:
     if archive.is_dir():
         return
+    _see_that_there_is_room(home)
     echo("Simulating an archive of two instruments and two weeks with planted faults ...")
     last_day = datetime.now(tz=UTC).date() - timedelta(days=1)
     unfinished = home / "archive.unfinished"
@@ -167,6 +177,16 @@ def _simulate(home: Path, archive: Path, echo: Echo) -> None:
     write_labels(faults, home / "planted.csv")
     # Appears whole: a demo that was stopped halfway starts afresh.
     unfinished.rename(archive)
+
+
+def _see_that_there_is_room(home: Path) -> None:
+    there = next(folder for folder in (home, *home.parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < DEMO_BYTES:
+        raise NoRoomError(
+            f"the demo needs {DEMO_BYTES / 1e9:g} GB, and the disk of {there} has {free / 1e9:.1f} GB: "
+            "name a folder on another one in IFCB_FLOW_HOME"
+        )
 
 
 def _planted(path: Path) -> dict[str, dict[str, str]]:

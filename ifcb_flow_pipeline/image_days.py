@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ifcb_flow_pipeline.archive_images import MIN_BINS, reasons_of
+from ifcb_flow_pipeline.archive_images import MIN_BINS, features_of_file, reasons_of
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, RoiTable, bytes_needed
 from ifcb_flow_pipeline.days import IDENTITY, MissingInputError, RecentDays
@@ -29,7 +29,7 @@ from ifcb_flow_pipeline.detection.images.model_card import FALSE_ALARMS
 from ifcb_flow_pipeline.detection.images.recogniser import CLEAN
 from ifcb_flow_pipeline.detection.images.window_map import WindowMap, score_window
 from ifcb_flow_pipeline.features.images.catalogue import NAMES
-from ifcb_flow_pipeline.features.images.extract import ImageFeatures, features_of_bin, rounded, sampled_rows
+from ifcb_flow_pipeline.features.images.extract import ImageFeatures, rounded, sampled_rows
 from ifcb_flow_pipeline.store.archive import Archive, may_pass
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
@@ -113,9 +113,9 @@ class _Kept:
 
     def rows(self, pid: str) -> pa.Table | None:
         """Those of a bin that have images."""
-        if self._rows is None:
-            self._rows = self._stored()
-        found = self._rows.filter((pc.field("pid") == pid) & pc.field("row").is_valid())
+        rows = self._stored() if self._rows is None else self._rows
+        self._rows = rows
+        found = rows.filter((pc.field("pid") == pid) & pc.field("row").is_valid())
         return found if found.num_rows else None
 
     def _stored(self) -> pa.Table:
@@ -151,11 +151,10 @@ def _read_images(
     if not rows.size:
         return without("no_images", "no trigger gave an image")
     try:
-        pixels = archive.read_pixels(row["roi_path"], table, rows.tolist())
+        found = features_of_file(archive, row["roi_path"], table, rows)
     except OSError as error:
         reason = f"cannot read {row['roi_path']}: {error.strerror or error}"
         return without("gone" if gone else "roi_unreadable", reason, lost=True, unread=not gone and may_pass(error))
-    found = features_of_bin(pixels.content, pixels.table, rows)
     is_complete = row["roi_bytes"] >= bytes_needed(columns["width_px"], columns["height_px"], first_byte)
     values = rounded(found.values)
     return _Read(
@@ -262,8 +261,9 @@ class _Window:
         if any(pid == each[0] for known in self.maps.values() for each in known.bins):
             return
         start = parse_pid(pid).start_time
-        if self.deployment is None or self.last is None or (start - self.last).total_seconds() > LONG_GAP_S:
-            self._begin(start)
+        deployment = self.deployment
+        if deployment is None or self.last is None or (start - self.last).total_seconds() > LONG_GAP_S:
+            deployment = self._begin(start)
         self.last = start if self.last is None else max(start, self.last)
         kind, x_px, y_px, z = self._score(window)
         in_order = not z >= _DIRTY_Z
@@ -271,12 +271,13 @@ class _Window:
             self.recent.append(window)
         if len(self.recent) >= _RUN:
             self.usual, self.n_bins = self.usual + self.recent.pop(0), self.n_bins + 1
-        into = self.maps.setdefault((self.deployment, in_order), _Map(start, WindowMap.empty(), []))
+        into = self.maps.setdefault((deployment, in_order), _Map(start, WindowMap.empty(), []))
         into.cells, into.last_start = into.cells + window, max(start, into.last_start)
         into.bins.append((pid, z, x_px, y_px, kind))
 
-    def _begin(self, deployment: datetime) -> None:
+    def _begin(self, deployment: datetime) -> datetime:
         self.deployment, self.usual, self.n_bins, self.recent = deployment, WindowMap.empty(), 0, []
+        return deployment
 
     def _score(self, window: WindowMap) -> tuple[str, int, int, float]:
         """Kind and place of the worst cell of a bin, and how far it is from the usual; or of the last _RUN bins
@@ -305,15 +306,18 @@ def _window_of(archive: Archive, path: str, columns: Mapping[str, NDArray], imag
     """The window as the images of one bin show it; None where they cannot be read (any more)."""
     table = RoiTable(columns["start_byte"], columns["width_px"], columns["height_px"], 0)
     rows = images["row"].to_numpy().astype(np.int64)
+    background = dict(zip(rows.tolist(), images["background"].to_numpy().tolist(), strict=True))
+    found = WindowMap.empty()
     try:
-        pixels = archive.read_pixels(path, table, rows.tolist())
+        for block in archive.image_blocks(path, table, rows):
+            values = np.zeros((len(block.rows), len(NAMES)))
+            values[:, NAMES.index("background")] = [background[row] for row in block.rows.tolist()]
+            ends = block.table.start_byte[block.rows] + table.width_px[block.rows] * table.height_px[block.rows]
+            features = ImageFeatures(block.rows, values, np.where(ends <= len(block.content), "ok", ""))
+            found += WindowMap.of_bin(block.content, block.table, columns["x_px"], columns["y_px"], features)
     except OSError:
         return None
-    values = np.zeros((len(rows), len(NAMES)))
-    values[:, NAMES.index("background")] = images["background"].to_numpy()
-    is_there = pixels.table.start_byte[rows] + table.width_px[rows] * table.height_px[rows] <= len(pixels.content)
-    features = ImageFeatures(rows, values, np.where(is_there, "ok", ""))
-    return WindowMap.of_bin(pixels.content, pixels.table, columns["x_px"], columns["y_px"], features)
+    return found
 
 
 def write_image_scores(tables: DailyTables, model: ImageModel, day: date, history: "ImageHistory") -> pa.Table:

@@ -1,8 +1,8 @@
 """Starting Dagster and the review app, keeping them going, and stopping all of it again.
 
-Four programs of their own: the code server, which the runs belong to, Dagster's web server (behind the guard) and
-daemon, and the review app. What dies is started again, after a pause that grows while it keeps dying. All end with
-this process, however it ends, and a second one on the same data folder is refused.
+Programs of their own: the code server, which the runs belong to, Dagster's web server (behind the guard) and daemon,
+the review app, and the HTTP interface where it is wanted. What dies is started again, after a pause that grows while it
+keeps dying. All end with this process, however it ends, and a second one on the same data folder is refused.
 """
 
 import ctypes
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from ifcb_flow_pipeline.errors import FlowError
@@ -32,6 +33,9 @@ _HOST = "127.0.0.1"
 _START_SECONDS = 300.0
 _STOP_SECONDS = 20.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+#: The code server's port is so far above that of Dagster's page.
+_CODE_PORT_ABOVE = 500
 
 #: A program that lived for so long starts again at once; one that keeps dying waits up to _LONGEST_PAUSE.
 _LIVED_SECONDS = 60.0
@@ -97,25 +101,33 @@ class Program:
         return min(float(2**self.n_deaths - 1), _LONGEST_PAUSE)
 
 
-def serve_until_stopped(settings: Settings, dagster_port: int, app_port: int, echo: Callable[[str], object]) -> None:
+def serve_until_stopped(
+    settings: Settings, dagster_port: int, app_port: int, echo: Callable[[str], object], api_port: int | None = None
+) -> None:
     """Start everything, say where it is, and keep it going until Ctrl-C or a signal; then stop everything.
 
+    ``api_port``: that of the HTTP interface for other programs, which is started only where it is given.
     Raises ServingError where a program does not start, or where another process serves this data folder.
     """
     from ifcb_flow_pipeline.defs.launch import prepare_dagster_home
 
-    dagster_home = prepare_dagster_home(settings.home)
-    environment = os.environ | {
-        "DAGSTER_HOME": str(dagster_home),
-        "IFCB_FLOW_HOME": str(settings.home),
-        "IFCB_DATA_DIR": str(settings.archive.root),
-        # Dagster advises another command for developers at each start; for users it is noise.
-        "PYTHONWARNINGS": "ignore",
-    }
+    for_dagster = prepare_dagster_home(settings)
+    dagster_home = Path(for_dagster["DAGSTER_HOME"])
+    environment = (
+        os.environ
+        | for_dagster
+        | {
+            "IFCB_FLOW_HOME": str(settings.home),
+            "IFCB_DATA_DIR": str(settings.archive.root),
+            # Dagster advises another command for developers at each start; for users it is noise.
+            "PYTHONWARNINGS": "ignore",
+        }
+    )
     # What the programs write is their owner's: others on the machine have no business with it.
     os.umask(0o077)
     with _only_one(settings.home) as say_where, _stop_requested() as stopped:
         programs = _programs(settings, dagster_home, dagster_port, app_port)
+        programs += [] if api_port is None else [_interface(settings, api_port)]
         for program in programs:
             if program.url and program.address_in:  # behind a proxy, people set theirs
                 environment.setdefault(program.address_in, program.url)
@@ -123,11 +135,10 @@ def serve_until_stopped(settings: Settings, dagster_port: int, app_port: int, ec
             for program in programs:
                 program.start(environment, settings.home)
                 _wait_until_ready(program, stopped)
-            pages = [program for program in programs if program.url]
-            say_where({program.name: program.url for program in pages})
+            pages = {program.name: program.url for program in programs if program.url}
+            say_where(pages)
             if not stopped.is_set():
-                for program in pages:
-                    echo(f"{program.name}: {program.url}")
+                echo("\n".join(f"{name}: {url}" for name, url in pages.items()))
                 again = Path(sys.executable).with_name("ifcb-flow")
                 echo(f"Everything is in {settings.home}. Ctrl-C stops; to start again:")
                 echo(f"IFCB_FLOW_HOME={settings.home} IFCB_DATA_DIR={settings.archive.root} {again} serve")
@@ -155,8 +166,9 @@ def keep_going(program: Program, environment: dict[str, str], folder: Path, echo
 
 
 def _programs(settings: Settings, dagster_home: Path, dagster_port: int, app_port: int) -> list[Program]:
-    root, logs = _project_root(), settings.home / "logs"
-    code_port, dagster_port, app_port = _free_port(dagster_port + 500), _free_port(dagster_port), _free_port(app_port)
+    script, logs = app_script(), settings.home / "logs"
+    code_port = _free_port(dagster_port + _CODE_PORT_ABOVE)
+    dagster_port, app_port = _free_port(dagster_port), _free_port(app_port)
     workspace = dagster_home / "workspace.yaml"
     location = {"host": _HOST, "port": code_port, "location_name": "ifcb_flow_pipeline"}
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))  # JSON is YAML
@@ -176,16 +188,23 @@ def _programs(settings: Settings, dagster_home: Path, dagster_port: int, app_por
         ),
         Program(
             "Dagster daemon",
-            [str(Path(python).with_name("dagster-daemon")), "run", "-w", str(workspace)],
+            [str(_daemon()), "run", "-w", str(workspace)],
             logs / "dagster-daemon.log",
         ),
         Program(
             "Review app",
-            [python, "-m", "streamlit", "run", str(root / "app" / "main.py"), "--server.headless", "true",
+            [python, "-m", "streamlit", "run", str(script), "--server.headless", "true",
              "--server.address", _HOST, "--server.port", str(app_port)],
             logs / "review-app.log", app, f"{app}/_stcore/health", "IFCB_REVIEW_URL",
         ),
     ]  # fmt: skip
+
+
+def _interface(settings: Settings, port: int) -> Program:
+    port = _free_port(port)
+    address = f"http://{_HOST}:{port}"
+    command = [sys.executable, "-m", "ifcb_flow_pipeline.cli", "api", "--port", str(port)]
+    return Program("HTTP interface", command, settings.home / "logs" / "api.log", address, f"{address}/health")
 
 
 @contextmanager
@@ -288,8 +307,33 @@ def _free_port(wanted: int) -> int:
     raise ServingError(f"no free port from {wanted} to {wanted + 49}; choose another")
 
 
-def _project_root() -> Path:
-    root = Path(__file__).resolve().parents[1]
-    if not (root / "workspace.yaml").exists():
-        raise ServingError(f"no workspace.yaml in {root}: install the project from its checkout, with pip install -e")
-    return root
+def app_script() -> Path:
+    """The script of the review app, which Streamlit runs: inside the package where that was installed, ``app`` beside
+    the package in a checkout. Raises ServingError where it is in neither place.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "_app" / "app", package.parent / "app"):
+        # Beside an installed package there may be somebody else's ``app``.
+        if (folder / "main.py").is_file() and (folder / ".streamlit" / "config.toml").is_file():
+            return folder / "main.py"
+    raise ServingError(f"the review app is not in {package}: install ifcb-flow-pipeline again, from its wheel")
+
+
+def check_before_serving(dagster_port: int, app_port: int) -> None:
+    """See that all that ``serve_until_stopped`` needs is there: the review app, Dagster, Streamlit and free ports.
+
+    Raises ServingError, naming what is missing and the remedy.
+    """
+    app_script()
+    missing = [name for name in ("dagster", "dagster_webserver", "streamlit") if find_spec(name) is None]
+    if missing:
+        raise ServingError(f"{', '.join(missing)} cannot be imported: install ifcb-flow-pipeline again, with pip")
+    daemon = _daemon()
+    if not daemon.is_file():
+        raise ServingError(f"there is no {daemon}: install ifcb-flow-pipeline again, with pip")
+    for port in (dagster_port + _CODE_PORT_ABOVE, dagster_port, app_port):
+        _free_port(port)
+
+
+def _daemon() -> Path:
+    return Path(sys.executable).with_name("dagster-daemon")

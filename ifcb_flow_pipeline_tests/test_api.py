@@ -466,7 +466,7 @@ def test_bins_of_different_numbers_of_features_are_refused(features, tmp_path):
 )
 def test_a_part_of_the_results_still_knows_how_it_was_made(archive, model, tmp_path, part):
     # A list comprehension lost the settings: the model's card then said images, and score used images.
-    rows = FeatureExtractor(1.0, EDGES, "all").load_extract_parallel(None, archive)
+    rows = FeatureExtractor(1.0, feature_config=EDGES, triggers="all").load_extract_parallel(None, archive)
     trained = ModelTrainer(tmp_path / "m.npz").train_classifier(part(rows))
     assert trained.card.feature_settings == FeatureSettings("all", 1.0)
     assert trained.card.feature_names == rows[0]["feature_names"]

@@ -169,7 +169,7 @@ def test_the_commands_are_those_of_the_readme():
     assert set(commands()) == {
         "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
         "serve", "left-out", "labels", "gone", "archive-moved", "verdicts", "backup", "restore", "warm",
-        "images", "train-images", "odd", "handover", "api",
+        "images", "train-images", "odd", "classify", "taxa", "handover", "api",
     }  # fmt: skip
 
 
@@ -727,7 +727,7 @@ def test_the_reader_pyifcb_without_pyifcb_is_a_clear_error(archive):
     for n_jobs in (1, 2):
         message = error_of("features", archive, "--reader", "pyifcb", "--output", "f.csv", "--n-jobs", n_jobs)
         assert "pyifcb cannot be imported" in message
-        assert "pip install 'ifcb-flow-pipeline[pyifcb]'" in message
+        assert "pip install 'pyifcb @ git+https://" in message
     assert not Path("f.csv").exists()
 
 
@@ -1157,6 +1157,7 @@ def test_watching_once_tells_of_the_latest_bin(archive, model):
 @pytest.fixture
 def calls(monkeypatch):
     made = []
+    monkeypatch.setattr(serving, "check_before_serving", lambda *ports: made.append(("check", *ports)))
     monkeypatch.setattr(demo, "prepare", lambda _environment, _echo: made.append("prepare") or "settings")
     monkeypatch.setattr(demo, "run", lambda settings, _echo: made.append(("run", settings)))
     monkeypatch.setattr(
@@ -1170,7 +1171,8 @@ def test_the_demo_runs_and_then_serves_unless_told_not_to(calls):
     assert calls == ["prepare", ("run", "settings")]
     calls.clear()
     done("demo", "--dagster-port", 3456)
-    assert calls == ["prepare", ("run", "settings"), ("serve", "settings", 3456, 8501)]
+    # What serving needs is looked for before minutes are spent on bins.
+    assert calls == [("check", 3456, 8501), "prepare", ("run", "settings"), ("serve", "settings", 3456, 8501)]
 
 
 def test_serve_takes_its_settings_from_the_environment(calls, monkeypatch, tmp_path):

@@ -22,20 +22,21 @@ FILES = (
     ".dockerignore",
     "compose.yaml",
     "compose.postgres.yaml",
-    "docker/postgres.yaml",
     "docker/workspace.yaml",
     "docker/entrypoint.sh",
     "docker/digests.sh",
     "ifcb_flow_pipeline/defs/dagster.yaml",
+    "ifcb_flow_pipeline/defs/postgres.yaml",
     "docker/lock.sh",
     "docs/running.md",
     "requirements.lock",
     "requirements-dev.lock",
 )
 LOCKS = {"requirements.lock": ("postgres",), "requirements-dev.lock": ("postgres", "dev")}
-OWN_SERVICES = ("code", "webserver", "daemon", "app")
+OWN_SERVICES = ("code", "webserver", "daemon", "app", "api")
 DAGSTER_SERVICES = OWN_SERVICES[:3]
 UNITS = ROOT / "deploy" / "systemd"
+UNIT_OF = {"code": "code", "webserver": "web", "daemon": "daemon", "app": "app", "api": "api"}
 
 _PIN = re.compile(
     r"(?P<name>[a-z0-9._-]+)(\[[a-z0-9,._-]+\])?==(?P<version>[0-9][^\s;]*)(?P<hashes>( --hash=sha256:[0-9a-f]{64})+)"
@@ -103,10 +104,16 @@ def test_the_script_that_pins_images_asks_for_those_that_are_used(tmp_path):
     assert re.fullmatch(r"POSTGRES_IMAGE=(postgres:\S+)@sha256:of-\1", database)
 
 
-def test_the_four_services_share_one_image_and_differ_by_command(compose):
+def test_the_services_share_one_image_and_differ_by_command(compose):
     services = [compose["services"][name] for name in OWN_SERVICES]
     assert len({service["image"] for service in services}) == 1
-    assert [service["command"][0] for service in services] == ["dagster", "python", "dagster-daemon", "streamlit"]
+    assert [service["command"][0] for service in services] == [
+        "dagster",
+        "python",
+        "dagster-daemon",
+        "streamlit",
+        "ifcb-flow",
+    ]
 
 
 @pytest.mark.parametrize("name", OWN_SERVICES)
@@ -121,7 +128,8 @@ def test_a_service_writes_to_its_volume_and_to_memory_only_and_has_bounds(compos
 
 def test_the_review_app_does_not_reach_dagsters_page_which_asks_for_no_password(compose, postgres):
     networks = {name: set(compose["services"][name]["networks"]) for name in OWN_SERVICES}
-    assert networks.pop("app").isdisjoint(set.union(*networks.values()))
+    for name in ("app", "api"):
+        assert networks.pop(name).isdisjoint(set.union(*networks.values()))
     assert set(postgres["services"]["postgres"]["networks"]) <= networks["webserver"]
 
 
@@ -187,6 +195,7 @@ def test_every_service_is_tested_here(compose, postgres):
         ("code", "grpc-health-check -p 4000"),
         ("webserver", ":3000/server_info"),
         ("app", ":8501/_stcore/health"),
+        ("api", ":8001/health"),
         ("daemon", "liveness-check"),
     ],
 )
@@ -210,7 +219,7 @@ def test_the_archive_is_required_and_mounted_read_only(compose, name):
 
 def test_ports_are_open_to_this_machine_only_unless_set_otherwise(compose, postgres):
     published = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert len(published) == 2
+    assert len(published) == 3
     for port in published:
         assert port.startswith("${IFCB_BIND:-127.0.0.1}:"), port
     assert "ports" not in postgres["services"]["postgres"]
@@ -255,12 +264,12 @@ def test_settings_that_are_not_set_stay_unset(compose):
     assert all(value is None for value in settings.values())
 
 
-def test_the_page_for_operators_and_the_compose_file_know_every_setting_of_the_pipeline(compose):
+def test_the_compose_file_knows_every_setting_of_the_pipeline(compose):
     known = set(re.findall(r'"(IFCB_\w+)"', (ROOT / "ifcb_flow_pipeline/store/settings.py").read_text()))
     assert known
-    assert known <= set(re.findall(r"`(IFCB_\w+)`", (ROOT / "docs/running.md").read_text()))
     # The first two are set in the image; the other reader is not part of it.
     passed_on = known - {"IFCB_DATA_DIR", "IFCB_FLOW_HOME", "IFCB_READER"}
+    assert {"IFCB_DAGSTER_DB"} <= set(compose["x-dagster"])
     for name in OWN_SERVICES:
         assert passed_on <= set(compose["services"][name]["environment"]), name
 
@@ -281,10 +290,11 @@ def _entrypoint(tmp_path: Path, **environment: str) -> tuple[Path, Path]:
     image.mkdir()
     (image / "entrypoint.sh").write_text(script)
     (image / "dagster.yaml").write_text((ROOT / "ifcb_flow_pipeline/defs/dagster.yaml").read_text())
-    (image / "postgres.yaml").write_text((ROOT / "docker/postgres.yaml").read_text())
-    (tmp_path / "postgres_password").write_text("a:b\\c d\n")
-    environment |= {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    subprocess.run(["/bin/sh", image / "entrypoint.sh", "true"], env=environment, check=True)
+    (image / "postgres.yaml").write_text((ROOT / "ifcb_flow_pipeline/defs/postgres.yaml").read_text())
+    environment = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(tmp_path / "cache")} | environment
+    command = ["/bin/sh", image / "entrypoint.sh", "env"]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    (tmp_path / "environment").write_text(said.stdout)
     return tmp_path / "home" / "dagster.yaml", tmp_path / "ifcb-flow-pgpass"
 
 
@@ -302,17 +312,24 @@ def test_the_entrypoint_puts_dagsters_settings_into_place_for_their_owner_only(t
     assert "storage" not in settings
 
 
-def test_with_a_database_the_password_gets_from_its_file_to_a_private_one(tmp_path, monkeypatch):
-    home = {"DAGSTER_HOME": str(tmp_path / "home"), "DAGSTER_POSTGRES_HOST": "postgres"}
-    written, password = _entrypoint(tmp_path, **home)
+def test_a_user_who_may_not_write_to_the_volume_can_run_commands_all_the_same(tmp_path):
+    _entrypoint(tmp_path, XDG_CACHE_HOME="/proc/cache")
+
+
+def test_with_a_database_the_password_gets_from_its_file_to_a_private_one(tmp_path, postgres):
+    database = postgres["services"]["daemon"]["environment"]["IFCB_DAGSTER_DB"]
+    (tmp_path / "postgres_password").write_text("a:b\\c d\n")
+    written, password = _entrypoint(tmp_path, DAGSTER_HOME=str(tmp_path / "home"), IFCB_DAGSTER_DB=database)
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
     assert password.read_text() == r"*:*:*:*:a\:b\\c d"  # as libpq reads it
-    monkeypatch.setenv("DAGSTER_POSTGRES_HOST", "postgres")
+    assert database.endswith("?passfile=/tmp/ifcb-flow-pgpass")
+    assert "/tmp/ifcb-flow-pgpass" in (ROOT / "docker/entrypoint.sh").read_text()  # noqa: S108 - of the container
     settings, _ = dagster_instance_config(str(written.parent))
-    database = settings["storage"]["postgres"]["postgres_db"]
-    assert database["scheme"] == "postgresql+psycopg2"
-    assert "password" not in database
-    assert database["params"]["passfile"] in (ROOT / "docker/entrypoint.sh").read_text()
+    assert settings["storage"] == {"postgres": {"postgres_url": {"env": "IFCB_DAGSTER_DB"}}}
+    assert (
+        f"IFCB_DAGSTER_DB=postgresql+psycopg2://{database.partition('://')[2]}\n"
+        in (tmp_path / "environment").read_text()
+    )
 
 
 def test_the_review_app_writes_no_settings_of_dagster(compose, tmp_path):
@@ -335,7 +352,7 @@ def test_the_units_of_systemd_are_right(tmp_path):
                 text = text.replace(place, found)
             (tmp_path / path.relative_to(UNITS)).write_text(text)
     units = sorted(tmp_path.glob("ifcb-flow*.service"))
-    assert len(units) == 4
+    assert len(units) == 5
     command = [shutil.which("systemd-analyze") or "", "verify", *units, tmp_path / "ifcb-flow.target"]
     environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -345,9 +362,10 @@ def test_the_units_of_systemd_are_right(tmp_path):
 
 def test_units_and_containers_run_the_same_commands_but_for_addresses(compose):
     def words(command: list[str]) -> list[str]:
-        return [word for word in command if not re.search(r"\d\.\d|workspace|headless|^true$", word)]
+        # In the container the interface can be reached from elsewhere, and wants a token.
+        return [word for word in command if not re.search(r"\d\.\d|workspace|headless|^true$|token", word)]
 
-    for name, unit in {"code": "code", "webserver": "web", "daemon": "daemon", "app": "app"}.items():
+    for name, unit in UNIT_OF.items():
         text = (UNITS / f"ifcb-flow-{unit}.service").read_text()
         (command,) = re.findall(r"^ExecStart=/opt/ifcb-flow/.venv/bin/(.*)$", text, re.MULTILINE)
         assert words(command.split()) == words(compose["services"][name]["command"])

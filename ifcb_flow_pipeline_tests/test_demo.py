@@ -16,6 +16,7 @@ from ifcb_flow_pipeline.simulate import ArchivePlan, Episode, InstrumentProfile
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.models import ModelStore
+from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_SCORES, TABLES
 
 LAST_DAY = date(2024, 5, 14)
@@ -85,6 +86,15 @@ def test_a_demo_stopped_while_it_simulates_starts_afresh(quiet_environment: Path
         assert sum(row["is_fault"] == "true" for row in csv.DictReader(file)) == 6
 
 
+def test_nothing_is_simulated_where_the_disk_has_no_room_for_it(
+    quiet_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "DEMO_BYTES", 10**18)
+    with pytest.raises(FlowError, match="name a folder on another one in IFCB_FLOW_HOME"):
+        demo.prepare(os.environ, lambda _: None)
+    assert not quiet_environment.exists()
+
+
 def test_the_users_own_archive_is_left_as_it_is_and_nothing_is_simulated(tmp_path: Path) -> None:
     archive = tmp_path / "mine"
     archive.mkdir()
@@ -148,14 +158,18 @@ def test_the_list_ranks_by_severity_and_shows_what_cannot_be_judged_and_what_goe
 
 
 def test_dagsters_settings_are_written_once_and_then_the_users(tmp_path: Path) -> None:
-    folder = prepare_dagster_home(tmp_path)
+    settings = Settings.from_environment({"IFCB_FLOW_HOME": str(tmp_path)})
+    environment = prepare_dagster_home(settings)
+    assert list(environment) == ["DAGSTER_HOME"]
+    folder = Path(environment["DAGSTER_HOME"])
     (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    assert prepare_dagster_home(tmp_path) == folder
+    assert prepare_dagster_home(settings) == environment
     assert (folder / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
 
 
 def test_the_settings_that_we_give_dagster_are_valid_and_switch_telemetry_off(tmp_path: Path) -> None:
-    with dg.DagsterInstance.from_config(str(prepare_dagster_home(tmp_path))) as instance:
+    settings = Settings.from_environment({"IFCB_FLOW_HOME": str(tmp_path)})
+    with dg.DagsterInstance.from_config(prepare_dagster_home(settings)["DAGSTER_HOME"]) as instance:
         assert not instance.telemetry_enabled
         assert instance.run_monitoring_enabled
         assert instance.run_monitoring_max_runtime_seconds > 0

@@ -169,7 +169,7 @@ def test_a_roi_that_cannot_be_read_now_keeps_its_rows_and_is_tried_again(
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(Archive, "read_pixels", fail)
+    monkeypatch.setattr(Archive, "image_blocks", fail)
     site.make_images()
     assert site.images(WHOLE) == images
     made_of = site.tables.provenance(BIN_IMAGE_SCORES, DAY)

@@ -76,7 +76,8 @@ def archive_of_one_bin(root: Path) -> None:
         settle(path)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+# SIGINT, what Ctrl-C sends, ends the demo in test_wheel.py.
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_serving_starts_everything_picks_up_bins_and_nothing_outlives_it_however_it_ends(
     tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -136,11 +137,23 @@ def test_a_port_in_use_is_stepped_over() -> None:
 def test_a_program_that_dies_at_its_start_is_an_error_that_names_its_log_and_stops_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_project_root", lambda: tmp_path)
+    monkeypatch.setattr(serving, "app_script", lambda: tmp_path / "main.py")
     settings = Settings.from_environment({"IFCB_FLOW_HOME": str(tmp_path / "home")})
     with pytest.raises(ServingError, match=r"review-app\.log"):
         serving.serve_until_stopped(settings, 34200, 38700, lambda _: None)
     assert not processes_with(str(tmp_path / "home"))
+
+
+def test_what_serving_needs_is_missed_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    serving.check_before_serving(34200, 38700)
+    for name, value, said in (
+        ("find_spec", lambda name: None if name == "streamlit" else name, "streamlit cannot be imported: install"),
+        ("_daemon", lambda: tmp_path / "dagster-daemon", "dagster-daemon: install"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(serving, name, value)
+            with pytest.raises(ServingError, match=said):
+                serving.check_before_serving(34200, 38700)
 
 
 def test_a_second_process_on_the_same_data_folder_is_refused_and_told_of_the_first(tmp_path: Path) -> None:

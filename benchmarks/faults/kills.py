@@ -191,9 +191,17 @@ class Served:
         """The programs that do not run."""
         return [kind for kind in VICTIMS if kind != "run" and not self.victims(kind)]
 
+    def answers(self) -> bool:
+        """Whether Dagster's page can be asked: its program needs some seconds to start."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/server_info", timeout=20) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
     def is_back_at_work(self) -> bool:
         """Whether all programs run, no run is open, and nothing is left to be made."""
-        return not self.missing() and not self.open_runs() and self.up_to_date()
+        return not self.missing() and not self.open_runs() and self.up_to_date() and self.answers()
 
     def is_whole(self) -> bool:
         """Whether every stored file can be read, and every bin of the archive is once in each table."""

@@ -67,8 +67,8 @@ class Images:
     missing: dict[int, str]
 
 
-def place_of(table: RoiTable, row: int, n_bytes: int) -> tuple[int, int, int]:
-    """Where the image of one row starts in a file of ``n_bytes``, and its height and width in px.
+def image_place(table: RoiTable, row: int, n_bytes: int) -> tuple[int, int, int]:
+    """Where the image of one row is in a file of ``n_bytes``: its first byte, height and width in px.
 
     Raises RoiError where the row has no image, where offset or size are impossible, or where the file
     ends before the image does.
@@ -95,10 +95,10 @@ def place_of(table: RoiTable, row: int, n_bytes: int) -> tuple[int, int, int]:
 def read_image(roi: bytes | memoryview, table: RoiTable, row: int) -> Image:
     """Read the image of one row: uint8, (height_px, width_px), a read-only view of ``roi``.
 
-    Raises RoiError as ``place_of`` does.
+    Raises RoiError as `image_place` does.
     """
     pixels = _pixels(roi)
-    start, height, width = place_of(table, row, pixels.size)
+    start, height, width = image_place(table, row, pixels.size)
     return pixels[start : start + width * height].reshape(height, width)
 
 

@@ -18,6 +18,10 @@ def demo(serve: bool, dagster_port: int, app_port: int) -> None:
     """Run the whole pipeline on a simulated archive, or on yours (IFCB_DATA_DIR), and show the results."""
     from ifcb_flow_pipeline import demo as demonstration
 
+    if serve:
+        from ifcb_flow_pipeline.serving import check_before_serving
+
+        check_before_serving(dagster_port, app_port)
     settings = demonstration.prepare(os.environ, click.echo)
     demonstration.run(settings, click.echo)
     if serve:
@@ -27,11 +31,14 @@ def demo(serve: bool, dagster_port: int, app_port: int) -> None:
 @click.command(cls=Command)
 @click.option("--dagster-port", type=int, default=3000, help="Port of the Dagster UI; the next free one is taken.")
 @click.option("--app-port", type=int, default=8501, help="Port of the review app; the next free one is taken.")
-def serve(dagster_port: int, app_port: int) -> None:
+@click.option(
+    "--api-port", type=int, help="Start the HTTP interface, too (see ifcb-flow api), on this port or the next."
+)
+def serve(dagster_port: int, app_port: int, api_port: int | None) -> None:
     """Start the Dagster UI, its daemon and the review app, until stopped."""
     from ifcb_flow_pipeline.store.settings import Settings
 
-    _serve(Settings.from_environment(os.environ), dagster_port, app_port)
+    _serve(Settings.from_environment(os.environ), dagster_port, app_port, api_port)
 
 
 @click.command(cls=Command)
@@ -169,7 +176,7 @@ def restore(folder: Path) -> None:
     click.echo(f"{', '.join(put_back(home, folder))}: {home}")
 
 
-def _serve(settings: Any, dagster_port: int, app_port: int) -> None:
+def _serve(settings: Any, dagster_port: int, app_port: int, api_port: int | None = None) -> None:
     from ifcb_flow_pipeline.serving import serve_until_stopped
 
-    serve_until_stopped(settings, dagster_port, app_port, click.echo)
+    serve_until_stopped(settings, dagster_port, app_port, click.echo, api_port)

@@ -28,7 +28,7 @@ LOOKED_AT = (BIN_FEATURES, BIN_IMAGE_SCORES, BIN_SCORES)
 MAX_DAYS_PER_RUN = 366
 
 #: Tries of the first day or so, at most an hour apart.
-_TRIES_OF_A_DAY = 27
+_TRIES_OF_A_DAY = 29
 
 #: A run goes over days without bins where that saves a run; they cost next to nothing.
 MAX_GAP_DAYS = 7
@@ -138,10 +138,11 @@ def plan(
 
 
 def wait(times: int) -> float:
-    """Seconds until a day is asked for again that was asked for so many times: from 5 minutes to an hour, so that what
-    passes by itself is mended within an hour; and after a day of trying, 6 hours.
+    """Seconds until a day is asked for again that was asked for so many times: from a minute, so that what a killed
+    program left behind is made soon, to an hour, so that what passes by itself is mended within an hour; and after a
+    day of trying, 6 hours.
     """
-    minutes = 5 * 2 ** min(times - 1, 4)
+    minutes = 2 ** min(times - 1, 6)
     return 60.0 * min(minutes, 60) if times <= _TRIES_OF_A_DAY else 6 * 3600.0
 
 

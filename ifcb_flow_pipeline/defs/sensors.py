@@ -6,7 +6,7 @@ How archives of any size are looked at within a tick is told in ``store.survey``
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime
 from logging import Logger
@@ -15,6 +15,7 @@ import dagster as dg
 
 from ifcb_flow_pipeline.defs import lineage
 from ifcb_flow_pipeline.defs.assets import raw_bins
+from ifcb_flow_pipeline.defs.checks import COMPLETENESS
 from ifcb_flow_pipeline.defs.jobs import FEATURE_STEPS, IMAGE_STEPS, SCORE_STEPS, daily_flow
 from ifcb_flow_pipeline.defs.liveness import fail_dead_runs
 from ifcb_flow_pipeline.defs.partitions import FIRST_DAY, days_of_tags, range_tags, today
@@ -82,7 +83,7 @@ def new_bins(context: dg.SensorEvaluationContext, deployment: Deployment) -> dg.
         now=datetime.now(tz=UTC).timestamp(),
     )
     return dg.SensorResult(
-        run_requests=[run_request(request, with_scores) for request in decided.requests],
+        run_requests=[run_request(request, with_scores, checks=_checks_of(request)) for request in decided.requests],
         skip_reason=None if decided.requests else told or _nothing_new(found, decided, busy),
         cursor=_Cursor(decided.pending, told).to_json(),
         asset_events=[
@@ -213,11 +214,25 @@ def days_in_flight(instance: dg.DagsterInstance) -> set[date]:
     return {day for run in runs for day in days_of_tags(run.tags)}
 
 
-def run_request(request: Request, with_scores: bool, prefix: str = "") -> dg.RunRequest:
-    """The run that a request asks for."""
+def run_request(
+    request: Request,
+    with_scores: bool,
+    prefix: str = "",
+    checks: Collection[dg.AssetCheckKey] | None = None,
+) -> dg.RunRequest:
+    """The run that a request asks for, with these checks of the tables that it makes: by default with all."""
     tags: Mapping[str, str] = range_tags(request.first, request.last)
     selection = [step.key for step in steps_of(request, with_scores)]
-    return dg.RunRequest(run_key=prefix + request.key, asset_selection=selection, tags=tags)
+    wanted = None if checks is None else [key for key in checks if key.asset_key in selection]
+    key = prefix + request.key
+    return dg.RunRequest(run_key=key, asset_selection=selection, asset_check_keys=wanted, tags=tags)
+
+
+def _checks_of(request: Request) -> list[dg.AssetCheckKey] | None:
+    """Of one day, which is made again with each of its bins, only what has to be known at once; else everything."""
+    if request.first != request.last:
+        return None
+    return [key for check in COMPLETENESS for key in check.check_keys]
 
 
 def steps_of(request: Request, with_scores: bool) -> tuple[dg.AssetsDefinition, ...]:

@@ -301,7 +301,7 @@ FULL_ONLY: tuple[Feature, ...] = (
     ),
     _full(
         "bubbles", "bubble_fraction", "fraction",
-        "images at least 150 px wide and high that are round, less those that are not quite",
+        "images at least 150 px wide and high that are round, less those that are so by chance",
         wholebin.bubble_fraction, "bubbles", "kudelalab/PSD", "logit", "mean", "images",
     ),
     _full(

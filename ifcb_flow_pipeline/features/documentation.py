@@ -46,7 +46,7 @@ def _table(features: Sequence[Feature]) -> str:
 
 _INTRODUCTION = f"""# Features
 
-<!-- Written by `python -m ifcb_flow_pipeline_tests.features.document` from the catalogue. Do not edit. -->
+<!-- Written by `make docs` from the catalogue. Do not edit. -->
 
 There are two sets: `reference`, the {len(REFERENCE)} features of ifcb-flow-metric, and `full`, these and
 {len(FULL_ONLY)} more. A feature that a bin does not tell is empty (NaN), never invented: the shape of a cloud and

@@ -51,11 +51,13 @@ from ifcb_flow_pipeline.features.timing import (
 from ifcb_flow_pipeline.features.wholebin import (
     AREA_STEP,
     BUBBLE_ASPECT,
+    BUBBLE_EVIDENCE,
     BUBBLE_MARGIN_PX,
     BUBBLE_PX,
     FULL_WIDTH,
     LARGE_PX,
     OVAL_ASPECT,
+    ROUND_PX,
 )
 
 NAN = math.nan
@@ -1167,15 +1169,22 @@ def _sizes(width, height, widths):
     log_area, steps = np.empty(n), np.empty(n, np.int32)
     for i in range(n):
         log_area[i] = _log(width[i]) + _log(height[i])
-    large, n_round, n_oval = 0, 0, 0
+    # Round ones and ovals of the size of bubbles, then of any size that shows their shape.
+    large, n_round, n_oval, some_round, some_oval = 0, 0, 0, 0, 0
     for i in range(n):
         steps[i] = np.int32(np.floor(log_area[i] / AREA_STEP))
         large += width[i] > LARGE_PX
-        if min(width[i], height[i]) >= BUBBLE_PX:
+        smaller = min(width[i], height[i])
+        if smaller >= ROUND_PX:
             inner = width[i] - BUBBLE_MARGIN_PX
             shorter, longer = min(inner, height[i]), max(inner, height[i])
-            n_round += longer <= BUBBLE_ASPECT * shorter
-            n_oval += longer <= OVAL_ASPECT * shorter
+            is_round = longer <= BUBBLE_ASPECT * shorter
+            is_oval = longer <= OVAL_ASPECT * shorter and not is_round
+            some_round += is_round
+            some_oval += is_oval
+            n_round += is_round and smaller >= BUBBLE_PX
+            n_oval += is_oval and smaller >= BUBBLE_PX
+    shown = _are_round(n_round, n_oval) or _are_round(some_round, some_oval)
     areas = _count(steps)
     spread = (_middle_quantile(areas, 0.75) - _middle_quantile(areas, 0.25)) * AREA_STEP / IQR_SIGMA
     return _Sizes(
@@ -1185,9 +1194,15 @@ def _sizes(width, height, widths):
         math.exp((_middle_quantile(areas, 0.1) + 0.5) * AREA_STEP),
         math.exp((_middle_quantile(areas, 0.5) + 0.5) * AREA_STEP),
         large / n,
-        max(2 * n_round - n_oval, 0) / n,
+        max(n_round - n_oval / 2, 0.0) / n if shown else 0.0,
         spread,
     )
+
+
+@inlined
+def _are_round(n_round, n_oval):
+    """Whether so many more are round than oval that there are bubbles."""
+    return n_round - n_oval > BUBBLE_EVIDENCE * math.sqrt(n_round + n_oval)
 
 
 @inlined

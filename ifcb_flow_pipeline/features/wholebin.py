@@ -21,15 +21,22 @@ from ifcb_flow_pipeline.features.stream import DAY_S, MIN_IMAGES, MIN_TRIGGERS, 
 LARGE_PX = 300
 FULL_WIDTH = 0.9
 
-#: Bubbles are large and round: at least so wide and so high, and, less half of the margin of 20 px that boxes have at
-#: either end along x, the longer side at most so many times the shorter. A disc looks the same every time, while
-#: flakes, chains and colonies of that size have all shapes: as many of them as are less round, up to the second number,
-#: are round by chance. So what counts is by how much the round ones are more than those. In ten bins that their owners
-#: filed under bubbles (IFCB160 in kudelalab/PSD) it is 2.7 to 8.7 % of the boxes, at most 0.3 % in six other public
-#: bins.
+#: Bubbles are large and round: at least BUBBLE_PX wide and high, and, less the margin that boxes have along x beyond
+#: the one along y, the longer side at most BUBBLE_ASPECT times the shorter. A disc looks the same every time, while
+#: flakes, chains and colonies of that size have all shapes. Ovals, up to the cube of that ratio, span twice as much of
+#: the logarithm, so that where shapes are any half as many of them are round by chance: the rest are bubbles. With this
+#: margin the boxes of ten bins that their owners filed under bubbles (IFCB160 in kudelalab/PSD) are as often too wide
+#: as too high; in nine of the ten 3.1 to 9.3 % of the boxes are bubbles, and none in six other public bins.
 BUBBLE_PX = 150
-BUBBLE_MARGIN_PX = 20
-BUBBLE_ASPECT, OVAL_ASPECT = 1.25, 1.65
+BUBBLE_MARGIN_PX = 30
+BUBBLE_ASPECT = 1.2
+OVAL_ASPECT = BUBBLE_ASPECT**3
+
+#: There are bubbles only where there are so many more round boxes than ovals that shapes of any kind would give as many
+#: in one bin of 20 (a sign test: half of each are expected at most). Smaller bubbles come with the large ones, so that
+#: boxes from this size on show it as well.
+BUBBLE_EVIDENCE = 1.645
+ROUND_PX = 100
 
 #: Step in which the logarithm of an area is counted.
 AREA_STEP = 0.01
@@ -256,11 +263,21 @@ def _log_areas(stream: Stream, *shares: float) -> tuple[float, ...]:
 
 @_of_images
 def bubble_fraction(stream: Stream) -> float:
-    is_large = np.minimum(stream.width_px, stream.height_px) >= BUBBLE_PX
+    n_round, n_oval = _round_and_oval(stream, BUBBLE_PX)
+    shown = any(
+        some_round - some_oval > BUBBLE_EVIDENCE * np.sqrt(some_round + some_oval)
+        for some_round, some_oval in ((n_round, n_oval), _round_and_oval(stream, ROUND_PX))
+    )
+    return max(n_round - n_oval / 2, 0.0) / stream.n_images if shown else 0.0
+
+
+def _round_and_oval(stream: Stream, least_px: int) -> tuple[int, int]:
+    """How many boxes of at least this width and height are round, and how many are ovals."""
+    is_large = np.minimum(stream.width_px, stream.height_px) >= least_px
     width, height = stream.width_px[is_large] - BUBBLE_MARGIN_PX, stream.height_px[is_large]
     shorter, longer = np.minimum(width, height), np.maximum(width, height)
-    n_round, n_oval = (np.count_nonzero(longer <= most * shorter) for most in (BUBBLE_ASPECT, OVAL_ASPECT))
-    return max(2 * n_round - n_oval, 0) / stream.n_images
+    n_round, n_both = (int(np.count_nonzero(longer <= most * shorter)) for most in (BUBBLE_ASPECT, OVAL_ASPECT))
+    return n_round, n_both - n_round
 
 
 # Time

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.compiled import kernel, part
-from ifcb_flow_pipeline.simulate.images import MARGIN_PX, Places, Subjects
+from ifcb_flow_pipeline.simulate.scene import MARGIN_PX, Places, Subjects
 
 _MARGIN_X, _MARGIN_Y = MARGIN_PX
 _LARGEST_BLUR_PX = 12.0

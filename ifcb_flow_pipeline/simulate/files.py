@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from ifcb_flow_pipeline.simulate.bins import SimulatedBin
-from ifcb_flow_pipeline.simulate.images import MARGIN_PX
+from ifcb_flow_pipeline.simulate.scene import MARGIN_PX
 
 _LEADING_ZERO = re.compile(rb"(?<![0-9.])0(?=\.)")
 

@@ -6,7 +6,6 @@ its own number alone. Shares no code with what looks at images (``features/image
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -17,45 +16,16 @@ from ifcb_flow_pipeline.simulate import core
 from ifcb_flow_pipeline.simulate.bins import SimulatedBin
 from ifcb_flow_pipeline.simulate.optics import Optics, Stain, optics_of
 from ifcb_flow_pipeline.simulate.particles import COMPACT, DRAWINGS_PER_KIND, KINDS, LONG, ROUND, drawings
+from ifcb_flow_pipeline.simulate.scene import MARGIN_PX, Places, Subjects
 
 FloatArray = NDArray[np.float64]
 
 GREY_RANGE = (172, 206)
 """Mean background of instruments, grey levels; of the public images it is 147 to 209."""
-MARGIN_PX = (20, 1)
-"""The acquisition grows each blob by this much on each side before it cuts the image out (``blobXgrowAmount``)."""
 LONG_ASPECT = 2.0
 """A particle that is this many times longer than high is drawn as a chain, a needle or the like."""
 BUBBLE_PX, BUBBLE_ASPECT = 55, 1.5
 """The least height of a particle that may be a bubble, and how far from round."""
-
-
-class Places(NamedTuple):
-    """Where n images go: byte offsets in the file and boxes in the frame (px), int64 arrays of shape (n,)."""
-
-    start: NDArray[np.int64]
-    x: NDArray[np.int64]
-    y: NDArray[np.int64]
-    width: NDArray[np.int64]
-    height: NDArray[np.int64]
-
-
-class Subjects(NamedTuple):
-    """What n images show, arrays of shape (n,).
-
-    The drawing, whether it is as wide as high (1) or fills its box (0), its turn (radians), how it is mirrored (bit 0
-    along the flow, bit 1 across it), how much of its contrast is there, the radius of its blur (px), the background
-    relative to the mean, and the seed of its noise.
-    """
-
-    drawing: NDArray[np.int64]
-    round: NDArray[np.int64]
-    turn: FloatArray
-    mirrored: NDArray[np.int64]
-    contrast: FloatArray
-    blur_px: FloatArray
-    light: FloatArray
-    seed: NDArray[np.uint64]
 
 
 def roi_bytes(simulated: SimulatedBin, rng: np.random.Generator) -> bytes:

@@ -6,12 +6,13 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.adc import Adc, parse_adc
 from ifcb_flow_pipeline.bins.archive import (
@@ -27,7 +28,7 @@ from ifcb_flow_pipeline.bins.archive import (
 )
 from ifcb_flow_pipeline.bins.hdr import HeaderRead, read_hdr
 from ifcb_flow_pipeline.bins.pid import Schema, parse_pid
-from ifcb_flow_pipeline.bins.roi import Image, Images, RoiError, RoiTable, place_of
+from ifcb_flow_pipeline.bins.roi import MAX_SIDE_PX, Image, Images, RoiError, RoiTable, image_place
 from ifcb_flow_pipeline.bins.text import Text
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.kept import Kept
@@ -89,15 +90,16 @@ class BinRead:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pixels:
-    """Pixels of some of a bin's images, one image after the other, and where each is in ``content``.
+class ImageBlock:
+    """Images of some ``rows`` of a bin: their bytes one after the other in ``content``, and where each is there.
 
-    ``table``: of all ADC rows; rows whose image is not in the file lie beyond the end of ``content``, rows that were
-    not asked for before its beginning.
+    ``table`` has the rows of the bin's own: an image that the file does not hold is beyond the bytes there, and one
+    before the first possible byte is before them.
     """
 
-    content: bytes
+    content: NDArray[np.uint8]
     table: RoiTable
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +190,16 @@ class Archive:
         """
         return within(lambda alive: _images(self.path(roi_path), table, rows, alive))
 
-    def read_pixels(self, roi_path: str, table: RoiTable, rows: Sequence[int]) -> "Pixels":
-        """The pixels of some rows' images, from a .roi file given by its path relative to the root; nothing else of it
-        is read. Raises OSError where the file cannot be read.
+    def image_blocks(self, roi_path: str, table: RoiTable, rows: NDArray[np.int64]) -> Iterator["ImageBlock"]:
+        """The images of some rows, some at a time, from a .roi file given by its path relative to the root.
+
+        Read, not mapped: a file that becomes shorter meanwhile costs the images that it loses, not the program. Raises
+        OSError where the file cannot be read.
         """
-        return within(lambda alive: _pixels(self.path(roi_path), table, rows, alive))
+        # Opened where it may hang; read in blocks, so that no table can ask for all of the memory.
+        with within(lambda _: _open_regular(self.path(roi_path), LARGEST["roi"])) as file:
+            for some in _blocks(table, rows):
+                yield within(lambda alive, some=some: _image_block(file, table, some, alive))
 
     def _read_adc(self, adc_path: str, schema: Schema, columns: Sequence[str] | None) -> Adc:
         if self.reader == "pyifcb":
@@ -337,36 +344,61 @@ def _header(path: str) -> bytes:
 
 def _images(path: str, table: RoiTable, rows: Sequence[int], alive: Alive) -> Images:
     images, missing = {}, {}
-    with _regular(path, LARGEST["roi"]) as (file, size):
+    with _open_regular(path, LARGEST["roi"]) as file:
         for row in rows:
             alive()
             try:
-                images[row] = _image(file, size, table, row)
+                images[row] = _image(file, table, row)
             except RoiError as error:
                 missing[row] = str(error)
     return Images(images, missing)
 
 
-def _image(file: io.FileIO, size: int, table: RoiTable, row: int) -> Image:
-    # Read, and not mapped into memory: a file that became shorter meanwhile would end the process.
-    start, height, width = place_of(table, row, size)
-    content = os.pread(file.fileno(), height * width, start)
-    if len(content) < height * width:
+def _image(file: io.FileIO, table: RoiTable, row: int) -> Image:
+    start, height, width = image_place(table, row, os.fstat(file.fileno()).st_size)
+    image = np.empty((height, width), np.uint8)
+    if not _filled(file, image.reshape(-1).data, start):
         raise RoiError(f"row {row}: the .roi file became shorter while it was read")
-    return np.frombuffer(content, np.uint8).reshape(height, width)
+    return image
 
 
-def _pixels(path: str, table: RoiTable, rows: Sequence[int], alive: Alive) -> Pixels:
-    found = _images(path, table, rows, alive)
-    start, n_bytes = np.minimum(table.start_byte, -1), 0
-    for row, image in found.images.items():
-        start[row] = n_bytes
-        n_bytes += image.size
-    # What is not in the file lies beyond the end of what was read, and what is impossible stays so.
-    for row in found.missing:
-        start[row] = n_bytes if table.start_byte[row] >= table.first_byte else -1
-    content = b"".join(image.tobytes() for image in found.images.values())
-    return Pixels(content, replace(table, start_byte=start, first_byte=0))
+def _blocks(table: RoiTable, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The rows in order, so many at a time that their images have some _AT_ONCE bytes."""
+    before = np.cumsum(_areas(table, rows)) // _AT_ONCE
+    yield from np.split(rows, np.flatnonzero(np.diff(before)) + 1) if rows.size else ()
+
+
+def _areas(table: RoiTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bytes of each image; 0 where its size is impossible."""
+    sides = np.stack([table.width_px[rows], table.height_px[rows]]).astype(np.int64)
+    possible = ((sides > 0) & (sides <= MAX_SIDE_PX)).all(axis=0)
+    return np.where(possible, sides, 0).prod(axis=0)
+
+
+def _image_block(file: io.FileIO, table: RoiTable, rows: NDArray[np.int64], alive: Alive) -> "ImageBlock":
+    areas, starts = _areas(table, rows), table.start_byte[rows]
+    there = (starts >= table.first_byte) & (starts <= os.fstat(file.fileno()).st_size - areas)
+    places = np.cumsum(np.where(there, areas, 0)) - np.where(there, areas, 0)
+    content = np.empty(int(areas[there].sum()), np.uint8)
+    memory = content.data
+    # As before the bytes, or after them, as it was in the file.
+    places[~there] = np.where(starts[~there] < table.first_byte, -1, content.size)
+    for i in np.flatnonzero(there & (areas > 0)):
+        alive()
+        if not _filled(file, memory[places[i] : places[i] + areas[i]], int(starts[i])):
+            places[i] = content.size
+    start_byte = np.full(len(table), -1, np.int64)
+    start_byte[rows] = places
+    return ImageBlock(content, RoiTable(start_byte, table.width_px, table.height_px, first_byte=0), rows)
+
+
+def _filled(file: io.FileIO, memory: memoryview, start: int) -> bool:
+    """Fill the memory from this byte of a file on; whether the file has so much."""
+    file.seek(start)
+    n_read = 0
+    while n_read < len(memory) and (n := file.readinto(memory[n_read:])):
+        n_read += n
+    return n_read == len(memory)
 
 
 def _answer_of(path: str | Path, ask: Callable[[Alive], _Seen]) -> _Seen:
@@ -379,14 +411,21 @@ def _answer_of(path: str | Path, ask: Callable[[Alive], _Seen]) -> _Seen:
 @contextmanager
 def _regular(path: str, largest: int) -> Iterator[tuple[io.FileIO, int]]:
     """A file, open, and its size in bytes. Raises OSError where it is no regular file, or larger than ``largest``."""
+    with _open_regular(path, largest) as file:
+        yield file, os.fstat(file.fileno()).st_size
+
+
+def _open_regular(path: str, largest: int) -> io.FileIO:
     # Without waiting: opening a pipe would wait for somebody to write to it.
-    with io.FileIO(path, "rb", opener=_open_without_waiting) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        if status.st_size > largest:
-            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than any such file has ({largest})")
-        yield file, status.st_size
+    file = io.FileIO(path, "rb", opener=_open_without_waiting)
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file")
+    if status.st_size > largest:
+        file.close()
+        raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than any such file has ({largest})")
+    return file
 
 
 def may_pass(error: OSError) -> bool:

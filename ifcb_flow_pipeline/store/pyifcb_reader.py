@@ -16,6 +16,9 @@ from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS, MAX_DESCRIBED, Adc, AdcColu
 from ifcb_flow_pipeline.bins.pid import Schema
 from ifcb_flow_pipeline.errors import FlowError
 
+#: What pip installs: the library is on no package registry, so that no extra of this package may name it.
+REQUIREMENT = "pyifcb @ git+https://github.com/joefutrelle/pyifcb@v1.3.1"
+
 
 class PyifcbMissingError(FlowError, RuntimeError):
     """pyifcb is wanted but cannot be imported; the message says how to install it."""
@@ -54,11 +57,10 @@ def _read_table(path: Path) -> pd.DataFrame:
     """The lines of the file as pyifcb gives them: columns numbered from 0."""
     try:
         # What ``ifcb.data.adc.AdcFile`` calls, without its cache, which keeps the last 128 files in memory.
-        from ifcb.data.adc import parse_adc_file  # pyright: ignore[reportMissingImports] - an optional extra
+        from ifcb.data.adc import parse_adc_file  # pyright: ignore[reportMissingImports] - installed by who wants it
     except ImportError as error:
         raise PyifcbMissingError(
-            f"the reader pyifcb cannot be imported ({error}): pip install 'ifcb-flow-pipeline[pyifcb]', "
-            "or set IFCB_READER=native"
+            f"the reader pyifcb cannot be imported ({error}): pip install '{REQUIREMENT}', or set IFCB_READER=native"
         ) from error
     try:
         return parse_adc_file(str(path))

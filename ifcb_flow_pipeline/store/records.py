@@ -26,8 +26,8 @@ _NO_WRITING = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_
 #: Where there is room although the disks are full.
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
 
-#: File systems without the shared memory that the write-ahead log needs (https://sqlite.org/wal.html).
-_NETWORK = frozenset(
+#: Kinds of file systems without the shared memory that the write-ahead log needs (https://sqlite.org/wal.html).
+NETWORK_DISKS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "glusterfs", "fuse.glusterfs", "ceph"}
 )
 
@@ -90,7 +90,7 @@ class RecordFile:
     def adding(self) -> Iterator[sqlite3.Connection]:
         """A connection inside a transaction that keeps all that the block adds, or nothing. Raises RecordError."""
         kind = file_system(self.path.parent)
-        if kind in _NETWORK:
+        if kind in NETWORK_DISKS:
             raise RecordError(
                 f"{self.path} is on a network disk ({kind}), where several processes would damage it: "
                 "set IFCB_FLOW_HOME to a folder on a local disk"

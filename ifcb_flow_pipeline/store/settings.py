@@ -1,7 +1,7 @@
 """Where things are and how bins are read: the settings of a deployment, from environment variables.
 
-The README lists them. Everything that is set once for all users of a deployment is here; what may
-differ from run to run (a training window, say) is configuration of the asset or an option of the command.
+``store.documentation`` lists them for people. Everything that is set once for all users of a deployment is here; what
+may differ from run to run (a training window, say) is configuration of the asset or an option of the command.
 """
 
 import re
@@ -17,6 +17,7 @@ from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
 from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
 from ifcb_flow_pipeline.features.images.extract import IMAGES_PER_BIN
 from ifcb_flow_pipeline.store.archive import DEFAULT_SETTLE, READERS, Archive
+from ifcb_flow_pipeline.store.database import Database, database_of
 
 _Choice = TypeVar("_Choice", bound=str)
 
@@ -36,7 +37,9 @@ class Settings:
     images of each bin are looked at, 0 for all.
 
     ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
-    this deployment's Dagster and review app. None of them ends with a slash.
+    this deployment's Dagster and review app. None of them ends with a slash. ``scratch``: a folder on a local disk for
+    what can be found again, None for one that fits ``home``; ``database``: where Dagster's records are, None for SQLite
+    files in ``home``; ``taxa_network_file``: of the ready network, where it is not in ``home``.
     """
 
     archive: Archive
@@ -47,12 +50,20 @@ class Settings:
     dagster_url: str | None = None
     review_url: str | None = None
     images_per_bin: int = IMAGES_PER_BIN
+    scratch: Path | None = None
+    database: Database | None = None
+    taxa_network_file: Path | None = None
+
+    @property
+    def taxa_network(self) -> Path:
+        """The file of the ready network, whether it has been made or not."""
+        return self.taxa_network_file or self.home / "taxa" / "efficientnet-lite0.onnx"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the IFCB_* variables. Raises SettingsError, naming the variable, for a value without meaning."""
         home = Path(environment.get("IFCB_FLOW_HOME") or DEFAULT_HOME).absolute()
-        data_dir = environment.get("IFCB_DATA_DIR")
+        data_dir, scratch = environment.get("IFCB_DATA_DIR"), environment.get("IFCB_SCRATCH_DIR")
         return cls(
             archive=Archive(
                 root=Path(data_dir).absolute() if data_dir else home / "archive",
@@ -67,6 +78,9 @@ class Settings:
             dagster_url=_address(environment, "IFCB_DAGSTER_URL"),
             review_url=_address(environment, "IFCB_REVIEW_URL"),
             images_per_bin=_images_per_bin(environment),
+            scratch=Path(scratch).absolute() if scratch else None,
+            database=database_of(environment),
+            taxa_network_file=Path(network).absolute() if (network := environment.get("IFCB_TAXA_NETWORK")) else None,
         )
 
 

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from hashlib import sha256
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from ifcb_flow_pipeline.store.archive import Archive, Inside
 from ifcb_flow_pipeline.store.claim import check_archive
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
 from ifcb_flow_pipeline.store.ledger import DayEntry, Footer, Ledger, Visit, with_ledger
+from ifcb_flow_pipeline.store.records import NETWORK_DISKS, file_system
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import RAW_BINS, Table
 
@@ -108,6 +110,18 @@ class Survey:
         return sum(entry.n_bins for entry in self.archive.values())
 
 
+def scratch_folder(settings: Settings) -> Path:
+    """Where the ledger is: as IFCB_SCRATCH_DIR says, else in the data folder, else, where that is on a network disk, in
+    the user's cache folder. SQLite needs a local disk.
+    """
+    if settings.scratch is not None:
+        return settings.scratch
+    if file_system(settings.home) not in NETWORK_DISKS:
+        return settings.home / "sensor"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "ifcb-flow" / sha256(os.fsencode(settings.home)).hexdigest()[:12]
+
+
 @dataclass(frozen=True, slots=True)
 class Surveyor:
     """Looks at an archive and at the tables made of it, with what the last looks found kept at ``ledger``."""
@@ -119,8 +133,7 @@ class Surveyor:
     @classmethod
     def of(cls, settings: Settings) -> "Surveyor":
         """The surveyor of a deployment."""
-        home = settings.home
-        return cls(settings.archive, DailyTables(home / "tables"), home / "sensor" / "ledger.sqlite")
+        return cls(settings.archive, DailyTables(settings.home / "tables"), scratch_folder(settings) / "ledger.sqlite")
 
     def survey(
         self, tables: Iterable[Table], budget: Budget, *, thorough: bool = False, log: Logger | None = None

@@ -131,7 +131,7 @@ POINT_CLOUDS = Table(
 
 BIN_FEATURES = Table(
     "bin_features",
-    4,
+    5,
     "One row a bin: its features, or why it has none, and the settings that it was made with.",
     (
         *_IDENTITY,

@@ -503,6 +503,20 @@ def test_a_retry_does_not_take_what_another_run_has_made_of_files_as_they_were(p
     assert len(set(signatures.values())) == 1
 
 
+def test_a_retry_looks_at_the_archive_again(pipeline: Pipeline) -> None:
+    # What the killed run had listed may have changed since, and would count as made.
+    day, tables = DAYS[0], pipeline.deployment.tables
+    killed = pipeline.run("daily_flow", day, day, "raw_bins")
+    before = tables.provenance(RAW_BINS, day)
+    path = min(path for path in pipeline.deployment.settings.archive.root.rglob(f"*{day:%Y%m%d}*.adc"))
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    assert pipeline.run("daily_flow", day, day, "raw_bins", retry_of=killed.run_id).success
+    after = tables.provenance(RAW_BINS, day)
+    assert before is not None
+    assert after is not None
+    assert after.signature != before.signature
+
+
 def test_the_model_file_holds_no_pickle(made: Pipeline) -> None:
     path = made.deployment.settings.home / "models" / str(made.deployment.models.current_id()) / "model.npz"
     with np.load(path, allow_pickle=False) as arrays:

@@ -71,6 +71,19 @@ def test_with_a_model_everything_that_lacks_scores_is_scored(pipeline: Pipeline)
     assert not tick(pipeline).run_requests
 
 
+def test_one_day_is_checked_for_completeness_only_and_a_range_by_everything(made: Pipeline) -> None:
+    # Dagster keeps each result for ever, and the day of today is made again with each of its bins.
+    made.add_bin(DAYS[1], 20)
+    [of_one_day] = tick(made).run_requests or []
+    assert [key.to_user_string() for key in of_one_day.asset_check_keys or []] == [
+        "bin_features:features_are_complete",
+        "bin_scores:scores_are_complete",
+    ]
+    made.add_bin(DAYS[2], 20)
+    [of_two_days] = tick(made).run_requests or []
+    assert of_two_days.asset_check_keys is None
+
+
 def test_a_restart_between_the_request_and_its_run_repeats_the_same_run_key(pipeline: Pipeline) -> None:
     first, again = tick(pipeline), tick(pipeline)
     keys = [[request.run_key for request in result.run_requests or []] for result in (first, again)]

@@ -173,24 +173,52 @@ def bubbles(width, height, n=200) -> float:
     return feature(stream_of(**sizes), "bubble_fraction")
 
 
-@pytest.mark.parametrize(("width", "height"), [(150, 150), (207, 150), (150, 162), (480, 400), (212, 174)])
+@pytest.mark.parametrize(("width", "height"), [(155, 150), (210, 150), (510, 400), (210, 216), (180, 180)])
 def test_large_round_boxes_are_bubbles(width, height):
     assert bubbles(width, height) == 0.1
 
 
 @pytest.mark.parametrize(
-    ("width", "height"), [(149, 149), (149, 200), (200, 149), (208, 150), (150, 163), (1000, 160), (300, 60)]
+    ("width", "height"), [(149, 149), (149, 200), (200, 149), (211, 150), (210, 217), (1000, 160), (300, 60)]
 )
 def test_small_and_long_boxes_are_none(width, height):
     assert bubbles(width, height) == 0
 
 
-@pytest.mark.parametrize(("n_oval", "fraction"), [(0, 0.15), (10, 0.1), (29, 0.005), (30, 0.0), (60, 0.0)])
-def test_as_many_round_boxes_as_oval_ones_are_chance_where_flakes_have_all_shapes(n_oval, fraction):
+# A round box is 200 x 170 px, an oval one 300 x 170.
+@pytest.mark.parametrize(("n_oval", "fraction"), [(0, 0.15), (10, 0.125), (18, 0.105), (19, 0.0), (30, 0.0), (60, 0.0)])
+def test_half_as_many_round_boxes_as_ovals_are_chance_and_few_more_are_no_evidence(n_oval, fraction):
+    assert rounds_and_ovals(30, n_oval) == pytest.approx(fraction)
+
+
+@pytest.mark.parametrize(("n_small", "fraction"), [(0, 0.0), (2, 0.0), (3, 0.015), (40, 0.015)])
+def test_smaller_round_boxes_show_that_large_ones_are_bubbles_but_are_not_counted(n_small, fraction):
+    assert rounds_and_ovals(4, 2, n_small) == pytest.approx(fraction)
+
+
+@pytest.mark.parametrize(("small", "fraction"), [((130, 100), 0.015), ((130, 99), 0.0), ((151, 100), 0.0)])
+def test_boxes_show_roundness_from_100_px_on(small, fraction):
+    assert rounds_and_ovals(4, 2, 20, small) == pytest.approx(fraction)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(323, 0.0), (324, 0.005)])
+def test_ovals_reach_up_to_the_cube_of_the_ratio_of_round_boxes(width, expected):
+    # 323 - 30 is 1.728 times 170 at most: with ovals, four round ones are no evidence.
     number = np.arange(200)
-    width = np.select([number < 30, number < 30 + n_oval], [200, 250], 80)
-    height = np.where(number < 30 + n_oval, 170, 42)
-    assert feature(stream_of(width_px=width, height_px=height), "bubble_fraction") == pytest.approx(fraction)
+    sizes = {
+        "width_px": np.select([number < 4, number < 8], [200, width], 80),
+        "height_px": np.where(number < 8, 170, 42),
+    }
+    assert feature(stream_of(**sizes), "bubble_fraction") == pytest.approx(4 * expected)
+
+
+def rounds_and_ovals(n_round, n_oval, n_small=0, small=(155, 120)) -> float:
+    """The feature of 200 boxes, so many of which are large and round, large ovals, and of a size of their own."""
+    number = np.arange(200)
+    which = [number < n_round, number < n_round + n_oval, number < n_round + n_oval + n_small]
+    width = np.select(which, [200, 300, small[0]], 80)
+    height = np.select(which, [170, 170, small[1]], 42)
+    return feature(stream_of(width_px=width, height_px=height), "bubble_fraction")
 
 
 def test_with_too_few_images_bubbles_are_unknown():
@@ -201,13 +229,18 @@ def test_with_too_few_images_bubbles_are_unknown():
 @given(st.integers(0, 2**32 - 1), st.integers(30, 200))
 def test_bubbles_are_those_that_a_plain_loop_counts_wherever_they_are_and_in_any_order(seed, n):
     rng = np.random.default_rng(seed)
-    width, height = rng.integers(100, 300, (2, n))
-    expected = 0
+    # Some are rounder than chance, so that either answer comes often.
+    width, height = np.where(
+        rng.random(n) < rng.random(), rng.integers(180, 260, (2, n)), rng.integers(90, 300, (2, n))
+    )
+    counts = {150: [0, 0], 100: [0, 0]}
     for w, h in zip(width.tolist(), height.tolist(), strict=True):
-        if min(w, h) >= 150:
-            longer = max((w - 20) / h, h / (w - 20))
-            expected += 1 if longer <= 1.25 else -1 if longer <= 1.65 else 0
-    expected = max(expected, 0) / n
+        longer = max((w - 30) / h, h / (w - 30))
+        for least, count in counts.items():
+            if min(w, h) >= least and longer <= 1.2**3:
+                count[int(longer > 1.2)] += 1
+    shown = any(n_round - n_oval > 1.645 * math.sqrt(n_round + n_oval) for n_round, n_oval in counts.values())
+    expected = max(counts[150][0] - counts[150][1] / 2, 0) / n if shown else 0.0
     places = {"x_px": rng.integers(0, 1000, n), "y_px": rng.integers(0, 700, n)}
     assert feature(stream_of(**places, width_px=width, height_px=height), "bubble_fraction") == expected
     order = rng.permutation(n)

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ifcb_flow_pipeline.bins.roi import RoiTable, read_images
+from ifcb_flow_pipeline.features.images.extract import features_of_bin
 from ifcb_flow_pipeline.store import archive as store_archive
 from ifcb_flow_pipeline.store import deadline
 from ifcb_flow_pipeline.store.archive import Archive, ArchiveError
@@ -573,3 +575,60 @@ def test_a_directory_that_hangs_fails_the_listing_by_name(tmp_path, hanging):
     hanging("2023")
     with pytest.raises(ArchiveError, match=r"2023: the disk did not answer .* is its server up"):
         Archive(tmp_path).scan()
+
+
+#: Images of a .roi file: two, one that has no possible place, and one that the file does not hold.
+ROI_TABLE = RoiTable(np.array([1, 5, 0, 20]), np.array([2, 3, 2, 4]), np.array([2, 2, 2, 4]), first_byte=1)
+
+
+def roi_file(folder):
+    (folder / "a.roi").write_bytes(bytes(range(30)))
+    return Archive(folder)
+
+
+def blocks_of(found):
+    return list(found.image_blocks("a.roi", ROI_TABLE, np.arange(4)))
+
+
+@pytest.mark.parametrize("at_once", [1, 2**24])
+def test_the_images_that_are_asked_for_are_read_wherever_they_lie(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(store_archive, "_AT_ONCE", at_once)
+    blocks = blocks_of(roi_file(tmp_path))
+    images = {row: image.tolist() for block in blocks for row, image in read_all(block).images.items()}
+    assert images == {0: [[1, 2], [3, 4]], 1: [[5, 6, 7], [8, 9, 10]]}
+    features = [features_of_bin(block.content, block.table, block.rows) for block in blocks]
+    status = [each for found in features for each in found.status.tolist()]
+    assert status == ["too_small", "too_small", "impossible", "cut_off"]
+    assert [row for found in features for row in found.row.tolist()] == [0, 1, 2, 3]
+
+
+def read_all(block):
+    return read_images(block.content.tobytes(), block.table)
+
+
+def test_a_table_that_asks_for_the_same_bytes_again_and_again_does_not_fill_the_memory(tmp_path):
+    side, n = 2048, 40
+    (tmp_path / "a.roi").write_bytes(bytes(side * side))
+    table = RoiTable(np.zeros(n, np.int64), np.full(n, side), np.full(n, side), first_byte=0)
+    sizes = [block.content.nbytes for block in Archive(tmp_path).image_blocks("a.roi", table, np.arange(n))]
+    assert sum(sizes) == n * side * side
+    assert max(sizes) <= 2**24
+
+
+@pytest.mark.parametrize("left", [0, 3, 12])
+def test_a_roi_file_that_becomes_shorter_while_it_is_read_costs_the_images_that_it_loses(tmp_path, monkeypatch, left):
+    found, filled = roi_file(tmp_path), store_archive._filled
+
+    def cut_first(file, memory, start):
+        os.truncate(tmp_path / "a.roi", left)
+        return filled(file, memory, start)
+
+    monkeypatch.setattr(store_archive, "_filled", cut_first)
+    n_left = 2 if left == 12 else 0
+    assert len(read_all(blocks_of(found)[0]).images) == n_left
+    roi_file(tmp_path)
+    read = found.read_images("a.roi", ROI_TABLE, range(4))
+    assert (len(read.images), len(read.missing)) == (n_left, 4 - n_left)
+    assert left == 12 or (
+        "became shorter while it was read" in read.missing[0] and f"the .roi file has {left}" in read.missing[1]
+    )

@@ -69,7 +69,7 @@ def test_all_that_is_written_to_a_folder_that_others_may_read_is_private(tmp_pat
     ModelStore(home / "models").promote(model_of(1).card.model_id, "somebody")
     LabelStore(home / "labels.sqlite").add([Label(PID, "good", (), "a note", "somebody", NOW, "triage")])
     StudyStore(home / "studies.sqlite").begin("study", 1, [Item(PID, "random", 1.0, "ok", 3.0, "")], "somebody", NOW)
-    prepare_dagster_home(home)
+    prepare_dagster_home(settings)
     assert len(list(home.iterdir())) >= 7
     assert open_to_others(home) == []
 

@@ -55,7 +55,7 @@ def both(path: Path) -> tuple[Adc, Adc]:
 def test_without_pyifcb_the_error_names_what_to_install_and_the_other_reader(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ifcb", None)
     monkeypatch.setitem(sys.modules, "ifcb.data.adc", None)
-    with pytest.raises(PyifcbMissingError, match=r"pip install 'ifcb-flow-pipeline\[pyifcb\]'.*IFCB_READER=native"):
+    with pytest.raises(PyifcbMissingError, match=r"pip install 'pyifcb @ git.*IFCB_READER=native"):
         read_adc(write(tmp_path, V2, V2_LINE), "v2")
 
 

@@ -18,6 +18,7 @@ from ifcb_flow_pipeline.store import survey as module
 from ifcb_flow_pipeline.store.archive import Archive, ArchiveError, Inside
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance
 from ifcb_flow_pipeline.store.ledger import LedgerError, Visit, with_ledger
+from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.survey import LONGEST_WAIT, Budget, Survey, Surveyor, due_ns
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 
@@ -675,3 +676,16 @@ def test_many_new_tables_are_read_over_several_looks(site: Site) -> None:
 def test_a_table_of_another_version_counts_as_not_made(site: Site) -> None:
     site.tables.write(replace(BIN_SCORES, version=99), DAY, score_rows(-0.4), Provenance("one"))
     assert made_of(site).made_of["bin_scores"] == {DAY: None}
+
+
+def test_the_ledger_is_on_a_local_disk(tmp_path, monkeypatch):
+    def of(**environment):
+        return Surveyor.of(Settings.from_environment({"IFCB_FLOW_HOME": str(tmp_path / "home"), **environment})).ledger
+
+    assert of() == tmp_path / "home" / "sensor" / "ledger.sqlite"
+    assert of(IFCB_SCRATCH_DIR=str(tmp_path / "scratch")) == tmp_path / "scratch" / "ledger.sqlite"
+    monkeypatch.setattr(module, "file_system", lambda _: "nfs4")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert of().is_relative_to(tmp_path / "cache" / "ifcb-flow")
+    assert of() != of(IFCB_FLOW_HOME=str(tmp_path / "other")), "two deployments share no ledger"
+    assert of(IFCB_SCRATCH_DIR=str(tmp_path / "scratch")) == tmp_path / "scratch" / "ledger.sqlite"

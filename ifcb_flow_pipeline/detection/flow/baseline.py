@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.detection.bin_table import BinTable
 from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata
 from ifcb_flow_pipeline.detection.flow.deployments import LONG_GAP_S, MOVED_Z, Places, Starts, find_starts, settings_new
-from ifcb_flow_pipeline.detection.flow.natural_variability import after_gaps, water_sides
+from ifcb_flow_pipeline.detection.flow.natural_variability import after_gaps, pauses, water_sides
 from ifcb_flow_pipeline.detection.flow.spreads import column_medians, least_spread, robust_spread, sampling_share
 
 #: What moves when an instrument is serviced, and is learnt for each deployment. A tilt or a wide core never is.
 _CORE = "core_x_px"
+
+#: What tells that a bin is out of focus: lost images, and small ones that grow more than sizes vary.
+_FOCUS = ("no_image_fraction", "area_p10_px2", "size_spread")
 
 #: Roles of what wanders slowly with water, weather and wear: their level is followed.
 _WANDERING = ("position", "trigger", "size", "signal", "environment", "velocity")
@@ -252,7 +255,7 @@ class Baseline:
         """Deviations and spreads (n, d), bins in order and bins at a place that was jumped to (n,): see ``follow``."""
         from ifcb_flow_pipeline.detection.flow.level_filter import FLOW, HOUSING, WATER, follow
 
-        d = len(self.metadata)
+        d, taught_by_all = len(self.metadata), reach is None
         if reach is None:
             reach = np.full((2, 2, d), np.inf, dtype=np.float32)
         limit = np.maximum(_MOST_SCATTERS * self.scatter, _MOST_RANGES * self.range_)
@@ -260,10 +263,13 @@ class Baseline:
         if core >= 0:
             limit[core] = np.inf  # a service may move the core as far as it likes
         z, spread = self._centred(bins), self._scatters(bins)
+        focus = (-1, -1, -1) if taught_by_all else self._focus_columns()
         in_order, jumped = follow(
             z,
             spread,
+            bins.values,
             bins.time_s,
+            pauses(bins.time_s),
             usable,
             self.range_,
             _MEMORY_S,
@@ -276,6 +282,7 @@ class Baseline:
             np.where(
                 _is_housing(self.metadata), HOUSING, np.where(water_sides(self.metadata).all(axis=0), WATER, FLOW)
             ),
+            focus,
             self._first_level(bins),
             reach,
             self.is_short(bins.time_s),
@@ -309,7 +316,16 @@ class Baseline:
         )
 
     def _core_column(self) -> int:
-        return next((column for column, feature in enumerate(self.metadata) if feature.name == _CORE), -1)
+        return self._column(_CORE)
+
+    def _column(self, name: str) -> int:
+        """The column of a feature, -1 where there is none."""
+        return next((column for column, feature in enumerate(self.metadata) if feature.name == name), -1)
+
+    def _focus_columns(self) -> tuple[int, ...]:
+        """The columns of _FOCUS, -1 for all of them where one is missing."""
+        columns = tuple(self._column(name) for name in _FOCUS)
+        return columns if min(columns) >= 0 else (-1, -1, -1)
 
     def _core_scatter(self) -> float:
         core = self._core_column()

@@ -4,7 +4,8 @@ A filter for a level that wanders (Kalman 1960; the level as an Ornstein-Uhlenbe
 that drifts around its centre, and a bin scatters around the level. What is known of the level loses its worth with
 the time since the last bin, and a bin is judged by the scatter and that uncertainty together. So a short or an old
 history widens what counts as usual by itself, and no bin is part of its own baseline. A bin that is plainly out of
-order teaches nothing: a fault of ten days is no history.
+order teaches nothing: a fault of ten days is no history, and while it lasts it is measured by what was usual as it
+began. After a pause, in which it may have been repaired, all the time since then counts.
 
 Import this module only where the kernel is about to run: it loads numba.
 """
@@ -12,6 +13,7 @@ Import this module only where the kernel is about to run: it loads numba.
 import numpy as np
 from numpy.typing import NDArray
 
+from ifcb_flow_pipeline.detection.flow.natural_variability import ALL_GROW, BLURRED_LOST, BLURRED_LOST_Z, BLURRED_Z
 from ifcb_flow_pipeline.fallback import kernel, part
 
 #: Deviations beyond this many standard deviations move the level no further: one odd bin is not a trend.
@@ -25,6 +27,9 @@ _BACK_Z = 4.0
 #: ranges from its centre: communities come and go, and the days of training saw few of them.
 _SILENT_S, _FORGOTTEN_RANGES = 0.5 * 86_400.0, 3.0
 
+#: Where most of so many bins before a pause were not in order and the first ones after it are, somebody repaired it.
+_RECENT_BINS = 5
+
 #: Groups of features: those that a fault of the flow or the optics holds; those that follow the water, which go on with
 #: time meanwhile; and those of the housing, which say nothing of the others.
 FLOW, WATER, HOUSING = 0, 1, 2
@@ -32,25 +37,29 @@ _GROUPS = 3
 
 
 @part
-def _return_core(value, scatter, level, variance, core, other):
+def _return_core(values, scatter, level, variance, core, other):
     """Where the core jumped and a bin lies where it was before, both places change their roles."""
-    here = abs(value - level[core])
-    is_away = here > _BACK_Z * np.sqrt(variance[core] + scatter * scatter)
-    if other[2] > 0.0 and is_away and abs(value - other[0]) < here:
+    if core < 0 or other[2] == 0.0:
+        return
+    here = abs(values[core] - level[core])
+    is_away = here > _BACK_Z * np.sqrt(variance[core] + scatter[core] * scatter[core])
+    if is_away and abs(values[core] - other[0]) < here:
         level[core], other[0] = other[0], level[core]
         variance[core], other[1] = other[1], variance[core]
         other[3] = 1.0 - other[3]
 
 
 @part
-def _pass_time(level, variance, range_, memory_s, passed, core, group, held):
-    """What is known of levels loses its worth with time; those of a group that is held stay as they are."""
-    keep = np.float32(np.exp(-passed / memory_s))
-    for j in range(len(level)):
-        if range_[j] > 0.0 and not (held[group[j]] and group[j] != WATER):
-            if j != core:
-                level[j] *= keep
-            variance[j] = variance[j] * keep * keep + range_[j] * range_[j] * (np.float32(1.0) - keep * keep)
+def _pass_time(level, variance, range_, memory_s, passed, core, group):
+    """What is known of levels loses its worth with the time that passed, s, for each group."""
+    for g in range(_GROUPS):
+        if passed[g] > 0.0:
+            keep = np.float32(np.exp(-passed[g] / memory_s))
+            for j in range(len(level)):
+                if range_[j] > 0.0 and group[j] == g:
+                    if j != core:
+                        level[j] *= keep
+                    variance[j] = variance[j] * keep * keep + range_[j] * range_[j] * (np.float32(1.0) - keep * keep)
 
 
 @part
@@ -65,16 +74,59 @@ def _forget_water(variance, range_, memory_s, silent_s, group):
 
 
 @part
-def _judge(values, level, variance, scatter, reach, group, fits):
-    """Turn a bin's values into deviations and its scatters into spreads; which groups of its features are in order."""
+def _in_order(residual, spread, seen, reach, group, focus, fits):
+    """Which groups of a bin's features are in order."""
     fits[:] = True
-    for j in range(len(level)):
-        scatter[j] = np.sqrt(variance[j] + scatter[j] * scatter[j])
-        values[j] = (values[j] - level[j]) / scatter[j]
-        if values[j] < -reach[0, j] or values[j] > reach[1, j]:
+    for j in range(len(residual)):
+        z = residual[j] / spread[j]
+        if z < -reach[0, j] or z > reach[1, j]:
             fits[group[j]] = False
+    if focus[0] >= 0 and _is_blurred(residual, spread, seen, focus):
+        fits[FLOW] = False
     # What follows the water is measured by the images of the run: where the flow is not in order, nothing is.
     fits[WATER] = fits[FLOW] and fits[WATER]
+
+
+@part
+def _is_blurred(residual, spread, seen, focus):
+    """Whether a bin looks out of focus: all boxes grow, and more triggers are without an image (``explain``)."""
+    lost, small, variety = focus
+    growth = residual[small] / spread[small]
+    more = np.sin(seen[lost] / 2.0) ** 2 - np.sin((seen[lost] - residual[lost]) / 2.0) ** 2
+    all_grow = growth > BLURRED_Z and not growth <= ALL_GROW * residual[variety] / spread[variety]
+    return all_grow and residual[lost] > BLURRED_LOST_Z * spread[lost] and more > BLURRED_LOST
+
+
+@part
+def _measure(values, level, variance, scatter, residual, spread):
+    """How far a bin lies from the levels, and the spread that it is judged by."""
+    for j in range(len(level)):
+        residual[j] = values[j] - level[j]
+        spread[j] = np.sqrt(variance[j] + scatter[j] * scatter[j])
+
+
+@part
+def _write(residual, spread, values, scatter):
+    """Put a bin's deviations and spreads where its values and scatters were."""
+    for j in range(len(residual)):
+        scatter[j] = spread[j]
+        values[j] = residual[j] / spread[j]
+
+
+@part
+def _hold(fits, held, waited):
+    """While a fault lasts, neither the bins nor their time change what was usual before."""
+    for g in range(_GROUPS):
+        held[g] = not fits[FLOW if g == WATER else g]
+        waited[g] *= held[g]
+
+
+@part
+def _anchor(anchor, sd, is_jump, core, level, variance, other):
+    """A new place of the core begins; the one before is remembered where it jumped."""
+    other[0], other[1] = level[core], variance[core]
+    other[2:] = 1.0 if is_jump else 0.0
+    level[core], variance[core] = anchor, sd * sd
 
 
 @part
@@ -89,11 +141,32 @@ def _learn(residual, level, variance, spread, range_, limit, group, fits):
             variance[j] *= np.float32(1.0) - gain
 
 
+@part
+def _waited(waited, passed, since, held, is_pause):
+    """How much time each group's levels are to age by: none while a fault lasts, all of it after a pause."""
+    for g in range(_GROUPS):
+        waited[g] += since
+        passed[g] = 0.0
+        if is_pause or not held[g]:
+            passed[g], waited[g] = waited[g], 0.0
+
+
+@part
+def _was_faulty(recent):
+    """Whether most of the last bins were not in order."""
+    n = 0
+    for bit in range(_RECENT_BINS):
+        n += (recent >> bit) & 1
+    return 2 * n > _RECENT_BINS
+
+
 @kernel
 def follow(
     values: NDArray[np.float32],
     scatter: NDArray[np.float32],
+    seen: NDArray[np.float32],
     time_s: NDArray[np.float64],
+    pause: NDArray[np.bool_],
     usable: NDArray[np.bool_],
     range_: NDArray[np.float32],
     memory_s: float,
@@ -104,6 +177,7 @@ def follow(
     is_jump: NDArray[np.bool_],
     core: int,
     group: NDArray[np.int64],
+    focus: tuple,
     first: tuple,
     reach: NDArray[np.float32],
     is_short: NDArray[np.bool_],
@@ -111,13 +185,16 @@ def follow(
     """Turn n bins, in the order of time, into deviations from the level before each of them, in place.
 
     ``values`` (n, d): less their centre, NaN where unknown, become deviations in spreads; ``scatter`` (n, d): of a bin
-    around the level, become the spreads that they are judged by; both are C-contiguous.
-    ``time_s`` (n,). ``usable`` (n,): bins that may teach the level. ``range_`` (d,): how far the level wanders,
+    around the level, become the spreads that they are judged by; both are C-contiguous. ``seen`` (n, d): the values as
+    they are. ``time_s`` (n,); ``pause`` (n,): before these bins somebody may have worked on the instrument.
+    ``usable`` (n,): bins that may teach the level. ``range_`` (d,): how far the level wanders,
     as a standard deviation; ``memory_s``: in which time it forgets where it was; ``limit`` (d,): how far it goes.
     ``anchored`` (n,): a new place of the core begins, its level is ``anchor`` (n,) within ``anchor_sd`` (n,);
     ``is_jump`` (n,): it moved there without a reason, so that a bin at the place before is as much in order;
-    ``core``: the column of that level, -1 where there is none. ``group`` (d,): FLOW, WATER or HOUSING. ``first``: level
-    and standard deviation before the first bin, (d,) each.
+    ``core``: the column of that level, -1 where there is none. ``group`` (d,): FLOW, WATER or HOUSING. ``focus``:
+    the columns of the share of triggers without an image, of the small boxes' size and of the sizes' spread, by which a
+    bin is out of focus; the first is -1 where none is. ``first``: level and standard deviation before the first bin,
+    (d,) each.
     ``reach`` (2, 2, d): how far below and above the level, in standard deviations, a bin may lie to be in order: in a
     history of days, and where it ``is_short`` (n,).
 
@@ -125,35 +202,46 @@ def follow(
     """
     n, d = values.shape
     level, variance = first[0].copy(), first[1] * first[1]
-    residual = np.empty(d, np.float32)
+    residual, spread = np.empty(d, np.float32), np.empty(d, np.float32)
     in_order, jumped = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     # The place of the core before a jump, its variance, whether there is one, and whether the core is at the new place.
     other = np.zeros(4, np.float32)
     fits, held = np.ones(_GROUPS, np.bool_), np.zeros(_GROUPS, np.bool_)
-    silent_s = 0.0
+    waited, passed = np.zeros(_GROUPS), np.zeros(_GROUPS)
+    silent_s, recent, repaired = 0.0, 0, False
     for i in range(n):
         if core >= 0 and anchored[i]:
-            other[0], other[1] = level[core], variance[core]
-            other[2:] = 1.0 if is_jump[i] else 0.0
-            level[core], variance[core] = anchor[i], anchor_sd[i] * anchor_sd[i]
+            _anchor(anchor[i], anchor_sd[i], is_jump[i], core, level, variance, other)
         if i > 0:
-            passed = max(time_s[i] - time_s[i - 1], 0.0)
-            _pass_time(level, variance, range_, memory_s, passed, core, group, held)
-            silent_s += passed
+            since = max(time_s[i] - time_s[i - 1], 0.0)
+            silent_s += since
+            _waited(waited, passed, since, held, pause[i])
+            _pass_time(level, variance, range_, memory_s, passed, core, group)
+            if pause[i] or not held[WATER]:
+                _forget_water(variance, range_, memory_s, silent_s, group)
+            repaired = repaired or (pause[i] and _was_faulty(recent))
+        _return_core(values[i], scatter[i], level, variance, core, other)
+        _measure(values[i], level, variance, scatter[i], residual, spread)
+        _in_order(residual, spread, seen[i], reach[int(is_short[i])], group, focus, fits)
+        if fits[FLOW] and waited[WATER] > 0.0:
+            # The fault is over: the water went on meanwhile.
+            passed[:] = 0.0
+            passed[WATER], waited[WATER] = waited[WATER], 0.0
+            _pass_time(level, variance, range_, memory_s, passed, core, group)
             _forget_water(variance, range_, memory_s, silent_s, group)
-        if core >= 0:
-            _return_core(values[i, core], scatter[i, core], level, variance, core, other)
-        jumped[i] = other[3] > 0.0
-        for j in range(d):
-            residual[j] = values[i, j] - level[j]
-        _judge(values[i], level, variance, scatter[i], reach[int(is_short[i])], group, fits)
+            _measure(values[i], level, variance, scatter[i], residual, spread)
+            _in_order(residual, spread, seen[i], reach[int(is_short[i])], group, focus, fits)
+        _write(residual, spread, values[i], scatter[i])
         in_order[i] = usable[i] and fits[FLOW]
-        # While a fault lasts its level is held: neither the bins nor their time change what was usual before.
-        for g in range(_GROUPS):
-            held[g] = usable[i] and not fits[g]
+        recent = (2 * recent + (not in_order[i])) % (1 << _RECENT_BINS)
         if usable[i]:
-            _learn(residual, level, variance, scatter[i], range_, limit, group, fits)
+            _hold(fits, held, waited)
+            _learn(residual, level, variance, spread, range_, limit, group, fits)
             silent_s *= not fits[WATER]
+        if repaired and in_order[i]:
+            # Whoever repaired the instrument saw where its core lies.
+            other[2:], repaired = 0.0, False
+        jumped[i] = other[3] > 0.0
     return in_order, jumped
 
 

@@ -49,13 +49,14 @@ _UNEVEN_Z, _OF_A_FEW = 3.0, 0.1
 
 #: From how many spreads on sizes are larger or more varied, and from how many on the small ones grow, or images are
 #: lost, as they are out of focus: else it is the water.
-_DETRITUS_Z, _USUAL_Z = 2.0, 3.0
+_DETRITUS_Z, USUAL_Z = 2.0, 3.0
 LOST_Z = 3.0
 
 #: Out of focus all boxes grow, so that the small ones grow so many times as plainly as sizes become more varied: in
 #: simulated bins out of focus 7 times and more, in nearly all with detritus less than 2. Where they grow by so many
-#: spreads, fewer lost images tell: so many spreads, and so many more of the triggers.
-_ALL_GROW, _BLURRED_Z, _BLURRED_LOST_Z, _BLURRED_LOST = 3.0, 4.5, 1.75, 0.025
+#: spreads, fewer lost images tell: so many spreads, and so many more of the triggers. But no more particles come then:
+#: where they do, one kind of cell blooms.
+ALL_GROW, BLURRED_Z, BLURRED_LOST_Z, BLURRED_LOST = 3.0, 4.5, 1.75, 0.025
 
 #: Images are lost where so many more of the triggers than usual are without one, as a share of all, and that is rare
 #: for the instrument. Where sizes vary more than usual it takes more: detritus, large or transparent, loses some of
@@ -65,8 +66,12 @@ _LOST, _DETRITUS_LOST, _WRECKED = 0.03, 0.08, 0.35
 #: Large boxes reach the frame's edge, which cuts them off the lattice, and their centres scatter.
 _REACHING = {"edge_touch_fraction": 1, "lattice_fraction": -1, "core_width_px": 1}
 
-#: What detritus does to triggers: it is large, or transparent, and some of it gives no image.
-_SHAPELESS = {"no_image_fraction": 1, "images_per_trigger": -1}
+#: What detritus does to triggers: it is large, or transparent, and some of it gives no image; and it drifts by in
+#: patches.
+_SHAPELESS = {"no_image_fraction": 1, "images_per_trigger": -1, "no_image_burst": 1}
+
+#: In a bloom of one kind of cell, more boxes of the same size lie at the same place by chance.
+_ALIKE = {"repeat_fraction": 1, "repeat_anchor_fraction": 1}
 
 #: From how many spreads on triggers at the noise floor say that a high rate is no bloom's.
 _NOISE_Z = 4.0
@@ -103,6 +108,9 @@ _BLOOM_RATE_Z, _LARGER_BLOOM_RATE_Z = 2.0, 0.75
 #: times more than such times scatter.
 _LONGER_S, _LONGER_SPREADS = 400.0, 8.0
 
+#: In less nobody repairs an instrument, s.
+_PAUSE_S = 3600.0
+
 
 #: Which signs count less, under which condition, and how much they count then.
 _COUNTS_LESS = (
@@ -117,6 +125,7 @@ _COUNTS_LESS = (
     (LARGE, "water", _TOGETHER),
     (_SHAPELESS, "water", _OF_A_FEW),
     (MANY, "bloom", _TOGETHER),
+    (_ALIKE, "bloom", _TOGETHER),
     (_REACHING, "large", _ALONE),
     (RINSED, "rinsed", _TOGETHER),
     ({"rate_change": 1}, "even", _OF_A_FEW),
@@ -183,11 +192,12 @@ def explain(
 
     noise = seen("peak_floor_fraction") > _NOISE_Z
     rate, variety = seen("trigger_rate_hz"), seen("size_spread")
-    small_ones_grow = seen("area_p10_px2") > np.maximum(_ALL_GROW * variety, _USUAL_Z)
+    small_ones_grow = seen("area_p10_px2") > np.maximum(ALL_GROW * variety, USUAL_Z)
     lost = seen("no_image_fraction")
     is_varied = (variety > _DETRITUS_Z) & ~small_ones_grow & ~noise
-    blurred = small_ones_grow & (seen("area_p10_px2") > _BLURRED_Z)
-    blurred &= (lost > _BLURRED_LOST_Z) & (lost_share > _BLURRED_LOST)
+    blurred = small_ones_grow & (seen("area_p10_px2") > BLURRED_Z)
+    blurred &= rate < _BLOOM_RATE_Z
+    blurred &= (lost > BLURRED_LOST_Z) & (lost_share > BLURRED_LOST)
     images_lost = blurred | ((lost > LOST_Z) & (lost_share > np.where(is_varied, _DETRITUS_LOST, _LOST)))
     larger = (seen("area_median_px2") > _DETRITUS_Z) & ~images_lost
     bloom = ((rate > _BLOOM_RATE_Z) | (larger & (rate > _LARGER_BLOOM_RATE_Z))) & ~noise & ~images_lost
@@ -201,7 +211,7 @@ def explain(
         "large": detritus | larger,
         "rinsed": rinsed,
         "even": seen("time_uniformity") < _UNEVEN_Z,
-        "as usual lost": lost < _USUAL_Z,
+        "as usual lost": lost < USUAL_Z,
     }
     factor, fault_factor = counting(
         np.ascontiguousarray(z),
@@ -254,3 +264,11 @@ def after_gaps(time_s: NDArray[np.float64]) -> NDArray[np.bool_]:
         longer = gaps - np.median(gaps)
         found[1:] = longer > max(_LONGER_S, _LONGER_SPREADS * float(np.median(np.abs(longer))))
     return found
+
+
+def pauses(time_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Before which bins, in the order of time, there was a pause in which somebody may have worked on the instrument.
+
+    Shape (n,).
+    """
+    return after_gaps(time_s) & (np.diff(time_s, prepend=time_s[:1]) > _PAUSE_S)

@@ -128,22 +128,65 @@ _MAX_DEPTH = 32
 
 
 def grown_by(boosting: Any) -> BoostedTrees:
-    """The trees of a fitted HistGradientBoostingClassifier of scikit-learn with more than two classes."""
+    """The trees of a fitted HistGradientBoostingClassifier of scikit-learn."""
     parts: list[dict[str, NDArray]] = []
     root, group, first = [], [], 0
+    baseline = np.asarray(boosting._baseline_prediction, np.float64).ravel()
+    # With two classes, the trees are those of the second one, and the first has a margin of 0.
+    second = int(baseline.size == 1)
     for predictors in boosting._predictors:
         for number, predictor in enumerate(predictors):
             root.append(first)
-            group.append(number)
+            group.append(number + second)
             parts.append(_nodes(predictor.nodes, first))
             first += len(predictor.nodes)
     return BoostedTrees(
         root=np.array(root, np.int32),
         group=np.array(group, np.int32),
-        baseline=np.asarray(boosting._baseline_prediction, np.float64).ravel(),
+        baseline=np.concatenate([np.zeros(second), baseline]),
         n_features=int(boosting.n_features_in_),
         **_joined(parts),
     )
+
+
+def votes_of(forest: Any) -> BoostedTrees:
+    """The trees of a fitted forest of scikit-learn (RandomForestClassifier, ExtraTreesClassifier). Each is there once
+    for each class: what it adds is the share of the class in the leaf over the number of trees, so that the margin of a
+    class is the forest's probability of it.
+    """
+    n_trees, n_classes = len(forest.estimators_), len(forest.classes_)
+    parts: list[dict[str, NDArray]] = []
+    root, first = [], 0
+    for estimator in forest.estimators_:
+        for number in range(n_classes):
+            root.append(first)
+            parts.append(_voting_nodes(estimator.tree_, number, n_trees, first))
+            first += estimator.tree_.node_count
+    return BoostedTrees(
+        root=np.array(root, np.int32),
+        group=np.tile(np.arange(n_classes, dtype=np.int32), n_trees),
+        baseline=np.zeros(n_classes),
+        n_features=int(forest.n_features_in_),
+        **_joined(parts),
+    )
+
+
+def _voting_nodes(tree: Any, number: int, n_trees: int, first: int) -> dict[str, NDArray]:
+    leaf = tree.children_left < 0
+    inner = ~leaf
+    cover = np.ones(tree.node_count)
+    for children in (tree.children_left[inner], tree.children_right[inner]):
+        cover[children] = tree.weighted_n_node_samples[children] / tree.weighted_n_node_samples[inner]
+    share = tree.value[:, 0, number] / tree.value[:, 0].sum(axis=1) / n_trees
+    return {
+        "feature": np.where(leaf, -1, tree.feature).astype(np.int32),
+        "threshold": _rounded_up(np.where(leaf, 0, tree.threshold)),
+        "missing_left": np.zeros(tree.node_count, np.uint8),
+        "left": np.where(leaf, 0, tree.children_left + first).astype(np.int32),
+        "right": np.where(leaf, 0, tree.children_right + first).astype(np.int32),
+        "value": np.where(leaf, share, 0).astype(np.float32).astype(np.float64),
+        "cover": np.rint(cover * 65535) / 65535,
+    }
 
 
 def _joined(parts: Sequence[Mapping[str, NDArray]]) -> dict[str, Any]:

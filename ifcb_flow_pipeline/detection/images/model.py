@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.detection.images.levels import Levels, model_rows
 from ifcb_flow_pipeline.detection.images.model_card import FALSE_ALARMS, ImageModelCard
-from ifcb_flow_pipeline.detection.images.oddness import Oddness
+from ifcb_flow_pipeline.detection.images.oddness import Known, Oddness, known_images
 from ifcb_flow_pipeline.detection.images.recogniser import CLEAN, FaultRecogniser
 
 
@@ -30,15 +30,6 @@ class ImageScores:
     oddness: NDArray[np.float64]
     odd: NDArray[np.bool_]
     class_name: NDArray[np.str_]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A known image: its name, its class, and how far away it is (in the space that tells classes apart)."""
-
-    name: str
-    class_name: str
-    distance: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,11 +100,4 @@ class ImageModel:
 
     def nearest(self, values: NDArray[np.float64]) -> list[list[Known]]:
         """The five known images that each image is most like, nearest first; none where an image has no features."""
-        numbers, distances = self.oddness.nearest(values)
-        return [
-            [] if np.isnan(row).any() else [
-                Known(self.oddness.names[number], self.oddness.classes[number], float(distance))
-                for number, distance in zip(found, row, strict=True)
-            ]
-            for found, row in zip(numbers, distances, strict=True)
-        ]  # fmt: skip
+        return known_images(self.oddness, values)

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ _TREES = "trees."
 def to_bytes(model: ImageModel) -> bytes:
     """A model as the content of one file."""
     oddness = model.oddness
+    scaler = cast("Scaler", oddness.scaler)
     texts = {
         "card": model.card.to_json(),
         "parts": json.dumps({
@@ -39,7 +40,7 @@ def to_bytes(model: ImageModel) -> bytes:
         allow_pickle=False,
         format_version=np.array(FORMAT_VERSION),
         usual=model.usual.astype(np.float32),
-        scaler=np.array([oddness.scaler.centre_, oddness.scaler.scale_]),
+        scaler=np.array([scaler.centre_, scaler.scale_]),
         known=oddness.all.known_.astype(np.float16),
         directions=oddness.space.directions_,
         scales=np.array([oddness.centres_, oddness.spreads_]),

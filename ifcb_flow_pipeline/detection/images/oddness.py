@@ -5,6 +5,8 @@ from; their scores have shape (n,), and more is odder. ``Oddness`` puts them tog
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,20 +109,37 @@ class ClassSpace:
         return rows @ self.directions_
 
 
+class Space(Protocol):
+    """Numbers of images as they are compared. ``fit(values)`` learns from images without NaN; ``transform(values)``
+    gives coordinates, shape (n, d), NaN where an image has none.
+    """
+
+    def fit(self, values: _Floats) -> Any: ...  # noqa: D102 - said above
+
+    def transform(self, values: _Floats) -> _Floats: ...  # noqa: D102 - said above
+
+
 class Oddness:
     """The sum of two distances from the known images, each standardised over them: to the nearest ones by all features,
     and to the nearest ones in the space that tells classes apart.
 
-    ``fit(values, classes, names, groups)``: features (n, len(NAMES)) without NaN, a class, a name and a group (the bin)
-    for each. Images of one group are not compared with each other, for they may show the same cell.
+    ``space``: in which images are compared; that of the features unless another is given; ``only_near``: without the
+    first of the two distances.
+    ``fit(values, classes, names, groups)``: what the space takes, (n, .) without NaN, a class, a name and a group (the
+    bin) for each. Images of one group are not compared with each other, for they may show the same cell.
     ``score(values)``: oddness, shape (n,), higher is odder, around 0 for known images, NaN where an image has no
     features; and the class that most of the nearest known images of each have, empty where it has none.
     """
 
+    def __init__(self, space: Space | None = None, only_near: bool = False) -> None:
+        self.scaler = Scaler() if space is None else space
+        self.only_near = only_near
+
     def fit(self, values: _Floats, classes: Sequence[str], names: Sequence[str], groups: Sequence[str]) -> "Oddness":
         """Learn what is known."""
         # As a file keeps them, so that a model is the same before and after it is written.
-        scaler = Scaler().fit(values)
+        scaler = self.scaler
+        scaler.fit(values)
         known = scaler.transform(values).astype(np.float16).astype(np.float64)
         space = ClassSpace().fit(known, classes)
         self._set(scaler, known, space.directions_, classes, names)
@@ -133,21 +152,21 @@ class Oddness:
     @classmethod
     def of(
         cls,
-        scaler: Scaler,
+        scaler: Space,
         known: _Floats,
         directions: _Floats,
         scales: _Floats,
         classes: Sequence[str],
         names: Sequence[str],
     ) -> "Oddness":
-        """What was learned before; ``scales``: centres and spreads of the parts, shape (2, 2)."""
-        found = cls()
+        """What was learned before; ``scales``: centres and spreads of the parts, shape (2, parts)."""
+        found = cls(scaler, only_near=scales.shape[1] == 1)
         found._set(scaler, known, directions, classes, names)
         found.centres_, found.spreads_ = scales
         return found
 
     def _set(
-        self, scaler: Scaler, known: _Floats, directions: _Floats, classes: Sequence[str], names: Sequence[str]
+        self, scaler: Space, known: _Floats, directions: _Floats, classes: Sequence[str], names: Sequence[str]
     ) -> None:
         self.scaler = scaler
         self.classes, self.names = tuple(map(str, classes)), tuple(map(str, names))
@@ -159,10 +178,9 @@ class Oddness:
         self.near = Neighbours().fit(self.space.transform(known))
 
     def _parts(self, rows: _Floats, groups: NDArray | None = None, known: NDArray | None = None) -> _Floats:
-        """The distances of standardised images, not yet standardised themselves, shape (2, n)."""
-        return np.array(
-            [self.all.score(rows, groups, known), self.near.score(self.space.transform(rows), groups, known)]
-        )
+        """The distances of standardised images, not yet standardised themselves, shape (parts, n)."""
+        near = self.near.score(self.space.transform(rows), groups, known)
+        return np.array([near] if self.only_near else [self.all.score(rows, groups, known), near])
 
     def score(self, values: _Floats) -> tuple[_Floats, NDArray[np.str_]]:
         """Oddness and nearest class of each image, each of shape (n,)."""
@@ -185,6 +203,27 @@ class Oddness:
         missing: NDArray[np.bool_] = np.any(np.isnan(rows), axis=1)
         numbers, distances = self.near.nearest(self.space.transform(np.where(missing[:, None], 0, rows)))
         return numbers, np.where(missing[:, None], np.nan, distances)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A known image: its name, its class, and how far away it is (in the space that tells classes apart)."""
+
+    name: str
+    class_name: str
+    distance: float
+
+
+def known_images(oddness: Oddness, values: _Floats) -> list[list[Known]]:
+    """The known images that each image is most like, nearest first; none where an image has no features."""
+    numbers, distances = oddness.nearest(values)
+    return [
+        [] if np.isnan(row).any() else [
+            Known(oddness.names[number], oddness.classes[number], float(distance))
+            for number, distance in zip(found, row, strict=True)
+        ]
+        for found, row in zip(numbers, distances, strict=True)
+    ]  # fmt: skip
 
 
 def _most_frequent(codes: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -90,6 +90,15 @@ class Model:
             percentile[scored] = 100.0 * higher / self.training_scores.size
         return Scores(score, percentile, score < self.card.threshold)
 
+    @property
+    def feature_names_(self) -> list[str]:
+        """The features that the forest was trained on, under the name that ifcb-flow-metric gave them."""
+        return list(self.card.feature_names)
+
+    def score_samples(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The scores alone, as scikit-learn gives them: shape (n,), lower is more anomalous."""
+        return self.score(np.asarray(matrix, float)).anomaly_score
+
     def to_bytes(self) -> bytes:
         """The model as the content of one file."""
         buffer = io.BytesIO()

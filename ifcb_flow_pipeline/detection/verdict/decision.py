@@ -31,6 +31,9 @@ _LOOKED_AT = 1.4
 #: Boxes at the edge of the frame are most of those off the core from this share on; and fewer of all are no matter.
 _MOST, _FEW = 0.6, 0.02
 
+#: Air shows itself by boxes off the core, or by large round ones: so many spreads more of them than usual.
+_SHOWS_Z = 2.0
+
 #: A core that creeps so far within the run, px, is not turned and not out of the laser: it is back in the next bin.
 _CREEPS_PX = 60.0
 
@@ -141,7 +144,7 @@ def _causes(
         "community": by_water & (evidence.n_bins == 1),
         # Larger boxes alone are the water's: out of focus, the small particles are lost.
         "focus": explanation.images_lost,
-        "air": ~_at_edges(evidence, metadata),
+        "air": _shows_air(evidence, metadata) & ~_at_edges(evidence, metadata),
         "alignment": ~creeps,
         "laser": ~creeps,
     }
@@ -166,6 +169,13 @@ def _affected(
     ]
     found[which[odd]] = affected(case.losses.at(which[odd]), named)
     return found
+
+
+def _shows_air(evidence: Evidence, metadata: Sequence[FeatureMetadata]) -> NDArray[np.bool_]:
+    """Whether more boxes than usual lie off the core, or are large and round: else there is no air, shape (k,)."""
+    told_by = [i for i, feature in enumerate(metadata) if feature.name in ("stray_fraction", "bubble_fraction")]
+    shows: NDArray[np.bool_] = np.nan_to_num(evidence.z[:, told_by]) > _SHOWS_Z
+    return np.logical_or.reduce(shows, axis=1)
 
 
 def _at_edges(evidence: Evidence, metadata: Sequence[FeatureMetadata]) -> NDArray[np.bool_]:

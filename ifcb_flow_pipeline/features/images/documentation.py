@@ -37,7 +37,7 @@ def _table(features: list[ImageFeature]) -> list[str]:
 
 _INTRODUCTION = f"""# Image features
 
-<!-- Written by `python -m ifcb_flow_pipeline_tests.features.document` from the catalogue. Do not edit. -->
+<!-- Written by `make docs` from the catalogue. Do not edit. -->
 
 {len(CATALOGUE)} numbers of one image, computed in one compiled pass over the bytes of the `.roi` file. Each image is
 brought to one background first: its grey values are multiplied by {BACKGROUND_LEVEL} over the median of its border, but

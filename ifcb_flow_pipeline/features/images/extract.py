@@ -42,7 +42,9 @@ def features_of_images(images: Sequence[Image]) -> NDArray[np.float64]:
     return _compute(np.concatenate([image.ravel() for image in images]), start, height, width)
 
 
-def features_of_bin(roi: bytes | memoryview, table: RoiTable, rows: NDArray[np.int64] | None = None) -> ImageFeatures:
+def features_of_bin(
+    roi: bytes | memoryview | NDArray[np.uint8], table: RoiTable, rows: NDArray[np.int64] | None = None
+) -> ImageFeatures:
     """Features of the images of some ADC rows (by default of all rows with an image), from the bytes of a .roi file.
 
     The bytes are not copied. Rows without an image must not be asked for.

@@ -20,6 +20,7 @@ from ifcb_flow_pipeline.detection.flow.natural_variability import (
     explain,
     harmless_sides,
     lost_share,
+    pauses,
     water_sides,
 )
 from ifcb_flow_pipeline.detection.flow.training import detector_metadata
@@ -114,6 +115,7 @@ def test_detritus_loses_some_of_its_own_images() -> None:
         ({"area_p10_px2": BLURRED_Z - 0.1}, 1.1),
         ({"no_image_fraction": BLURRED_LOST_Z - 0.1}, 1.1),
         ({"size_spread": BLURRED_Z / ALL_GROW + 0.1}, 1.1),
+        ({"trigger_rate_hz": BLOOM_RATE_Z + 0.1}, 1.1),
         ({}, 0.9),
     ],
 )
@@ -136,6 +138,15 @@ def test_of_what_water_does_to_triggers_hardly_any_counts() -> None:
     assert factor("no_image_fraction", **varied) == pytest.approx(OF_A_FEW)
     assert factor("images_per_trigger", **varied) == pytest.approx(OF_A_FEW)
     assert factor("no_image_fraction", **varied | {"size_spread": 0.0}) == 1.0
+    # Detritus drifts by in patches, and some of each is lost.
+    assert factor("no_image_burst", no_image_burst=9.0, **varied) == pytest.approx(OF_A_FEW)
+    assert factor("no_image_burst", no_image_burst=9.0, **varied | {"lost": 0.09}) == 1.0
+
+
+@pytest.mark.parametrize("name", ["repeat_fraction", "repeat_anchor_fraction"])
+def test_in_a_bloom_of_one_kind_of_cell_boxes_are_alike_by_chance(name: str) -> None:
+    assert factor(name, fault=True, trigger_rate_hz=BLOOM_RATE_Z + 0.1, **{name: 5.0}) == pytest.approx(TOGETHER)
+    assert factor(name, fault=True, trigger_rate_hz=BLOOM_RATE_Z - 0.1, **{name: 5.0}) == 1.0
 
 
 @pytest.mark.parametrize("name", OPTICS)
@@ -292,6 +303,19 @@ def test_a_run_is_late_where_the_pause_is_longer_than_pauses_are() -> None:
     assert late([*uneven, 1400 + LONGER_SPREADS * 200, *uneven]) == [41]
     assert late([]) == late([9e9]) == []
     assert len(after_gaps(np.zeros(0))) == 0
+
+
+def test_somebody_may_have_worked_on_the_instrument_in_a_pause_of_an_hour_that_is_longer_than_usual() -> None:
+    def paused(gaps: list[float]) -> list[int]:
+        return np.flatnonzero(pauses(np.cumsum([0.0, *gaps]))).tolist()
+
+    usual = [1200.0] * 20
+    assert paused([*usual, 3599.0, *usual]) == []
+    assert paused([*usual, 3601.0, *usual]) == [21]
+    # An instrument that samples every two hours is not worked on each time.
+    assert paused([7200.0] * 20) == []
+    assert paused([*[7200.0] * 20, 9000.0]) == [21]
+    assert paused([]) == []
 
 
 def test_many_and_few_large_and_small_are_opposites_and_a_cleaning_brings_many() -> None:

@@ -253,6 +253,14 @@ def test_boxes_at_the_edges_are_no_air():
     assert "air" not in decided(case_of(rarity=3.0), at_edges).causes[0]
 
 
+@pytest.mark.parametrize("shown_by", ["stray_fraction", "bubble_fraction"])
+def test_air_is_suspected_only_where_boxes_show_it(shown_by: str):
+    looks = {"stray_spread": 6.0, "stray_left_fraction": 4.0, "size_spread": 3.0}
+    assert "air" not in decided(case_of(rarity=3.0), looks).causes[0]
+    assert "air" not in decided(case_of(rarity=3.0), looks | {shown_by: 1.9}).causes[0]
+    assert "air" in decided(case_of(rarity=3.0), looks | {shown_by: 2.1}).causes[0]
+
+
 def test_large_round_boxes_are_air_where_nothing_else_is_odd():
     found = decided(case_of(alone=2.5, fault=0.2, broken=broken(1, "bubbles", 40.0)), SIZES)
     assert found.causes[0][0] == "air"

@@ -6,14 +6,12 @@ import pytest
 from ifcb_flow_pipeline.bins.adc import parse_adc
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, RoiTable
 from ifcb_flow_pipeline.features.images.catalogue import CATALOGUE, NAMES
-from ifcb_flow_pipeline.features.images.documentation import as_markdown
 from ifcb_flow_pipeline.features.images.extract import (
     features_of_bin,
     features_of_images,
     rounded,
     sampled_rows,
 )
-from ifcb_flow_pipeline_tests.features.document import IMAGE_PAGE
 
 
 def table_of(start, width, height, first_byte=0):
@@ -98,8 +96,3 @@ def test_every_feature_says_what_it_is():
         assert feature.meaning
         assert feature.failure_mode
         assert feature.source
-
-
-def test_the_page_of_image_features_is_that_of_the_catalogue():
-    remedy = "run python -m ifcb_flow_pipeline_tests.features.document"
-    assert IMAGE_PAGE.read_text(encoding="utf-8") == as_markdown(), remedy
