@@ -21,7 +21,7 @@ from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, RoiTable, bytes_needed
 from ifcb_flow_pipeline.days import IDENTITY, MissingInputError, RecentDays
 from ifcb_flow_pipeline.detection.flow.deployments import LONG_GAP_S
 from ifcb_flow_pipeline.detection.images.bin_images import summarise
-from ifcb_flow_pipeline.detection.images.bin_judgement import HISTORY_NUMBERS, judge_bins
+from ifcb_flow_pipeline.detection.images.bin_judgement import HISTORY_NUMBERS, JUDGED_COLUMNS, judge_bins
 from ifcb_flow_pipeline.detection.images.kinds import KINDS
 from ifcb_flow_pipeline.detection.images.levels import RELATIVE, SDS_OF_RANGE, Levels
 from ifcb_flow_pipeline.detection.images.model import ImageModel, ImageScores
@@ -439,8 +439,7 @@ def write_bin_image_scores(tables: DailyTables, model: ImageModel, day: date, hi
         known = bool(scored_of.made_of["levels"].get(listed["instrument"]))
         numbers = _bin_numbers(own, of_scores.get(listed["pid"]), model)
         rows.append(listed | numbers | windows.get(listed["pid"], _NO_WINDOW) | {"levels_known": known})
-    bins = _typed(rows, ("image_model_id", model.card.model_id))
-    table = judge_bins(bins, history).select(BIN_IMAGE_SCORES.schema.names).cast(BIN_IMAGE_SCORES.schema)
+    table = judge_bins(_typed(rows), history).select(BIN_IMAGE_SCORES.schema.names).cast(BIN_IMAGE_SCORES.schema)
     tables.write(BIN_IMAGE_SCORES, day, table, replace(made_of, made_of={"model_id": model.card.model_id}))
     return table
 
@@ -466,6 +465,7 @@ def _bin_numbers(images: pa.Table, scores: pa.Table | None, model: ImageModel) -
     classes = {} if scores is None else _shares(scores["class_name"])
     return told | {
         "n_images": found.n_images,
+        "image_model_id": model.card.model_id,
         **{name: getattr(found, name) for name in ("fault_probability", "flagged_fraction", "odd_fraction",
                                                    "touching_fraction", "focus", "background", "spread")},
         "fine_detail": found.fine_detail,
@@ -507,13 +507,10 @@ def _window_scores(tables: DailyTables, day: date) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _typed(rows: Sequence[Mapping[str, Any]], constant: tuple[str, str]) -> pa.Table:
+def _typed(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Rows of ``bin_image_scores`` that are not judged yet."""
-    names = [name for name in BIN_IMAGE_SCORES.schema.names if not rows or name in rows[0]]
-    schema = pa.schema([BIN_IMAGE_SCORES.schema.field(name) for name in names])
-    table = pa.Table.from_pylist(list(rows), schema=schema)
-    name, value = constant
-    return table if name in names else table.append_column(name, _repeated(value, len(rows)))
+    names = [name for name in BIN_IMAGE_SCORES.schema.names if name not in JUDGED_COLUMNS]
+    return pa.Table.from_pylist(list(rows), schema=pa.schema(map(BIN_IMAGE_SCORES.schema.field, names)))
 
 
 def _stored_maps(tables: DailyTables, day: date) -> list[dict[str, Any]]:
@@ -539,8 +536,10 @@ def _by_instrument(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 def _by_bin(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each bin, which follow one another."""
     pids = rows["pid"].to_numpy(zero_copy_only=False).astype(str)
-    begins = np.flatnonzero(np.concatenate([[True], pids[1:] != pids[:-1]])) if len(pids) else np.zeros(0, np.int64)
-    for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(pids)], strict=True):
+    if not len(pids):
+        return
+    begins = [0, *(1 + np.flatnonzero(pids[1:] != pids[:-1])).tolist()]
+    for begin, end in zip(begins, [*begins[1:], len(pids)], strict=True):
         yield str(pids[begin]), rows.slice(begin, end - begin)
 
 

@@ -242,6 +242,20 @@ def test_the_scores_of_a_day_join_what_its_images_tell(site: Site) -> None:
     assert written.signature == f"{of_features.signature} {made_of.signature}"
 
 
+@pytest.mark.parametrize("with_bins", [True, False], ids=["bins without images", "no bins"])
+def test_a_day_without_images_has_tables_too(tmp_path: Path, with_bins: bool) -> None:
+    root = tmp_path / "archive"
+    root.mkdir()
+    if with_bins:
+        write_bin(simulate_bin(WHOLE, mean_triggers=60), root)
+    site = Site(Archive(root, settle=timedelta()), DailyTables(tmp_path / "tables"))
+    site.make()
+    rows = [site.tables.read(table, DAY) for table in IMAGE_TABLES]
+    assert [part.num_rows for part in rows if part is not None] == [int(with_bins), 0, 0, int(with_bins)]
+    if with_bins:
+        assert site.bin(WHOLE)["status"] == "no_roi"
+
+
 def window(rng: np.random.Generator, dark: bool = False) -> WindowMap:
     """What the images of a bin show of a clean window, or of one with a dark place."""
     found = WindowMap.empty()

@@ -88,6 +88,9 @@ NUMBERS: Final = (
 #: What of earlier bins a bin is compared with.
 HISTORY_NUMBERS: Final = tuple(each.name for each in NUMBERS)
 
+#: The columns of ``bin_image_scores`` that are added here.
+JUDGED_COLUMNS: Final = ("severity", "baseline_bins", "verdict", "cause", "second_cause", "reasons", "findings")
+
 _UP = np.array([bool(each.up) for each in NUMBERS])
 _DOWN = np.array([bool(each.down) for each in NUMBERS])
 _LEAST = np.array([each.least for each in NUMBERS])
