@@ -44,7 +44,7 @@ _OF_IMAGES = ("ok", "too_small", "impossible", "cut_off")
 _DARKER_GREY, _DARK_SHARE, _TELLING = 3.0, 0.5, 10
 
 
-@daily_asset(IMAGE_FEATURES, deps=[point_clouds], code_version="1")
+@daily_asset(IMAGE_FEATURES, deps=[raw_bins, point_clouds], code_version="1")
 def image_features(context: dg.AssetExecutionContext, deployment: Deployment) -> Results:
     """Compute the features of a sample of each bin's images, from its .roi file."""
     with permanent_failures():
