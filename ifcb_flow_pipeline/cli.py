@@ -2,7 +2,7 @@
 
 import click
 
-from ifcb_flow_pipeline.commands import bins, classify, dashboard, deployment, images, labels, models
+from ifcb_flow_pipeline.commands import alerts, bins, classify, copies, dashboard, deployment, images, labels, models
 from ifcb_flow_pipeline.commands.program import Program
 
 
@@ -19,6 +19,7 @@ for _command in (
     models.models, models.promote, models.rollback,
     labels.labels,
     dashboard.handover,
+    alerts.alerts, copies.mirror,
     deployment.demo, deployment.serve, deployment.api, deployment.warm, deployment.left_out, deployment.verdicts,
     deployment.gone, deployment.archive_moved, deployment.backup, deployment.restore,
 ):  # fmt: skip

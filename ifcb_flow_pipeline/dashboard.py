@@ -86,20 +86,22 @@ class Answer:
 class Dashboard:
     """The dashboard at an address without a slash at its end. Raises DashboardError for one that is not safe.
 
-    ``timeout``: seconds for one request. ``patience``: seconds for the import of one file. ``sleep``: how to wait.
+    ``reads_only``: nobody will log in, so that plain HTTP will do. ``timeout``: seconds for one request.
+    ``patience``: seconds for the import of one file. ``sleep``: how to wait.
     """
 
     url: str
     timeout: float = 60.0
     patience: float = 900.0
     sleep: Callable[[float], None] = time.sleep
+    reads_only: bool = False
     _opener: OpenerDirector = field(init=False, repr=False)
     _cookies: dict[str, str] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         address = urlsplit(self.url)
         local = _is_local(address.hostname or "")
-        if address.scheme != "https" and not (address.scheme == "http" and local):
+        if address.scheme != "https" and not (address.scheme == "http" and (local or self.reads_only)):
             raise DashboardError(f"{self.url} would send the password readable on its way: use https://")
         if address.username or address.password:
             raise DashboardError("the address of the dashboard must not have a user or a password in it")
@@ -114,23 +116,37 @@ class Dashboard:
 
         Raises DashboardError where it cannot be asked, HandoverError where it answers something else.
         """
-        datasets = self._json("/api/list_datasets").get("datasets") or []
+        datasets = self.datasets()
         found: dict[str, Found] = {}
         for wanted, first, last in _by_month(pids):
-            days = urlencode({"start_date": first - timedelta(days=1), "end_date": last + timedelta(days=1)})
             for dataset in datasets:
                 if wanted <= found.keys():
                     break
-                answer = self._get(f"/api/export_metadata/{quote(dataset, safe='')}?{days}", "text/csv", or_404=True)
-                if answer.status != 404:  # no bins in these days
-                    there = read_export(answer.text)
-                    found.update((pid, there[pid]) for pid in wanted & there.keys())
+                there = self.exported(dataset, first - timedelta(days=1), last + timedelta(days=1))
+                found.update((pid, there[pid]) for pid in wanted & there.keys())
             # Those in no public dataset, or with another time, one by one.
             for pid in wanted - found.keys():
                 answer = self._get(f"/api/bin/{pid}", "application/json", or_404=True)
                 if answer.status != 404:
                     found[pid] = read_bin(self._parsed(answer))
         return found
+
+    def datasets(self) -> list[str]:
+        """The names of the public datasets. Raises DashboardError where it cannot be asked."""
+        return [str(name) for name in self._json("/api/list_datasets").get("datasets") or []]
+
+    def exported(self, dataset: str, first: date, last: date) -> dict[str, Found]:
+        """What it says of the bins of a dataset of these days, both included, by pid; 500,000 rows at most.
+
+        Raises DashboardError where it cannot be asked, HandoverError where it answers something else.
+        """
+        days = urlencode({"start_date": first, "end_date": last})
+        answer = self._get(f"/api/export_metadata/{quote(dataset, safe='')}?{days}", "text/csv", or_404=True)
+        return {} if answer.status == 404 else read_export(answer.text)  # no bins in these days
+
+    def read(self, path: str) -> Answer:
+        """Its answer to a GET, whatever it is. Raises DashboardError where it cannot be reached or breaks off."""
+        return self._ask(path)
 
     def login(self, user: str, password: str) -> None:
         """Log in. Raises DashboardError where the dashboard does not let this user in."""

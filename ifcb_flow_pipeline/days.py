@@ -43,6 +43,7 @@ from ifcb_flow_pipeline.store.claim import claim
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError, joined
 from ifcb_flow_pipeline.store.labels import Decisions
+from ifcb_flow_pipeline.store.sample_times import SampleTimes
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_IMAGE_SCORES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What features are made of: columns of the ADC file, and of the stored clouds.
@@ -54,10 +55,9 @@ IDENTITY = ("pid", "instrument", "start_time")
 HISTORY_DAYS = 15
 
 #: What a model needs of the bins of these days; the texts of ``bin_features`` take longer to read than all features.
-HISTORY_COLUMNS = (*IDENTITY, "status", "n_points", "configuration", *STUCK_COLUMNS, *(f.name for f in CATALOGUE))
-
-#: A fault is no history: what is usual is learnt from bins without these verdicts.
-NO_HISTORY = ("bad", "unreadable")
+HISTORY_COLUMNS = (
+    *IDENTITY, "sample_time", "status", "n_points", "configuration", *STUCK_COLUMNS, *(f.name for f in CATALOGUE),
+)  # fmt: skip
 
 #: What a model gives by positions alone; ``bin_scores`` has more.
 FLOW_SCORES = pa.schema([BIN_SCORES.schema.field(name) for name in VERDICT_COLUMNS])
@@ -122,8 +122,12 @@ def write_clouds(tables: DailyTables, archive: Archive, day: date) -> list[Cloud
         )
 
 
-def write_features(tables: DailyTables, settings: FeatureSettings, day: date) -> pa.Table:
+def write_features(
+    tables: DailyTables, settings: FeatureSettings, day: date, sample_times: SampleTimes | None = None
+) -> pa.Table:
     """Write ``bin_features``: one row per bin of the inventory, from the stored clouds.
+
+    ``sample_times``: those that people corrected.
 
     Where another run lists the day meanwhile, they are of the clouds that are there, and so not up to date.
     """
@@ -143,7 +147,8 @@ def write_features(tables: DailyTables, settings: FeatureSettings, day: date) ->
         late = row["status"] == "ok"
         unread = CloudEntry(pid, "unsettled", "not read yet") if late else CloudEntry(pid, row["status"], row["reason"])
         outcome = found.get(pid) or feature_row(unread, None, settings, row["roi_bytes"])
-        rows.append({name: row[name] for name in IDENTITY} | outcome)
+        corrected = {"sample_time": sample_times.of(pid) if sample_times else None}
+        rows.append({name: row[name] for name in IDENTITY} | outcome | corrected)
     table = _with_stored_features(tables, settings, day, pa.Table.from_pylist(rows, schema=BIN_FEATURES.schema))
     tables.write(BIN_FEATURES, day, table, replace(made_of, made_of=asdict(settings), unread=n_unread))
     return table
@@ -209,14 +214,12 @@ class RecentDays:
     """The stored rows of the days before a day. Goes from day to day and reads each only once, or hardly more often
     where threads ask.
 
-    ``columns``: those that are wanted (None: all). ``without``: bins that have one of these verdicts by their positions
-    in ``bin_scores`` are left out; of a day without scores, or whose scores cannot be read, none are.
+    ``columns``: those that are wanted (None: all).
     """
 
     tables: DailyTables
     table: Table
     columns: tuple[str, ...] | None = None
-    without: tuple[str, ...] = ()
     _kept: dict[date, pa.Table | None] = field(default_factory=dict)
 
     def before(self, day: date) -> pa.Table:
@@ -236,26 +239,12 @@ class RecentDays:
         # A day of another version is to be made again: until then it is no history, but no obstacle either.
         if self.tables.provenance(self.table, day) is None:
             return None
-        rows = self.tables.read(self.table, day, self.columns)
-        if rows is None or not self.without:
-            return rows
-        left_out = self._left_out(day)
-        return rows.filter(~pc.field("pid").isin(left_out)) if len(left_out) else rows
-
-    def _left_out(self, day: date) -> pa.Array | pa.ChunkedArray:
-        """The pids of the day's bins with one of the verdicts ``without``."""
-        try:
-            scores = self.tables.read(BIN_SCORES, day, ("pid", "flow_verdict"))
-        except StoreError:  # told where that day is looked at; it must not stop this one
-            scores = None
-        if scores is None:
-            return pa.array([], pa.string())
-        return scores.filter(pc.field("flow_verdict").isin(self.without))["pid"].combine_chunks()
+        return self.tables.read(self.table, day, self.columns)
 
 
 def history_of(tables: DailyTables) -> RecentDays:
-    """The bins of the days before a day that models learn what is usual from."""
-    return RecentDays(tables, BIN_FEATURES, HISTORY_COLUMNS, NO_HISTORY)
+    """The bins of the days before a day that tell models what is usual, and which faults are still going on."""
+    return RecentDays(tables, BIN_FEATURES, HISTORY_COLUMNS)
 
 
 def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ifcb_flow_pipeline.bins.adc import has_image
 from ifcb_flow_pipeline.bins.archive import Listing, RawBin
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
-from ifcb_flow_pipeline.days import IDENTITY, NO_HISTORY, feature_row, inventory_row, read_bin
+from ifcb_flow_pipeline.days import IDENTITY, feature_row, inventory_row, read_bin
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.detection.trial.partial_bins import (
     PARTIAL_SHARES,
@@ -34,6 +34,9 @@ from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 
 #: What a header says only of the whole run; the first part of a run is not to be measured against it.
 _OF_THE_WHOLE_RUN = ("run_time_s", "inhibit_time_s", "trigger_count", "roi_count")
+
+#: With so few bins of history, none is taken up by a fault.
+_NO_HISTORY = ("bad", "unreadable")
 
 #: So many ended bins of an instrument tell what is usual at the time, as far as they are in order.
 HISTORY_BINS = 30
@@ -118,7 +121,7 @@ class Watch:
             return LiveScore(pid, False, found[-1], reason=entry.reason if entry.status == "unreadable" else "")
         whole = self._features(raw)
         score = self.model.judge(whole, before).to_pylist()[0]
-        if score["verdict"] not in NO_HISTORY:
+        if score["verdict"] not in _NO_HISTORY:
             self._keep(instrument, whole)
         (self._ended or set()).add(pid)
         values = (score[name] for name in ("verdict", "severity", "anomaly_score", "cause", "reasons"))
@@ -141,7 +144,7 @@ class Watch:
             past_bins = pa.concat_tables([self._features(raw) for raw in bins[-HISTORY_BINS:]])
             verdicts = self.model.judge(past_bins)["verdict"].to_pylist()
             for row, verdict in enumerate(verdicts):
-                if verdict not in NO_HISTORY:
+                if verdict not in _NO_HISTORY:
                     self._keep(instrument, past_bins.slice(row, 1))
 
     def _keep(self, instrument: str, features: pa.Table) -> None:

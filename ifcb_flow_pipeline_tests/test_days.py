@@ -27,6 +27,7 @@ from ifcb_flow_pipeline.store.claim import move
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError, footer
 from ifcb_flow_pipeline.store.labels import Decisions
+from ifcb_flow_pipeline.store.sample_times import SampleTimes
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, STATUSES, TABLES
 
 DAY = date(2023, 8, 10)
@@ -243,6 +244,20 @@ def test_bins_of_several_instruments_share_a_day(site):
     site.put_bin(pid(5, DAY + timedelta(days=1)))
     site.make()
     assert sorted(row["instrument"] for row in site.rows(BIN_FEATURES).values()) == ["IFCB10", "IFCB134", "IFCB9"]
+
+
+def test_corrected_sample_times_stand_beside_those_of_the_identifiers_and_go_into_the_history(site):
+    site.put_bin(pid(0))
+    site.put_bin(pid(1))
+    site.make()
+    taken = datetime(2021, 2, 3, 4, 5, 6, tzinfo=UTC)
+    rows = days.write_features(site.tables, SETTINGS, DAY, SampleTimes({pid(1): taken})).to_pylist()
+    assert [row["sample_time"] for row in rows] == [None, taken]
+    assert [row["start_time"].date() for row in rows] == [DAY, DAY]
+    history = days.history_of(site.tables).before(DAY + timedelta(days=1))
+    assert sorted(history["sample_time"].to_pylist(), key=str) == [taken, None]
+    # Without the table they are as they were.
+    assert days.write_features(site.tables, SETTINGS, DAY)["sample_time"].to_pylist() == [None, None]
 
 
 def test_a_bin_that_vanishes_after_the_inventory_is_unreadable(site):
@@ -761,33 +776,13 @@ def _scored_as(site: Site, day: date, verdicts: dict[str, str]) -> None:
     site.tables.write(BIN_SCORES, day, pa.Table.from_pylist(rows, schema=BIN_SCORES.schema), Provenance("signature"))
 
 
-def test_a_fault_is_no_history_and_what_was_not_judged_is(full):
+def test_all_bins_of_the_days_before_are_history_whatever_their_verdicts(full):
     next_day = DAY + timedelta(days=1)
     _scored_as(full, DAY, {pid(1): "bad", pid(2): "unreadable", pid(3): "not_judged", pid(4): "watch"})
     history = days.history_of(full.tables).before(next_day)
-    assert set(history["pid"].to_pylist()) == {pid(hour) for hour in range(14)} - {pid(1), pid(2)}
+    assert set(history["pid"].to_pylist()) == {pid(hour) for hour in range(14)}
     assert tuple(history.column_names) == days.HISTORY_COLUMNS
-
-
-def test_of_days_whose_scores_are_missing_of_another_version_or_damaged_all_bins_are_history(full, monkeypatch):
-    next_day = DAY + timedelta(days=1)
-    assert days.history_of(full.tables).before(next_day).num_rows == 14
-    _scored_as(full, DAY, {pid(1): "bad"})
-    assert days.history_of(full.tables).before(next_day).num_rows == 13
-    path = full.tables.path(BIN_SCORES, DAY)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    assert days.history_of(full.tables).before(next_day).num_rows == 14
-    path.write_bytes(whole)
-    monkeypatch.setattr(days, "BIN_SCORES", replace(BIN_SCORES, version=BIN_SCORES.version + 1))
-    assert days.history_of(full.tables).before(next_day).num_rows == 14
-
-
-def test_a_range_that_is_scored_in_order_uses_the_verdicts_of_its_own_days(full):
-    history = days.history_of(full.tables)
-    assert history.before(DAY).num_rows == 0
-    _scored_as(full, DAY, {pid(1): "bad"})
-    assert history.before(DAY + timedelta(days=1)).num_rows == 13
+    assert days.history_of(full.tables).before(DAY).num_rows == 0
 
 
 def test_bins_that_were_not_judged_stand_last_in_the_scores(full):
@@ -894,7 +889,7 @@ def test_a_row_of_features_joins_both_reasons():
     columns = {name: np.full(2, 5) for name in days.CLOUD_COLUMNS}
     row = days.feature_row(entry, columns, SETTINGS)
     assert (row["status"], row["reason"]) == ("too_few_points", "2 images, features need 30; 2 copies")
-    assert set(row) | set(days.IDENTITY) == set(BIN_FEATURES.schema.names)
+    assert set(row) | {*days.IDENTITY, "sample_time"} == set(BIN_FEATURES.schema.names)
 
 
 def test_statuses_are_counted_most_frequent_first():

@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 #: Values and arithmetic: no files, no clock, no environment.
 PURE = ("bins", "features", "detection")
 #: Knows disks, but neither Dagster nor Streamlit.
-STORAGE = ("store", "days", "pictures", "dashboard")
+STORAGE = ("store", "days", "pictures", "dashboard", "alerts", "alert_settings", "recent", "mirror")
 #: Values again, of what storage keeps.
 REVIEW = "review"
 
@@ -142,7 +142,18 @@ def test_storage_loads_neither_dagster_nor_streamlit():
 def test_lower_parts_know_nothing_of_higher_ones():
     order = ("bins", "features", "detection", "store", REVIEW)
     for i, part in enumerate(order):
-        for higher in (*order[i + 1 :], "days", "pictures", "dashboard", "api", "defs", "simulate", "web"):
+        for higher in (
+            *order[i + 1 :],
+            "days",
+            "pictures",
+            "dashboard",
+            "alerts",
+            "mirror",
+            "api",
+            "defs",
+            "simulate",
+            "web",
+        ):
             assert importing(f"{NAME}.{higher}", *modules(part)) == set(), f"{part} imports {higher}"
 
 
@@ -166,6 +177,10 @@ def test_nothing_imports_streamlit_the_app_or_the_command_line():
 def test_only_one_module_speaks_to_dashboards():
     # serving asks its own pages whether they are up.
     assert importing("urllib.request", *modules()) == {f"{NAME}.dashboard", f"{NAME}.serving"}
+
+
+def test_only_one_module_sends_alerts():
+    assert importing("apprise", *modules()) == {f"{NAME}.alerts"}
 
 
 def test_no_module_imports_relatively():

@@ -7,7 +7,7 @@ from datetime import date, datetime
 import pandas as pd
 import streamlit as st
 
-from app import charts, data, runs, series, status
+from app import alerts, charts, data, runs, series, status
 from app.data import Scored, Stores
 from app.pages import BIN, MODELS, OVERVIEW, TIMELINE, TRIAGE, Entry, go_to, link, scored_bins
 from app.series import Filter, Window
@@ -54,6 +54,7 @@ def _page() -> None:
     if not active:
         longest = span(status.RETIRED)
         st.info(f"No instrument has sent a bin for {longest}. The latest bin is {span(retired[0].silence)} old.")
+    alerts.open_and_unacknowledged(stores)
     for one in active:
         _card(stores, scored, one, now)
     _checks(stores, scored, active, active or retired)

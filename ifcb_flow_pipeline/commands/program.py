@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -12,21 +14,26 @@ def one_line(error: Exception) -> str:
     return " ".join(line.strip() for line in str(error).splitlines())
 
 
+@contextmanager
+def errors_in_a_line() -> Iterator[None]:
+    """Have foreseeable errors be one line on stderr and exit code 1."""
+    from ifcb_flow_pipeline.errors import FlowError
+
+    try:
+        yield
+    except FlowError as error:
+        raise click.ClickException(one_line(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
+
+
 class Command(click.Command):
     """A command whose foreseeable errors are one line on stderr and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, as click does it."""
-        from ifcb_flow_pipeline.errors import FlowError
-
-        try:
+        with errors_in_a_line():
             return super().invoke(ctx)
-        except FlowError as error:
-            raise click.ClickException(one_line(error)) from error
-        except OSError as error:
-            raise click.ClickException(
-                f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            ) from error
 
 
 class LeanCommand(Command):

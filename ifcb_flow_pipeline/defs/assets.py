@@ -53,6 +53,7 @@ from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_cha
 from ifcb_flow_pipeline.store.daily import DamagedError
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import renew_overviews
+from ifcb_flow_pipeline.store.sample_times import SampleTimes
 from ifcb_flow_pipeline.store.survey import Budget
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
@@ -277,8 +278,8 @@ def _cloud_step(deployment: Deployment) -> Step:
 
 
 def _feature_step(deployment: Deployment) -> Step:
-    settings = deployment.settings.features
-    return lambda day: rows_told(days.write_features(deployment.tables, settings, day))
+    settings, corrected = deployment.settings.features, SampleTimes.read(deployment.settings.home)
+    return lambda day: rows_told(days.write_features(deployment.tables, settings, day, corrected))
 
 
 def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> Step:
@@ -291,7 +292,8 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> St
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         except DamagedError:
             # What can be made of the stored points again is, at once.
-            days.write_features(deployment.tables, deployment.settings.features, day)
+            corrected = SampleTimes.read(deployment.settings.home)
+            days.write_features(deployment.tables, deployment.settings.features, day, corrected)
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         found = rows_told(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
         return found | _score_pictures(deployment, day, scores, large=day in with_large)

@@ -39,7 +39,7 @@ DAYS_AT_ONCE = 4
 SECONDS_BETWEEN_REPORTS = 5.0
 
 #: Tables in which a day's bins are history for the next day's.
-ONE_AFTER_THE_OTHER = (WINDOW_MAPS, IMAGE_SCORES, BIN_IMAGE_SCORES, BIN_SCORES)
+ONE_AFTER_THE_OTHER = (WINDOW_MAPS, IMAGE_SCORES, BIN_IMAGE_SCORES)
 
 #: For what may pass by itself, such as a network disk that does not answer. See permanent_failures.
 RETRY = dg.RetryPolicy(max_retries=2, delay=30)

@@ -55,6 +55,15 @@ def optional_numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
 
 
 def times(table: pa.Table) -> NDArray[np.float64]:
-    """Start times in seconds since 1970, shape (n,); a bin without one counts as the very first."""
-    microseconds = pc.fill_null(table.column("start_time").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), 0)
-    return microseconds.to_numpy() / 1e6
+    """When bins began, in seconds since 1970, shape (n,): as people corrected it, or else by their identifiers.
+
+    A bin without a time counts as the very first.
+    """
+    microseconds = _microseconds(table, "start_time")
+    if "sample_time" in table.column_names:
+        microseconds = pc.call_function("coalesce", [_microseconds(table, "sample_time"), microseconds])
+    return pc.fill_null(microseconds, 0).to_numpy() / 1e6
+
+
+def _microseconds(table: pa.Table, name: str) -> pa.ChunkedArray:
+    return table.column(name).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())

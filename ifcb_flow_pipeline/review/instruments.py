@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 #: Bins are counted over the day, unreadable ones over the week, that end with the instrument's last scored bin.
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
+#: The rhythm of an instrument is that of so many of its last bins; that of a single bin is the usual one of IFCBs.
+RHYTHM_BINS, USUAL_INTERVAL_S = 50, 25 * 60.0
+
 _MICROSECOND = timedelta(microseconds=1)
 
 #: What is read of ``raw_bins`` and of ``bin_scores``.
@@ -38,7 +41,8 @@ class InstrumentState:
 
     ``last_pid``, ``last_start_time``: its last bin, scored or not. ``last_scored``: None where no bin is. ``bins``: how
     many scored bins have which verdict, over the day that ends with the last of them; ``n_unreadable``: how many are
-    unreadable over the week that does.
+    unreadable over the week that does. ``interval_s``, ``long_interval_s``: the median time between two of its
+    last RHYTHM_BINS bins, and the time that nine of ten stay below; of an instrument of one bin, USUAL_INTERVAL_S.
     """
 
     instrument: str
@@ -47,13 +51,16 @@ class InstrumentState:
     last_scored: LastScored | None
     bins: dict[str, int]
     n_unreadable: int
+    interval_s: float
+    long_interval_s: float
 
 
 def instrument_states(listed: pa.Table, scored: pa.Table) -> tuple[InstrumentState, ...]:
     """The state of each instrument that has a bin among rows of ``raw_bins`` (LISTED_COLUMNS) or of ``bin_scores``
     (SCORED_COLUMNS), in the order of their names.
     """
-    last = _Lasts.of(pa.concat_tables([rows.select(list(LISTED_COLUMNS)) for rows in (listed, scored)])).rows()
+    known = _Lasts.of(pa.concat_tables([rows.select(list(LISTED_COLUMNS)) for rows in (listed, scored)]))
+    last, intervals = known.rows(), known.intervals()
     lasts = _Lasts.of(scored)
     last_scored, bins, unreadable = lasts.rows(), lasts.verdicts_since(DAY), lasts.verdicts_since(WEEK)
     return tuple(
@@ -64,6 +71,8 @@ def instrument_states(listed: pa.Table, scored: pa.Table) -> tuple[InstrumentSta
             last_scored=_last_scored(last_scored[name]) if name in last_scored else None,
             bins=dict(sorted(bins[name].items())),
             n_unreadable=unreadable[name]["unreadable"],
+            interval_s=intervals[name][0],
+            long_interval_s=intervals[name][1],
         )
         for name, row in sorted(last.items())
     )
@@ -92,6 +101,17 @@ class _Lasts:
     def rows(self) -> dict[str, dict[str, Any]]:
         """The last row of each instrument."""
         return {row["instrument"]: row for row in self.table.take(np.flatnonzero(self.age_us == 0)).to_pylist()}
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The median time in s between an instrument's last bins, and the 90th percentile; bins may be there twice."""
+        codes = self.table["instrument"].combine_chunks().dictionary_encode()
+        names, of_instrument = codes.dictionary.to_pylist(), codes.indices.to_numpy()
+        found = {}
+        for code, name in enumerate(names):
+            between_s = np.diff(np.unique(self.age_us[of_instrument == code])[:RHYTHM_BINS]) / 1e6
+            middle, long = np.quantile(between_s, (0.5, 0.9)) if between_s.size else (USUAL_INTERVAL_S,) * 2
+            found[name] = (float(middle), float(long))
+        return found
 
     def verdicts_since(self, span: timedelta) -> defaultdict[str, Counter[str]]:
         """How many rows of each instrument have which verdict, over the span that ends with its last."""

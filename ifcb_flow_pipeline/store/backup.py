@@ -9,7 +9,7 @@ from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.private import FILE_MODE, private_folder
 
 #: Files of records in the data folder.
-RECORDS = ("labels.sqlite", "studies.sqlite", "handed_over.sqlite")
+RECORDS = ("labels.sqlite", "studies.sqlite", "handed_over.sqlite", "alerts.sqlite")
 _MODELS = "models"
 
 

@@ -64,6 +64,12 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     ),
     "Which bins, and when": (
         Setting(
+            "IFCB_MIRROR",
+            "none",
+            "Remote archive that Dagster copies into `IFCB_DATA_DIR` every ten minutes: `https://DASHBOARD DATASET` or "
+            "`s3://BUCKET/PREFIX` ([how](../mirror.md)). Not in the containers, where the archive is read-only",
+        ),
+        Setting(
             "IFCB_START_DAY",
             "first day with bins or results, from 2005 on",
             "First day that has a partition and can be processed, such as `2023-08-10`. Where older bins are added "
@@ -118,7 +124,13 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
         Setting(
             "IFCB_REVIEW_URL",
             "none; `ifcb-flow serve` sets it",
-            "Address of the review app, for links from Dagster",
+            "Address of the review app, for links from Dagster and in alerts",
+        ),
+        Setting(
+            "IFCB_ALERTS_FILE",
+            "none: nobody is alerted",
+            "File with the addresses that are alerted, and the rules ([how](../alerts.md)). For the containers it is "
+            "a path inside, such as `/data/alerts.toml` in the data volume",
         ),
     ),
     "Who may do what": (

@@ -39,7 +39,9 @@ class Settings:
     ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
     this deployment's Dagster and review app. None of them ends with a slash. ``scratch``: a folder on a local disk for
     what can be found again, None for one that fits ``home``; ``database``: where Dagster's records are, None for SQLite
-    files in ``home``; ``taxa_network_file``: of the ready network, where it is not in ``home``.
+    files in ``home``; ``taxa_network_file``: of the ready network, where it is not in ``home``;
+    ``alerts_file``: who is alerted, None where nobody is; ``mirror``: of what the archive is a copy, None where it is
+    none.
     """
 
     archive: Archive
@@ -50,6 +52,8 @@ class Settings:
     dagster_url: str | None = None
     review_url: str | None = None
     images_per_bin: int = IMAGES_PER_BIN
+    alerts_file: Path | None = None
+    mirror: str | None = None
     scratch: Path | None = None
     database: Database | None = None
     taxa_network_file: Path | None = None
@@ -78,6 +82,8 @@ class Settings:
             dagster_url=_address(environment, "IFCB_DAGSTER_URL"),
             review_url=_address(environment, "IFCB_REVIEW_URL"),
             images_per_bin=_images_per_bin(environment),
+            alerts_file=Path(alerts).absolute() if (alerts := environment.get("IFCB_ALERTS_FILE")) else None,
+            mirror=environment.get("IFCB_MIRROR", "").strip() or None,
             scratch=Path(scratch).absolute() if scratch else None,
             database=database_of(environment),
             taxa_network_file=Path(network).absolute() if (network := environment.get("IFCB_TAXA_NETWORK")) else None,

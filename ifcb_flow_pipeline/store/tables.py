@@ -131,7 +131,7 @@ POINT_CLOUDS = Table(
 
 BIN_FEATURES = Table(
     "bin_features",
-    5,
+    6,
     "One row a bin: its features, or why it has none, and the settings that it was made with.",
     (
         *_IDENTITY,
@@ -155,6 +155,12 @@ BIN_FEATURES = Table(
         Column("adc_source", pa.string(), "", "adc, or adcmod for a corrected ADC file from beside the archive"),
         Column("has_roi", pa.bool_(), "", "there is a .roi file"),
         Column("dead_signals", pa.string(), "", "signals with the same number in all rows, separated by spaces"),
+        Column(
+            "sample_time",
+            _TIME,
+            "UTC",
+            "when the sample was taken, where people corrected the clock (sample_times.csv)",
+        ),
         *(Column(f.name, pa.float64(), f.unit, f.meaning) for f in CATALOGUE),
     ),
 )

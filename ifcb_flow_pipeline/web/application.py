@@ -23,12 +23,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ifcb_flow_pipeline.bins.pid import BinId, InvalidPidError, parse_pid
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
+from ifcb_flow_pipeline.recent import Recent, RecentBins
 from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.settings import Settings
 from ifcb_flow_pipeline.store.tables import BIN_IMAGE_SCORES, BIN_SCORES, RAW_BINS, Table
 from ifcb_flow_pipeline.web.metrics import exposition
-from ifcb_flow_pipeline.web.recent import Recent, RecentBins
 
 #: Names of the machine itself. A page elsewhere whose own name points to this machine must not read anything.
 OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})

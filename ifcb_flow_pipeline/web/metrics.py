@@ -12,9 +12,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ifcb_flow_pipeline.detection.model_card import ModelCard
+from ifcb_flow_pipeline.recent import Recent
 from ifcb_flow_pipeline.review.instruments import InstrumentState
 from ifcb_flow_pipeline.store.tables import VERDICTS
-from ifcb_flow_pipeline.web.recent import Recent
 
 PREFIX = "ifcb_flow_"
 

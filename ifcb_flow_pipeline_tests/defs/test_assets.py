@@ -173,24 +173,6 @@ def test_a_day_is_scored_alike_in_a_range_and_alone_in_any_order(made: Pipeline)
     assert {day: tables.path(BIN_SCORES, day).read_bytes() for day in DAYS} == written
 
 
-def test_the_days_of_a_range_are_scored_in_order_each_with_the_verdicts_of_those_before(
-    made: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tables = made.deployment.tables
-    for day in DAYS:
-        tables.path(BIN_SCORES, day).unlink()
-    scored_before = []
-    write = days.write_scores
-
-    def watched(*given):
-        scored_before.append(tables.days(BIN_SCORES))
-        return write(*given)
-
-    monkeypatch.setattr(days, "write_scores", watched)
-    assert made.run("daily_flow", DAYS[0], DAYS[-1], "bin_scores").success
-    assert scored_before == [DAYS[:0], DAYS[:1], DAYS[:2]]
-
-
 def test_each_day_has_its_own_metadata(pipeline: Pipeline) -> None:
     pipeline.add_bin(DAYS[1], 9)
     pipeline.make_everything()

@@ -14,10 +14,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from ifcb_flow_pipeline.detection.verdict.episodes import episodes_of
+from ifcb_flow_pipeline.recent import Recent
 from ifcb_flow_pipeline.review.instruments import LISTED_COLUMNS, SCORED_COLUMNS, instrument_states
 from ifcb_flow_pipeline.store.tables import BIN_SCORES
 from ifcb_flow_pipeline.web.metrics import exposition
-from ifcb_flow_pipeline.web.recent import Recent
 from ifcb_flow_pipeline_tests.web.rows import scored
 
 ROOT = Path(__file__).parents[2]

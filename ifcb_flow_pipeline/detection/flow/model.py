@@ -32,8 +32,8 @@ from ifcb_flow_pipeline.features.extract import FeatureSettings
 
 #: Columns of ``bin_features`` that are needed besides features, and those that are used where they are there.
 _NEEDED = ("pid", "instrument", "start_time", "status", "n_points")
-_USED = ("configuration", "stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px", "humidity_pct",
-         "temperature_c")  # fmt: skip
+_USED = ("configuration", "sample_time", "stuck_x_px", "stuck_y_px", "stuck_width_px", "stuck_height_px",
+         "humidity_pct", "temperature_c")  # fmt: skip
 
 
 _NO_ROWS = np.zeros(0, dtype=np.int64)
@@ -183,6 +183,7 @@ class FlowModel:
         names = self._needed(features)
         if history is None:
             return features.select(names).slice(0, 0)
+        names = [name for name in names if name not in _USED or name in history.column_names]
         # A day that is judged again is not its own history.
         new = ~np.isin(history["pid"].to_numpy(), features["pid"].to_numpy())
         return history.select(names).filter(pa.array(new))

@@ -34,9 +34,19 @@ def notes(
     for bin_ in np.flatnonzero(is_told & case.has_baseline & case.has_short_history).tolist():
         hours = _hours(float(case.deviations.baseline_days[bin_]))
         found[bin_] = f"History of only {hours}: gross deviations alone are called bad"
+    for bin_, time in _corrected(table).items():
+        found[bin_] = join([found.get(bin_, ""), f"The sample was taken at {time}: the instrument's clock was wrong"])
     for bin_ in np.flatnonzero(below_zero).tolist():
         found[bin_] = join([found.get(bin_, ""), _OFFSET])
     return found
+
+
+def _corrected(table: pa.Table) -> dict[int, str]:
+    """The sample times that people corrected, as text, by the number of the row."""
+    if "sample_time" not in table.column_names:
+        return {}
+    times = table["sample_time"].to_pylist()
+    return {row: f"{time:%Y-%m-%d %H:%M:%S} UTC" for row, time in enumerate(times) if time is not None}
 
 
 def unread(table: pa.Table, which: NDArray[np.bool_]) -> dict[int, str]:

@@ -264,6 +264,33 @@ def test_a_sensor_below_zero_is_an_offset_that_is_told_once_and_never_a_leak(mod
     assert not any("humidity sensor" in reasons for reasons in later["reasons"].to_pylist())
 
 
+def test_bins_of_a_wrong_clock_are_judged_at_the_time_when_they_were_taken(model: FlowModel, healthy: Columns):
+    features = table(healthy).slice(0, 100)
+    rows = np.arange(50, 62)
+    rising = table(changed(healthy, rows, humidity_pct=lambda values: values + np.arange(1, 13) * 1.5)).slice(0, 100)
+    expected = model.judge(rising)
+    # The clock went back by days, and these bins come first by their names.
+    true = rising["start_time"].to_pylist()
+    wrong = [time - timedelta(days=400) if number in rows else time for number, time in enumerate(true)]
+    corrected = [true[number] if number in rows else None for number in range(100)]
+    place = rising.column_names.index("start_time")
+    shifted = rising.set_column(place, "start_time", pa.array(wrong, features["start_time"].type))
+    assert model.judge(shifted)["verdict"].to_pylist() != expected["verdict"].to_pylist()
+    told = model.judge(shifted.append_column("sample_time", pa.array(corrected, features["start_time"].type)))
+    for name in ("verdict", "severity", "cause"):
+        assert told[name].to_pylist() == expected[name].to_pylist()
+    reasons = told["reasons"].to_pylist()
+    assert f"The sample was taken at {true[55]:%Y-%m-%d %H:%M:%S} UTC: the instrument's clock was wrong" in reasons[55]
+    assert ["The sample was taken at" in each for each in reasons] == [number in rows for number in range(100)]
+    # A history without the column is one of right clocks.
+    later = told_later(model, shifted.append_column("sample_time", pa.array(corrected, features["start_time"].type)))
+    assert later.num_rows == 38
+
+
+def told_later(model: FlowModel, rows: pa.Table) -> pa.Table:
+    return model.judge(rows.slice(62), rows.slice(0, 62).drop_columns(["sample_time"]))
+
+
 def test_a_missing_header_is_suspicious_only_where_the_instrument_has_some(model: FlowModel, healthy: Columns):
     newcomer = fleet.columns(40, (fleet.Instrument("IFCB77"),), seed=5)
     rows = table(changed(newcomer, 30, configuration=""))

@@ -32,7 +32,8 @@ class Recent:
     """The WINDOW up to the last day that has a table; ``first_day`` and ``last_day`` are None where there is none.
 
     ``episodes``: those of the window, by start; one that began before it begins with it. ``days_waiting``: days that
-    list bins without scores. ``days_unreadable``: days with a table that cannot be read.
+    list bins without scores. ``days_unreadable``: days with a table that cannot be read. ``first_waiting``: the first
+    bin without a score, None where there is none.
     """
 
     first_day: date | None
@@ -41,6 +42,7 @@ class Recent:
     episodes: tuple[Episode, ...]
     days_waiting: tuple[date, ...]
     days_unreadable: tuple[date, ...]
+    first_waiting: str | None = None
 
 
 class RecentBins:
@@ -50,7 +52,7 @@ class RecentBins:
         self._tables = tables
         self._lock = threading.Lock()
         self._days: dict[tuple[str, date], tuple[State, pa.Table | None]] = {}
-        self._waiting: dict[date, tuple[object, bool]] = {}
+        self._waiting: dict[date, tuple[object, str]] = {}
         self._key: object = None
         self._found = Recent(None, None, (), (), (), ())
 
@@ -79,13 +81,15 @@ class RecentBins:
         states = {key: state for key, state in states.items() if key[1] >= first}
         self._days = {key: self._day(key, state) for key, state in states.items()}
         listed, scored = self._rows(RAW_BINS), self._rows(BIN_SCORES)
+        waiting = self._first_waiting(states)
         return Recent(
             first,
             last,
             instrument_states(listed, scored),
             tuple(episodes_of(scored, now)),
-            self._days_waiting(states),
+            tuple(waiting),
             tuple(sorted({day for (_, day), (_, rows) in self._days.items() if rows is None})),
+            next(iter(waiting.values()), None),
         )
 
     def _day(self, key: tuple[str, date], state: State) -> tuple[State, pa.Table | None]:
@@ -105,16 +109,19 @@ class RecentBins:
         parts = [rows for (name, _), (_, rows) in self._days.items() if name == table.name and rows is not None]
         return pa.concat_tables([empty, *parts])
 
-    def _days_waiting(self, states: Mapping[tuple[str, date], State]) -> tuple[date, ...]:
-        """The days that list bins without scores. Those whose files are as before are not compared again."""
+    def _first_waiting(self, states: Mapping[tuple[str, date], State]) -> dict[date, str]:
+        """The days that list bins without scores, ascending, with the first such bin. Days whose files are as before
+        are not compared again.
+        """
         known, self._waiting = self._waiting, {}
         for day in sorted({day for name, day in states if name == RAW_BINS.name}):
             both = (states[RAW_BINS.name, day], states.get((BIN_SCORES.name, day)))
             if day in known and known[day][0] == both:
                 self._waiting[day] = known[day]
             else:
-                self._waiting[day] = (both, not self._pids(RAW_BINS, day) <= self._pids(BIN_SCORES, day))
-        return tuple(day for day, (_, waits) in self._waiting.items() if waits)
+                waiting = self._pids(RAW_BINS, day) - self._pids(BIN_SCORES, day)
+                self._waiting[day] = (both, min(waiting, default=""))
+        return {day: pid for day, (_, pid) in self._waiting.items() if pid}
 
     def _pids(self, table: Table, day: date) -> set[str]:
         _, rows = self._days.get((table.name, day), (None, None))
