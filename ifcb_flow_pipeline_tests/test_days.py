@@ -801,7 +801,7 @@ def test_bins_that_were_not_judged_stand_last_in_the_scores(full):
     scores = days.score_table(full.tables.read(BIN_FEATURES, DAY), Judge())  # type: ignore[arg-type]
     assert scores["verdict"].to_pylist() == ["ok"] * 13 + ["not_judged"]
     assert np.all(np.diff(scores["severity"].to_numpy()[:-1]) < 0)
-    assert scores.schema.equals(BIN_SCORES.schema)
+    assert scores.schema.equals(days.FLOW_SCORES)
 
 
 # Training
