@@ -27,7 +27,7 @@ from ifcb_flow_pipeline.detection.images.levels import RELATIVE, SDS_OF_RANGE, L
 from ifcb_flow_pipeline.detection.images.model import ImageModel, ImageScores
 from ifcb_flow_pipeline.detection.images.model_card import FALSE_ALARMS
 from ifcb_flow_pipeline.detection.images.recogniser import CLEAN
-from ifcb_flow_pipeline.detection.images.window_map import WindowMap, score_window
+from ifcb_flow_pipeline.detection.images.window_map import SHAPE, WindowMap, score_window
 from ifcb_flow_pipeline.features.images.catalogue import NAMES
 from ifcb_flow_pipeline.features.images.extract import ImageFeatures, rounded, sampled_rows
 from ifcb_flow_pipeline.store.archive import Archive, may_pass
@@ -195,7 +195,7 @@ def write_window_maps(tables: DailyTables, archive: Archive, day: date, history:
                 window.add(pid, seen[pid])
         rows += window.rows(instrument)
     table = pa.Table.from_pylist(rows, schema=WINDOW_MAPS.schema)
-    tables.write(WINDOW_MAPS, day, table, replace(made_of, made_of={}))
+    tables.write(WINDOW_MAPS, day, table, replace(made_of, made_of={"cells": SHAPE}))
     return table
 
 

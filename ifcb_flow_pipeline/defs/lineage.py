@@ -44,7 +44,8 @@ def table_version(made_of: Provenance | None) -> str:
     """The version of a day's table: the signature of the archive's files that it was made of, and what else it is."""
     if made_of is None:
         return "none"
-    also = json.dumps({**made_of.made_of, "unread": made_of.unread}, sort_keys=True, default=str)
+    images = {"images": made_of.images} if made_of.images else {}
+    also = json.dumps({**made_of.made_of, **images, "unread": made_of.unread}, sort_keys=True, default=str)
     return f"{made_of.signature or 'no bins'} {sha256(also.encode()).hexdigest()[:8]}"
 
 
