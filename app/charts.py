@@ -24,6 +24,7 @@ from app.theme import BLUE, GREEN, GREY, GROUP_COLOURS, LOOKS, ORANGE, PURPLE, V
 from app.words import Finding, two_digits
 from ifcb_flow_pipeline.detection.trial.partial_bins import PartialScore
 from ifcb_flow_pipeline.detection.verdict.episodes import Episode
+from ifcb_flow_pipeline.review.psychometric import Psychometric
 from ifcb_flow_pipeline.store.labels import Label
 
 #: A Vega-Lite specification, its tables among it.
@@ -31,6 +32,18 @@ Spec = dict[str, Any]
 
 #: The selections of charts of bins over time.
 PICKED, BRUSHED, EPISODE = "picked", "brushed", "episode"
+
+#: The selection of charts of images.
+IMAGE = "image"
+
+#: How an image on a sheet is framed: with a fault, odd, labelled by a person, chosen, or none of these.
+SHEET_LOOKS = {"fault": VERMILION, "odd": ORANGE, "labelled": GREEN, "chosen": BLUE, "plain": "transparent"}
+
+#: Room for the captions of a sheet and for its scale bar, and the size of the captions.
+SHEET_CAPTION_PX, _BAR_PX, _CAPTION_PX = 16, 24, 10
+
+#: Of so many marks the one next to a click is found.
+_MOST_NEAREST = 3000
 
 #: Height of a lane on the value axis, in parts of the height that values take. The rest holds, from below, episodes,
 #: the instrument's name and the decisions of the lane above.
@@ -555,17 +568,21 @@ def cloud(
     frame_px: tuple[int, int],
     colouring: str = "time",
     width_px: int = CLOUD_PX,
+    chosen: int | None = None,
 ) -> Spec:
     """Where in the camera frame a bin's images lie, y downwards, one px as wide as high, over the typical cloud.
 
-    ``images``: see ``clouds.points``. ``typical``: address of a picture of the whole frame, None to leave it out. How x
-    and y are distributed stands above and beside.
+    ``images``: see ``clouds.points``. ``typical``: address of a picture of the whole frame, None to leave it out.
+    ``chosen``: number of the image that has a ring. How x and y are distributed stands above and beside, in the same
+    view: of a chart of several views Streamlit reports no click. A click is the selection IMAGE.
     """
     x, y = (_axis(images, name, size) for name, size in zip(("x", "y"), frame_px, strict=True))
-    x |= {"title": "x (px), along the flow"}
-    y |= {"title": "y (px), across the flow", "scale": {**y["scale"], "reverse": True}}
-    across, down = (axis["scale"]["domain"][1] - axis["scale"]["domain"][0] for axis in (x, y))
-    height = round(width_px * down / across)
+    domains = x["scale"]["domain"], y["scale"]["domain"]
+    above, beside, unit = _margins(images, domains, width_px)
+    room = (_MARGIN_PX + 4) * unit
+    x |= {"title": "x (px), along the flow", "scale": {**x["scale"], "domain": [domains[0][0], domains[0][1] + room]}}
+    y |= {"title": "y (px), across the flow",
+          "scale": {**y["scale"], "domain": [domains[1][0] - room, domains[1][1]], "reverse": True}}  # fmt: skip
     frame = pd.DataFrame({"x": [0], "y": [0], "x2": [frame_px[0]], "y2": [frame_px[1]], "typical": [typical or ""]})
     corners = {"x": x, "y": y, "x2": {"field": "x2"}, "y2": {"field": "y2"}}
     column, title, kind = COLOURINGS[colouring]
@@ -578,27 +595,81 @@ def cloud(
         scale={"type": kind, "range": _WARMING},
         legend={"orient": "top", "gradientLength": 200, "titleOrient": "left", "offset": 2},
     )
+    # The nearest mark is what was meant; among very many, to find it would hold the pointer up.
+    picked = {"type": "point", "fields": ["roi"], "on": "click", "nearest": len(images) <= _MOST_NEAREST}
+    mark = {"type": "point", "filled": True, "size": size, "opacity": 0.8, "cursor": "pointer"}
+    ring = images.loc[images["roi"].eq(chosen or 0), ["x", "y"]]
     layers = [
         _layer(frame, {"type": "image", "aspect": False}, **corners, url={"field": "typical"}) if typical else None,
         _layer(frame, {"type": "rect", "fillOpacity": 0, "stroke": GREY, "strokeWidth": 1.5}, **corners),
-        _layer(images.filter(items=["x", "y", column]), {"type": "point", "filled": True, "size": size, "opacity": 0.8},
-               x=x, y=y, color=colour),
+        *(_layer(bars, {"type": "rect", "color": GREY}, **corners) for bars in (above, beside)),
+        _layer(images.filter(items=["x", "y", "roi", column]), mark, x=x, y=y, color=colour)
+        | {"params": [{"name": IMAGE, "select": picked}]},
+        _layer(ring, {"type": "point", "size": 260, "stroke": VERMILION, "strokeWidth": 3, "tooltip": None}, x=x, y=y)
+        if len(ring) else None,
     ]  # fmt: skip
-    plot = _layered(layers) | {"width": width_px, "height": height}
-    above = _bars(images, "x", x) | {"width": width_px, "height": _MARGIN_PX}
-    beside = _bars(images, "y", y) | {"width": _MARGIN_PX, "height": height}
-    return {"vconcat": [above, {"hconcat": [plot, beside], "spacing": 4}], "spacing": 4, **_ON_CANVAS}
+    down = domains[1][1] - domains[1][0] + room
+    size_px = {"width": width_px + _MARGIN_PX + 4, "height": round(down / unit), "autosize": "pad"}
+    return _layered(layers) | size_px | _ON_CANVAS
 
 
-def _bars(images: pd.DataFrame, name: str, axis: Spec) -> Spec:
-    """How the images are distributed over one side of the frame."""
-    counts, edges = np.histogram(images[name], bins=_N_BARS, range=axis["scale"]["domain"])
-    rows = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "n": counts})
-    along, up = ("x", "y") if name == "x" else ("y", "x")
-    place = {**axis, "field": "low", "axis": None}
-    number = {"field": "n", "type": "quantitative", "axis": None}
-    ends = {f"{along}2": {"field": "high"}, f"{up}2": {"datum": 0}}
-    return _layer(rows, {"type": "rect", "color": GREY}, **{along: place, up: number}, **ends)
+def _margins(
+    images: pd.DataFrame, domains: tuple[Sequence[float], Sequence[float]], width_px: int
+) -> tuple[pd.DataFrame, pd.DataFrame, float]:
+    """How the images are distributed over the two sides of the frame, as rectangles above it and to its right, and how
+    many px of the frame one of the screen is.
+    """
+    (left, right), (top, bottom) = domains
+    unit = (right - left) / width_px
+    across, across_edges = np.histogram(images["x"], bins=_N_BARS, range=(left, right))
+    down, down_edges = np.histogram(images["y"], bins=_N_BARS, range=(top, bottom))
+    high, long = (_MARGIN_PX * unit * counts / max(1, counts.max()) for counts in (across, down))
+    above = pd.DataFrame({"x": across_edges[:-1], "x2": across_edges[1:], "y": top - high, "y2": top})
+    beside = pd.DataFrame({"x": right, "x2": right + long, "y": down_edges[:-1], "y2": down_edges[1:]})
+    return above, beside, unit
+
+
+def sheet(address: str, size: tuple[int, int], cells: pd.DataFrame, bar: tuple[str, float]) -> Spec:
+    """Many images on one picture, each in its cell with a caption below. A click is the selection IMAGE.
+
+    ``address``: of the picture, ``size`` px large. ``cells``: ``x``, ``y``, ``x2``, ``y2`` in px from the top left,
+    ``roi``, ``caption``, ``look`` (one of SHEET_LOOKS) and ``tip``, what is told of each by title. ``bar``: how long
+    the scale bar is, in words and in px.
+    """
+    width, height = size
+    total = height + _BAR_PX
+    x, y = (_on(name, None, scale={"domain": [0, side], "nice": False, "reverse": name == "y"}, axis=None)
+            for name, side in (("x", width), ("y", total)))  # fmt: skip
+    corners = {"x": x, "y": y, "x2": {"field": "x2"}, "y2": {"field": "y2"}}
+    picture = pd.DataFrame({"x": [0], "y": [0], "x2": [width], "y2": [height], "url": [address]})
+    looks = list(SHEET_LOOKS)
+    stroke = _on("look", None, "nominal", legend=None,
+                 scale={"domain": looks, "range": [SHEET_LOOKS[name] for name in looks]})  # fmt: skip
+    said = ["; ".join(f"{title}: {cell}" for title, cell in tip.items()) for tip in cells["tip"]]
+    boxes = cells[["x", "y", "x2", "y2", "roi", "look", "tip"]].assign(said=said)
+    box = {"type": "rect", "fill": "transparent", "strokeWidth": 2.5, "cursor": "pointer"}
+    picked = {"name": IMAGE, "select": {"type": "point", "fields": ["roi"], "on": "click"}}
+    texts = pd.DataFrame({"x": (cells["x"] + cells["x2"]) / 2, "y": cells["y2"], "caption": cells["caption"]})
+    text = {"type": "text", "baseline": "top", "dy": 3, "fontSize": _CAPTION_PX, "color": _WORDS, "tooltip": None}
+    words, length = bar
+    rule = pd.DataFrame({"x": [6], "x2": [6 + length], "y": [height + 10], "words": [words]})
+    layers = [
+        _layer(picture, {"type": "image", "aspect": False, "tooltip": None}, **corners, url={"field": "url"}),
+        _layer(texts, text, x=x, y=y, text={"field": "caption"}),
+        _layer(rule, {"type": "rule", "strokeWidth": 4, "color": _WORDS}, x=x, x2={"field": "x2"}, y=y),
+        _layer(rule, {"type": "text", "align": "left", "dx": length + 6, "fontSize": 12, "color": _WORDS}, x=x, y=y,
+               text={"field": "words"}),
+        _layer(boxes, box, **corners, stroke=stroke, **_TIP, **_SAID) | {"params": [picked]},
+    ]  # fmt: skip
+    config = {"view": {"stroke": None}}
+    return _layered(layers) | {"width": width, "height": total, "autosize": "pad", "padding": 0, "config": config}
+
+
+def picked_image(event: Mapping[str, Any]) -> int | None:
+    """The number of the image that was clicked in a cloud or on a sheet; None where the click met none."""
+    picked = event.get("selection", {}).get(IMAGE) or [{}]
+    roi = picked[0].get("roi")
+    return int(roi) if isinstance(roi, int | float) else None
 
 
 def course(rows: pd.DataFrame, width_px: int = CLOUD_PX) -> Spec:
@@ -641,34 +712,72 @@ def accumulated(scores: Sequence[PartialScore], threshold: float) -> Spec:
     return _layered([line, limit, marks]) | {"height": 220}
 
 
+def psychometric(found: Psychometric, threshold: float) -> Spec:
+    """The share of bad answers by the severity of the model, with the fitted curve, the mean ratings, and the severity
+    from which the model calls bins bad.
+    """
+    rows = pd.DataFrame({
+        "severity": [(step.low + step.high) / 2 for step in found.steps],
+        "bad": [100 * step.bad.value for step in found.steps],
+        "low": [100 * step.bad.low for step in found.steps],
+        "high": [100 * step.bad.high for step in found.steps],
+        "mark": [step.mark for step in found.steps],
+        "answers": [step.bad.n for step in found.steps],
+    })  # fmt: skip
+    x = _on("severity", "severity by the model", scale={"domain": [0, 100]})
+    y = _on("bad", "bad answers (%), rating", scale={"domain": [0, 100]})
+    names = {"severity": "severity", "bad": "bad answers (%)", "answers": "answers"}
+    tips = [{"field": name, "type": "quantitative", "title": names[name], "format": ".0f"} for name in names]
+    severities = np.linspace(0, 100, 101)
+    curve = pd.DataFrame({"severity": severities, "bad": 100 * found.share(severities)})
+    marks = rows.loc[rows["mark"].notna(), ["severity", "mark"]]
+    known = rows.loc[rows["bad"].notna()]
+    layers = [
+        _layer(pd.DataFrame({"severity": [threshold]}), _rule([5, 4]), x=x),
+        _layer(curve, {"type": "line", "color": BLUE}, x=x, y=y) if math.isfinite(found.line) else None,
+        _layer(known, {"type": "rule", "color": BLUE}, x=x, y={**y, "field": "low"}, y2={"field": "high"}),
+        _layer(known, {"type": "point", "filled": True, "size": 70, "color": BLUE, "opacity": 1}, x=x, y=y,
+               tooltip=tips),
+        _layer(marks, {"type": "point", "shape": "triangle-up", "filled": True, "size": 70, "color": ORANGE,
+                       "opacity": 1}, x=x, y={**y, "field": "mark"}) if len(marks) else None,
+    ]  # fmt: skip
+    return _layered(layers) | {"width": 460, "height": 220}
+
+
 #: Width and height of the picture of a value on its range, and the grey of its words, read on white and on black.
 _REASON_PX, _WORDS = (420, 30), "#7d7d7d"
 
 
 def reason(found: Finding) -> str:
     """A finding as HTML: its sentence, and below it the value on the instrument's normal range where there is one."""
-    text = f"<b>{escape(found.text)}</b>"
     if not found.has_range:
-        return text
+        return f"<b>{escape(found.text)}</b>"
     said = f"{found.what}: {found.written}, normally {found.normal}"
-    picture = b64encode(_on_range(found).encode()).decode()
-    return f'{text}<img alt="{escape(said)}" src="data:image/svg+xml;base64,{picture}">'
+    return on_range(found.text, said, (found.value, found.low, found.high), found.unit)
 
 
-def _on_range(found: Finding) -> str:
+def on_range(text: str, said: str, values: tuple[float, float, float], unit: str = "") -> str:
+    """A sentence as HTML, and below it a value on its normal range. ``said``: the same for those who cannot see it;
+    ``values``: the value, and where the range begins and ends.
+    """
+    picture = b64encode(_range_picture(*values, unit).encode()).decode()
+    return f'<b>{escape(text)}</b><img alt="{escape(said)}" src="data:image/svg+xml;base64,{picture}">'
+
+
+def _range_picture(value: float, low: float, high: float, unit: str) -> str:
     """A value on its normal range as SVG; one far off stands at the edge."""
     width, height = _REASON_PX
-    span = found.high - found.low or max(abs(found.high), 1e-9)
-    share = float(np.clip((found.value - found.low) / span, -_FAR, 1 + _FAR))
-    low, high, value = (width * (0.04 + 0.92 * (at + _FAR) / (1 + 2 * _FAR)) for at in (0.0, 1.0, share))
-    unit, words = escape(found.unit), f'font-family="sans-serif" font-size="11" fill="{_WORDS}" text-anchor="middle"'
+    span = high - low or max(abs(high), 1e-9)
+    share = float(np.clip((value - low) / span, -_FAR, 1 + _FAR))
+    start, end, at = (width * (0.04 + 0.92 * (place + _FAR) / (1 + 2 * _FAR)) for place in (0.0, 1.0, share))
+    words = f'font-family="sans-serif" font-size="11" fill="{_WORDS}" text-anchor="middle"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
         f'<path d="M0 8H{width}" stroke="{GREY}"/>'
-        f'<rect x="{low:.0f}" y="3" width="{high - low:.0f}" height="10" rx="2" fill="{BLUE}" fill-opacity=".55"/>'
-        f'<text x="{low:.0f}" y="26" {words}>{two_digits(found.low)}</text>'
-        f'<text x="{high:.0f}" y="26" {words}>{two_digits(found.high)} {unit}</text>'
-        f'<path d="M{value:.0f} 1l7 7-7 7-7-7z" fill="{VERMILION}"/></svg>'
+        f'<rect x="{start:.0f}" y="3" width="{end - start:.0f}" height="10" rx="2" fill="{BLUE}" fill-opacity=".55"/>'
+        f'<text x="{start:.0f}" y="26" {words}>{two_digits(low)}</text>'
+        f'<text x="{end:.0f}" y="26" {words}>{two_digits(high)} {escape(unit)}</text>'
+        f'<path d="M{at:.0f} 1l7 7-7 7-7-7z" fill="{VERMILION}"/></svg>'
     )
 
 
@@ -708,7 +817,8 @@ def _axis(images: pd.DataFrame, name: str, size: int) -> Spec:
     values = images[name].to_numpy()
     low, high = min(0.0, float(values.min())), max(float(size), float(values.max()))
     domain = [low - _ROOM_PX, high + _ROOM_PX]
-    return {"field": name, "type": "quantitative", "scale": {"domain": domain, "nice": False}, "axis": {"tickCount": 6}}
+    axis = {"values": _multiples(200, low, high), "grid": False, "domain": False}
+    return {"field": name, "type": "quantitative", "scale": {"domain": domain, "nice": False}, "axis": axis}
 
 
 def _layered(layers: Iterable[Spec | None]) -> Spec:

@@ -1,17 +1,16 @@
-"""What is drawn of a bin: its images' places in the camera frame, the places usual for its instrument, how the run
-went, and a mosaic of its images. Pure functions of arrays; reading is in ``data``, drawing in ``charts``.
+"""What is drawn of a bin: its images' places in the camera frame, the places usual for its instrument, and how the run
+went. Pure functions of arrays; reading is in ``data``, drawing in ``charts``.
 """
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from ifcb_flow_pipeline.bins.roi import Image
 from ifcb_flow_pipeline.features.stream import Stream
 
 #: Side of a cell of a density: two steps of the lattice that boxes lie on.
@@ -20,19 +19,13 @@ CELL_PX = 16
 #: NeighbourEvidence of time that a run is cut into.
 N_STRETCHES = 60
 
-#: Size of a mosaic, and the gap between images.
-MOSAIC_PX = (1200, 640)
-_GAP_PX = 4
-
-#: Grey of the mosaic's ground: about that of the water in the images.
-_GROUND = 200
-
 
 def points(stream: Stream) -> pd.DataFrame:
-    """One row an image, in file order: centre ``x`` and ``y`` in the frame, ``minute`` of the run, ``area_px2`` and
-    ``fluorescence_v``. The stream's columns must have ``pmt_b``.
+    """One row an image, in file order: its number ``roi`` in the file, centre ``x`` and ``y`` in the frame, ``minute``
+    of the run, ``area_px2`` and ``fluorescence_v``. The stream's columns must have ``pmt_b``.
     """
     return pd.DataFrame({
+        "roi": np.flatnonzero(stream.has_image) + 1,
         "x": stream.x.astype(np.float32),
         "y": stream.y.astype(np.float32),
         "minute": (stream.of_images("t_s") / 60).astype(np.float32),
@@ -86,22 +79,6 @@ def course(stream: Stream) -> pd.DataFrame:
         "x_median": middle,
         "x_high": high,
     })  # fmt: skip
-
-
-def mosaic(images: Sequence[Image]) -> tuple[bytes, int]:
-    """As many of the images as fit, highest first, as a PNG of the width of MOSAIC_PX, and how many these are."""
-    width, height = MOSAIC_PX
-    canvas = np.full((height, width), _GROUND, dtype=np.uint8)
-    left, top, shelf, drawn = _GAP_PX, _GAP_PX, 0, 0
-    for image in sorted(images, key=len, reverse=True):
-        rows, columns = image.shape
-        if left + columns > width:
-            left, top, shelf = _GAP_PX, top + shelf + _GAP_PX, 0
-        if top + rows > height or left + columns > width:
-            continue
-        canvas[top : top + rows, left : left + columns] = image
-        left, shelf, drawn = left + columns + _GAP_PX, max(shelf, rows), drawn + 1
-    return _png(Picture.fromarray(canvas[: top + shelf + _GAP_PX])), drawn
 
 
 def _png(picture: Picture.Image) -> bytes:

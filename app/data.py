@@ -24,7 +24,6 @@ from app import clouds
 from ifcb_flow_pipeline.bins.frame import FRAME_PX
 from ifcb_flow_pipeline.bins.hdr import HEADER_FIELDS, HeaderField
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
-from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Images, RoiTable
 from ifcb_flow_pipeline.days import history_of
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
 from ifcb_flow_pipeline.detection.open_model import AnyModel
@@ -293,6 +292,11 @@ def read_cloud(stores: Stores, pid: str) -> tuple[CloudEntry | None, Mapping[str
         return None, None
 
 
+def changed_clouds(stores: Stores, day: date) -> int | None:
+    """When the point clouds of a day were written last, in ns since 1970; None where there are none."""
+    return _changed(stores, POINT_CLOUDS, day)
+
+
 def stream_of(stores: Stores, pid: str, entry: CloudEntry, cloud: Mapping[str, NDArray]) -> Stream:
     """A bin's cloud as the features see it: in the frame of its instrument, with its header."""
     bin_id = parse_pid(pid)
@@ -313,6 +317,13 @@ def read_typical(stores: Stores, scored: Scored, pid: str) -> NDArray[np.float64
     """The density of the clouds of healthy bins of the instrument before the day of a bin: shares of the frame's cells
     (see ``clouds.density``), zero throughout where there are none. Raises as ``read_bin``.
     """
+    return _typical(stores.home, healthy_bins(scored, pid), stores)
+
+
+def healthy_bins(scored: Scored, pid: str) -> tuple[str, ...]:
+    """TYPICAL_BINS of the last healthy bins of an instrument before the day of a bin, else of its first ones; fewer
+    where there are no more. The same for all bins of a day.
+    """
     bin_id = parse_pid(pid)
     own = scored.of_instrument(bin_id.instrument)
     healthy = own[scored.rows["verdict"].iloc[own].eq("ok").to_numpy()]
@@ -320,7 +331,7 @@ def read_typical(stores: Stores, scored: Scored, pid: str) -> NDArray[np.float64
     before = healthy[scored.micros[healthy] < midnight][-TYPICAL_OF:]
     chosen = before if len(before) else healthy[:TYPICAL_OF]
     chosen = chosen[:: max(1, len(chosen) // TYPICAL_BINS)][-TYPICAL_BINS:]
-    return _typical(stores.home, tuple(scored.rows["pid"].iloc[chosen]), stores)
+    return tuple(scored.rows["pid"].iloc[chosen])
 
 
 def read_similar(stores: Stores, scored: Scored, record: BinRecord, n_wanted: int) -> pd.DataFrame:
@@ -363,19 +374,6 @@ def read_accumulated(stores: Stores, record: BinRecord) -> Sequence[PartialScore
         return None
     changed = _changed(stores, POINT_CLOUDS, record.day)
     return _accumulated(stores.home, record.pid, model_id, changed, stores, record.entry, record.cloud)
-
-
-def read_images(stores: Stores, record: BinRecord, rows: Sequence[int]) -> Images | str:
-    """The images of some rows of a bin's .adc from its .roi file, or why there are none."""
-    path = record.inventory["roi_path"] if record.inventory is not None else None
-    if record.cloud is None or not path:
-        return "The archive has no .roi file of this bin."
-    table = RoiTable(record.cloud["start_byte"], record.cloud["width_px"], record.cloud["height_px"],
-                     FIRST_BYTE[parse_pid(record.pid).schema])  # fmt: skip
-    try:
-        return stores.archive.read_images(path, table, rows)
-    except OSError as error:
-        return f"The images cannot be read: {path}: {error.strerror or error}. Is IFCB_DATA_DIR set for the review app?"
 
 
 def unscored(stores: Stores, last: date) -> dict[str, int]:

@@ -20,6 +20,7 @@ from ifcb_flow_pipeline.review.basis import affected, basis
 from ifcb_flow_pipeline.review.handover import Decided, Plan, csv_of, label_rows, plan
 from ifcb_flow_pipeline.review.losses import log_lines, losses
 from ifcb_flow_pipeline.review.report import COLUMNS, Report, Worst
+from ifcb_flow_pipeline.store.image_labels import ImageLabel, ImageLabelStore, labels_csv
 from ifcb_flow_pipeline.store.labels import Label
 from ifcb_flow_pipeline.store.sent import SENT_FILE, SentStore
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS, Table
@@ -105,6 +106,16 @@ def decisions_of(labels: Mapping[str, Label], choice: Choice) -> dict[str, Label
 def decisions_csv(labels: Mapping[str, Label]) -> bytes:
     """Decisions as CSV for people and spreadsheets."""
     return csv_of(label_rows(labels))
+
+
+def image_labels_of(stores: Stores, choice: Choice) -> list[ImageLabel]:
+    """People's labels of the images of these days and instruments that count. Raises RecordError."""
+    return [one for one in ImageLabelStore(stores.home / "labels.sqlite").current() if choice.has(one.pid)]
+
+
+def image_labels_csv(labels: Sequence[ImageLabel]) -> bytes:
+    """Labels of images as CSV."""
+    return labels_csv(labels).encode()
 
 
 def told(

@@ -11,7 +11,7 @@ if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
 from app import runs  # noqa: E402 - found only now
-from app.pages import OVERVIEW, SECTIONS, titled  # noqa: E402
+from app.pages import FURTHER, OVERVIEW, SECTIONS, titled  # noqa: E402
 
 #: The header of a page begins where the menu does: room is for charts. What a table's own menu saves has no guard
 #: against formulas: the page "Export" hands tables out.
@@ -31,6 +31,9 @@ kbd { color: inherit !important; opacity: .9 !important; }
 [class*="st-key-sign-"] button p {
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
 }
+[class*="st-key-sheet"] svg { max-width: 100%; height: auto; }
+.reason { margin: 0 0 .55rem; font-size: .95rem; line-height: 1.35; }
+.reason img { display: block; max-width: 100%; margin-top: 2px; }
 button[aria-label^="Download as CSV"] { display: none; }
 @media (max-width: 900px) { .stMainBlockContainer { padding: 2.6rem 1rem 3rem; } }
 </style>"""
@@ -40,7 +43,7 @@ titled()
 st.html(_STYLE)
 pages = {
     entry: st.Page(entry.path, title=entry.title, icon=entry.icon, url_path=entry.name, default=entry == OVERVIEW)
-    for entries in SECTIONS.values()
+    for entries in (*SECTIONS.values(), FURTHER)
     for entry in entries
 }
 page = st.navigation(list(pages.values()), position="hidden")

@@ -33,6 +33,9 @@ OVERVIEW = Entry("overview", "Overview", ":material/dashboard:")
 TIMELINE = Entry("timeline", "Timeline", ":material/timeline:")
 EXPLORE = Entry("explore", "Explore", ":material/filter_alt:")
 BIN = Entry("bin", "Bin", ":material/grain:")
+GALLERY = Entry("gallery", "Gallery", ":material/photo_library:")
+IMAGE = Entry("image", "Image", ":material/image:")
+WINDOW = Entry("window", "Window", ":material/blur_on:")
 TRIAGE = Entry("triage", "Triage", ":material/rule:")
 STUDY = Entry("study", "Study", ":material/school:")
 TRY_A_BIN = Entry("try_a_bin", "Try a bin", ":material/upload_file:")
@@ -41,10 +44,13 @@ EXPORT = Entry("export", "Export", ":material/download:")
 
 #: The menu: what each section is for, and its pages.
 SECTIONS: Mapping[str, tuple[Entry, ...]] = {
-    "Watch": (OVERVIEW, TIMELINE, EXPLORE, BIN),
+    "Watch": (OVERVIEW, TIMELINE, EXPLORE, BIN, GALLERY, WINDOW),
     "Decide": (TRIAGE, STUDY),
     "Tools": (TRY_A_BIN, MODELS, EXPORT),
 }
+
+#: Pages that only others lead to.
+FURTHER: tuple[Entry, ...] = (IMAGE,)
 
 #: What is to be done where the pipeline has not come as far as scores.
 _NEXT_STEP: Mapping[str, str] = {
@@ -88,9 +94,21 @@ def scored_bins() -> tuple[Stores, Scored]:
     return stores, scored
 
 
-def link(entry: Entry, label: str, icon: str | None = None, **query: str | Sequence[str]) -> None:
+def link(
+    entry: Entry,
+    label: str,
+    icon: str | None = None,
+    **query: str | Sequence[str],
+) -> None:
     """A link to a page, with what it should open: ``link(BIN, "Open it", bin=pid)``. The label is plain text."""
     st.page_link(entry.path, label=plain(label), icon=icon or entry.icon, query_params=dict(query))
+
+
+def link_on(entry: Entry, label: str, bin: str) -> None:  # noqa: A002 - as the address has it
+    """A link to a page that shows a bin, with all that the address holds: Streamlit's Back leads to the page that is
+    left with what the link says.
+    """
+    st.page_link(entry.path, label=plain(label), icon=entry.icon, query_params={**address.kept(), "bin": bin})
 
 
 def go_to(entry: Entry, **query: str) -> None:

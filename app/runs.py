@@ -128,14 +128,16 @@ def progress(address: str, run_id: str) -> Progress:
 
 def button(stores: Stores, label: str, job: Job, key: str, icon: str = ":material/play_arrow:", **look: Any) -> None:
     """A button that starts a job; ``latest`` shows how far it is."""
-    address = stores.settings.dagster_url
+    # People's browsers may know Dagster under another address than this program does.
+    shown = stores.settings.dagster_url
+    address = stores.settings.dagster_internal_url or shown
     allowed, why = _may_start(), "Only the people in IFCB_OPERATORS start jobs"
     if address is None:
         allowed, why = False, "Set IFCB_DAGSTER_URL to start jobs from here"
 
     def start() -> None:
         try:
-            st.session_state[_RUN] = _Started(label, address or "", launch(address or "", job))
+            st.session_state[_RUN] = _Started(label, address or "", shown or "", launch(address or "", job))
         except DagsterError as error:
             st.session_state[_RUN] = error
 
@@ -157,10 +159,13 @@ _RUN = "run_started"
 
 @dataclass(slots=True)
 class _Started:
-    """A run of this session, and how it ended (None: not yet)."""
+    """A run of this session, and how it ended (None: not yet). ``address``: where Dagster is asked; ``shown``: where
+    people look at it, empty where nobody knows.
+    """
 
     label: str
     address: str
+    shown: str
     run_id: str
     ended: Progress | None = None
 
@@ -176,7 +181,7 @@ def _followed(run: _Started) -> None:
     if found.state in ("done", "failed") and run.ended is None:
         run.ended = found
         st.rerun()  # what the page shows has changed
-    link = f"[see the run]({run.address}/runs/{run.run_id})"
+    link = f" ([see the run]({run.shown}/runs/{run.run_id}))" if run.shown else ""
     steps = f", done: {', '.join(name.replace('_', ' ') for name in found.steps)}" if found.steps else ""
     why = plain(found.why) or "Dagster does not say why"
     since = f" for {span(utc_now() - found.started)}" if found.started else ""
@@ -187,7 +192,7 @@ def _followed(run: _Started) -> None:
         "failed": f":red[:material/error:] **{plain(run.label)}** failed: {why}",
     }
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.markdown(f"{said[found.state]} ({link})", width="stretch")
+        st.markdown(f"{said[found.state]}{link}", width="stretch")
         if run.ended is not None and st.button("Dismiss", key="dismiss_run", type="tertiary"):
             del st.session_state[_RUN]
             st.rerun()

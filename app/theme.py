@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ifcb_flow_pipeline.detection.images.recogniser import CLEAN
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES, CAUSES
 from ifcb_flow_pipeline.store.tables import VERDICTS
 
@@ -82,6 +83,38 @@ STATUS_NAMES: Mapping[str, str] = {
     "roi_unsettled": ".roi file still being written",
     "roi_unreadable": ".roi file unreadable",
 }
+
+#: Faults of single images: what each is called, and how it looks. The first nine have a key of their own.
+IMAGE_FAULTS: Mapping[str, tuple[str, str]] = {
+    "defocus": ("out of focus", "all edges are soft"),
+    "motion_blur": ("motion blur", "smeared along the flow"),
+    "bubble": ("bubble", "a dark ring with a bright core"),
+    "cut": ("cut off", "the box ends before the particle does"),
+    "empty": ("empty", "no particle"),
+    "dim": ("too dark", "the whole image is darker than the instrument's others"),
+    "bright": ("too bright", "the whole image is brighter than the instrument's others"),
+    "noise": ("noisy", "grainy all over"),
+    "dust": ("dirt on the window", "a dark spot that does not belong to the particle"),
+    "low_contrast": ("low contrast", "hardly darker than the background"),
+    "saturation": ("saturated", "white where there should be detail"),
+    "lines": ("line pattern", "every second row differs: the camera's link"),
+    "compression": ("compressed", "blocks of 8 pixels, detail lost"),
+    "vignette": ("uneven light", "brighter on one side"),
+    "occluded": ("covered", "a dark object in front"),
+    "ghost": ("double exposure", "everything is there twice"),
+    "scratch": ("scratch", "a dark line across the image"),
+}
+
+#: What is said of an image without a fault.
+NO_FAULT = "no fault"
+
+
+def image_fault_name(code: str) -> str:
+    """What a fault of an image is called, or that it has none; a code that is not known stands for itself."""
+    if code == CLEAN:
+        return NO_FAULT
+    return IMAGE_FAULTS[code][0] if code in IMAGE_FAULTS else code.replace("_", " ")
+
 
 _DECISION_NAMES: Mapping[str, str] = {"good": "Good", "bad": "Bad", "unsure": "Unsure", "undecided": "Not reviewed"}
 

@@ -63,9 +63,9 @@ def split(images: Sequence[TrainingImage], n_faulty: int, seed: int) -> Split:
     test = [each for each in images if each.pid not in train_pids]
     chosen = [test[i] for i in np.sort(rng.permutation(len(test))[:n_faulty])]
     with ProcessPoolExecutor() as pool:
-        faulty = np.array(list(pool.map(_faulty_copies, chosen, range(len(chosen)), chunksize=8)))
+        faulty = np.array(list(pool.map(faulty_copies, chosen, range(len(chosen)), chunksize=8)))
     return Split(
-        _planted(training),
+        planted(training),
         _features([each.image for each in test]),
         np.array([each.instrument for each in test]),
         np.array([each.class_name for each in test]),
@@ -74,7 +74,8 @@ def split(images: Sequence[TrainingImage], n_faulty: int, seed: int) -> Split:
     )
 
 
-def _planted(images: Sequence[TrainingImage]) -> Planted:
+def planted(images: Sequence[TrainingImage]) -> Planted:
+    """The images with copies that have faults, as the training plants them."""
     parts = [images[i : i + 100] for i in range(0, len(images), 100)]
     with ProcessPoolExecutor() as pool:
         found = list(pool.map(planted_features, parts, range(len(parts))))
@@ -83,7 +84,8 @@ def _planted(images: Sequence[TrainingImage]) -> Planted:
     return Planted(clean, faulty, found[0].kinds, *identity)
 
 
-def _faulty_copies(each: TrainingImage, number: int) -> NDArray[np.float64]:
+def faulty_copies(each: TrainingImage, number: int) -> NDArray[np.float64]:
+    """Features of copies of an image with every fault at every severity, shape (kinds, 3, features)."""
     rng = np.random.default_rng([99, number])
     copies = [image_faults.plant(each.image, kind, level, rng) for kind in KINDS for level in range(3)]
     return _features(copies).reshape(len(KINDS), 3, len(NAMES))
@@ -97,14 +99,14 @@ def faults(model: ImageModel, data: Split, known: bool = True) -> list[str]:
     """Recall of each fault at each severity at 1 % false alarms among the clean test images, and the share of those
     found that are rightly named.
     """
-    clean = _probability(model, data.clean, data.instruments, known)
+    clean = probability(model, data.clean, data.instruments, known)
     threshold = np.quantile(1 - clean[:, 0], 0.99)
     recall, named = np.zeros((2, len(KINDS), 3))
     n_right = np.zeros(3)
     n_found = np.zeros(3)
     for k, kind in enumerate(KINDS):
         for level in range(3):
-            p = _probability(model, data.faulty[:, k, level], data.faulty_instruments, known)
+            p = probability(model, data.faulty[:, k, level], data.faulty_instruments, known)
             found = 1 - p[:, 0] > threshold
             right = np.array(model.recogniser.kinds_[1:])[p[:, 1:].argmax(axis=1)] == kind
             recall[k, level], named[k, level] = found.mean(), right[found].mean() if found.any() else np.nan
@@ -122,9 +124,10 @@ def _row(values: NDArray[np.float64]) -> str:
     return " / ".join(f"{value:.2f}" for value in values)
 
 
-def _probability(
+def probability(
     model: ImageModel, values: NDArray[np.float64], instruments: NDArray[np.str_], known: bool
 ) -> NDArray[np.float64]:
+    """Probability of each kind by the recogniser, the clean one first; ``known``: with the instruments' levels."""
     rows = np.empty(values.shape)
     for name in np.unique(instruments):
         mine = instruments == name
@@ -181,9 +184,9 @@ def bins(model: ImageModel, data: Split, seed: int = 0) -> list[str]:
     probability of a fault.
     """
     rng = np.random.default_rng(seed)
-    clean = 1 - _probability(model, data.clean, data.instruments, True)[:, 0]
+    clean = 1 - probability(model, data.clean, data.instruments, True)[:, 0]
     faulty = np.array([
-        1 - _probability(model, data.faulty[:, k, 1], data.faulty_instruments, True)[:, 0] for k in range(len(KINDS))
+        1 - probability(model, data.faulty[:, k, 1], data.faulty_instruments, True)[:, 0] for k in range(len(KINDS))
     ])  # fmt: skip
     classes = np.unique(data.classes)
     lines = ["| images looked at | 5 % faulty | 10 % | 25 % | 100 % |", "|---|---|---|---|---|"]

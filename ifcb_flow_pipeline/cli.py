@@ -2,7 +2,19 @@
 
 import click
 
-from ifcb_flow_pipeline.commands import alerts, bins, classify, copies, dashboard, deployment, images, labels, models
+from ifcb_flow_pipeline.commands import (
+    alerts,
+    autoencoder,
+    bins,
+    classify,
+    copies,
+    dashboard,
+    deployment,
+    images,
+    labels,
+    models,
+    review,
+)
 from ifcb_flow_pipeline.commands.program import Program
 
 
@@ -15,10 +27,10 @@ def main() -> None:
 for _command in (
     bins.train, bins.score, bins.features, bins.watch, bins.compare, bins.convert_model,
     images.images, images.train_images, images.odd,
-    classify.classify, classify.taxa,
+    classify.classify, classify.taxa, autoencoder.autoencoder,
     models.models, models.promote, models.rollback,
     labels.labels,
-    dashboard.handover,
+    dashboard.handover, review.review,
     alerts.alerts, copies.mirror,
     deployment.demo, deployment.serve, deployment.api, deployment.warm, deployment.left_out, deployment.verdicts,
     deployment.gone, deployment.archive_moved, deployment.backup, deployment.restore,

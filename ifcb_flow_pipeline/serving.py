@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -317,6 +317,19 @@ def app_script() -> Path:
         if (folder / "main.py").is_file() and (folder / ".streamlit" / "config.toml").is_file():
             return folder / "main.py"
     raise ServingError(f"the review app is not in {package}: install ifcb-flow-pipeline again, from its wheel")
+
+
+def review_app(environment: Mapping[str, str], port: int, echo: Callable[[str], object]) -> None:
+    """Run the review app alone with these settings, until stopped. Raises ServingError where it is not there."""
+    script = app_script()
+    if find_spec("streamlit") is None:
+        raise ServingError("streamlit cannot be imported: install ifcb-flow-pipeline again, with pip")
+    port = _free_port(port)
+    echo(f"Review app: http://{_HOST}:{port} (Ctrl-C stops it)")
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true",
+               "--server.address", _HOST, "--server.port", str(port)]  # fmt: skip
+    with suppress(KeyboardInterrupt):
+        subprocess.run(command, env=dict(environment), check=False, cwd=script.parent)
 
 
 def check_before_serving(dagster_port: int, app_port: int) -> None:

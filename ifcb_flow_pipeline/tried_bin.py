@@ -4,12 +4,11 @@ Belongs here: the same steps as in ``days``, for one bin. Does not belong here: 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -65,14 +64,17 @@ class TriedBin:
         entry = CloudEntry.of(self.read)
         return scores_of_parts(entry, self.read.adc.columns, model, self._history(tables))
 
-    def images(self, roi: bytes, most: int) -> Images:
-        """Up to ``most`` of the bin's images, evenly chosen over the run, from the content of its .roi file."""
+    @property
+    def roi_table(self) -> RoiTable:
+        """Where the images of the bin lie in its .roi file."""
         columns = self.read.adc.columns
         first_byte = FIRST_BYTE[parse_pid(self.read.pid).schema]
-        table = RoiTable(columns["start_byte"], columns["width_px"], columns["height_px"], first_byte)
-        found = Images({}, {})
-        rows = table.rows_with_image()
-        for row in rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)].tolist():
+        return RoiTable(columns["start_byte"], columns["width_px"], columns["height_px"], first_byte)
+
+    def images(self, roi: bytes, rows: Sequence[int]) -> Images:
+        """The images of some rows, from the content of the .roi file."""
+        found, table = Images({}, {}), self.roi_table
+        for row in rows:
             try:
                 found.images[row] = read_image(roi, table, row)
             except RoiError as error:

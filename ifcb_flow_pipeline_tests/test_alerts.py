@@ -75,6 +75,12 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
+@pytest.fixture(autouse=True)
+def disk_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of the machine that tests may be nearly full."""
+    monkeypatch.setattr(alerts.shutil, "disk_usage", lambda _path: SimpleNamespace(total=100, used=50, free=50))
+
+
 @pytest.fixture
 def network() -> Network:
     return Network()

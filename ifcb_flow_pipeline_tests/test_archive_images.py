@@ -12,9 +12,11 @@ import ifcb_flow_pipeline
 from ifcb_flow_pipeline.archive_images import image_table, own_levels, read_archive_images
 from ifcb_flow_pipeline.cli import main
 from ifcb_flow_pipeline.detection.images.fault_injection import plant
+from ifcb_flow_pipeline.detection.images.training import Labelled
 from ifcb_flow_pipeline.features.images.catalogue import NAMES
 from ifcb_flow_pipeline.store.archive import Archive
-from ifcb_flow_pipeline.store.image_files import ready_model, write_image_model
+from ifcb_flow_pipeline.store.image_files import labelled_images, ready_model, write_image_model
+from ifcb_flow_pipeline.store.image_labels import read_image_labels
 from ifcb_flow_pipeline_tests.detection.images.conftest import model, planted  # noqa: F401 (fixtures)
 from ifcb_flow_pipeline_tests.detection.images.particles import clean_images
 
@@ -102,6 +104,7 @@ def test_the_page_of_odd_images_shows_the_oddest_first(archive, model_file, tmp_
     lines = [line for line in result.output.splitlines() if "oddness" in line]
     scores = [float(line.split("oddness ")[1].split()[0]) for line in lines]
     assert len(lines) == 7
+    assert all("nearest: " in line and "usual " in line for line in lines)
     assert scores == sorted(scores, reverse=True)
     with Pillow.open(output) as picture:
         assert picture.width > 600
@@ -121,6 +124,22 @@ def test_a_model_is_trained_on_a_folder_of_classes(tmp_path, model_file):
     result = run("train-images", tmp_path / "classes", "--source", "drawn", "--model", tmp_path / "own.npz")
     assert "204 images of 2 classes" in result.output
     assert "1 % false alarms" in result.output
+
+
+def test_peoples_labels_teach_the_model_as_real_faults(archive, model_file, tmp_path):
+    labels = tmp_path / "labels.csv"
+    # Every fourth image of the last bin is out of focus; one of the labels is of an image that does not exist.
+    rows = [f"{PIDS[-1]},{2 + 4 * i},fault,defocus,Ada,2024-02-01T00:00:00+00:00" for i in range(10)]
+    rows += [f"{PIDS[0]},2,class,Tripos,Ada,2024-02-01T00:00:00+00:00",
+             f"{PIDS[0]},9999,fault,clean,Ada,2024-02-01T00:00:00+00:00"]  # fmt: skip
+    labels.write_text("\n".join(["pid,roi,kind,label,reviewer,at", *rows]) + "\n")
+    faulty, clean, n_missing = labelled_images(Archive(archive), read_image_labels(labels))
+    assert [fault for _, fault in faulty] == ["defocus"] * 10
+    assert [(each.pid, each.class_name) for each in clean] == [(PIDS[0], "Tripos")]
+    assert n_missing == 1
+    found = Labelled.of(faulty)
+    assert found.values.shape == (10, len(NAMES))
+    assert len(found.without(np.array([PIDS[-1]])).faults) == 0
 
 
 def test_too_few_images_are_refused_in_one_line(archive, tmp_path):

@@ -2,14 +2,18 @@
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import image_faults, image_window, images
+from benchmarks import image_classes, image_faults, image_splits, image_window, images
 from benchmarks.drawn_images import drawn_images
 from ifcb_flow_pipeline.detection.images.fault_injection import FAULTS
+from ifcb_flow_pipeline.detection.images.light_detectors import LIGHT_DETECTORS
 from ifcb_flow_pipeline.detection.images.training import TrainingImage
+from ifcb_flow_pipeline.features.images.catalogue import NAMES
+from ifcb_flow_pipeline.image_classes import labelled_images
 
 
 def test_the_faults_are_those_of_the_training_planted_by_other_code():
@@ -44,3 +48,28 @@ def test_stains_are_painted_at_their_place_in_the_frame():
     stained = image_window._stained(each, [(120, 210, 30, 5)], np.random.default_rng(0))
     assert stained[10, 20] < 160
     assert stained[30, 5] >= 179
+
+
+def test_recall_over_splits_is_at_one_percent_of_the_clean_test_images():
+    """By a recogniser that takes the first feature for the probability of a fault."""
+    model = SimpleNamespace(recogniser=SimpleNamespace(predict=lambda rows: 1 - rows[:, :1]), levels={})
+    clean = np.zeros((1000, len(NAMES)))
+    clean[:, 0] = np.linspace(0, 0.5, 1000)
+    test = SimpleNamespace(clean=clean, instruments=np.repeat("IFCB1", 1000))
+    faulty = np.zeros((4, 17, 3, len(NAMES)))
+    # Slight faults lie below the threshold of .495, of the clear ones half, gross ones above it.
+    faulty[..., 0] = [0.4, 0.49, 0.6]
+    faulty[:2, :, 1, 0] = 0.5
+    found = image_splits.recall(model, test, faulty, np.repeat("IFCB1", 4), False)
+    assert found == pytest.approx([0, 0.5, 1])
+
+
+def test_classes_are_measured_over_splits():
+    drawn = labelled_images(drawn_images(150, 0), None)
+    lines = image_classes.naming(drawn, 1, ("logistic",))
+    assert lines[2].startswith("| features | ")
+    assert sum("IFCB901" in line for line in lines) == 1
+    lines = image_classes.unseen(drawn, 1)
+    assert len(lines) == 2 + len(LIGHT_DETECTORS) + 1
+    (line,) = image_classes.nearest(drawn)
+    assert float(line.split(": ")[1]) > 0.9

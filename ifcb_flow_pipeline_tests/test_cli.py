@@ -170,7 +170,8 @@ def test_the_commands_are_those_of_the_readme():
     assert set(commands()) == {
         "train", "score", "features", "compare", "convert-model", "watch", "models", "promote", "rollback", "demo",
         "serve", "left-out", "labels", "gone", "archive-moved", "verdicts", "backup", "restore", "warm",
-        "images", "train-images", "odd", "classify", "taxa", "handover", "api", "alerts", "mirror",
+        "images", "train-images", "odd", "classify", "taxa", "autoencoder", "handover", "api", "review", "alerts",
+        "mirror",
     }  # fmt: skip
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import address, charts, clouds, data, runs, shown_bin, words
+from app import address, charts, data, images, runs, shown_bin, words
 from app.data import BinRecord, Scored, Stores
 from app.decisions import KEYS_OVERVIEW, decision_panel, label_store
-from app.pages import BIN, TIMELINE, go_to, link, scored_bins, titled
+from app.images import BinImages, NoImages
+from app.pages import BIN, GALLERY, TIMELINE, go_to, link, scored_bins, titled
 from app.series import Window
 from app.theme import cause_name, verdict_name
 from app.words import count, plain, sentence
@@ -19,14 +20,15 @@ from ifcb_flow_pipeline.detection.trial.partial_bins import certain_after
 from ifcb_flow_pipeline.detection.verdict.severity import BAD_FROM
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.stream import Stream
+from ifcb_flow_pipeline.judged_images import ORDERS, order_named
 
 #: Time before and after a bin that its link to the timeline shows.
 _NEAR = timedelta(hours=36)
 
 _SIMILAR = 8
 
-#: Images that a mosaic is made of.
-_SAMPLE = 150
+#: Images that are shown here; the gallery has all.
+_SHOWN = 36
 
 
 def _page() -> None:
@@ -54,10 +56,13 @@ def _page() -> None:
     if stream is not None:
         _run(record, stream)
     accumulated = st.container()
-    _images(stores, record, stream)
+    pictures = st.container()
     _similar(stores, scored, record)
     _header(record)
     # Last: a model that is read for the first time takes seconds.
+    found = images.of_record(stores, scored, record)
+    with pictures:
+        _images(found, stores)
     if stream is not None:
         with accumulated:
             _accumulated(stores, record)
@@ -75,7 +80,7 @@ def _unknown(stores: Stores, record: BinRecord) -> None:
 def _wanted_bin(scored: Scored) -> str:
     """The bin of the address, else the latest bad one; above it, the way to its neighbours and to any other."""
     asked = st.query_params.get("bin")
-    pid = asked if data.day_of(asked) is not None and asked else _latest_bad(scored)
+    pid = asked if data.day_of(asked) is not None and asked else shown_bin.latest_bad(scored)
     st.query_params["bin"] = pid
     titled(pid, BIN.title)
     before, after = data.neighbours(scored, pid)
@@ -101,14 +106,9 @@ def _wanted_bin(scored: Scored) -> str:
     return pid
 
 
-def _latest_bad(scored: Scored) -> str:
-    bad = np.flatnonzero(scored.rows["verdict"].eq("bad").to_numpy())
-    return str(scored.rows["pid"].iloc[bad[-1] if len(bad) else -1])
-
-
 def _open(pid: str | None) -> None:
     if pid is not None:
-        st.query_params["bin"] = pid
+        address.put(bin=pid, roi=None)
 
 
 def _open_asked() -> None:
@@ -154,7 +154,11 @@ def _cloud(stores: Stores, scored: Scored, record: BinRecord, stream: Stream | N
     colouring = address.one("colour", "Colour by", list(charts.COLOURINGS), "time", draw=st.segmented_control,
                             required=True) or "time"  # fmt: skip
     with place:
-        has_typical = shown_bin.cloud(stores, scored, record.pid, stream, colouring)
+        has_typical = shown_bin.cloud(stores, scored, record.pid, stream, colouring, images.chosen(), _show_image)
+        if stream is not None and (roi := images.chosen()) is not None:
+            found = images.of_record(stores, scored, record)
+            if isinstance(found, BinImages):
+                shown_bin.image_card(found, roi)
     if stream is None:
         return
     n_without = int(np.count_nonzero(~stream.has_image))
@@ -162,7 +166,7 @@ def _cloud(stores: Stores, scored: Scored, record: BinRecord, stream: Stream | N
     shading = " Blue shading: where images of this instrument's healthy bins usually lie." if has_typical else ""
     st.caption(
         f"{count(record.entry.n_rows, 'trigger')}, {count(stream.n_images, 'image')}. Marks: centres of images in the "
-        f"camera frame.{shading}{without}"
+        f"camera frame; click one to see the image.{shading}{without}"
     )
 
 
@@ -243,27 +247,25 @@ def _accumulated(stores: Stores, record: BinRecord) -> None:
     )
 
 
-def _images(stores: Stores, record: BinRecord, stream: Stream | None) -> None:
-    if stream is None or record.cloud is None or not stream.n_images:
-        return
+def _images(found: BinImages | NoImages, stores: Stores) -> None:
+    """The images of the bin in an order; a click shows where one lies in the cloud."""
     st.subheader("Images", anchor=False)
-    rows = np.flatnonzero(stream.has_image)
-    sample = rows[np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(int)]
-    found = data.read_images(stores, record, sample.tolist())
-    if isinstance(found, str):
-        st.caption(plain(found))
+    if isinstance(found, NoImages):
+        st.caption(plain(found.why))
         return
-    if not found.images:
-        st.caption(f"None of the images can be read, for example: {plain(next(iter(found.missing.values()), ''))}")
-        return
-    picture, n_drawn = clouds.mosaic(list(found.images.values()))
-    st.image(picture, width="stretch", alt=f"{n_drawn} of the {len(rows)} images of {record.pid}, largest first")
-    missing = f" {count(len(found.missing), 'image')} could not be read." if found.missing else ""
-    left_out = f" (from an even sample of {len(found.images)}; the smallest left out for space)"
-    st.caption(
-        f"{n_drawn} of {count(len(rows), 'image')}{left_out * (n_drawn < len(found.images))}, all at the same "
-        f"scale.{missing}"
-    )
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        by = address.one("order", "Images by", list(ORDERS), "oddness", draw=st.segmented_control, required=True,
+                         label_visibility="collapsed")  # fmt: skip
+        st.caption(shown_bin.images_summary(found), width="stretch")
+        link(GALLERY, "All images", bin=found.pid, order=by or "oddness")
+    order = order_named(by)
+    places, labels = found.judged.order(order)[:_SHOWN], images.known_labels(stores, found.pid)
+    images.draw_sheet(found, places, f"images {found.pid}", _show_image, by=order, chosen=images.chosen(),
+                      labels=labels, size_px=(images.SHEET_PX, 420))  # fmt: skip
+
+
+def _show_image(roi: int) -> None:
+    address.put(roi=str(roi))
 
 
 @st.fragment

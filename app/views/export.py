@@ -34,6 +34,7 @@ def _page() -> None:
     try:
         _tables(stores, scored, choice)
         _decisions(stores, scored, choice)
+        _image_labels(stores, choice)
         _report(stores, scored, choice)
     except FlowError as error:
         st.error(sentence(str(error)))
@@ -89,6 +90,15 @@ def _decisions(stores: Stores, scored: Scored, choice: Choice) -> None:
     st.download_button("Decisions as CSV", lambda: exports.decisions_csv(labels), choice.name("decisions", "csv"), _CSV,
                        icon=":material/download:", on_click="ignore")  # fmt: skip
     _for_dashboard(stores, labels, scored, choice)
+
+
+def _image_labels(stores: Stores, choice: Choice) -> None:
+    labels = exports.image_labels_of(stores, choice)
+    if labels:
+        name = f"{count(len(labels), 'label').capitalize()} of images as CSV"
+        st.download_button(name, lambda: exports.image_labels_csv(labels), choice.name("image-labels", "csv"), _CSV,
+                           icon=":material/download:", on_click="ignore",
+                           help="For spreadsheets, and for ifcb-flow train-images with its option labels")  # fmt: skip
 
 
 def _for_dashboard(stores: Stores, labels: Mapping[str, Label], scored: Scored, choice: Choice) -> None:

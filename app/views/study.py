@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import streamlit as st
 
-from app import address, data, shown_bin
+from app import address, charts, data, shown_bin
 from app.data import Scored, Stores
 from app.decisions import ICONS, KEYS, UNDO_KEY, label_store
 from app.pages import BIN, STUDY, go_to, scored_stores
@@ -16,10 +16,12 @@ from app.reviewer import known_reviewer, reviewer, signature
 from app.theme import cause_name
 from app.words import count, plain, sentence
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSE_NAMES
+from ifcb_flow_pipeline.detection.verdict.severity import BAD_FROM
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.review.agreement import Kappa, Rate
 from ifcb_flow_pipeline.review.handover import csv_of
 from ifcb_flow_pipeline.review.known_answers import known_answers
+from ifcb_flow_pipeline.review.psychometric import MIN_ANSWERS, psychometric
 from ifcb_flow_pipeline.review.results import MODEL, StudyResult, left_for
 from ifcb_flow_pipeline.review.sampling import MIN_BINS, REPEAT_SHARE, draw
 from ifcb_flow_pipeline.store.labels import DECISIONS, MAX_NOTE, Decision, Label
@@ -32,6 +34,9 @@ _PARTS: Mapping[str, str] = {"label": "Label", "results": "Results", "resolve": 
 
 #: Fewer bins than these say nothing about agreement.
 _FEWEST = 10
+
+#: Where the slider of a rating stands before anybody moves it; there it is no rating.
+_UNMOVED = 50
 
 # Keys of the session's state.
 _SHOWN, _CAUSE, _NOTE, _SAID = "study_shown", "study_cause", "study_note", "study_said"
@@ -168,12 +173,22 @@ def _label(
         shown_bin.blind_charts(stores, item.pid)
     with desk.doing:
         st.markdown("**Can the data of this bin be used?**")
+        if address.switch(
+            "rate", "Also rate it from 0 to 100", help="Saved with your answer where you move the slider"
+        ):
+            st.slider("0 surely good, 100 surely bad", 0, 100, _UNMOVED, key=_mark_key(item))
         _decisions(store, study, item, name)
         st.pills("What is wrong?", list(CAUSE_NAMES), key=_CAUSE, format_func=cause_name,
                  help="If you can tell. Saved with your next answer.")  # fmt: skip
         _undo(store, mine, name)
         keys = ", ".join(f"{key} {decision}" for decision, key in KEYS.items())
         st.caption(f"Keys: {keys}, {UNDO_KEY} undo. You can leave at any time and go on later.")
+    shown_bin.blind_images(stores, item.pid)
+
+
+def _mark_key(item: Item) -> str:
+    """The slider of an item: each begins in the middle, where it says nothing."""
+    return f"study_mark_{item.id}"
 
 
 def _decisions(store: StudyStore, study: Study, item: Item, name: str) -> None:
@@ -181,11 +196,15 @@ def _decisions(store: StudyStore, study: Study, item: Item, name: str) -> None:
         shown, since = st.session_state.get(_SHOWN, (item.id, time.monotonic()))
         seconds = time.monotonic() - since if shown == item.id else 0.0
         cause = st.session_state.get(_CAUSE) or ""
+        mark = st.session_state.get(_mark_key(item), _UNMOVED)
+        mark = None if mark == _UNMOVED else int(mark)
 
         def keep() -> None:
             # A second press before the next bin is drawn is meant for that one, which nobody has seen yet.
             if left_for(name, [item], store.ratings(study.id)):
-                store.rate(Rating(item.id or 0, name, "blind", decision, seconds, datetime.now(tz=UTC), cause))
+                store.rate(
+                    Rating(item.id or 0, name, "blind", decision, seconds, datetime.now(tz=UTC), cause, mark=mark)
+                )
 
         _kept(keep)
         st.session_state[_CAUSE] = None
@@ -226,6 +245,7 @@ def _results(study: Study, result: StudyResult) -> None:
         "chance would give; above 0.6 is often called good."
     )
     st.dataframe(_kappas(result), hide_index=True, alt="Agreement of each pair and of all")
+    _curve(result)
     st.subheader("By suspected cause", anchor=False)
     st.dataframe(_by_cause(result), hide_index=True, alt="The model's verdicts and the answers by suspected cause")
     named = result.causes_named()
@@ -237,6 +257,24 @@ def _results(study: Study, result: StudyResult) -> None:
             st.download_button(f"All {what} as CSV", lambda rows=rows: csv_of(pd.DataFrame(rows())),
                                f"study-{study.id}-{what}.csv", "text/csv", key=f"study_csv_{what}",
                                icon=":material/download:", on_click="ignore")  # fmt: skip
+
+
+def _curve(result: StudyResult) -> None:
+    """How often bins of a severity are called bad."""
+    st.subheader("Where do people draw the line?", anchor=False)
+    found = psychometric(result.items, result.ratings)
+    if not found.steps:
+        st.caption("No answers yet to bins with a severity.")
+        return
+    st.vega_lite_chart(charts.psychometric(found, BAD_FROM), width="content",
+                       alt="Share of answers that call a bin bad, by the severity that the model gave it")  # fmt: skip
+    line = (
+        f"More than half of the answers are bad from severity {found.line:.0f} on; the model calls bins bad from "
+        f"{BAD_FROM:.0f} on."
+        if math.isfinite(found.line)
+        else f"Too few answers, or too much alike, to say where the line is ({MIN_ANSWERS} are needed, of both kinds)."
+    )
+    st.caption(f"{line} Marks: share of bad answers, with 95 % intervals; triangles: mean rating from 0 to 100.")
 
 
 def _reference() -> Mapping[str, str] | None:
@@ -322,10 +360,17 @@ def _look_again(stores: Stores, store: StudyStore, result: StudyResult, name: st
     with desk.doing:
         _settle(stores, store, item, name)
         # Hidden at first: who knows what was said before is drawn towards it.
-        with st.expander("Earlier answers", icon=":material/visibility:"):
+        if address.switch("earlier", "Show earlier answers"):
             for other in result.reviewers:
                 if pid in result.said_by(other):
-                    st.markdown(f"{plain(other)}: {result.said_by(other)[pid]}")
+                    st.markdown(f"{plain(other)}: {result.said_by(other)[pid]}{_rated(result, other, pid)}")
+    shown_bin.worst_images(stores, pid)
+
+
+def _rated(result: StudyResult, reviewer: str, pid: str) -> str:
+    """How bad a reviewer rated a bin at its first showing, in brackets; nothing where that was not said."""
+    mark = result.marks_by(reviewer).get(pid)
+    return "" if mark is None else f" ({mark} of 100)"
 
 
 def _settle(stores: Stores, store: StudyStore, item: Item, name: str) -> None:

@@ -88,7 +88,11 @@ def _page() -> None:
     if stream is not None:
         with desk.charts:
             shown_bin.course(stream)
+    pictures = st.container()
     _queue(groups, group)
+    # Last: they are read and judged while the rest is being drawn.
+    with pictures:
+        shown_bin.worst_images(stores, pid)
 
 
 def _nothing_waits(stores: Stores, rows: pd.DataFrame, decided: Mapping[str, Label], wanted: Sequence[str]) -> None:

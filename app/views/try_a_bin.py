@@ -1,20 +1,25 @@
-"""The page "Try a bin": the verdict on files that are handed in, without touching archive or tables."""
+"""The page "Try a bin": the verdict on a bin or on images that are handed in, without touching archive or tables."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import address, charts, clouds, data, shown_bin, words
+from app import address, charts, data, images, judged_image, shown_bin, words
 from app.data import Stores, stores
+from app.images import PER_PAGE, NoImages
 from app.pages import TRY_A_BIN
 from app.shown_bin import Desk
-from app.words import as_shown, count, measure_name, plain, sentence
+from app.words import as_shown, measure_name, plain, sentence
+from ifcb_flow_pipeline.bins.roi import Image
 from ifcb_flow_pipeline.detection.open_model import AnyModel
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
-from ifcb_flow_pipeline.review.upload import UploadedBin, check_files, uploaded_bin
+from ifcb_flow_pipeline.image_page import png
+from ifcb_flow_pipeline.judged_images import ORDERS, Baseline, JudgedImages, order_named
+from ifcb_flow_pipeline.review.upload import UploadedBin, check_files, is_picture, uploaded_bin, uploaded_picture
 from ifcb_flow_pipeline.store.clouds import CloudEntry
 from ifcb_flow_pipeline.tried_bin import TriedBin, archived_bin
 
@@ -23,35 +28,42 @@ _UPLOADED, _PATH = "upload", "archive"
 #: Where files can come from, and what that is called.
 _SOURCES = {_UPLOADED: "Files from this computer", _PATH: "A file in the archive"}
 
-#: Images that a mosaic is made of.
-_SAMPLE = 150
+#: An image is drawn about so wide.
+_WIDE_PX = 420
+
+#: Key of the session's state: the image that was clicked.
+_ROI = "try_roi"
 
 
 def _page() -> None:
     st.header(TRY_A_BIN.title, anchor=False)
     st.caption(
         "Upload a bin's .adc file, with its .hdr and .roi if you have them, and see the verdict that it would "
-        "get. Nothing "
-        "is saved, and the archive is not touched."
+        "get; or pictures of single images (PNG, JPEG, TIFF). Nothing is saved, and the archive is not touched."
     )
     try:
         here = stores()
-        bin_ = _bin(here)
-        if bin_ is not None:
-            _tried(here, bin_)
+        given = _given(here)
+        if isinstance(given, UploadedBin):
+            _tried(here, given)
+        elif given:
+            _pictures(given)
     except FlowError as error:
         st.error(sentence(str(error)))
 
 
-def _bin(here: Stores) -> UploadedBin | None:
+def _given(here: Stores) -> UploadedBin | dict[str, Image] | None:
+    """The bin or the pictures that are handed in or named; None where nothing is yet."""
     source = address.one("from", "From", list(_SOURCES), _UPLOADED, draw=st.segmented_control, called=_source_name,
                          required=True, label_visibility="collapsed")  # fmt: skip
     if source == _PATH:
         path = st.text_input("Path of the .adc file in the archive", key="try_path", placeholder=str(here.archive.root))
         return archived_bin(here.archive, path) if path.strip() else None
-    files = st.file_uploader("The files of one bin", accept_multiple_files=True, key="try_files",
+    files = st.file_uploader("The files of one bin, or pictures", accept_multiple_files=True, key="try_files",
                              help="Named as the instrument names them, D20230810T113059_IFCB134.adc")  # fmt: skip
     check_files([(file.name, file.size) for file in files])
+    if any(is_picture(file.name) for file in files):
+        return {file.name: uploaded_picture(file.name, file.getvalue()) for file in files}
     return uploaded_bin([(file.name, file.getvalue()) for file in files]) if files else None
 
 
@@ -78,7 +90,7 @@ def _tried(here: Stores, bin_: UploadedBin) -> None:
             desk.about.error(sentence(str(error)))
     with desk.doing:
         _header(tried)
-    _images(tried, bin_.files.get("roi"))
+    _images(here, tried, bin_.files.get("roi"))
     _features(tried)
 
 
@@ -101,17 +113,45 @@ def _judged(desk: Desk, here: Stores, tried: TriedBin, model: AnyModel) -> None:
                                alt="Severity of the bin after each part of its run")  # fmt: skip
 
 
-def _images(tried: TriedBin, roi: bytes | None) -> None:
+def _images(here: Stores, tried: TriedBin, roi: bytes | None) -> None:
+    """The bin's images as a gallery; a click shows what is said of one."""
     if roi is None or tried.cloud is None:
         return
     st.subheader("Images", anchor=False)
-    found = tried.images(roi, _SAMPLE)
-    if found.images:
-        picture, n_drawn = clouds.mosaic(list(found.images.values()))
-        st.image(picture, width="stretch", alt=f"{n_drawn} images of {tried.read.pid}, largest first")
-    if found.missing:
-        example = next(iter(found.missing.values()))
-        st.caption(f"{count(len(found.missing), 'image')} could not be read, for example: {plain(example)}")
+    found = images.of_upload(here, tried, roi)
+    if isinstance(found, NoImages):
+        st.caption(plain(found.why))
+        return
+    by = address.one("order", "Images by", list(ORDERS), "oddness", draw=st.segmented_control, required=True,
+                     label_visibility="collapsed")  # fmt: skip
+    order = order_named(by)
+    chosen: int | None = st.session_state.get(_ROI)
+    images.draw_sheet(found, found.judged.order(order)[:PER_PAGE], "try_images", _choose, by=order, chosen=chosen,
+                      size_px=(images.SHEET_PX, 900))  # fmt: skip
+    st.caption(f"{shown_bin.images_summary(found)} Click an image to see why.")
+    if chosen is not None and found.judged.place_of(chosen - 1) is not None:
+        _one(f"Image {chosen}", found.read([chosen - 1]).images[chosen - 1], images.image_of(found, chosen - 1))
+
+
+def _choose(roi: int) -> None:
+    st.session_state[_ROI] = roi
+
+
+def _pictures(pictures: Mapping[str, Image]) -> None:
+    """What is said of single images."""
+    model = images.image_model()
+    for name, image in pictures.items():
+        _one(name, image, JudgedImages.of({0: image}, model, Baseline()))
+
+
+def _one(name: str, image: Image, own: JudgedImages) -> None:
+    st.subheader(plain(name), anchor=False)
+    left, right = st.columns(2, gap="large")
+    scale = images.enlarged(image, _WIDE_PX)
+    left.image(png(image, scale), width=min(image.shape[1] * scale, _WIDE_PX), alt=name)
+    left.caption(images.size_words(image))
+    with right:
+        judged_image.verdict(own)
 
 
 def _header(tried: TriedBin) -> None:

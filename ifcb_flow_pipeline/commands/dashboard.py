@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     envvar="IFCB_DASHBOARD_PASSWORD_FILE",
     help="File with the password (also IFCB_DASHBOARD_PASSWORD_FILE); without it, it is asked for.",
 )
-@click.option("--suspected/--no-suspected", default=True,
-              help="Tag bad bins with the cause that the model suspects: qc_flow_CAUSE.")  # fmt: skip
+@click.option("--suspected/--no-suspected", default=False,
+              help="Also tag bad bins with the cause that the model suspects, which nobody has confirmed: "
+              "qc_flow_CAUSE.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only say what the dashboard would be told.")
 def handover(url: str | None, user: str | None, password_file: Path | None, suspected: bool, dry_run: bool) -> None:
     """Hand people's decisions to the IFCB dashboard and read them back; exit code 1 where one does not read back.

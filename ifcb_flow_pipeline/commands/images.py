@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from ifcb_flow_pipeline.commands.common import (
     writing,
 )
 from ifcb_flow_pipeline.commands.program import Command
+
+if TYPE_CHECKING:
+    from ifcb_flow_pipeline.store.archive import Archive
 
 _image_model = click.option("--model", type=IN_FILE, help="File of the image model.  [default: the ready one]")
 
@@ -74,26 +78,47 @@ def images(
 @click.argument("folders", type=DIRECTORY, nargs=-1, required=True)
 @_per_bin
 @click.option("--without", multiple=True, metavar="PID", help="Bin to leave out, for it has a fault; may be repeated.")
+@click.option("--labels", type=IN_FILE, help="People's labels of images: the labels.sqlite of the review app, or its "
+              "export as CSV. Real faults teach the model, too, and classes are used.")  # fmt: skip
+@click.option("--data-dir", type=DIRECTORY, help="Where the labelled bins are.  [default: IFCB_DATA_DIR]")
 @click.option("--source", default="", help="For the model's card: what the images are, and under which licence.")
 @click.option("--model", type=OUT_FILE, default="images.npz", help="File to write the model to.")
-def train_images(folders: tuple[Path, ...], per_bin: int, without: tuple[str, ...], source: str, model: Path) -> None:
+def train_images(
+    folders: tuple[Path, ...],
+    per_bin: int,
+    without: tuple[str, ...],
+    labels: Path | None,
+    data_dir: Path | None,
+    source: str,
+    model: Path,
+) -> None:
     """Train an image model on the clean images in FOLDERS: folders of classes with pictures, or archives with .roi.
 
     Faults are planted into the images, so that none need be labelled; images that are faulty already make it blind.
     """
     from datetime import UTC, datetime
+    from itertools import chain
 
     from tqdm import tqdm
 
     from ifcb_flow_pipeline.days import library_versions
-    from ifcb_flow_pipeline.detection.images.training import planted_features, train_image_model
-    from ifcb_flow_pipeline.store.image_files import training_images, write_image_model
+    from ifcb_flow_pipeline.detection.images.training import Labelled, planted_features, train_image_model
+    from ifcb_flow_pipeline.store.image_files import labelled_images, training_images, write_image_model
+    from ifcb_flow_pipeline.store.image_labels import read_image_labels
 
-    images = (each for folder in folders for each in training_images(folder, per_bin) if each.pid not in without)
+    faulty, clean, n_missing = (
+        labelled_images(_archive_of(data_dir), read_image_labels(labels)) if labels else ([], [], 0)
+    )
+    if n_missing:
+        click.echo(f"{n_missing} labelled images are not in the archive, or cannot be read", err=True)
+    labelled = {each.name for each in (*clean, *(image for image, _ in faulty))}
+    found = (each for folder in folders for each in training_images(folder, per_bin) if each.pid not in without)
+    images = chain((each for each in found if each.name not in labelled), clean)
     with tqdm(unit="image", desc="Planting faults", disable=None) as bar:
         planted = planted_features(images, progress=bar.update)
     created = datetime.now(tz=UTC)
-    trained = train_image_model(planted, source or ", ".join(map(str, folders)), created, library_versions(), n_jobs=-1)
+    trained = train_image_model(planted, source or ", ".join(map(str, folders)), created, library_versions(), n_jobs=-1,
+                                labelled=Labelled.of(faulty))  # fmt: skip
     with writing(model):
         write_image_model(model, trained)
     metrics = trained.card.metrics
@@ -115,9 +140,8 @@ def odd(pid: str, data_dir: Path | None, model: Path | None, per_bin: int, numbe
     from ifcb_flow_pipeline.image_page import odd_page
     from ifcb_flow_pipeline.store.daily import replacing
     from ifcb_flow_pipeline.store.image_files import read_image_model
-    from ifcb_flow_pipeline.store.settings import Settings
 
-    archive = open_archive(data_dir, (), "native") if data_dir else Settings.from_environment(os.environ).archive
+    archive = _archive_of(data_dir)
     page = odd_page(archive, pid, read_image_model(model), per_bin, number)
     path = output or Path(f"{page.pid}-odd.png")
     with writing(path), replacing(path) as temporary:
@@ -125,3 +149,10 @@ def odd(pid: str, data_dir: Path | None, model: Path | None, per_bin: int, numbe
     for line in page.lines:
         click.echo(line)
     click.echo(f"{len(page.lines)} of {page.n_images} images: {path}")
+
+
+def _archive_of(data_dir: Path | None) -> "Archive":
+    """The archive in a directory, else that of the settings."""
+    from ifcb_flow_pipeline.store.settings import Settings
+
+    return open_archive(data_dir, (), "native") if data_dir else Settings.from_environment(os.environ).archive

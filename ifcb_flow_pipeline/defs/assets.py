@@ -58,9 +58,6 @@ from ifcb_flow_pipeline.store.survey import Budget
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
 
-#: In a run over many days, only the last ones get large pictures, which take longer than scoring; all get small ones.
-DAYS_WITH_LARGE_PICTURES = 3
-
 #: A run looks for so long, at most, for bins that no day has; the look goes on from those of the sensor.
 LEFT_OUT_SECONDS = 30.0
 
@@ -284,7 +281,6 @@ def _feature_step(deployment: Deployment) -> Step:
 
 def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> Step:
     model = deployment.models.load(model_id)
-    with_large = set(wanted[-DAYS_WITH_LARGE_PICTURES:])
     history = days.history_of(deployment.tables)
 
     def step(day: date) -> dict[str, Any]:
@@ -296,7 +292,8 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> St
             days.write_features(deployment.tables, deployment.settings.features, day, corrected)
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
         found = rows_told(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
-        return found | _score_pictures(deployment, day, scores, large=day in with_large)
+        # Large pictures, which take longer than scoring, are of the last day of a run only; all days have small ones.
+        return found | _score_pictures(deployment, day, scores, large=day == wanted[-1])
 
     return step
 

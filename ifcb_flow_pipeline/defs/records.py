@@ -1,16 +1,70 @@
 """Dagster's records, written quickly while a run goes on.
 
-Dagster opens its SQLite files anew for every event of a run, and whoever closes one last syncs it to the disk; a range
-of sixty days has seven hundred events.
+Dagster makes a new engine of SQLAlchemy for each write to its SQLite files, and a range of sixty days has two thousand:
+each opens the file anew, compiles the same statements anew, and, where it closes the file last, syncs it to the disk.
 """
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy.dialects import registry, sqlite
+from sqlalchemy.engine import Connection, Dialect, Engine
+
+
+class SharedSQLite(sqlite.dialect):
+    """SQLite as SQLAlchemy knows it; engines of it may share what was compiled."""
+
+    # SQLAlchemy asks every class for it anew.
+    supports_statement_cache = True
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+class _Kept(sqlite3.Connection):
+    """A connection that waits to be used again when it is closed."""
+
+    waiting: list["_Kept"]
+
+    def close(self) -> None:
+        self.waiting.append(self)
+
+    def really_close(self) -> None:
+        super().close()
+
+
+class _Pool:
+    """The connections of this process to SQLite files, each used by one at a time."""
+
+    def __init__(self) -> None:
+        self.opened: list[_Kept] = []
+        self.waiting: dict[str, list[_Kept]] = defaultdict(list)
+
+    def connect(self, dialect: Dialect, _record: object, arguments: Any, options: dict[str, Any]) -> _Kept | None:
+        """What SQLAlchemy is given in place of a new connection; nothing for other databases."""
+        if not isinstance(dialect, SharedSQLite):
+            return None
+        waiting = self.waiting[str(arguments[0])]
+        try:
+            return waiting.pop()
+        except IndexError:  # all are in use
+            options = options | {"check_same_thread": False, "factory": _Kept}
+            found = cast("_Kept", sqlite3.connect(*arguments, **options))
+        found.execute("PRAGMA synchronous=NORMAL")
+        found.waiting = waiting
+        self.opened.append(found)
+        return found
+
+    def close(self) -> None:
+        for connection in self.opened:
+            connection.really_close()
 
 
 @contextmanager
@@ -20,22 +74,18 @@ def held_open() -> Iterator[None]:
     In a run these are Dagster's. A power cut may cost the latest events of a run that goes on, never the files; how the
     run ended is recorded after this block, with a sync that covers all before it. A killed process loses nothing.
     """
-    held: dict[str, sqlite3.Connection] = {}
+    pool, compiled = _Pool(), dict[Any, Any]()
 
-    def hold(connection: Any, _record: object) -> None:
-        if not isinstance(connection, sqlite3.Connection):
-            return
-        connection.execute("PRAGMA synchronous=NORMAL")
-        path = connection.execute("PRAGMA database_list").fetchone()[2]
-        if path and path not in held:
-            # As long as this one is open, no other is the last to close.
-            held[path] = sqlite3.connect(path, check_same_thread=False)
-            held[path].execute("SELECT count(*) FROM sqlite_master").fetchall()
+    def share(connection: Connection) -> None:
+        if isinstance(connection.dialect, SharedSQLite):
+            connection.execution_options(compiled_cache=compiled)
 
-    event.listen(Engine, "connect", hold)
+    registry.register("sqlite", __name__, SharedSQLite.__name__)
+    event.listen(Engine, "do_connect", pool.connect)
+    event.listen(Engine, "engine_connect", share)
     try:
         yield
     finally:
-        event.remove(Engine, "connect", hold)
-        for connection in held.values():
-            connection.close()
+        event.remove(Engine, "do_connect", pool.connect)
+        event.remove(Engine, "engine_connect", share)
+        pool.close()

@@ -67,6 +67,12 @@ class StudyResult:
         first = self._first_showings
         return {first[item].pid: decision for item, decision in self._blind(reviewer).items() if item in first}
 
+    def marks_by(self, reviewer: str) -> dict[str, int]:
+        """A reviewer's ratings from 0, surely good, to 100, surely bad, of the bins at their first showing."""
+        first = self._first_showings
+        mine = [one for one in self.ratings if one.reviewer == reviewer and one.round == "blind" and one.item in first]
+        return {first[one.item].pid: one.mark for one in mine if one.mark is not None}
+
     def confusion(self, name: str, reference: Mapping[str, str] | None = None) -> Confusion:
         """A reviewer, or MODEL, against the truth: ``reference``, known answers by pid, where it is given; else the
         consensus, for a reviewer that of the others.
@@ -188,6 +194,7 @@ def _row(rating: Rating, item: Item, agreed: Mapping[str, str]) -> dict[str, Any
         "reviewer": rating.reviewer,
         "round": rating.round,
         "decision": rating.decision,
+        "rating": rating.mark,
         "cause": rating.cause,
         "note": rating.note,
         "seconds": round(rating.seconds, 1),

@@ -118,8 +118,13 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
         Setting(
             "IFCB_DAGSTER_URL",
             "none; `ifcb-flow serve` sets it",
-            "Address of Dagster's page. The review app links to it and starts jobs there, so the app must reach it "
-            "under this address",
+            "Address of Dagster's page. The review app links to it and starts jobs there",
+        ),
+        Setting(
+            "IFCB_DAGSTER_INTERNAL_URL",
+            "that of `IFCB_DAGSTER_URL`",
+            "Address under which the review app itself reaches Dagster, where people's browsers know another: "
+            "`http://webserver:3000` in containers, whose name then belongs into `IFCB_ALLOWED_HOSTS`",
         ),
         Setting(
             "IFCB_REVIEW_URL",

@@ -1,21 +1,25 @@
 """Images and image models on disk: the ready model, models in files, and clean images to train one with."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from ifcb_flow_pipeline.bins.archive import RawBin
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
 from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Image, RoiTable
 from ifcb_flow_pipeline.detection.images.model import ImageModel
 from ifcb_flow_pipeline.detection.images.model_file import from_bytes, to_bytes
+from ifcb_flow_pipeline.detection.images.recogniser import CLEAN
 from ifcb_flow_pipeline.detection.images.training_image import TrainingImage
 from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.features.images.extract import sampled_rows
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.daily import replacing
+from ifcb_flow_pipeline.store.image_labels import ImageLabel
 
 #: The largest file of an image model, in bytes: many times what usual ones have.
 _LARGEST_FILE = 2**26
@@ -98,6 +102,40 @@ def archive_images(archive: Archive, per_bin: int, pids: Collection[str] | None 
         rows = sampled_rows(table, per_bin, pid).tolist()
         for row, image in archive.read_images(roi, table, rows).images.items():
             yield TrainingImage(image_id(pid, row), image, pid, raw.bin_id.instrument)
+
+
+def labelled_images(
+    archive: Archive, labels: Iterable[ImageLabel]
+) -> tuple[list[tuple[TrainingImage, str]], list[TrainingImage], int]:
+    """The images of an archive that people labelled: those with a fault and which, and those that are clean with the
+    class that they were given, if any; and how many of the labels are of images that the archive does not have.
+    """
+    by_bin: dict[str, dict[int, dict[str, str]]] = {}
+    for one in labels:
+        by_bin.setdefault(one.pid, {}).setdefault(one.roi, {})[one.kind] = one.label
+    faulty, clean, n_missing = [], [], sum(map(len, by_bin.values()))
+    for raw in archive.scan().bins if by_bin else ():
+        said = by_bin.get(raw.bin_id.pid, {})
+        for image, row in _rows_of(archive, raw, [roi - 1 for roi in said]):
+            n_missing -= 1
+            label = said[row + 1]
+            if label.get("fault", CLEAN) != CLEAN:
+                faulty.append((image, label["fault"]))
+            elif "fault" in label or "class" in label:
+                clean.append(replace(image, class_name=label.get("class", "")))
+    return faulty, clean, n_missing
+
+
+def _rows_of(archive: Archive, raw: RawBin, rows: list[int]) -> Iterator[tuple[TrainingImage, int]]:
+    """The images of rows of a bin that can be read."""
+    adc, roi, pid = raw.path("adc"), raw.path("roi"), raw.bin_id.pid
+    if not rows or adc is None or roi is None:
+        return
+    columns = archive.read_bin(pid, adc, None, ("start_byte", "width_px", "height_px")).adc.columns
+    table = RoiTable(*(columns[name] for name in ("start_byte", "width_px", "height_px")),
+                     first_byte=FIRST_BYTE[raw.bin_id.schema])  # fmt: skip
+    for row, image in archive.read_images(roi, table, [row for row in rows if row < len(table)]).images.items():
+        yield TrainingImage(image_id(pid, row), image, pid, raw.bin_id.instrument), row
 
 
 def image_id(pid: str, row: int) -> str:

@@ -68,6 +68,10 @@ _TABLES = {
     "range_label": "instrument TEXT NOT NULL, first TEXT NOT NULL, until TEXT NOT NULL, decision TEXT NOT NULL, "
     "tags TEXT NOT NULL, note TEXT NOT NULL, reviewer TEXT NOT NULL, at TEXT NOT NULL",
     "range_withdrawal": "label INTEGER NOT NULL REFERENCES range_label (id), reviewer TEXT NOT NULL, at TEXT NOT NULL",
+    # What people say of single images: ``image_labels`` reads and writes these two.
+    "image_label": "pid TEXT NOT NULL, roi INTEGER NOT NULL, kind TEXT NOT NULL, label TEXT NOT NULL, "
+    "reviewer TEXT NOT NULL, at TEXT NOT NULL",
+    "image_withdrawal": "label INTEGER NOT NULL REFERENCES image_label (id), reviewer TEXT NOT NULL, at TEXT NOT NULL",
 }
 
 _STANDING = "id NOT IN (SELECT label FROM withdrawal)"
@@ -307,12 +311,17 @@ class LabelStore:
 
     @property
     def _file(self) -> RecordFile:
-        # The mark spells IFCL.
-        return RecordFile(self.path, 0x4946434C, 2, _TABLES, "decisions", earlier=(1,))
+        return decision_file(self.path)
 
     def _labels(self, query: str, *values: object) -> list[Label]:
         with self._file.reading() as connection:
             return [] if connection is None else [_label(row) for row in connection.execute(query, values)]
+
+
+def decision_file(path: Path) -> RecordFile:
+    """The file of people's decisions about bins and of their labels of images."""
+    # The mark spells IFCL.
+    return RecordFile(path, 0x4946434C, 3, _TABLES, "decisions", earlier=(1, 2))
 
 
 def _insert(connection: sqlite3.Connection, label: Label) -> int:

@@ -37,9 +37,10 @@ class Settings:
     images of each bin are looked at, 0 for all.
 
     ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
-    this deployment's Dagster and review app. None of them ends with a slash. ``scratch``: a folder on a local disk for
-    what can be found again, None for one that fits ``home``; ``database``: where Dagster's records are, None for SQLite
-    files in ``home``; ``taxa_network_file``: of the ready network, where it is not in ``home``;
+    this deployment's Dagster and review app, as people's browsers know them; ``dagster_internal_url``: Dagster's as the
+    review app reaches it, where that is another. None of them ends with a slash. ``scratch``: a folder on a local disk
+    for what can be found again, None for one that fits ``home``; ``database``: where Dagster's records are, None for
+    SQLite files in ``home``; ``taxa_network_file``: of the ready network, where it is not in ``home``;
     ``alerts_file``: who is alerted, None where nobody is; ``mirror``: of what the archive is a copy, None where it is
     none.
     """
@@ -50,6 +51,7 @@ class Settings:
     features: FeatureSettings
     dashboard_url: str | None = None
     dagster_url: str | None = None
+    dagster_internal_url: str | None = None
     review_url: str | None = None
     images_per_bin: int = IMAGES_PER_BIN
     alerts_file: Path | None = None
@@ -80,6 +82,7 @@ class Settings:
             features=_features(environment),
             dashboard_url=_address(environment, "IFCB_DASHBOARD_URL"),
             dagster_url=_address(environment, "IFCB_DAGSTER_URL"),
+            dagster_internal_url=_address(environment, "IFCB_DAGSTER_INTERNAL_URL"),
             review_url=_address(environment, "IFCB_REVIEW_URL"),
             images_per_bin=_images_per_bin(environment),
             alerts_file=Path(alerts).absolute() if (alerts := environment.get("IFCB_ALERTS_FILE")) else None,

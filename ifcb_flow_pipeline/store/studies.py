@@ -32,6 +32,8 @@ _TABLES = {
     "repeat_of INTEGER REFERENCES item (id)",
     "rating": "item INTEGER NOT NULL REFERENCES item (id), reviewer TEXT NOT NULL, round TEXT NOT NULL, "
     "decision TEXT NOT NULL, cause TEXT NOT NULL, note TEXT NOT NULL, seconds REAL NOT NULL, at TEXT NOT NULL",
+    # How bad the reviewer finds the bin, 0 to 100, of the ratings that say so.
+    "mark": "rating INTEGER NOT NULL REFERENCES rating (id), mark INTEGER NOT NULL",
     "withdrawal": "rating INTEGER NOT NULL REFERENCES rating (id), reviewer TEXT NOT NULL, at TEXT NOT NULL",
 }
 
@@ -76,8 +78,9 @@ class Item:
 class Rating:
     """What a reviewer said of an item: the decision, the suspected cause (empty: none named) and a note.
 
-    ``seconds``: time to decide, at most MAX_SECONDS count. ``at``: when, with time zone. ``id``: its number in the
-    store, None before it is kept. Raises StudyError for one that cannot be kept.
+    ``seconds``: time to decide, at most MAX_SECONDS count. ``at``: when, with time zone. ``mark``: how bad the bin is,
+    0 surely good, 100 surely bad, None if that was not said. ``id``: its number in the store, None before it is kept.
+    Raises StudyError for one that cannot be kept.
     """
 
     item: int
@@ -89,8 +92,11 @@ class Rating:
     cause: str = ""
     note: str = ""
     id: int | None = None
+    mark: int | None = None
 
     def __post_init__(self) -> None:
+        if self.mark is not None and not 0 <= self.mark <= 100:
+            raise StudyError(f"{self.mark} is no rating from 0, surely good, to 100, surely bad")
         if self.decision not in get_args(Decision) or self.round not in get_args(Round):
             raise StudyError(f"{self.decision!r} in round {self.round!r} is no rating")
         if self.reviewer.strip().lower() == MODEL:
@@ -154,7 +160,10 @@ class StudyStore:
         values = (rating.item, rating.reviewer.strip(), rating.round, rating.decision, rating.cause, rating.note,
                   min(rating.seconds, MAX_SECONDS), rating.at.isoformat())  # fmt: skip
         with self._file.adding() as connection:
-            return _insert(connection, "rating", columns, values)
+            number = _insert(connection, "rating", columns, values)
+            if rating.mark is not None:
+                _insert(connection, "mark", "rating, mark", (number, rating.mark))
+            return number
 
     def withdraw(self, rating: int, reviewer: str, at: datetime) -> None:
         """Take a rating back: the item is to be rated again, or the rating before counts."""
@@ -164,17 +173,21 @@ class StudyStore:
     def ratings(self, study: int) -> list[Rating]:
         """The ratings of a study that were not withdrawn, oldest first."""
         columns = "item, reviewer, round, decision, seconds, at, rating.cause, note, rating.id"
-        rows = self._rows(
-            f"SELECT {columns} FROM rating JOIN item ON item.id = item WHERE study = ? AND {_STANDING} "  # noqa: S608 - constants
-            "ORDER BY rating.id",
-            study,
-        )
-        return [_rating(row) for row in rows]
+        with self._file.reading() as connection:
+            if connection is None:
+                return []
+            rows = connection.execute(
+                f"SELECT {columns} FROM rating JOIN item ON item.id = item WHERE study = ? AND {_STANDING} "  # noqa: S608 - constants
+                "ORDER BY rating.id",
+                (study,),
+            ).fetchall()
+            marks = dict(connection.execute("SELECT rating, mark FROM mark")) if _has_marks(connection) else {}
+        return [_rating(row, marks.get(row[-1])) for row in rows]
 
     @property
     def _file(self) -> RecordFile:
         # The mark spells IFCS.
-        return RecordFile(self.path, 0x49464353, 1, _TABLES, "studies")
+        return RecordFile(self.path, 0x49464353, 2, _TABLES, "studies", earlier=(1,))
 
     def _rows(self, query: str, *values: object) -> list[tuple]:
         with self._file.reading() as connection:
@@ -187,6 +200,10 @@ def _insert(connection: sqlite3.Connection, table: str, columns: str, values: Se
     return connection.execute(query, values).fetchone()[0]
 
 
-def _rating(row: Iterable) -> Rating:
+def _has_marks(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'mark'").fetchone() is not None
+
+
+def _rating(row: Iterable, mark: int | None) -> Rating:
     item, reviewer, round_, decision, seconds, at, cause, note, number = row
-    return Rating(item, reviewer, round_, decision, seconds, datetime.fromisoformat(at), cause, note, number)
+    return Rating(item, reviewer, round_, decision, seconds, datetime.fromisoformat(at), cause, note, number, mark)

@@ -17,7 +17,7 @@ from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS, Table
-from ifcb_flow_pipeline_tests.app.stored import StoredBin, pid_at, write_clouds
+from ifcb_flow_pipeline_tests.app.stored import StoredBin, pid_at, write_clouds, write_images
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
 
@@ -48,7 +48,7 @@ FINDINGS = (
 
 
 def write_review_store(home: Path, plan: Mapping[str, str] | None = None) -> Path:
-    """Inventory, clouds, features, scores and two models, the first of them in use."""
+    """Inventory, clouds, features, scores and two models, the first of them in use; the worst bin has images."""
     by_day: dict[date, list[dict[str, Any]]] = {}
     models = [_model(seed) for seed in (1, 2)]
     for instrument, letters in (plan or PLAN).items():
@@ -60,6 +60,7 @@ def write_review_store(home: Path, plan: Mapping[str, str] | None = None) -> Pat
         for table in (RAW_BINS, BIN_FEATURES, BIN_SCORES):
             tables.write(table, day, _table(table, rows), Provenance("signature"))
     every = [row for rows in by_day.values() for row in rows]
+    write_images(home / "archive", WORST)
     write_clouds(home, [StoredBin(row["pid"], -0.4, row["status"], row["reason"]) for row in every])
     for model in models:
         ModelStore(home / "models").save(model)
@@ -115,7 +116,7 @@ def _row(pid: str, letter: str, number: int, model_id: str) -> dict[str, Any]:
         "anomaly_score": -severity, "percentile": severity, "threshold": 50.0, "configuration": "",
         "config_changed": False, "model_id": model_id, "status": "unreadable" if letter == "u" else "ok",
         "reason": HOSTILE if letter == "u" else "", "n_rows": 300, "n_images": 275, "n_points": 275, "bad_lines": 0,
-        "mean_x": 650.0 + number, "mean_y": 500.0 - 3 * number,
+        "roi_path": f"{pid}.roi" if pid == WORST else None, "mean_x": 650.0 + number, "mean_y": 500.0 - 3 * number,
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.browser
 
 AXE = "axe-core@4.14.1"
 PAGES = ("", "timeline?span=all", "explore?span=all&where=mean_x:660:", f"bin?bin={WORST}", "triage?period=all",
+         f"gallery?bin={WORST}&order=fault", f"image?pid={WORST}&roi=299", f"bin?bin={WORST}&roi=299", "window",
          "study", "try_a_bin", "models", "models?part=features", "export")  # fmt: skip
 LAPTOP, TABLET = (1366, 768), (820, 1180)
 

@@ -132,27 +132,29 @@ def test_many_bins_are_drawn_as_pixels_and_few_as_elements_of_the_page():
 
 def _images(x: list[float], y: list[float]) -> pd.DataFrame:
     n = len(x)
-    return pd.DataFrame({"x": x, "y": y, "minute": [1.0] * n, "area_px2": [9.0] * n, "fluorescence_v": [0.1] * n})
+    return pd.DataFrame({"roi": range(1, n + 1), "x": x, "y": y, "minute": [1.0] * n, "area_px2": [9.0] * n,
+                         "fluorescence_v": [0.1] * n})  # fmt: skip
 
 
 @pytest.mark.parametrize("width_px", [charts.CLOUD_PX, charts.SMALL_CLOUD_PX])
 def test_the_cloud_lies_in_the_camera_frame_with_y_downwards_and_square_pixels(width_px):
     spec = charts.cloud(_images([900], [500]), "data:,", (1360, 1024), "time", width_px)
-    plot, beside = spec["vconcat"][1]["hconcat"]
-    picture, frame, marks = plot["layer"]
+    picture, frame, above, beside, marks = spec["layer"]
     assert picture["mark"]["type"] == "image"
     assert _rows(frame)[["x", "y", "x2", "y2"]].values.tolist() == [[0, 0, 1360, 1024]]
     x, y = (marks["encoding"][name]["scale"] for name in "xy")
     assert y["reverse"]
     spans = [scale["domain"][1] - scale["domain"][0] for scale in (x, y)]
-    assert plot["width"] / plot["height"] == pytest.approx(spans[0] / spans[1], rel=0.01)
-    assert spec["vconcat"][0]["width"] == plot["width"] == width_px
-    assert beside["height"] == plot["height"]
+    assert spec["width"] / spec["height"] == pytest.approx(spans[0] / spans[1], rel=0.01)
+    # The distributions lie outside of the frame.
+    assert _rows(above)["y2"].max() < 0
+    assert _rows(beside)["x"].min() > 1360
+    assert spec["width"] > width_px
 
 
 def test_positions_outside_the_frame_are_not_cut_off():
     spec = charts.cloud(_images([-11, 1500], [-11, 1100]), None, (1360, 1024), "size")
-    marks = spec["vconcat"][1]["hconcat"][0]["layer"][-1]
+    marks = spec["layer"][-1]
     for name, low, high in (("x", -11, 1500), ("y", -11, 1100)):
         domain = marks["encoding"][name]["scale"]["domain"]
         assert domain[0] < low
@@ -161,8 +163,33 @@ def test_positions_outside_the_frame_are_not_cut_off():
 
 @pytest.mark.parametrize("colouring", list(charts.COLOURINGS))
 def test_a_cloud_is_coloured_by_what_is_asked_for(colouring):
-    marks = charts.cloud(_images([1], [1]), None, (1360, 1024), colouring)["vconcat"][1]["hconcat"][0]["layer"][-1]
+    marks = charts.cloud(_images([1], [1]), None, (1360, 1024), colouring)["layer"][-1]
     assert marks["encoding"]["color"]["field"] == charts.COLOURINGS[colouring][0]
+
+
+def test_the_image_that_is_chosen_has_a_ring_and_a_click_gives_its_number():
+    images = _images([1, 900], [1, 500])
+    marks, ring = charts.cloud(images, None, (1360, 1024), chosen=2)["layer"][-2:]
+    assert _rows(ring)[["x", "y"]].values.tolist() == [[900, 500]]
+    assert _rows(marks)["roi"].tolist() == [1, 2]
+    assert marks["params"][0]["select"]["fields"] == ["roi"]
+    assert charts.picked_image({"selection": {charts.IMAGE: [{"roi": 2}]}}) == 2
+    assert charts.picked_image({"selection": {charts.IMAGE: []}}) is None
+    assert charts.picked_image({}) is None
+
+
+def test_a_sheet_has_a_cell_to_click_for_each_image_its_caption_and_a_scale_bar():
+    cells = pd.DataFrame({"x": [6, 80], "y": [6, 6], "x2": [60, 120], "y2": [40, 40], "roi": [7, 9],
+                          "caption": ["bubble 93%", "no fault"], "look": ["fault", "plain"],
+                          "tip": [{"image": "7"}, {"image": "9"}]})  # fmt: skip
+    spec = charts.sheet("data:,", (200, 60), cells, ("20 µm", 68.0))
+    picture, captions, bar, words, boxes = spec["layer"]
+    assert _rows(picture)[["x2", "y2"]].values.tolist() == [[200, 60]]
+    assert _rows(captions)["caption"].tolist() == ["bubble 93%", "no fault"]
+    assert _rows(bar)["x2"].item() - _rows(bar)["x"].item() == 68
+    assert _rows(words)["words"].item() == "20 µm"
+    assert _rows(boxes)[["roi", "said"]].values.tolist() == [[7, "image: 7"], [9, "image: 9"]]
+    assert charts.selections(spec) == [charts.IMAGE]
 
 
 def test_parts_of_a_run_that_waited_are_no_marks():

@@ -24,7 +24,7 @@ def _stream(x: list[int], y: list[int], width: list[int], t_s: list[float], fram
 def test_a_point_is_the_centre_of_an_image_and_triggers_without_image_are_none():
     points = clouds.points(_stream([0, 900], [0, 500], [0, 80], [30.0, 90.0]))
     assert points.to_dict("records") == [
-        {"x": 940.0, "y": 540.0, "minute": 1.5, "area_px2": 6400.0, "fluorescence_v": pytest.approx(0.9)}
+        {"roi": 2, "x": 940.0, "y": 540.0, "minute": 1.5, "area_px2": 6400.0, "fluorescence_v": pytest.approx(0.9)}
     ]
 
 
@@ -57,10 +57,3 @@ def test_the_course_of_a_run_counts_images_and_triggers_without_image_per_second
     assert course["without_image"].iloc[32:-1].eq(1).all()
     assert course["x_median"].iloc[2] == 940
     assert np.isnan(course["x_median"].iloc[-1])
-
-
-def test_a_mosaic_holds_what_fits_and_says_how_many_that_are():
-    small, wide = np.full((10, 20), 7, np.uint8), np.full((10, 2000), 9, np.uint8)
-    picture, drawn = clouds.mosaic([small, small, wide])
-    assert drawn == 2
-    assert (np.array(Image.open(io.BytesIO(picture))) == 7).sum() == 2 * small.size

@@ -211,12 +211,6 @@ def test_a_model_whose_card_is_damaged_does_not_hide_the_others(stores: Stores):
     assert data.newest_model(stores) is None
 
 
-def test_images_without_a_roi_file_are_told(stores: Stores):
-    found = data.read_images(stores, data.read_bin(stores, WORST), [0])
-    assert isinstance(found, str)
-    assert ".roi" in found
-
-
 def test_a_setting_without_meaning_is_an_error():
     with pytest.raises(SettingsError, match="IFCB_START_DAY"):
         Stores.of({"IFCB_START_DAY": "soon"})

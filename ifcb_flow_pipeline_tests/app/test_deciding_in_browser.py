@@ -130,7 +130,7 @@ def test_a_good_file_is_judged_and_a_bad_one_told(visit: Visit, tmp_path: Path):
     expect(page.locator("[data-testid=stVegaLiteChart] svg, [data-testid=stVegaLiteChart] canvas")).not_to_have_count(0)
     visit.open("try_a_bin")
     page.locator("input[type=file]").set_input_files(bad)
-    expect(page.locator("[data-testid=stAlert]")).to_contain_text("end in .adc, .hdr or .roi")
+    expect(page.locator("[data-testid=stAlert]")).to_contain_text("no PNG, JPEG or TIFF")
 
 
 def test_what_is_exported_is_read_again(visit: Visit, browser: Browser, tmp_path: Path):

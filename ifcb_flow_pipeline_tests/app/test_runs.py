@@ -126,3 +126,15 @@ def test_only_operators_start_jobs_where_some_are_named(store: Path, monkeypatch
     assert open_page("models", "Ada").button(key="train").disabled
     assert not open_page("models", "Cleo").button(key="train").disabled
     assert data.stores().in_dagster("assets") == "http://dagster/assets"
+
+
+def test_the_app_asks_dagster_at_one_address_and_shows_people_another(store: Path, monkeypatch):
+    monkeypatch.setenv("IFCB_DAGSTER_URL", "https://dagster.example")
+    monkeypatch.setenv("IFCB_DAGSTER_INTERNAL_URL", "http://webserver:3000")
+    asked = []
+    monkeypatch.setattr(runs, "launch", lambda address, _: asked.append(address) or "r1")
+    monkeypatch.setattr(runs, "progress", lambda address, _: asked.append(address) or Progress("done", (), None))
+    app = press(open_page("models"), "train")
+    assert set(asked) == {"http://webserver:3000"}
+    assert "https://dagster.example/runs/r1" in said(app)
+    assert "webserver" not in said(app)

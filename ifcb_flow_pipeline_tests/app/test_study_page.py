@@ -162,3 +162,24 @@ def test_too_few_bins_make_no_study(home: Path, monkeypatch: pytest.MonkeyPatch)
     app.text_input[0].input("March")
     checked(next(button for button in app.button if button.label == "Begin").click().run())
     assert "at least 10 bins" in said(app)
+
+
+def test_a_rating_from_0_to_100_is_saved_where_the_slider_was_moved(studies: StudyStore):
+    app = begin()
+    assert not app.slider
+    app = checked(app.toggle(key="rate").set_value(True).run())
+    checked(app.slider[0].set_value(85).run())
+    app = press(app, "study_bad")
+    assert app.slider[0].value == 50
+    press(app, "study_good")
+    assert [(one.decision, one.mark) for one in studies.ratings(1)] == [("bad", 85), ("good", None)]
+
+
+def test_results_show_where_people_draw_the_line_and_the_second_look_hides_what_was_said(studies: StudyStore):
+    app = part(finish(begin(), "bad"), "Results")
+    assert "Where do people draw the line?" in said(app)
+    assert "Too few answers, or too much alike" in said(app)
+    app = part(app, "Look again")
+    assert "Ada: bad" not in said(app)
+    app = checked(app.toggle(key="earlier").set_value(True).run())
+    assert "Ada: bad" in said(app)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app import charts, theme, words
+from ifcb_flow_pipeline.detection.images.fault_injection import FAULTS
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
 from ifcb_flow_pipeline.detection.verdict.rules import hard_rules
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
@@ -20,7 +21,9 @@ from ifcb_flow_pipeline_tests.app.reviewed import UNREADABLE, WORST, open_page, 
 _CODE = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
 
 PAGES = [("overview", {}), ("timeline", {"span": "all"}), ("explore", {"span": "all"}), ("bin", {"bin": WORST}),
-         ("bin", {"bin": UNREADABLE}), ("triage", {"period": "all"}), ("study", {}), ("try_a_bin", {}), ("models", {}),
+         ("bin", {"bin": UNREADABLE}), ("gallery", {"bin": WORST}), ("image", {"pid": WORST, "roi": "299"}),
+         ("window", {}),
+         ("triage", {"period": "all"}), ("study", {}), ("try_a_bin", {}), ("models", {}),
          ("models", {"part": "features"}), ("export", {})]  # fmt: skip
 
 
@@ -32,6 +35,7 @@ PAGES = [("overview", {}), ("timeline", {"span": "all"}), ("explore", {"span": "
         ({**STATUSES, **IMAGE_STATUSES}, theme.status_name),
         (DECISIONS, theme.decision_name),
         (TAGS, theme.tag_name),
+        (FAULTS, theme.image_fault_name),
         ([feature.name for feature in CATALOGUE], words.measure_name),
         (NUMERIC_SETTINGS, words.measure_name),
     ],

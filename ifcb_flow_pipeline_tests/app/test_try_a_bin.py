@@ -1,8 +1,11 @@
 """The page "Try a bin" without a browser: files that are handed in or named, good and bad ones."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image as Pillow
 from streamlit.testing.v1 import AppTest
 
 from ifcb_flow_pipeline_tests.app import reviewed
@@ -49,7 +52,8 @@ def test_nothing_of_a_bin_that_was_handed_in_is_kept(store: Path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("holiday.jpg", b"\xff\xd8", "end in .adc, .hdr or .roi"),
+        ("holiday.txt", b"\xff\xd8", "end in .adc, .hdr or .roi"),
+        ("holiday.jpg", b"\xff\xd8", "no PNG, JPEG or TIFF that can be read"),
         ("[x](evil) <b>.adc", ADC, "[x](evil) <b>.adc is not that of a bin"),
         (f"{PID}.adc", b"", "is empty"),
         (f"{PID}.adc", b"\0\1\2" * 99, "not a text file"),
@@ -88,7 +92,31 @@ def test_a_file_of_the_archive_is_named_by_its_path_and_none_outside_of_it_is_re
 
 def test_images_of_the_roi_file_are_shown_and_missing_ones_told(store: Path):
     app = upload(open_page("try_a_bin"), (f"{PID}.adc", ADC), (f"{PID}.roi", b"\x80" * 3200))
-    assert len(app.get("image")) == 1
+    assert "of 300 images looked at" in said(app)
     app = upload(open_page("try_a_bin"), (f"{PID}.adc", ADC), (f"{PID}.roi", b"\x80" * 100))
-    assert not app.get("image")
-    assert "150 images could not be read" in said(app)
+    assert "images could not be read: the .roi file is damaged or cut off." in said(app)
+
+
+def picture(shape: tuple[int, int] = (90, 120), ending: str = "PNG") -> bytes:
+    """A dark disc on a noisy background, as a file of a picture."""
+    down, across = np.mgrid[: shape[0], : shape[1]]
+    grey = 190 + np.random.default_rng(3).normal(0, 1.5, shape)
+    grey[np.hypot(down - shape[0] / 2, across - shape[1] / 2) < 20] -= 80
+    content = io.BytesIO()
+    Pillow.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).save(content, ending)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(("name", "ending"), [("one.png", "PNG"), ("one.JPG", "JPEG"), ("one.tif", "TIFF")])
+def test_a_picture_is_judged_without_a_model_of_bins(home: Path, name: str, ending: str):
+    app = upload(open_page("try_a_bin"), (name, picture(ending=ending)))
+    assert not app.error
+    text = said(app)
+    assert "120 x 90 px, about 35 x 26 µm" in text
+    assert "probability of any fault" in text
+    assert list(home.iterdir()) == []
+
+
+def test_pictures_and_the_files_of_a_bin_are_not_mixed(store: Path):
+    app = upload(open_page("try_a_bin"), ("one.png", picture()), (f"{PID}.adc", ADC))
+    assert "is no picture: upload pictures of images, or the files of one bin" in app.error[0].value.replace("\\", "")

@@ -248,7 +248,7 @@ def test_a_bin_has_its_verdict_its_reasons_its_cloud_and_its_run(store: Path):
     assert charts[0] == f"Point cloud of {WORST}: 275 images in the camera frame, and their distributions"
     assert any("after each part of its run" in alt for alt in charts)
     assert "25 triggers without an image" in text
-    assert "The archive has no .roi file" in text
+    assert "of 275 images looked at" in text
     app.session_state["header_open"] = True
     header = checked(app.run()).dataframe[-1].value
     assert header.loc[header["header"].eq("temperature"), "value"].tolist() == ["21.3 °C"]

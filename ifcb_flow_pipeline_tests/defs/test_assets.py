@@ -18,7 +18,6 @@ import pytest
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.bins.archive import EXTENSIONS
 from ifcb_flow_pipeline.definitions import defs
-from ifcb_flow_pipeline.defs import assets
 from ifcb_flow_pipeline.detection.flow.training import FlowModel
 from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
@@ -43,7 +42,7 @@ def test_the_definitions_can_be_loaded() -> None:
 
 def test_every_asset_has_a_description_kinds_group_and_code_version() -> None:
     specs = list(defs.resolve_all_asset_specs())
-    external = {"archive", "decisions"}
+    external = {"archive", "decisions", "mirrored_archive"}
     made = {table.name for table in TABLES} | {"anomaly_model", "image_model"}
     assert {spec.key.to_user_string() for spec in specs} == made | external
     for spec in specs:
@@ -207,10 +206,7 @@ def test_scores_come_with_pictures_small_ones_short_enough_to_be_shown_in_place(
     assert metadata["worst_severity"].value == scores["severity"][0].as_py() == max(scores["severity"].to_pylist())
 
 
-def test_in_a_long_run_only_the_last_days_get_large_pictures_and_all_get_small_ones(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(assets, "DAYS_WITH_LARGE_PICTURES", 1)
+def test_in_a_long_run_only_the_last_day_gets_large_pictures_and_all_get_small_ones(pipeline: Pipeline) -> None:
     pipeline.make_everything()
     large = [{name for name in pipeline.metadata("bin_scores", day) if name.endswith("_large")} for day in DAYS]
     assert large == [set(), set(), {"severities_large", "worst_cloud_large"}]

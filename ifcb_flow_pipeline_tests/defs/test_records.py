@@ -38,6 +38,45 @@ def test_files_stay_open_inside_and_are_closed_and_whole_afterwards(tmp_path: Pa
         assert connection.execute("SELECT count(*) FROM event").fetchone() == (4,)
 
 
+def test_a_file_is_opened_once_and_a_statement_is_compiled_once_for_all_engines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, hits, really = [], [], sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *names, **options: opened.append(names) or really(*names, **options))
+    table = db.Table("event", db.MetaData(), db.Column("id", db.Integer))
+
+    def insert(number: int) -> None:
+        engine = db.create_engine(f"sqlite:///{tmp_path / 'events.db'}", poolclass=NullPool)
+
+        @db.event.listens_for(engine, "after_cursor_execute")
+        def _(_connection, _cursor, statement, _values, context, _many):
+            if statement.startswith("INSERT"):
+                hits.append(context.cache_hit.name)
+
+        with engine.begin() as connection:
+            table.create(connection, checkfirst=True)
+            connection.execute(table.insert().values(id=number))
+
+    with held_open():
+        for number in range(3):
+            insert(number)
+    assert len(opened) == 1
+    assert hits == ["CACHE_MISS", "CACHE_HIT", "CACHE_HIT"]
+    with really(tmp_path / "events.db") as connection:
+        assert connection.execute("SELECT id FROM event").fetchall() == [(0,), (1,), (2,)]
+
+
+def test_two_connections_that_are_used_at_once_are_two(tmp_path: Path) -> None:
+    with held_open():
+        engine = db.create_engine(f"sqlite:///{tmp_path / 'events.db'}", poolclass=NullPool)
+        with engine.connect() as first, engine.connect() as second:
+            opened = [each.connection.dbapi_connection for each in (first, second)]
+    assert len({id(each) for each in opened}) == 2
+    for each in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            each.execute("SELECT 1")
+
+
 def test_a_run_holds_its_records_open_and_all_of_its_events_are_there_afterwards(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

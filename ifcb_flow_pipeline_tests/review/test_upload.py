@@ -1,8 +1,21 @@
 """Files that are handed in: those of one bin are read as the archive's, all others are refused with a reason."""
 
-import pytest
+import io
+import zlib
 
-from ifcb_flow_pipeline.review.upload import MAX_BYTES, UploadError, check_files, check_size, uploaded_bin
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from ifcb_flow_pipeline.review.upload import (
+    MAX_BYTES,
+    MAX_PICTURE_BYTES,
+    UploadError,
+    check_files,
+    check_size,
+    uploaded_bin,
+    uploaded_picture,
+)
 from ifcb_flow_pipeline.store.archive import Archive
 
 PID = "D20230810T113059_IFCB134"
@@ -98,3 +111,58 @@ def test_more_files_than_a_bin_has_and_files_that_are_too_large_are_refused_befo
         check_files([(f"{PID}.adc", 10), (f"{PID}.roi", MAX_BYTES["roi"] + 1)])
     with pytest.raises(UploadError, match="is not an IFCB file"):
         check_files([("../../etc/passwd", 10)])
+
+
+def pixels(size=(30, 20), mode="L", ending="PNG", **options):
+    content = io.BytesIO()
+    Pillow.new(mode, size, 200).save(content, ending, **options)
+    return content.getvalue()
+
+
+def test_a_picture_is_its_grey_values():
+    image = np.random.default_rng(1).integers(0, 256, (20, 30)).astype(np.uint8)
+    content = io.BytesIO()
+    Pillow.fromarray(image).save(content, "PNG")
+    assert np.array_equal(uploaded_picture("a.png", content.getvalue()), image)
+    assert uploaded_picture("a.png", pixels(mode="RGB", size=(5, 9))).shape == (9, 5)
+
+
+def test_sixteen_bits_become_eight():
+    content = io.BytesIO()
+    Pillow.fromarray(np.array([[0, 0x1234], [0x8000, 0xFFFF]], np.uint16)).save(content, "TIFF")
+    assert uploaded_picture("a.tif", content.getvalue()).tolist() == [[0, 0x12], [0x80, 0xFF]]
+
+
+def test_a_picture_lies_as_its_pixels_do_whatever_its_exif_says():
+    exif = Pillow.Exif()
+    exif[274] = 6  # turned by a quarter
+    assert uploaded_picture("a.jpg", pixels(ending="JPEG", exif=exif)).shape == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.png", b"", "a.png is no PNG, JPEG or TIFF"),
+        ("a.png", pixels()[:40], "a.png is no PNG, JPEG or TIFF"),
+        ("a.png", pixels(ending="GIF"), "a.png is no PNG, JPEG or TIFF"),
+        ("a.png", pixels(size=(3000, 2)), "has 3000 x 2 px; an image has sides of 1 to 2048 px"),
+        ("a.png", b"x" * (MAX_PICTURE_BYTES + 1), "pictures of up to 16 MB"),
+        ("a.bmp", pixels(ending="BMP"), "a.bmp is no picture"),
+    ],
+)
+def test_what_is_no_picture_of_an_image_is_refused(name, content, message):
+    with pytest.raises(UploadError, match=message):
+        uploaded_picture(name, content)
+
+
+def test_a_picture_that_would_unpack_to_gigabytes_is_refused_before_it_is():
+    small = bytearray(pixels())
+    small[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height in its header
+    small[29:33] = zlib.crc32(small[12:29]).to_bytes(4, "big")
+    with pytest.raises(UploadError, match=r"no PNG|sides of 1 to"):
+        uploaded_picture("a.png", bytes(small))
+
+
+def test_many_pictures_are_refused_before_they_are_read():
+    with pytest.raises(UploadError, match="up to 24 at a time"):
+        check_files([(f"{number}.png", 10) for number in range(25)])

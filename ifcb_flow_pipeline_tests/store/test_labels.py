@@ -202,9 +202,9 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(store):
 def test_a_store_of_a_newer_program_is_refused_with_the_remedy(store):
     store.add([BAD])
     connection = sqlite3.connect(store.path)
-    connection.execute("PRAGMA user_version = 3")
+    connection.execute("PRAGMA user_version = 4")
     connection.close()
-    with pytest.raises(RecordError, match=r"version 3 of decisions.*newer"):
+    with pytest.raises(RecordError, match=r"version 4 of decisions.*newer"):
         store.current()
 
 

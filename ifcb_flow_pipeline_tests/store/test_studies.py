@@ -1,5 +1,6 @@
 """Blind studies on disk: kept rating by rating, resumed by anyone, nothing overwritten."""
 
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,3 +89,23 @@ def test_a_file_of_decisions_is_no_file_of_studies(tmp_path):
     LabelStore(path).add([BAD])
     with pytest.raises(RecordError, match="another program, not studies"):
         StudyStore(path).studies()
+
+
+def test_a_rating_from_0_to_100_comes_back_with_its_answer_and_one_beyond_is_refused(store):
+    study, (one, two, _) = begin(store)
+    store.rate(Rating(one, "Bo", "blind", "bad", 1.0, NOON, mark=85))
+    store.rate(Rating(two, "Bo", "blind", "good", 1.0, NOON))
+    assert [rating.mark for rating in store.ratings(study)] == [85, None]
+    with pytest.raises(StudyError, match="101 is no rating from 0"):
+        Rating(one, "Bo", "blind", "bad", 1.0, NOON, mark=101)
+
+
+def test_studies_of_the_version_before_are_read_and_take_ratings(store):
+    study, (one, two, _) = begin(store)
+    store.rate(Rating(one, "Bo", "blind", "bad", 1.0, NOON))
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("DROP TABLE mark")
+        connection.execute("PRAGMA user_version = 1")
+    assert [rating.mark for rating in store.ratings(study)] == [None]
+    store.rate(Rating(two, "Bo", "blind", "bad", 1.0, NOON, mark=0))
+    assert [rating.mark for rating in store.ratings(study)] == [None, 0]

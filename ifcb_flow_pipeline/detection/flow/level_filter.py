@@ -143,11 +143,14 @@ def _learn(residual, level, variance, spread, range_, limit, group, fits):
 
 @part
 def _waited(waited, passed, since, held, is_pause):
-    """How much time each group's levels are to age by: none while a fault lasts, all of it after a pause."""
+    """How much time each group's levels are to age by: none while a fault lasts, all of it after a pause.
+
+    What follows the water waits for a bin that is in order: it shows whether the fault outlasted the pause.
+    """
     for g in range(_GROUPS):
         waited[g] += since
         passed[g] = 0.0
-        if is_pause or not held[g]:
+        if not held[g] or (is_pause and g != WATER):
             passed[g], waited[g] = waited[g], 0.0
 
 
@@ -217,7 +220,7 @@ def follow(
             silent_s += since
             _waited(waited, passed, since, held, pause[i])
             _pass_time(level, variance, range_, memory_s, passed, core, group)
-            if pause[i] or not held[WATER]:
+            if not held[WATER]:
                 _forget_water(variance, range_, memory_s, silent_s, group)
             repaired = repaired or (pause[i] and _was_faulty(recent))
         _return_core(values[i], scatter[i], level, variance, core, other)

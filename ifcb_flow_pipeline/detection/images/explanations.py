@@ -58,10 +58,14 @@ class Reason:
     high: float
 
     @property
+    def name(self) -> str:
+        """What the feature is called."""
+        return WORDS.get(self.feature, _MEANING[self.feature])
+
+    @property
     def words(self) -> str:
         """For people: ``sharpness of edges 0.12, usual 0.31 to 0.68``."""
-        name = WORDS.get(self.feature, _MEANING[self.feature])
-        return f"{name} {self.value:.3g}, usual {self.low:.3g} to {self.high:.3g}"
+        return f"{self.name} {self.value:.3g}, usual {self.low:.3g} to {self.high:.3g}"
 
 
 def explain(
@@ -95,3 +99,45 @@ def _usual(model: ImageModel, at: int, levels: Levels | None) -> tuple[float, fl
         # Nine of ten lie within 1.645 standard deviations.
         low, high = levels.usual[name] * np.exp(np.array([-1.645, 1.645]) * levels.spread[name])
     return float(low), float(high)
+
+
+#: Features that are named where an image is odd.
+_UNUSUAL: Final = 2
+
+
+def usual_range(history: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Within which nine of ten images of an instrument lie: its 5 % and 95 % quantiles, shape (len(NAMES), 2), by the
+    features of its healthy images, shape (n, len(NAMES)), NaN where one has none.
+    """
+    return np.nanquantile(history, [0.05, 0.95], axis=0).T
+
+
+def unusual(
+    model: ImageModel, values: NDArray[np.float64], usual: NDArray[np.float64] | None = None, n: int = _UNUSUAL
+) -> list[list[Reason]]:
+    """The ``n`` features of each image that lie furthest outside of what is usual, in units of its width, furthest
+    first; of one family only one, and fewer where fewer lie outside. For images that are odd without a named fault.
+
+    ``values``: features, shape (images, len(NAMES)); ``usual``: as ``usual_range`` gives it for the instrument, by
+    default that of the model's training images. ``contribution`` of a reason is the distance.
+    """
+    ranges = model.usual if usual is None else usual
+    low, high = ranges.T
+    width = np.maximum(high - low, 1e-9)
+    return [_outside(row, np.maximum(low - row, row - high) / width, ranges, n) for row in values]
+
+
+def _outside(
+    values: NDArray[np.float64], distance: NDArray[np.float64], ranges: NDArray[np.float64], n: int
+) -> list[Reason]:
+    found: dict[str, Reason] = {}
+    if np.isnan(values[0]):
+        return []
+    for at in np.argsort(-distance, kind="stable"):
+        name = NAMES[at]
+        if distance[at] > 0 and _FAMILY[name] not in found and len(found) < n:
+            low, high = ranges[at]
+            found[_FAMILY[name]] = Reason(
+                name, _FAMILY[name], float(distance[at]), float(values[at]), float(low), float(high)
+            )
+    return list(found.values())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.roi import Image
 from ifcb_flow_pipeline.detection.images.fault_injection import FAULTS, SEVERITIES, plant
-from ifcb_flow_pipeline.detection.images.levels import RELATIVE, Levels, model_rows
+from ifcb_flow_pipeline.detection.images.levels import MODEL_COLUMNS, RELATIVE, Levels, model_rows
 from ifcb_flow_pipeline.detection.images.model import ImageModel
 from ifcb_flow_pipeline.detection.images.model_card import FALSE_ALARMS, ImageModelCard
 from ifcb_flow_pipeline.detection.images.oddness import Oddness, Scaler
@@ -30,8 +30,48 @@ _FOLDS = 3
 #: Share of the planted images for which a model in training does not know what is usual for the instrument.
 _UNKNOWN = 0.3
 
+#: How often a real faulty image counts beside a planted one.
+REAL_WEIGHT = 5
+
 #: Classes that are made up where images come without any.
 _CLUSTERS = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Features of n real images that people called faulty: ``values`` (n, len(NAMES)) as tables store them, the
+    ``faults`` they named, the ``pids`` and ``instruments`` they are of.
+    """
+
+    values: NDArray[np.float64]
+    faults: NDArray[np.str_]
+    pids: NDArray[np.str_]
+    instruments: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, images: Sequence[tuple[TrainingImage, str]]) -> "Labelled":
+        """Of images with the fault of each; those without features are left out."""
+        values = rounded(features_of_images([each.image for each, _ in images])).astype(np.float64)
+        known = ~np.isnan(values[:, 0])
+        texts = [[fault, each.pid, each.instrument] for each, fault in images]
+        return cls(values[known], *np.array(texts, dtype=str).reshape(-1, 3)[known].T)
+
+    def without(self, pids: NDArray[np.str_]) -> "Labelled":
+        """Those of other bins."""
+        keep = ~np.isin(self.pids, pids)
+        return Labelled(self.values[keep], self.faults[keep], self.pids[keep], self.instruments[keep])
+
+    def rows(self, planted: "Planted") -> tuple[NDArray[np.float64], list[str]]:
+        """Rows and names to train with, each image REAL_WEIGHT times with and once without what is usual for its
+        instrument by the clean images.
+        """
+        levels = levels_by_instrument(planted)
+        beside = [model_rows(row[None], levels.get(str(name)))
+                  for row, name in zip(self.values, self.instruments, strict=True)]  # fmt: skip
+        if not beside:
+            return np.empty((0, len(MODEL_COLUMNS))), []
+        rows = np.concatenate([*([np.concatenate(beside)] * REAL_WEIGHT), model_rows(self.values)])
+        return rows, [*self.faults.tolist()] * (REAL_WEIGHT + 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,11 +128,13 @@ def train_image_model(
     versions: Mapping[str, str],
     settings: GrowthSettings | None = None,
     n_jobs: int = 1,
+    labelled: Labelled | None = None,
 ) -> ImageModel:
     """Train recogniser and oddness; FALSE_ALARMS of the clean images of bins held back exceed the thresholds.
 
     ``source``: for the card, what the images are, where they are from, and their licence; ``n_jobs``: processes, -1 one
-    per core; the result does not depend on it. Raises ModelError where there are too few images or bins.
+    per core; the result does not depend on it; ``labelled``: real faulty images, which teach the recogniser as well,
+    but none of the bins that thresholds are measured on. Raises ModelError where there are too few images or bins.
     """
     n, n_bins = len(planted.clean), len(np.unique(planted.pids))
     if n < MIN_TRAINING_IMAGES or n_bins < _FOLDS:
@@ -102,9 +144,12 @@ def train_image_model(
         )
     classes = _classes(planted)
     folds = _folds(planted.pids)
-    tasks = [delayed(_held_back)(planted, classes, folds == fold, settings) for fold in range(_FOLDS)]
-    *held, recogniser = cast("list[Any]", Parallel(n_jobs=n_jobs)([*tasks, delayed(_recogniser)(planted, settings)]))
+    real = labelled or Labelled.of([])
+    tasks = [delayed(_held_back)(planted, classes, folds == fold, settings, real) for fold in range(_FOLDS)]
+    whole = delayed(_recogniser)(planted, settings, real)
+    *held, recogniser = cast("list[Any]", Parallel(n_jobs=n_jobs)([*tasks, whole]))
     known, unknown, odd, metrics = _thresholds(held)
+    metrics["labelled_faults"] = _counts(real.faults)
     oddness = _oddness(planted, classes)
     card = ImageModelCard(
         model_id=f"images-{created:%Y%m%dT%H%M%SZ}-{_digest(planted)}",
@@ -158,8 +203,9 @@ def rows_of(planted: Planted, values: NDArray[np.float64]) -> NDArray[np.float64
     return rows
 
 
-def _recogniser(planted: Planted, settings: GrowthSettings | None) -> FaultRecogniser:
-    return FaultRecogniser(settings).fit(*training_rows(planted))
+def _recogniser(planted: Planted, settings: GrowthSettings | None, real: Labelled) -> FaultRecogniser:
+    (rows, names), (real_rows, real_names) = training_rows(planted), real.rows(planted)
+    return FaultRecogniser(settings).fit(np.concatenate([rows, real_rows]), names + real_names)
 
 
 def _oddness(planted: Planted, classes: NDArray[np.str_]) -> Oddness:
@@ -169,10 +215,14 @@ def _oddness(planted: Planted, classes: NDArray[np.str_]) -> Oddness:
 
 
 def _held_back(
-    planted: Planted, classes: NDArray[np.str_], held: NDArray[np.bool_], settings: GrowthSettings | None
+    planted: Planted,
+    classes: NDArray[np.str_],
+    held: NDArray[np.bool_],
+    settings: GrowthSettings | None,
+    real: Labelled,
 ) -> dict[str, NDArray]:
     """What a model of the other bins says of the bins held back, their planted copies included."""
-    recogniser = _recogniser(planted[~held], settings)
+    recogniser = _recogniser(planted[~held], settings, real.without(planted.pids[held]))
     rest = planted[~held]
     oddness = _oddness(rest, classes[~held])
     mine = planted[held]

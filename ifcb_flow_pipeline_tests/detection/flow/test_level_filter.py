@@ -160,7 +160,7 @@ def slow_follow(run: Run) -> tuple[NDArray, NDArray, NDArray, NDArray]:  # noqa:
             at_jump = bool(run.is_jump[i])
             known[run.core] = Level(float(run.anchor[i]), float(run.anchor_sd[i]) ** 2)
         if i:
-            age(i, {0, 1, 2} if run.pause[i] else {0, 1, 2} - held)
+            age(i, {FLOW, HOUSING, WATER} - ((held & {WATER}) if run.pause[i] else held))
             repaired = repaired or (bool(run.pause[i]) and in_order[-RECENT_BINS:].count(False) >= 3)
         if other is not None and not isnan(run.values[i, run.core]):
             here, there = (abs(float(run.values[i, run.core]) - place.at) for place in (known[run.core], other))
@@ -372,6 +372,18 @@ def test_after_a_pause_all_the_time_counts_since_the_fault_began() -> None:
     # A pause in mid-fault makes its bins no history either.
     _, _, in_order, _ = replace(grouped(values), pause=np.arange(300) == 130).follow()
     assert not in_order[60:200].any()
+
+
+def test_a_loss_of_focus_goes_on_after_a_pause_that_did_not_mend_it() -> None:
+    small = np.r_[np.zeros(60), np.full(200, 7.0)]
+    lost = np.where(small > 0, 0.12, 0.0)
+    values = np.column_stack([lost, small, np.zeros(260)])
+    scatter = np.tile([0.02, 1.0, 1.0], (260, 1)).astype(np.float32)
+    run = Run.of(
+        values, seen=(values + 0.6).astype(np.float32), scatter=scatter, range_=np.array([0.02, 2.0, 1.0], np.float32),
+        focus=(0, 1, 2), group=np.array([FLOW, WATER, WATER]), pause=np.arange(260) == 200,
+    )  # fmt: skip
+    assert run.follow()[2].tolist() == [True] * 60 + [False] * 200
 
 
 def test_bins_that_cannot_be_used_do_not_end_a_fault() -> None:

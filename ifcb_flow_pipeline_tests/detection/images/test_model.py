@@ -8,7 +8,7 @@ import pytest
 
 from ifcb_flow_pipeline.detection.images import model_file
 from ifcb_flow_pipeline.detection.images.bin_images import MIN_IMAGES, summarise
-from ifcb_flow_pipeline.detection.images.explanations import explain
+from ifcb_flow_pipeline.detection.images.explanations import explain, unusual, usual_range
 from ifcb_flow_pipeline.detection.images.fault_injection import FAULTS, plant
 from ifcb_flow_pipeline.detection.images.levels import MODEL_COLUMNS, RELATIVE, Levels, model_rows
 from ifcb_flow_pipeline.detection.images.training import planted_features, train_image_model
@@ -208,3 +208,50 @@ def test_what_is_no_image_model_is_refused(model):
 def test_a_file_that_would_run_something_is_not_read(model):
     with pytest.raises(ModelError):
         model_file.from_bytes(changed(model, usual=np.array([print], dtype=object)))
+
+
+def test_two_features_of_different_families_say_what_is_unusual(model, fresh):
+    bright = fresh[:3].copy()
+    bright[0, NAMES.index("touch")] = 0.9
+    bright[1] = np.nan
+    found = unusual(model, bright)
+    assert found[0][0].feature == "touch"
+    assert found[0][0].value == 0.9
+    assert found[1] == []
+    assert all(len({reason.family for reason in reasons}) == len(reasons) <= 2 for reasons in found)
+    # An instrument at which particles touch the border all the time finds nothing in it.
+    usual = usual_range(fresh)
+    usual[NAMES.index("touch")] = 0, 1
+    assert "touch" not in {reason.feature for reason in unusual(model, bright[:1], usual)[0]}
+    assert all("usual" in reason.words for reasons in found for reason in reasons)
+
+
+@pytest.mark.parametrize("kind", ["dim", "lines", "noise"])
+def test_shap_says_the_same_of_the_recogniser(model, levels, kind):
+    """Our exact contributions are those of SHAP's TreeExplainer: the sampled way agrees with them on average."""
+    shap = pytest.importorskip("shap")
+    rows = model_rows(features_with(kind, 0.9, n=6), levels)
+    trees, at = model.recogniser.trees_, model.recogniser.kinds_.index(kind)
+    ours = model.recogniser.contributions(rows, kind)[:, :-1].mean(axis=0)
+
+    def margin(some):
+        found = trees.margins(some)
+        return found[:, at] - found[:, 0]
+
+    background = model_rows(features_with("dim", 0.0, n=20), levels)
+    explainer = shap.PermutationExplainer(margin, background)
+    theirs = explainer(rows, max_evals=2 * rows.shape[1] + 1).values.mean(axis=0)
+    top = set(np.argsort(-ours)[:5])
+    assert len(top & set(np.argsort(-theirs)[:8])) >= 2
+
+
+def test_lime_finds_a_feature_of_the_fault_among_its_top_ones(model, levels):
+    """Continuous: with its default, discretised, LIME is blind to extremes."""
+    lime = pytest.importorskip("lime.lime_tabular")
+    clean = model_rows(features_with("dim", 0.0, n=60), levels)
+    (row,) = model_rows(features_with("dim", 0.9, n=1), levels)
+    explainer = lime.LimeTabularExplainer(clean, discretize_continuous=False, random_state=0)
+    at = model.recogniser.kinds_.index("dim")
+    found = explainer.explain_instance(row, model.recogniser.predict, labels=(at,), num_samples=500)
+    top = [MODEL_COLUMNS[number] for number, _ in found.as_map()[at][:10]]
+    assert {"background_deviation", "p95_deviation", "p99_deviation", "entropy_deviation"} & set(top)
