@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ifcb_flow_pipeline.detection.images.training import TrainingImage
+from ifcb_flow_pipeline.detection.images.training_image import TrainingImage
 
 
 def drawn_images(n: int, seed: int) -> list[TrainingImage]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ifcb_flow_pipeline.bins.roi import RoiTable
-from ifcb_flow_pipeline.detection.images.training import TrainingImage
+from ifcb_flow_pipeline.detection.images.training_image import TrainingImage
 from ifcb_flow_pipeline.detection.images.window_map import WindowMap, WindowScore, score_window
 from ifcb_flow_pipeline.features.images.extract import features_of_bin
 

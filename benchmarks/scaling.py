@@ -16,7 +16,7 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from ifcb_flow_pipeline.bins.archive import FoundFile, list_bins, signature
+from ifcb_flow_pipeline.bins.archive import FoundFile, list_bins, signatures
 from ifcb_flow_pipeline.bins.pid import format_pid
 from ifcb_flow_pipeline.defs.planning import DayState, plan
 from ifcb_flow_pipeline.detection.verdict.episodes import episodes_of
@@ -58,13 +58,15 @@ def _listing(n_instruments: int, n_days: int) -> None:
         lambda: [file for n in range(n_days) for file in _files(_NOW - timedelta(days=n + 1), n_instruments)]
     )
     listing, listed = timed(lambda: list_bins(iter(files)))
-    signatures, signed = timed(lambda: {day: signature(listing.of_day(day), _NOW, _SETTLE) for day in listing.days})
+    signed_days, signed = timed(lambda: {day: signatures(listing.of_day(day), _NOW, _SETTLE) for day in listing.days})
     a_year = 365 / n_days
-    states = {_NOW.date() - timedelta(days=n): DayState(f"{n}", f"{n}", f"{n}") for n in range(365 * 20)}
+    states = {
+        _NOW.date() - timedelta(days=n): DayState(f"{n}", f"{n}", f"{n}", f"{n}", f"{n}") for n in range(365 * 20)
+    }
     _, planned = timed(lambda: plan(states, with_scores=True))
     print(f"{n_instruments:3} instruments: {len(listing.bins) * a_year:10,.0f} bins a year; listing a year "
           f"{listed * a_year:6.1f} CPU s, signatures {signed * a_year:5.1f}, plan of 20 years {planned:.3f} "
-          f"({len(signatures)} days measured, {made:.1f} s to simulate)")  # fmt: skip
+          f"({len(signed_days)} days measured, {made:.1f} s to simulate)")  # fmt: skip
 
 
 def _files(day: datetime, n_instruments: int) -> Iterator[FoundFile]:

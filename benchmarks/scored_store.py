@@ -98,9 +98,13 @@ def _scores(size: StoreSize) -> tuple[pa.Table, list[int]]:
         "baseline_days": pa.array(np.where(unreadable, np.nan, 21.0)),
         "affected_fraction": pa.array(np.where(bad, 0.4, np.where(verdict == 0, 0.0, np.nan))),
         "model_id": _words(model, tuple(f"flow-{2006 + 2 * number}0101T000000Z" for number in range(_MODELS))),
+        "source": _words(np.zeros(n, int), ("flow",)),
+        "image_severity": pa.array(np.full(n, np.nan)),
+        "image_verdict": _words(np.zeros(n, int), ("not_judged",)),
         "status": _words(unreadable, ("ok", "unreadable")),
         "reason": _words(unreadable, ("", "line 3 has 17 cells")),
     }
+    columns |= {"flow_severity": columns["severity"], "flow_verdict": columns["verdict"]}
     starts = np.searchsorted(second, first + 86_400 * np.arange(size.n_days + 1))
     return pa.table({column.name: columns[column.name] for column in BIN_SCORES.columns}), starts.tolist()
 

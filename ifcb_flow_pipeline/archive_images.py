@@ -65,7 +65,7 @@ def read_bin_images(archive: Archive, raw: RawBin, per_bin: int = IMAGES_PER_BIN
     if not rows.size:
         return _without(raw, "no_images", "no trigger of the bin gave an image")
     try:
-        found = _features(archive, roi, table, rows)
+        found = features_of_file(archive, roi, table, rows)
     except OSError as error:
         return _without(raw, "unreadable", f"cannot read {roi}: {error.strerror or error}")
     stored = ImageFeatures(found.row, rounded(found.values).astype(np.float64), found.status)
@@ -73,7 +73,8 @@ def read_bin_images(archive: Archive, raw: RawBin, per_bin: int = IMAGES_PER_BIN
     return BinOfImages(pid, raw.bin_id.instrument, "ok", "", boxes, stored)
 
 
-def _features(archive: Archive, roi: str, table: RoiTable, rows: NDArray[np.int64]) -> ImageFeatures:
+def features_of_file(archive: Archive, roi: str, table: RoiTable, rows: NDArray[np.int64]) -> ImageFeatures:
+    """Features of the images of some ADC rows, from a .roi file. Raises OSError where it cannot be read."""
     blocks = archive.image_blocks(roi, table, rows)
     parts = [features_of_bin(block.content, block.table, block.rows) for block in blocks]
     row, values, status = (

@@ -12,16 +12,24 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Literal
 
-from ifcb_flow_pipeline import days
-from ifcb_flow_pipeline.bins.archive import Listing, signature
+from ifcb_flow_pipeline import days, image_days
+from ifcb_flow_pipeline.bins.archive import Listing, signatures
 from ifcb_flow_pipeline.errors import FlowError
-from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError, StoreError
+from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError, StoreError, joined
+from ifcb_flow_pipeline.store.image_models import ImageModelStore
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.sample_times import SampleTimes
 from ifcb_flow_pipeline.store.settings import Settings
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, Table
+from ifcb_flow_pipeline.store.tables import (
+    BIN_FEATURES,
+    BIN_IMAGE_SCORES,
+    BIN_SCORES,
+    IMAGE_FEATURES,
+    WINDOW_MAPS,
+    Table,
+)
 
-Step = Literal["features", "scores"]
+Step = Literal["features", "images", "scores"]
 
 #: So many days are worked on at once on this machine: one is read while another is computed or written.
 _DAYS_AT_ONCE = 4
@@ -73,26 +81,41 @@ def missing_features(settings: Settings, listing: Listing, wanted: Iterable[date
     missing = []
     for day in wanted:
         made_of = _made_of(tables, BIN_FEATURES, day)
-        listed = signature(listing.of_day(day), now, settle)
-        if made_of is None and not listed:
+        listed = signatures(listing.of_day(day), now, settle)
+        if made_of is None and not listed.flow:
             continue  # a day without bins that was never made lacks nothing
-        if made_of is None or made_of != (listed, asdict(settings.features)):
+        of_images = _made_of(tables, IMAGE_FEATURES, day)
+        wanted_of_images = (listed.images, {"per_bin": settings.images_per_bin})
+        if made_of != (listed.flow, asdict(settings.features)) or of_images != wanted_of_images:
+            missing.append(day)
+    return missing
+
+
+def missing_images(settings: Settings, wanted: Iterable[date]) -> list[date]:
+    """The days whose images were not judged with the features they have now, by the image model in use."""
+    tables, missing = DailyTables(settings.home / "tables"), []
+    model_id = _image_models(settings).card().model_id
+    for day in wanted:
+        features, judged = _made_of(tables, IMAGE_FEATURES, day), _made_of(tables, BIN_IMAGE_SCORES, day)
+        if features is not None and judged != (features[0], {"model_id": model_id}):
             missing.append(day)
     return missing
 
 
 def missing_scores(settings: Settings, model_id: str, wanted: Iterable[date]) -> list[date]:
-    """The days whose scores were not made of their features as they are, by this model."""
+    """The days whose scores were not made of their features and images as they are, by this model."""
     tables, missing = DailyTables(settings.home / "tables"), []
     for day in wanted:
         features, scores = _made_of(tables, BIN_FEATURES, day), _made_of(tables, BIN_SCORES, day)
-        if features is not None and scores != (features[0], {"model_id": model_id}):
+        images = _made_of(tables, BIN_IMAGE_SCORES, day)
+        by = {"model_id": model_id} | ({"image_model_id": images[1].get("model_id")} if images else {})
+        if features is not None and scores != (joined(features[0], images and images[0]), by):
             missing.append(day)
     return missing
 
 
 def make_features(task: Task) -> Made:
-    """Write a day's inventory, clouds and features. What fails is told, so that other days go on."""
+    """Write a day's inventory, clouds and features, also of images. What fails is told, so that other days go on."""
     settings, day = task.settings, task.day
     tables = DailyTables(settings.home / "tables")
 
@@ -101,9 +124,27 @@ def make_features(task: Task) -> Made:
         with tables.alone(day):
             days.write_inventory(tables, settings.archive, task.listing, day)
             days.write_clouds(tables, settings.archive, day, task.n_threads)
-            days.write_features(tables, settings.features, day, SampleTimes.read(settings.home))
+            corrected = SampleTimes.read(settings.home)
+            days.write_features(tables, settings.features, day, corrected, settings.archive)
+            image_days.write_image_features(tables, settings.archive, settings.images_per_bin, day)
 
     return _timed(day, "features", make)
+
+
+def make_images(settings: Settings, wanted: Sequence[date]) -> Iterator[Made]:
+    """Judge the images of days, one after the other: each in the light of the days before as they were judged."""
+    tables, archive, model = DailyTables(settings.home / "tables"), settings.archive, _image_models(settings).load()
+    windows, images = days.RecentDays(tables, WINDOW_MAPS), image_days.ImageHistory.of(tables)
+    bins = days.RecentDays(tables, BIN_IMAGE_SCORES, image_days.BIN_HISTORY_COLUMNS)
+
+    def make(day: date) -> None:
+        with tables.alone(day):
+            image_days.write_window_maps(tables, archive, day, windows.before(day))
+            image_days.write_image_scores(tables, model, day, images)
+            image_days.write_bin_image_scores(tables, model, day, bins.before(day))
+
+    for day in wanted:
+        yield _timed(day, "images", lambda day=day: make(day))
 
 
 def make_scores(settings: Settings, model_id: str, wanted: Sequence[date]) -> list[Made]:
@@ -120,7 +161,8 @@ def make_scores(settings: Settings, model_id: str, wanted: Sequence[date]) -> li
                 days.write_scores(tables, model, day, history.before(day))
             except DamagedError:
                 # What can be made of the stored points again is, at once.
-                days.write_features(tables, settings.features, day, SampleTimes.read(settings.home))
+                corrected = SampleTimes.read(settings.home)
+                days.write_features(tables, settings.features, day, corrected, settings.archive)
                 days.write_scores(tables, model, day, history.before(day))
 
     return [_timed(day, "scores", lambda day=day: make(day)) for day in wanted]
@@ -203,6 +245,10 @@ def _made_of(tables: DailyTables, table: Table, day: date) -> tuple[str, dict] |
     except StoreError:  # it is made again
         return ("unusable", {})
     return None if found is None else (found.signature, dict(found.made_of))
+
+
+def _image_models(settings: Settings) -> ImageModelStore:
+    return ImageModelStore(settings.home / "image_models")
 
 
 def _of_day(listing: Listing, day: date) -> Listing:

@@ -15,13 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ifcb_flow_pipeline.bins.archive import Listing, RawBin, extent, signature
+from ifcb_flow_pipeline.bins.archive import Listing, RawBin, extent, signatures
 from ifcb_flow_pipeline.bins.pid import BinId, parse_pid
 from ifcb_flow_pipeline.detection.flow.training import FlowModel, TrainingSettings, train_flow_model
 from ifcb_flow_pipeline.detection.model_card import MIN_TRAINING_BINS, ModelError
 from ifcb_flow_pipeline.detection.open_model import AnyModel, ForestChoice, train_forest
 from ifcb_flow_pipeline.detection.reference.model import Model, TrainingSet
 from ifcb_flow_pipeline.detection.trial.instrument_forests import InstrumentForests
+from ifcb_flow_pipeline.detection.verdict.joined import join_verdicts
+from ifcb_flow_pipeline.detection.verdict.severity import VERDICT_COLUMNS
 from ifcb_flow_pipeline.feature_rows import IDENTITY, FeatureRows, feature_row
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.features.extract import FeatureSettings
@@ -33,11 +35,11 @@ from ifcb_flow_pipeline.reading import read_bins
 from ifcb_flow_pipeline.store.archive import Archive, BinRead
 from ifcb_flow_pipeline.store.claim import claim
 from ifcb_flow_pipeline.store.clouds import CloudDay, CloudEntry, CloudTables, ReadCloud
-from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
+from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError, joined
 from ifcb_flow_pipeline.store.file_batches import BINS_AT_ONCE
 from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.sample_times import SampleTimes
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_IMAGE_SCORES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: What features are made of: columns of the ADC file, and of the stored clouds.
 CLOUD_COLUMNS = STREAM_COLUMNS
@@ -53,6 +55,8 @@ HISTORY_COLUMNS = (
 
 #: What models are trained on: all but texts that are as long as all numbers together, and of which nothing is learnt.
 TRAINING_COLUMNS = tuple(name for name in BIN_FEATURES.schema.names if name not in ("settings", "header_problem"))
+#: What a model gives by positions alone; ``bin_scores`` has more.
+FLOW_SCORES = pa.schema([BIN_SCORES.schema.field(name) for name in VERDICT_COLUMNS])
 
 _MORE_BINS = (
     "widen the training window, or process more days; bins written less than IFCB_SETTLE_SECONDS ago come later"
@@ -89,7 +93,8 @@ def write_inventory(tables: DailyTables, archive: Archive, listing: Listing, day
     bins = listing.of_day(day)
     listed = [inventory_row(raw, archive, now) for raw in bins]
     rows = pa.Table.from_pylist(with_gone_bins(tables, day, listed, now), schema=RAW_BINS.schema)
-    made_of = Provenance(signature(bins, now, archive.settle), extent=extent(bins, now, archive.settle))
+    signed = signatures(bins, now, archive.settle)
+    made_of = Provenance(signed.flow, extent=extent(bins, now, archive.settle), images=signed.images)
     tables.write(RAW_BINS, day, rows, made_of)
     return rows
 
@@ -230,17 +235,47 @@ def _with_stored_features(tables: DailyTables, settings: FeatureSettings, day: d
 
 
 def write_scores(tables: DailyTables, model: AnyModel, day: date, history: pa.Table | None = None) -> pa.Table:
-    """Write ``bin_scores``: one row per row of ``bin_features``, worst first.
+    """Write ``bin_scores``: one row per row of ``bin_features``, worst first; with what the images tell, where
+    ``bin_image_scores`` has been made.
 
     ``history``: rows of ``bin_features`` of the days before, as ``history_of`` gives them. Raises ModelError, naming
     the remedy, where the model does not fit the features.
     """
     features, made_of = _input(tables, BIN_FEATURES, day)
     model.check_usable(FeatureSettings(**made_of.made_of))
-    scores = worst_first(with_stored_rows(tables, BIN_SCORES, day, score_table(features, model, history)))
+    images, of_images = _images(tables, day)
+    flow = score_table(with_roi_files(features, images), model, history)
+    joined_rows = join_verdicts(flow, images).select(BIN_SCORES.schema.names).cast(BIN_SCORES.schema)
+    scores = worst_first(with_stored_rows(tables, BIN_SCORES, day, joined_rows))
     keep_verdicts(tables, day, scores)
-    tables.write(BIN_SCORES, day, scores, replace(made_of, made_of={"model_id": model.card.model_id}))
+    signature = joined(made_of.signature, of_images and of_images.signature)
+    unread = made_of.unread + (of_images.unread if of_images else 0)
+    told = {"model_id": model.card.model_id} | ({"image_model_id": of_images.made_of["model_id"]} if of_images else {})
+    tables.write(BIN_SCORES, day, scores, replace(made_of, signature=signature, made_of=told, unread=unread))
     return scores
+
+
+def _images(tables: DailyTables, day: date) -> tuple[pa.Table | None, Provenance | None]:
+    """What the images of a day's bins tell, and what that was made of; nothing where nobody has looked at them."""
+    made_of = tables.provenance(BIN_IMAGE_SCORES, day)
+    return (None, None) if made_of is None else (tables.read(BIN_IMAGE_SCORES, day), made_of)
+
+
+def with_roi_files(features: pa.Table, images: pa.Table | None) -> pa.Table:
+    """Rows of ``bin_features`` with ``has_roi`` and ``roi_complete`` as they were when the images were looked at: a
+    .roi file may come long after the features were made.
+    """
+    if images is None:
+        return features
+    looked = {row["pid"]: row for row in images.select(["pid", "status", "roi_complete"]).to_pylist()}
+    has_roi, complete = features["has_roi"].to_pylist(), features["roi_complete"].to_pylist()
+    for at, pid in enumerate(features["pid"].to_pylist()):
+        if pid in looked and features["status"][at].as_py() in ("ok", "too_few_points"):
+            has_roi[at], complete[at] = looked[pid]["status"] != "no_roi", looked[pid]["roi_complete"]
+    for name, values in (("has_roi", has_roi), ("roi_complete", complete)):
+        place = features.column_names.index(name)
+        features = features.set_column(place, name, pa.array(values, pa.bool_()))
+    return features
 
 
 @dataclass(slots=True)
@@ -294,7 +329,7 @@ def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any
         "roi_path": _storable(raw.path("roi")),
         "adc_bytes": raw.size("adc"),
         "hdr_bytes": raw.size("hdr"),
-        "roi_bytes": raw.size("roi"),
+        "roi_bytes": raw.size("roi") if raw.has_settled_images(now, archive.settle) else None,
         "modified": raw.modified,
         "copies": len(raw.copies),
         "complete": state.complete,
@@ -305,11 +340,11 @@ def inventory_row(raw: RawBin, archive: Archive, now: datetime) -> dict[str, Any
 
 
 def score_table(features: pa.Table, model: AnyModel, history: pa.Table | None = None) -> pa.Table:
-    """Rows of ``bin_scores`` for rows of ``bin_features``: worst first, then by pid; those not judged last.
+    """Verdicts by positions alone (FLOW_SCORES) for rows of ``bin_features``: worst first, those not judged last.
 
     ``history``: rows of ``bin_features`` of the days before, see ``FlowModel.judge``.
     """
-    return worst_first(model.judge(features, history)).cast(BIN_SCORES.schema)
+    return worst_first(model.judge(features, history)).cast(FLOW_SCORES)
 
 
 def worst_first(scores: pa.Table) -> pa.Table:

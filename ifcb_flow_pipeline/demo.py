@@ -26,6 +26,9 @@ from ifcb_flow_pipeline.store.tables import BIN_SCORES, JUDGED, status_name
 
 DEMO_HOME = "demo"
 
+#: Triggers of a bin of the demo, about: with images, which are all drawn, its archive then takes 2 GB.
+DEMO_TRIGGERS = 600.0
+
 #: How many bins the printed list shows.
 LISTED = 25
 
@@ -172,7 +175,7 @@ def _simulate(home: Path, archive: Path, echo: Echo) -> None:
     echo("Simulating an archive of two instruments and two weeks with planted faults ...")
     last_day = datetime.now(tz=UTC).date() - timedelta(days=1)
     unfinished = home / "archive.unfinished"
-    faults = write_archive(demo_plan(last_day), unfinished)
+    faults = write_archive(demo_plan(last_day, mean_triggers=DEMO_TRIGGERS, with_images=True), unfinished)
     write_labels(faults, home / "planted.csv")
     # Appears whole: a demo that was stopped halfway starts afresh.
     unfinished.rename(archive)

@@ -16,7 +16,17 @@ from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.store.archive import BinRead
 from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables, ReadCloud, StoredCloud, StoredDay
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, PAST_VERDICTS, POINT_CLOUDS, RAW_BINS, Table
+from ifcb_flow_pipeline.store.tables import (
+    BIN_FEATURES,
+    BIN_IMAGE_SCORES,
+    BIN_SCORES,
+    IMAGE_FEATURES,
+    IMAGE_SCORES,
+    PAST_VERDICTS,
+    POINT_CLOUDS,
+    RAW_BINS,
+    Table,
+)
 
 _FILES = ("adc", "hdr", "roi")
 
@@ -129,7 +139,7 @@ def forget(tables: DailyTables, bins: Iterable[GoneBin]) -> int:
         by_day.setdefault(each.day, set()).add(each.pid)
     for day, pids in by_day.items():
         # From the last table to the first: a bin that is only half removed is still known as gone.
-        for table in (PAST_VERDICTS, BIN_SCORES, BIN_FEATURES):
+        for table in (PAST_VERDICTS, BIN_SCORES, BIN_IMAGE_SCORES, IMAGE_SCORES, IMAGE_FEATURES, BIN_FEATURES):
             _remove_rows(tables, table, day, pids)
         _remove_clouds(tables, day, pids)
         _remove_rows(tables, RAW_BINS, day, pids)

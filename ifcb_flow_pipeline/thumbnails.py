@@ -58,6 +58,20 @@ def cloud_thumbnail(columns: Mapping[str, NDArray], schema: Schema) -> str:
     return next(address for address in addresses if len(address) <= MAX_CHARACTERS)
 
 
+def window_thumbnail(seen: NDArray[np.bool_], dark: NDArray[np.bool_], side: int = 5) -> str:
+    """Which cells of the camera frame images show, and which of them are darker than usual; both (rows, columns).
+
+    Drawn in squares of ``side`` cells, dark where a cell of it is.
+    """
+    rows, columns = (-(-length // side) for length in seen.shape)
+    padding = ((0, rows * side - seen.shape[0]), (0, columns * side - seen.shape[1]))
+    squares = (np.pad(cells, padding).reshape(rows, side, columns, side) for cells in (seen, dark))
+    shown, darker = (square.max(axis=(1, 3)) for square in squares)
+    frame = _path(f"M0,0H{columns}V{rows}H0z", "gray", 0.2)
+    address = _address(frame + _path(_runs(shown), "skyblue", 1) + _path(_runs(darker), "navy", 1), columns, rows, side)
+    return address if len(address) <= MAX_CHARACTERS else window_thumbnail(seen, dark, 2 * side)
+
+
 def _cloud_address(columns: Mapping[str, NDArray], schema: Schema, side: int) -> str:
     across, down = (-(-length // side) for length in FRAME_PX[schema])
     with_image = has_image(columns)

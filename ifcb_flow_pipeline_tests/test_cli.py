@@ -31,6 +31,7 @@ from sklearn.ensemble import IsolationForest
 from ifcb_flow_pipeline import api, days, demo, promotion, serving
 from ifcb_flow_pipeline.cli import main
 from ifcb_flow_pipeline.commands.bins import say_verdicts
+from ifcb_flow_pipeline.days import FLOW_SCORES
 from ifcb_flow_pipeline.detection.open_model import DETECTORS
 from ifcb_flow_pipeline.detection.trial import instrument_forests
 from ifcb_flow_pipeline.detection.verdict.causes import CAUSES
@@ -44,7 +45,7 @@ from ifcb_flow_pipeline.store.claim import check_archive
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.labels import Label, LabelStore
 from ifcb_flow_pipeline.store.models import ModelStore, read_model
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES
 from ifcb_flow_pipeline_tests.features.comparing import assert_same_features
 
 PIDS = [f"D202308{10 + i // 14}T{i % 14:02}0000_IFCB134" for i in range(28)]
@@ -514,7 +515,7 @@ def test_scores_have_a_row_a_bin_and_begin_with_what_people_look_at_first(archiv
     result = done("score", archive, "--model", request.getfixturevalue(kind))
     lines = Path("scores.csv").read_text().splitlines()
     assert lines[0].startswith("pid,anomaly_score,severity,verdict,cause,reasons,")
-    assert set(lines[0].split(",")) == set(BIN_SCORES.schema.names)
+    assert set(lines[0].split(",")) == set(FLOW_SCORES.names)
     found = table(Path("scores.csv"))
     assert sorted(found.index) == sorted([*PIDS, HEADER_ONLY])
     # Bins that were not judged have none and stand last.

@@ -32,7 +32,10 @@ from ifcb_flow_pipeline.store.clouds import CloudEntry, CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, StoreError, footer
 from ifcb_flow_pipeline.store.labels import Decisions
 from ifcb_flow_pipeline.store.sample_times import SampleTimes
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, STATUSES, TABLES
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, STATUSES
+
+#: The tables of positions; those of images are tested in test_image_days.
+TABLES = (RAW_BINS, POINT_CLOUDS, BIN_FEATURES, BIN_SCORES)
 
 DAY = date(2023, 8, 10)
 NOW = datetime(2023, 9, 2, tzinfo=UTC)
@@ -305,7 +308,6 @@ CHANGES: dict[str, Callable[[Site], object]] = {
     "appears": lambda site: site.put_bin(pid(20)),
     "grows": grow,
     "disappears": lambda site: [path.unlink() for path in site.archive.root.glob(f"{pid(0)}.*")],
-    "gets its roi": lambda site: site.put(f"{pid(0)}.roi", b"7"),
     "loses its header": lambda site: (site.archive.root / f"{pid(0)}.hdr").unlink(),
     "is written anew": lambda site: site.put_bin(pid(0), age=timedelta(hours=1)),
 }
@@ -868,7 +870,7 @@ def test_bins_that_were_not_judged_stand_last_in_the_scores(full):
     scores = days.score_table(full.tables.read(BIN_FEATURES, DAY), Judge())  # type: ignore[arg-type]
     assert scores["verdict"].to_pylist() == ["ok"] * 13 + ["not_judged"]
     assert np.all(np.diff(scores["severity"].to_numpy()[:-1]) < 0)
-    assert scores.schema.equals(BIN_SCORES.schema)
+    assert scores.schema.equals(days.FLOW_SCORES)
 
 
 # Training

@@ -28,12 +28,13 @@ LAST_DAY = date(2024, 5, 14)
 def small_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """A demo archive of one instrument and four days, with air in six of its bins."""
 
-    def plan(last_day: date) -> ArchivePlan:
+    def plan(last_day: date, *, with_images: bool, **_: float) -> ArchivePlan:
         return ArchivePlan(
             instruments=(InstrumentProfile("IFCB134"),),
             first_day=last_day - timedelta(days=3),
             n_days=4,
             mean_triggers=80,
+            with_images=with_images,
             episodes=(Episode("air", "IFCB134", day=3, hour=6, n_bins=6, severity=1.0),),
         )
 

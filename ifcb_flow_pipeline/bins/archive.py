@@ -9,7 +9,7 @@ import calendar
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -85,8 +85,7 @@ class RawBin:
     @property
     def modified(self) -> datetime:
         """When the newest of its files was last written (UTC)."""
-        newest = max(found.mtime_ns for found in self.all_files)
-        return datetime.fromtimestamp(newest // 1_000_000_000, tz=UTC)
+        return _newest(self.all_files)
 
     @property
     def misplaced(self) -> bool:
@@ -98,6 +97,11 @@ class RawBin:
         """Its files in the order of EXTENSIONS, and behind them the corrected ADC file, if any."""
         found = [self.files[extension] for extension in EXTENSIONS if extension in self.files]
         return found if self.correction is None else [*found, self.correction]
+
+    @property
+    def flow_files(self) -> list[FoundFile]:
+        """The same without the .roi file, which may come much later."""
+        return [found for found in self.all_files if found is not self.files.get("roi")]
 
     def file(self, extension: Extension) -> FoundFile | None:
         """The file to read, which of the ADC file is the corrected one, if any; None where it is absent."""
@@ -117,13 +121,12 @@ class RawBin:
         """Whether the bin can be used at the time ``now``, files counting as settled after ``settle``.
 
         A bin is complete when its .adc and .hdr are there and have settled; the .roi is not needed
-        (telemetered bins have none). A settled bin without .hdr is usable but not complete.
+        (telemetered bins have none), and may still be on its way. A settled bin without .hdr is usable but not
+        complete.
         """
         if self.misplaced:
             return BinState("misplaced", f"lies in {self.directory}, which states another date: move it")
-        age = now - self.modified
-        # A time stamp in the future (a wrong clock) must not keep a bin out for ever.
-        if timedelta() <= age < settle:
+        if _may_grow(_newest(self.flow_files or self.all_files), now, settle):
             seconds = int(settle.total_seconds())
             return BinState("unsettled", f"written less than {seconds} s ago, perhaps still growing")
         notes = [*self._notes(now)]
@@ -132,6 +135,11 @@ class RawBin:
         if "hdr" not in self.files:
             return BinState("ok", "; ".join(["the .hdr file is missing", *notes]))
         return BinState("ok", "; ".join(notes), complete=True)
+
+    def has_settled_images(self, now: datetime, settle: timedelta) -> bool:
+        """Whether it has a .roi file that has settled at the time ``now``."""
+        roi = self.files.get("roi")
+        return roi is not None and not _may_grow(_newest([roi]), now, settle)
 
     def _notes(self, now: datetime) -> Iterator[str]:
         if self.copies:
@@ -247,26 +255,49 @@ def _by_name(found: Iterable[FoundFile]) -> tuple[dict[str, _Files], dict[tuple[
     return by_stem, corrections
 
 
+def _newest(files: Sequence[FoundFile]) -> datetime:
+    """When the newest of these files was last written (UTC)."""
+    newest = max(found.mtime_ns for found in files)
+    return datetime.fromtimestamp(newest // 1_000_000_000, tz=UTC)
+
+
+def _may_grow(written: datetime, now: datetime, settle: timedelta) -> bool:
+    # A time stamp in the future (a wrong clock) must not keep a bin out for ever.
+    return timedelta() <= now - written < settle
+
+
 def _era(start: datetime, now: datetime) -> str:
     return "in the future" if start > now else "before the first IFCB"
 
 
-def signature(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> str:
-    """A short text that changes when a day's usable bins do: one appears, settles, grows or disappears.
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """Short texts that change when a day's usable bins do: one appears, settles, grows or disappears.
 
-    A day without bins has the empty signature.
+    ``flow``: of all files but the .roi ones; ``images``: of all files. A day without bins has empty ones.
     """
-    digest = hashlib.sha256()
+
+    flow: str
+    images: str
+
+
+def signatures(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> Signatures:
+    """The signatures of a day's bins at the time ``now``."""
+    flow, images = hashlib.sha256(), hashlib.sha256()
     count = 0
     for raw in sorted(bins, key=lambda raw: raw.bin_id.pid):
         if raw.state(now, settle).status in ("unsettled", "misplaced"):
             continue
         count += 1
+        roi = raw.files.get("roi")
         for found in raw.all_files:
-            line = f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n"
             # Names that are no UTF-8 come from the disk as surrogates.
-            digest.update(line.encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16] if count else ""
+            line = f"{found.directory}/{found.name}\t{found.size}\t{found.mtime_ns}\n".encode(errors="surrogateescape")
+            if found is not roi:
+                flow.update(line)
+            if found is not roi or raw.has_settled_images(now, settle):
+                images.update(line)
+    return Signatures(flow.hexdigest()[:16], images.hexdigest()[:16]) if count else Signatures("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,17 +309,19 @@ class Extent:
 
 
 def extent(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> Extent:
-    """The extent of the bins that the signature is of."""
+    """The extent of the bins that the signatures are of."""
     usable = [raw for raw in bins if raw.state(now, settle).status not in ("unsettled", "misplaced")]
     return Extent(len(usable), max((file.mtime_ns for raw in usable for file in raw.all_files), default=0))
 
 
 def next_change(bins: Iterable[RawBin], now: datetime, settle: timedelta) -> datetime | None:
-    """When the signature changes by the passing of time alone; None where it does not.
+    """When a signature changes by the passing of time alone; None where neither does.
 
-    Bins settle, and those with time stamps in the future count as unsettled once that time has come.
+    Files settle, and those with time stamps in the future count as unsettled once that time has come.
     """
-    times = (time if now < time else time + settle for time in (raw.modified for raw in bins))
+    parts = (files for raw in bins for files in (raw.flow_files, [*filter(None, [raw.files.get("roi")])]) if files)
+    newest = map(_newest, parts)
+    times = (time if now < time else time + settle for time in newest)
     return min((time for time in times if time > now), default=None)
 
 

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 #: The tables that a step writes.
-_WRITES = {"features": ("raw_bins", "point_clouds", "bin_features"), "scores": ("bin_scores",)}
+_WRITES = {
+    "features": ("raw_bins", "point_clouds", "bin_features", "image_features"),
+    "images": ("window_maps", "image_scores", "bin_image_scores"),
+    "scores": ("bin_scores",),
+}
 
 
 class _Shard(click.ParamType):
@@ -32,10 +36,11 @@ class _Shard(click.ParamType):
 @click.command(cls=Command)
 @click.argument("first", type=_DAY)
 @click.argument("last", type=_DAY)
-@click.option("--steps", type=click.Choice(["all", "features", "scores"]), default="all",
-              help="all: features, and scores where a model is in use.")  # fmt: skip
+@click.option("--steps", type=click.Choice(["all", "features", "images", "scores"]), default="all",
+              help="features, also of images; images: verdicts by images; scores: where a model "
+                   "is active.")  # fmt: skip
 @click.option("--shard", type=_Shard(),
-              help="Only the I-th of N parts of the range, from 0; not with --steps all.")  # fmt: skip
+              help="Only the I-th of N parts of the range, from 0; with --steps features or scores.")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Have the workers of a Dask scheduler do it, such as tcp://HOST:8786.")
 @click.option("--again", is_flag=True, help="Make days anew that are up to date, too.")
 def days(first: Any, last: Any, steps: str, shard: tuple[int, int] | None, dask: str | None, again: bool) -> None:
@@ -46,7 +51,7 @@ def days(first: Any, last: Any, steps: str, shard: tuple[int, int] | None, dask:
     from ifcb_flow_pipeline.store.private import private_folder
     from ifcb_flow_pipeline.store.settings import Settings
 
-    if shard is not None and steps == "all":
+    if shard is not None and steps in ("all", "images"):
         raise click.UsageError("--shard needs --steps features or scores: a day is judged in the light of the features "
                                "of the days before, so those of all shards are made first")  # fmt: skip
     settings = Settings.from_environment(os.environ)
@@ -56,8 +61,12 @@ def days(first: Any, last: Any, steps: str, shard: tuple[int, int] | None, dask:
     private_folder(settings.home / "tables")
     with ExitStack() as stack:
         where = stack.enter_context(closing(Cluster(dask))) if dask else Here()
-        failed = _features(settings, where, wanted, again) if steps != "scores" else 0
-        failed += _scores(settings, where, wanted, again, required=steps == "scores") if steps != "features" else 0
+        failed = _features(settings, where, wanted, again) if steps in ("all", "features") else 0
+        # Here and not by workers: each day is judged in the light of the day before.
+        failed += _images(settings, wanted, again) if steps in ("all", "images") else 0
+        failed += (
+            _scores(settings, where, wanted, again, required=steps == "scores") if steps in ("all", "scores") else 0
+        )
     if failed:
         raise click.ClickException(f"{failed} days failed; the same command tries them again")
 
@@ -70,6 +79,16 @@ def _features(settings: "Settings", where: "Here | Cluster", wanted: list[date],
     listing = settings.archive.scan(wanted[0], wanted[-1])
     todo = listing.days if again else missing_features(settings, listing, wanted)
     return _told(settings, len(todo), "features", where.features(settings, listing, todo))
+
+
+def _images(settings: "Settings", wanted: list[date], again: bool) -> int:
+    from ifcb_flow_pipeline.day_range import make_images, missing_images
+    from ifcb_flow_pipeline.store.daily import DailyTables
+    from ifcb_flow_pipeline.store.tables import IMAGE_FEATURES
+
+    made = [day for day in DailyTables(settings.home / "tables").days(IMAGE_FEATURES) if wanted[0] <= day <= wanted[-1]]
+    todo = made if again else missing_images(settings, made)
+    return _told(settings, len(todo), "images", make_images(settings, todo))
 
 
 def _scores(settings: "Settings", where: "Here | Cluster", wanted: list[date], again: bool, *, required: bool) -> int:

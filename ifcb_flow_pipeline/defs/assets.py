@@ -5,27 +5,21 @@ did. The model is linked by ``deps``: which bins it is trained on is configurati
 """
 
 import json
-import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from joblib import Parallel, cpu_count, delayed
 from pydantic import Field
 
 from ifcb_flow_pipeline import days
 from ifcb_flow_pipeline.bins.pid import parse_pid
 from ifcb_flow_pipeline.defs import lineage
 from ifcb_flow_pipeline.defs.metadata import (
-    column_schema,
     comparison_metadata,
     day_text,
     episode_metadata,
@@ -33,107 +27,77 @@ from ifcb_flow_pipeline.defs.metadata import (
     outcome_metadata,
     picture,
     review_page,
-    table_metadata,
     thumbnail,
     verdict_metadata,
 )
-from ifcb_flow_pipeline.defs.partitions import DAILY, DATA_VERSION_TAG, RETRY_NUMBER_TAG, ROOT_RUN_ID_TAG, today
+from ifcb_flow_pipeline.defs.partitions import today
 from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.defs.steps import (
+    RETRY,
+    Results,
+    Step,
+    daily_asset,
+    days_of_run,
+    each_day,
+    made_by,
+    permanent_failures,
+    recorded,
+    rows_told,
+)
 from ifcb_flow_pipeline.detection.flow.training import TrainingSettings
 from ifcb_flow_pipeline.detection.model_card import ForestSettings, ModelCard, ModelError, parse_amount
 from ifcb_flow_pipeline.detection.open_model import AnyModel, Detector, ForestChoice, detector_and_features
 from ifcb_flow_pipeline.detection.verdict.episodes import EPISODE_COLUMNS, episodes_of
-from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.catalogue import FeatureSet
 from ifcb_flow_pipeline.features.selection import select_features
 from ifcb_flow_pipeline.promotion import label_summary, recent_features, try_challenger
-from ifcb_flow_pipeline.store.daily import DailyTables, DamagedError, StoreError
+from ifcb_flow_pipeline.store.daily import DamagedError
 from ifcb_flow_pipeline.store.models import CURRENT
 from ifcb_flow_pipeline.store.overview import renew_overviews
 from ifcb_flow_pipeline.store.sample_times import SampleTimes
 from ifcb_flow_pipeline.store.survey import Budget
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS, Table
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, JUDGED, POINT_CLOUDS, RAW_BINS
 from ifcb_flow_pipeline.thumbnails import cloud_thumbnail, severity_thumbnail
-
-#: So many days are worked on at once, as far as there are cores: one is read while another is computed or written.
-DAYS_AT_ONCE = 4
-
-#: A run tells how far it is so often at most: every line in its log, and every day, is a transaction.
-SECONDS_BETWEEN_REPORTS = 5.0
 
 #: A run looks for so long, at most, for bins that no day has; the look goes on from those of the sensor.
 LEFT_OUT_SECONDS = 30.0
 
-#: For what may pass by itself, such as a network disk that does not answer. See permanent_failures.
-RETRY = dg.RetryPolicy(max_retries=2, delay=30)
 
-#: What is done for a day; returns what is told of it.
-_Step = Callable[[date], dict[str, Any]]
-
-#: What a daily asset gives Dagster: no value, but what was made.
-_Results = Iterator[dg.MaterializeResult[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What Dagster is told of a day of a table."""
-
-    version: str
-    metadata: Mapping[str, Any]
-
-
-def _daily_asset(table: Table, **settings: Any) -> Callable[[Callable[..., _Results]], dg.AssetsDefinition]:
-    """The decorator of an asset that is a daily table."""
-    with warnings.catch_warnings():
-        # Dagster calls this policy beta. What it does for us is tested: a range of days is one run.
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.asset(
-            partitions_def=DAILY,
-            backfill_policy=dg.BackfillPolicy.single_run(),
-            retry_policy=RETRY,
-            group_name=lineage.GROUP,
-            kinds={"python", "parquet"},
-            description=table.meaning,
-            metadata=column_schema(table),
-            **settings,
-        )
-
-
-@_daily_asset(RAW_BINS, deps=[lineage.archive], code_version="1")
-def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> _Results:
+@daily_asset(RAW_BINS, deps=[lineage.archive], code_version="1")
+def raw_bins(context: dg.AssetExecutionContext, deployment: Deployment) -> Results:
     """List the archive once for all days of the run, and write the inventory of each."""
     with permanent_failures():
         archive = deployment.settings.archive
-        wanted = _days(context)
+        wanted = days_of_run(context)
         listing = archive.scan(wanted[0], wanted[-1])
         context.log.info(f"{len(listing.bins)} bins of {day_text(wanted)} in {archive.root}")
-        made = _each_day(
+        made = each_day(
             context,
             deployment,
             RAW_BINS,
-            lambda day: _table(days.write_inventory(deployment.tables, archive, listing, day)),
+            lambda day: rows_told(days.write_inventory(deployment.tables, archive, listing, day)),
         )
         if not deployment.left_out.renew(deployment.settings, today(), Budget(LEFT_OUT_SECONDS), context.log):
             context.log.warning(
                 "no time to look through all of the archive: what is left out is that of an earlier run"
             )
-        yield from _recorded(context, made)
+        yield from recorded(context, made)
 
 
-@_daily_asset(POINT_CLOUDS, deps=[raw_bins], code_version="1")
-def point_clouds(context: dg.AssetExecutionContext, deployment: Deployment) -> _Results:
+@daily_asset(POINT_CLOUDS, deps=[raw_bins], code_version="1")
+def point_clouds(context: dg.AssetExecutionContext, deployment: Deployment) -> Results:
     """Read the ADC and HDR files of each day's inventory and write its clouds."""
     with permanent_failures():
-        made = _each_day(context, deployment, POINT_CLOUDS, _cloud_step(deployment))
-        yield from _recorded(context, made)
+        made = each_day(context, deployment, POINT_CLOUDS, _cloud_step(deployment))
+        yield from recorded(context, made)
 
 
-@_daily_asset(BIN_FEATURES, deps=[point_clouds], code_version="1")
-def bin_features(context: dg.AssetExecutionContext, deployment: Deployment) -> _Results:
+@daily_asset(BIN_FEATURES, deps=[point_clouds], code_version="1")
+def bin_features(context: dg.AssetExecutionContext, deployment: Deployment) -> Results:
     """Compute the features of each day's bins from the stored clouds."""
     with permanent_failures():
-        made = _each_day(context, deployment, BIN_FEATURES, _feature_step(deployment))
-        yield from _recorded(context, made)
+        made = each_day(context, deployment, BIN_FEATURES, _feature_step(deployment))
+        yield from recorded(context, made)
 
 
 class TrainConfig(dg.Config):
@@ -291,30 +255,21 @@ _WITH_HISTORY = dg.AssetDep(
 )
 
 
-@_daily_asset(BIN_SCORES, deps=[_WITH_HISTORY, anomaly_model], code_version="3")
-def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deployment: Deployment) -> _Results:
-    """Judge each day's features with the model, in the light of the days before."""
+@daily_asset(BIN_SCORES, deps=[_WITH_HISTORY, lineage.BIN_IMAGE_SCORES_KEY, anomaly_model], code_version="4")
+def bin_scores(context: dg.AssetExecutionContext, config: ScoreConfig, deployment: Deployment) -> Results:
+    """Judge each day's features with the model, in the light of the days before, and join what the images tell."""
     with permanent_failures():
-        made = _each_day(context, deployment, BIN_SCORES, _score_step(deployment, config.model_id, _days(context)))
+        made = each_day(context, deployment, BIN_SCORES, _score_step(deployment, config.model_id, days_of_run(context)))
         # What is going on is told once, at the end, from all days.
-        last = _days(context)[-1]
+        last = days_of_run(context)[-1]
         verdicts = days.RecentDays(deployment.tables, BIN_SCORES, EPISODE_COLUMNS).before(last + timedelta(days=1))
         running = episode_metadata(episodes_of(verdicts, datetime.now(tz=UTC)))
         made[last] = replace(made[last], metadata={**made[last].metadata, **running})
         renew_overviews(deployment.tables)
-        yield from _recorded(context, made)
+        yield from recorded(context, made)
 
 
-@contextmanager
-def permanent_failures() -> Iterator[None]:
-    """Turn what a retry cannot mend (settings, models, missing tables) into failures that are not retried."""
-    try:
-        yield
-    except FlowError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
-
-
-def _cloud_step(deployment: Deployment) -> _Step:
+def _cloud_step(deployment: Deployment) -> Step:
     def step(day: date) -> dict[str, Any]:
         entries = days.write_clouds(deployment.tables, deployment.settings.archive, day)
         found = outcome_metadata([entry.status for entry in entries], sum(entry.n_rows for entry in entries), 0.0)
@@ -324,11 +279,11 @@ def _cloud_step(deployment: Deployment) -> _Step:
     return step
 
 
-def _feature_step(deployment: Deployment) -> _Step:
+def _feature_step(deployment: Deployment) -> Step:
     settings, tables, corrected = deployment.settings, deployment.tables, SampleTimes.read(deployment.settings.home)
 
     def step(day: date) -> dict[str, Any]:
-        made = _table(days.write_features(tables, settings.features, day, corrected, settings.archive))
+        made = rows_told(days.write_features(tables, settings.features, day, corrected, settings.archive))
         # At once: the clouds of many years are not to be kept until the night.
         days.drop_old_clouds(tables, day, settings.cloud_days, settings.archive.now())
         return made
@@ -336,7 +291,7 @@ def _feature_step(deployment: Deployment) -> _Step:
     return step
 
 
-def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _Step:
+def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> Step:
     model = deployment.models.load(model_id)
     history = days.history_of(deployment.tables)
 
@@ -348,7 +303,7 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _S
             settings, corrected = deployment.settings, SampleTimes.read(deployment.settings.home)
             days.write_features(deployment.tables, settings.features, day, corrected, settings.archive)
             scores = days.write_scores(deployment.tables, model, day, history.before(day))
-        found = _table(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
+        found = rows_told(scores) | {"model_id": model.card.model_id} | verdict_metadata(scores)
         found |= review_page(deployment, f"timeline?from={day}T00:00&to={day + timedelta(days=1)}T00:00")
         # Large pictures, which take longer than scoring, are of the last day of a run only; all days have small ones.
         return found | _score_pictures(deployment, day, scores, large=day == wanted[-1])
@@ -356,173 +311,12 @@ def _score_step(deployment: Deployment, model_id: str, wanted: list[date]) -> _S
     return step
 
 
-def _each_day(
-    context: dg.AssetExecutionContext, deployment: Deployment, table: Table, step: _Step
-) -> dict[date, _Made]:
-    """Do the step for every day of the run; what was made.
-
-    Where days fail, the others are made all the same, up to the last table of the run, and then one error names the
-    days: FlowError where trying again cannot help. Dagster would leave the later tables alone.
-    """
-    wanted = _days(context)
-    made, failed = _try_days(context, deployment, table, wanted, step)
-    if not failed:
-        return made
-    if len(wanted) == 1:
-        raise failed[wanted[0]]
-    if left := [day for day in wanted if day not in failed]:
-        failed |= _carry_on(context, deployment, table, left)
-    others = ", the others were made" if len(failed) < len(wanted) else ""
-    told = "; ".join(f"{day}: {error}" for day, error in sorted(failed.items()))
-    text = f"{len(failed)} of {len(wanted)} days failed{others}: {told}"
-    if all(isinstance(error, FlowError) for error in failed.values()):
-        raise FlowError(text)
-    raise RuntimeError(text) from next(error for error in failed.values() if not isinstance(error, FlowError))
-
-
-def _recorded(context: dg.AssetExecutionContext, made: Mapping[date, _Made]) -> _Results:
-    """Have Dagster record the days of the run, each with its own version and metadata."""
-    versions = [one.version for one in made.values()]
-    if len(made) == 1:
-        [(day, one)] = made.items()
-        context.add_asset_metadata(one.metadata, partition_key=day.isoformat())
-        yield dg.MaterializeResult(data_version=dg.DataVersion(one.version))
-        return
-    yield dg.MaterializeResult(data_version=lineage.range_version(versions))
-    # Dagster has now recorded all days alike, under one version. The tags say of what they were made.
-    first = dg.AssetRecordsFilter(context.asset_key, asset_partitions=[min(made).isoformat()])
-    [record] = context.instance.fetch_materializations(first, limit=1).records
-    tags = record.asset_materialization.tags if record.asset_materialization else {}
-    for day, one in made.items():
-        context.log_event(_materialization(context.asset_key, day, one, tags))
-
-
-def _materialization(
-    key: dg.AssetKey, day: date, made: _Made, tags: Mapping[str, str] | None = None
-) -> dg.AssetMaterialization:
-    tags = {**(tags or {}), DATA_VERSION_TAG: made.version}
-    return dg.AssetMaterialization(key, partition=day.isoformat(), metadata=made.metadata, tags=tags)
-
-
-def _carry_on(
-    context: dg.AssetExecutionContext, deployment: Deployment, table: Table, left: list[date]
-) -> dict[date, Exception]:
-    """Make the later tables that the run is about, of these days; which of them failed, and how."""
-    selected = context.run.asset_selection  # nothing stands for everything
-    run_config = cast("Mapping[str, Any]", context.run.run_config)
-    config = run_config.get("ops", {}).get(BIN_SCORES.name, {}).get("config", {})
-    makers: dict[Table, Callable[[], _Step]] = {
-        POINT_CLOUDS: lambda: _cloud_step(deployment),
-        BIN_FEATURES: lambda: _feature_step(deployment),
-        BIN_SCORES: lambda: _score_step(deployment, config.get("model_id", CURRENT), left),
-    }
-    order = (RAW_BINS, *makers)
-    failed: dict[date, Exception] = {}
-    for later in order[order.index(table) + 1 :]:
-        if selected and dg.AssetKey(later.name) not in selected:
-            continue
-        todo = [day for day in left if day not in failed]
-        failed |= _try_days(context, deployment, later, todo, makers[later]())[1]
-        if later is BIN_SCORES:
-            renew_overviews(deployment.tables)
-    return failed
-
-
-def _try_days(
-    context: dg.AssetExecutionContext, deployment: Deployment, table: Table, wanted: list[date], step: _Step
-) -> tuple[dict[date, _Made], dict[date, Exception]]:
-    """Do a step for these days but those that are done, a few at once: what was made, and which failed and how.
-
-    Days are recorded as materialized within seconds of being written, so that Dagster knows of them whatever comes
-    next; the last ones of an asset's own table by the end of its step, unless days failed.
-    """
-    done = [day for day in wanted if day in _done_before(context, deployment, table)]
-    made = {day: _Made(_version(deployment.tables, table, day), {}) for day in done}
-    failed: dict[date, Exception] = {}
-    if done:
-        context.log.info(f"{day_text(done)} done before the run was killed, {len(done)} of {len(wanted)}")
-    parallel = Parallel(n_jobs=min(DAYS_AT_ONCE, cpu_count()), require="sharedmem", return_as="generator")
-    todo = [day for day in wanted if day not in made]
-    timed = parallel(delayed(_timed)(deployment.tables, table, step, day) for day in todo)
-    results = cast("Iterable[_Made | Exception]", timed)
-    told, unrecorded = time.monotonic(), list[date]()
-    for number, (day, outcome) in enumerate(zip(todo, results, strict=True), start=1 + len(done)):
-        if isinstance(outcome, Exception):
-            failed[day] = outcome
-            context.log.error(f"{table.name} of {day} failed: {outcome}")
-        else:
-            made[day] = outcome
-            unrecorded.append(day)
-        if time.monotonic() - told > SECONDS_BETWEEN_REPORTS:
-            told = time.monotonic()
-            _record(context, table, made, unrecorded)
-            context.log.info(f"{day} done, {number} of {len(wanted)}")
-    if failed or context.asset_key != dg.AssetKey(table.name):
-        _record(context, table, made, unrecorded)
-    return made, failed
-
-
-def _record(
-    context: dg.AssetExecutionContext, table: Table, made: Mapping[date, _Made], unrecorded: list[date]
-) -> None:
-    for day in unrecorded:
-        context.log_event(_materialization(dg.AssetKey(table.name), day, made[day]))
-    unrecorded.clear()
-
-
-def _timed(tables: DailyTables, table: Table, step: _Step, day: date) -> _Made | Exception:
-    try:
-        with tables.alone(day):
-            started = time.perf_counter()
-            metadata = step(day) | {"seconds": round(time.perf_counter() - started, 3)}
-            return _Made(_version(tables, table, day), metadata)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is this day's, and told at the end
-        return error
-
-
-def _version(tables: DailyTables, table: Table, day: date) -> str:
-    return lineage.table_version(tables.provenance(table, day))
-
-
-def _done_before(context: dg.AssetExecutionContext, deployment: Deployment, table: Table) -> frozenset[date]:
-    """The days that a killed run had written already, where this run is Dagster's retry of it, or that this run had
-    when its step is tried again. None of the inventory, which only a look at the archive could tell to be up to date.
-    """
-    if table is RAW_BINS:
-        return frozenset()
-    tags = context.run.tags
-    if RETRY_NUMBER_TAG in tags and ROOT_RUN_ID_TAG in tags:
-        before = tags[ROOT_RUN_ID_TAG]
-    elif context.retry_number:
-        before = context.run.run_id
-    else:
-        return frozenset()
-    killed = context.instance.get_run_record_by_id(before)
-    if killed is None or killed.start_time is None:
-        return frozenset()
-    paths = {day: deployment.tables.path(table, day) for day in _days(context)}
-    later = (day for day, path in paths.items() if path.exists() and path.stat().st_mtime > killed.start_time)
-    # Another run may have written it since, of files that have changed again.
-    return frozenset(
-        day for day in later if _signature(deployment, table, day) == _signature(deployment, RAW_BINS, day)
-    )
-
-
-def _signature(deployment: Deployment, table: Table, day: date) -> str | None:
-    """Which files of the archive a day's table was made of; None where that cannot be told."""
-    try:
-        made_of = deployment.tables.provenance(table, day)
-    except StoreError:
-        return None
-    return made_of and made_of.signature
-
-
-def _days(context: dg.AssetExecutionContext) -> list[date]:
-    return [date.fromisoformat(key) for key in context.partition_keys]
-
-
-def _table(rows: Any) -> dict[str, Any]:
-    return table_metadata(rows, 0.0)
+made_by(POINT_CLOUDS, lambda deployment, _config, _days: _cloud_step(deployment))
+made_by(BIN_FEATURES, lambda deployment, _config, _days: _feature_step(deployment))
+made_by(
+    BIN_SCORES,
+    lambda deployment, config, wanted: _score_step(deployment, config.get("model_id", CURRENT), wanted),
+)
 
 
 def _chosen(choice: str) -> str:

@@ -15,18 +15,19 @@ from ifcb_flow_pipeline.days import status_counts
 from ifcb_flow_pipeline.defs.assets import (
     bin_features,
     bin_scores,
-    permanent_failures,
     point_clouds,
     raw_bins,
 )
+from ifcb_flow_pipeline.defs.image_assets import bin_image_scores
 from ifcb_flow_pipeline.defs.metadata import day_text
 from ifcb_flow_pipeline.defs.partitions import days_of_tags
 from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.defs.steps import permanent_failures
 from ifcb_flow_pipeline.detection.trial.drift import severity_drift
 from ifcb_flow_pipeline.detection.verdict.decision import MIN_BASELINE_BINS
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.left_out import examples, summary
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_IMAGE_SCORES, BIN_SCORES, POINT_CLOUDS, RAW_BINS, Table
 
 #: Days that a check looks at when it is started on its own.
 LATEST_DAYS = 7
@@ -63,8 +64,29 @@ def scores_are_complete(context: dg.AssetCheckExecutionContext, deployment: Depl
     return _completeness(deployment.tables, BIN_SCORES, _days(context, deployment, BIN_SCORES))
 
 
+@dg.asset_check(asset=bin_image_scores, description="Every bin of the inventory has a row of image scores.")
+def image_scores_are_complete(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    """Fails where a bin of the inventory is missing."""
+    return _completeness(deployment.tables, BIN_IMAGE_SCORES, _days(context, deployment, BIN_IMAGE_SCORES))
+
+
+@dg.asset_check(asset=bin_image_scores, description="The images of few bins cannot be read.")
+def images_are_readable(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> dg.AssetCheckResult:
+    """Warns where more than one .roi file in twenty cannot be read, or ends before its images do."""
+    wanted = _days(context, deployment, BIN_IMAGE_SCORES)
+    columns = ["pid", "status", "reason", "roi_complete"]
+    parts = [deployment.tables.read(BIN_IMAGE_SCORES, day, columns) for day in wanted]
+    rows = [row for part in parts if part is not None for row in part.to_pylist() if row["status"] != "no_roi"]
+    bad = [row for row in rows if row["status"] == "roi_unreadable" or row["roi_complete"] is False]
+    return _warning(
+        len(bad) <= MAX_UNREADABLE_SHARE * len(rows),
+        f"{len(bad)} of {len(rows)} .roi files are unreadable or end early",
+        {"examples": [f"{row['pid']}: {row['reason'] or 'ends before its images do'}" for row in bad[:5]]},
+    )
+
+
 #: What is checked in every run; the nightly one has all checks. Dagster keeps every result for ever, in 4 kB.
-COMPLETENESS = (features_are_complete, scores_are_complete)
+COMPLETENESS = (features_are_complete, image_scores_are_complete, scores_are_complete)
 
 
 @dg.asset_check(asset=raw_bins, description="Every bin in the archive is in the tables of its day.")

@@ -14,7 +14,7 @@ from ifcb_flow_pipeline.defs.partitions import DATA_VERSION_TAG, FIRST_DAY, toda
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.made_elsewhere import Note, forget, unrecorded
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS
+from ifcb_flow_pipeline.store.tables import TABLES
 
 #: So many in a tick: each is a transaction, and Dagster waits for a minute.
 _MOST = 200
@@ -22,7 +22,7 @@ _MOST = 200
 #: Files of notes are kept for so long after the last was added.
 _KEPT_SECONDS = 24 * 3600.0
 
-_TABLES = {table.name: table for table in (RAW_BINS, POINT_CLOUDS, BIN_FEATURES, BIN_SCORES)}
+_TABLES = {table.name: table for table in TABLES}
 
 
 @dg.sensor(

@@ -10,18 +10,26 @@ from ifcb_flow_pipeline.defs.assets import (
     bin_features,
     bin_scores,
     day_of,
-    permanent_failures,
     point_clouds,
     raw_bins,
+)
+from ifcb_flow_pipeline.defs.image_assets import (
+    bin_image_scores,
+    image_features,
+    image_model,
+    image_scores,
+    window_maps,
 )
 from ifcb_flow_pipeline.defs.lineage import model_in_use
 from ifcb_flow_pipeline.defs.metadata import markdown_rows
 from ifcb_flow_pipeline.defs.resources import Deployment
+from ifcb_flow_pipeline.defs.steps import permanent_failures
 from ifcb_flow_pipeline.lasting import forget, gone_bins
 from ifcb_flow_pipeline.promotion import promote
 
-#: The assets of a day up to its features, and with its scores.
-FEATURE_STEPS = (raw_bins, point_clouds, bin_features)
+#: The assets of a day up to its features and to what its images tell, the latter alone, and all with scores.
+IMAGE_STEPS = (image_features, window_maps, image_scores, bin_image_scores)
+FEATURE_STEPS = (raw_bins, point_clouds, bin_features, *IMAGE_STEPS)
 SCORE_STEPS = (*FEATURE_STEPS, bin_scores)
 
 daily_flow = dg.define_asset_job(
@@ -34,6 +42,14 @@ retrain = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.assets(anomaly_model),
     description="Train a new model on the stored features, and activate it unless it is worse than the active one.",
+)
+
+
+retrain_images = dg.define_asset_job(
+    "retrain_images",
+    selection=dg.AssetSelection.assets(image_model),
+    description="Train a new image model on the archive's own images of bins in order, and put it to use unless it is "
+    "worse than the one in use.",
 )
 
 

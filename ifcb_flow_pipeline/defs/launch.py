@@ -113,7 +113,7 @@ def _run_requests(
 
 
 def _what(request: Request) -> str:
-    return "Scores" if request.stage == "scores" else "Raw bins, point clouds and features"
+    return {"all": "Raw bins, point clouds, features and images", "images": "Images", "scores": "Scores"}[request.stage]
 
 
 def run_job(

@@ -37,12 +37,16 @@ decisions = dg.AssetSpec(
 #: The asset whose version is the model in use; named here for those who only report it.
 MODEL_KEY = dg.AssetKey("anomaly_model")
 
+#: What scores are joined with; its asset is made of the assets that come before scores.
+BIN_IMAGE_SCORES_KEY = dg.AssetKey("bin_image_scores")
+
 
 def table_version(made_of: Provenance | None) -> str:
     """The version of a day's table: the signature of the archive's files that it was made of, and what else it is."""
     if made_of is None:
         return "none"
-    also = json.dumps({**made_of.made_of, "unread": made_of.unread}, sort_keys=True, default=str)
+    images = {"images": made_of.images} if made_of.images else {}
+    also = json.dumps({**made_of.made_of, **images, "unread": made_of.unread}, sort_keys=True, default=str)
     return f"{made_of.signature or 'no bins'} {sha256(also.encode()).hexdigest()[:8]}"
 
 

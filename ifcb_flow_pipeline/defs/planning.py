@@ -1,7 +1,7 @@
 """Which days must be made (again): pure decisions, for the sensor, the schedule and the demo.
 
 A day is up to date when its last table was made of the files that the archive has now (see
-``bins.archive.signature``). What is not, is asked for in few runs over ranges of days.
+``bins.archive.Signatures``). What is not, is asked for in few runs over ranges of days.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,14 +10,19 @@ from datetime import date, timedelta
 from hashlib import sha256
 from typing import Literal
 
+from ifcb_flow_pipeline.store.daily import joined
+from ifcb_flow_pipeline.store.ledger import DayEntry
 from ifcb_flow_pipeline.store.survey import Survey
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_IMAGE_SCORES, BIN_SCORES
 
 #: What a table was made of that is there but damaged or of another version: of nothing that an archive has.
 UNUSABLE = "unusable"
 
-#: What a day lacks: everything from the inventory on, or only its scores.
-Stage = Literal["all", "scores"]
+#: What a day lacks: everything from the inventory on, what is made of images, or only its scores.
+Stage = Literal["all", "images", "scores"]
+
+#: The tables whose state tells what a day lacks.
+LOOKED_AT = (BIN_FEATURES, BIN_IMAGE_SCORES, BIN_SCORES)
 
 #: Days in one run: a first look at twenty years becomes some twenty runs.
 MAX_DAYS_PER_RUN = 366
@@ -33,11 +38,13 @@ MAX_GAP_DAYS = 7
 class DayState:
     """What the archive has for a day, and what its tables were made of; None for a table not made.
 
-    The archive's signature is empty where it has no bins of that day.
+    The archive's signatures are empty where it has no bins of that day; ``archive_images``: with the .roi files.
     """
 
     archive: str
+    archive_images: str
     features: str | None
+    images: str | None
     scores: str | None
 
 
@@ -72,15 +79,22 @@ class Asked:
 
 def day_states(found: Survey) -> dict[date, DayState]:
     """The state of every day that the archive or the tables have."""
-    features, scores = (found.made_of.get(table.name, {}) for table in (BIN_FEATURES, BIN_SCORES))
+    features, images, scores = (found.made_of.get(table.name, {}) for table in LOOKED_AT)
+    none = DayEntry("", 0, (), None)
     return {
         day: DayState(
-            archive=found.archive[day].signature if day in found.archive else "",
-            features=UNUSABLE if day in features and features[day] is None else features.get(day),
+            archive=found.archive.get(day, none).signature,
+            archive_images=found.archive.get(day, none).images,
+            features=_usable(features, day),
+            images=_usable(images, day),
             scores=scores.get(day),
         )
-        for day in sorted({*found.archive, *features, *scores})
+        for day in sorted({*found.archive, *features, *images, *scores})
     }
+
+
+def _usable(made_of: Mapping[date, str | None], day: date) -> str | None:
+    return UNUSABLE if day in made_of and made_of[day] is None else made_of.get(day)
 
 
 def plan(
@@ -101,7 +115,7 @@ def plan(
     """
     busy, asked = set(in_flight), asked or {}
     pending: dict[date, Asked] = {}
-    wanted: dict[Stage, dict[date, str]] = {"all": {}, "scores": {}}
+    wanted: dict[Stage, dict[date, str]] = {"all": {}, "images": {}, "scores": {}}
     for day, state in sorted(states.items()):
         stage = _lacking(state, with_scores)
         if stage is None or day in held_back:
@@ -160,12 +174,22 @@ def vanished_text(found: Survey, root: str) -> str:
 
 
 def _lacking(state: DayState, with_scores: bool) -> Stage | None:
-    # A day without usable bins that was never made lacks nothing; one whose bins disappeared must be remade.
-    if (state.features or "") != state.archive:
+    # A day without usable bins that was never made lacks nothing; one whose bins disappeared must be remade. Features
+    # that were made before .roi files had a signature of their own have the one with them.
+    if (state.features or "") not in (state.archive, state.archive_images):
         return "all"
-    if with_scores and state.features is not None and state.scores != state.features:
+    if (state.images or "") != state.archive_images:
+        return "images"
+    if with_scores and state.features is not None and state.scores != _wanted_scores(state.features, state.images):
         return "scores"
     return None
+
+
+def _wanted_scores(features: str, images: str | None) -> str:
+    """The signature of scores that are made of these tables."""
+    # What could not be read for now is marked at the end.
+    unread = "?" if "?" in features + (images or "") else ""
+    return joined(features.rstrip("?"), images and images.rstrip("?")) + unread
 
 
 def _ranges(stage: Stage, days: Mapping[date, str], known: set[date], busy: set[date]) -> list[Request]:
@@ -183,7 +207,7 @@ def _joins(group: Sequence[date], day: date, stage: Stage, known: set[date], bus
     if len(between) > MAX_GAP_DAYS or (day - group[0]).days >= MAX_DAYS_PER_RUN:
         return False
     # Days in between would be run too: only those that have nothing may be, and for scores none can be.
-    return not between if stage == "scores" else not any(other in known or other in busy for other in between)
+    return not between if stage != "all" else not any(other in known or other in busy for other in between)
 
 
 def _request(stage: Stage, group: Sequence[date], days: Mapping[date, str]) -> Request:

@@ -10,6 +10,7 @@ from ifcb_flow_pipeline.defs.liveness import alive
 from ifcb_flow_pipeline.defs.records import held_open
 from ifcb_flow_pipeline.store.clouds import CloudTables
 from ifcb_flow_pipeline.store.daily import DailyTables
+from ifcb_flow_pipeline.store.image_models import ImageModelStore
 from ifcb_flow_pipeline.store.labels import LabelStore
 from ifcb_flow_pipeline.store.left_out import LeftOutTable
 from ifcb_flow_pipeline.store.models import ModelStore
@@ -47,6 +48,11 @@ class Deployment(dg.ConfigurableResource):
     def models(self) -> ModelStore:
         """The trained models."""
         return ModelStore(self.settings.home / "models")
+
+    @property
+    def image_models(self) -> ImageModelStore:
+        """The trained image models, and the ready one."""
+        return ImageModelStore(self.settings.home / "image_models")
 
     @property
     def left_out(self) -> LeftOutTable:

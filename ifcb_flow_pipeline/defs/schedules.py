@@ -1,5 +1,6 @@
 """The schedules: scoring every day, and retraining (off until someone wants it)."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from logging import Logger
 
@@ -42,7 +43,8 @@ def scoring_requests(
     yesterday = min(scheduled.astimezone(UTC).date(), today()) - timedelta(days=1)
     if yesterday >= max(deployment.settings.start_day, FIRST_DAY):
         # Made anew even where nothing seems to have changed: a state unlike any says so.
-        states[yesterday] = DayState(states[yesterday].archive if yesterday in states else "", "anew", None)
+        known = states.get(yesterday, DayState("", "", None, None, None))
+        states[yesterday] = replace(known, features="anew", scores=None)
     decided = plan(states, with_scores=with_scores, in_flight=days_in_flight(instance))
     return [run_request(request, with_scores, f"{scheduled:%Y-%m-%d} ") for request in decided.requests]
 

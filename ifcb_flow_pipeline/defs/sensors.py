@@ -18,10 +18,11 @@ from ifcb_flow_pipeline.days import drop_old_clouds
 from ifcb_flow_pipeline.defs import lineage
 from ifcb_flow_pipeline.defs.assets import raw_bins
 from ifcb_flow_pipeline.defs.checks import COMPLETENESS
-from ifcb_flow_pipeline.defs.jobs import FEATURE_STEPS, SCORE_STEPS, daily_flow
+from ifcb_flow_pipeline.defs.jobs import FEATURE_STEPS, IMAGE_STEPS, SCORE_STEPS, daily_flow
 from ifcb_flow_pipeline.defs.liveness import fail_dead_runs
 from ifcb_flow_pipeline.defs.partitions import FIRST_DAY, days_of_tags, range_tags, today
 from ifcb_flow_pipeline.defs.planning import (
+    LOOKED_AT,
     Asked,
     DayState,
     Plan,
@@ -37,7 +38,7 @@ from ifcb_flow_pipeline.store.archive import ArchiveError
 from ifcb_flow_pipeline.store.daily import BusyError
 from ifcb_flow_pipeline.store.left_out import days_outside
 from ifcb_flow_pipeline.store.survey import Budget, Survey, Surveyor
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS
+from ifcb_flow_pipeline.store.tables import POINT_CLOUDS
 
 #: A tick of Dagster fails after 60 s, and goes on running beside the next one. A first look takes several ticks.
 TICK_SECONDS = 12.0
@@ -129,9 +130,9 @@ def _changed_days(states: Mapping[date, DayState], decided: Plan) -> list[dg.Ass
     changed = [
         day
         for day, asked in decided.pending.items()
-        if asked.times == 1 and states[day].features != states[day].archive
+        if asked.times == 1 and states[day].images != states[day].archive_images
     ]
-    return [lineage.archive_changed(day, states[day].archive) for day in changed[-_MOST_OBSERVED:]]
+    return [lineage.archive_changed(day, states[day].archive_images) for day in changed[-_MOST_OBSERVED:]]
 
 
 def _about_the_disk(found: Survey, told: str, before: str) -> list[dg.AssetCheckEvaluation]:
@@ -192,7 +193,7 @@ def _drop_old_clouds(deployment: Deployment, now: datetime, budget: Budget) -> b
 def survey(deployment: Deployment, budget: Budget, log: Logger | None, *, thorough: bool = False) -> Survey:
     """Look at the archive and the tables, going on from the last look."""
     surveyor = Surveyor.of(deployment.settings)
-    return surveyor.survey((BIN_FEATURES, BIN_SCORES), budget, thorough=thorough, log=log)
+    return surveyor.survey(LOOKED_AT, budget, thorough=thorough, log=log)
 
 
 def states_with_partition(found: Survey, deployment: Deployment, log: Logger | None) -> dict[date, DayState]:
@@ -255,4 +256,6 @@ def steps_of(request: Request, with_scores: bool) -> tuple[dg.AssetsDefinition, 
     """The assets that a request asks for; scores only where there is a model."""
     if request.stage == "scores":
         return SCORE_STEPS[-1:]
+    if request.stage == "images":
+        return (raw_bins, *IMAGE_STEPS, *(SCORE_STEPS[-1:] if with_scores else ()))
     return SCORE_STEPS if with_scores else FEATURE_STEPS

@@ -97,7 +97,8 @@ class PlannedBin:
 def demo_plan(
     last_day: date, *, seed: int = 7, mean_triggers: float = 1000.0, with_images: bool = False
 ) -> ArchivePlan:
-    """Two instruments, 14 days up to ``last_day``, 24 bins a day each; about 9 % of the bins are faulty.
+    """Two instruments, 14 days up to ``last_day``, 24 bins a day each; about 13 % of the bins are faulty, a third of
+    them in their images only.
 
     The first five days hold nothing but healthy bins and the daily cleaning.
     """
@@ -117,6 +118,9 @@ def demo_plan(
             Episode("corrupt_adc", first, day=12, hour=20, n_bins=1, severity=0.6),
             Episode("empty_bin", first, day=13, hour=3, n_bins=1, severity=0.8),
             Episode("noise_trigger", first, day=13, hour=16, n_bins=2, severity=0.6),
+            Episode("dim_flash", first, day=7, hour=3, n_bins=5, severity=0.4),
+            Episode("camera_noise", first, day=9, hour=14, n_bins=4, severity=0.4),
+            Episode("dirty_window", first, day=12, hour=1, n_bins=14, severity=0.9),
             Episode("clog", second, day=5, hour=7, n_bins=3, severity=0.8),
             Episode("laser_misalignment", second, day=7, hour=2, n_bins=8, severity=0.7),
             Episode("bloom", second, day=9, hour=0, n_bins=16, severity=0.5, first_severity=0.1),
@@ -124,6 +128,8 @@ def demo_plan(
             Episode("truncated_adc", second, day=11, hour=22, n_bins=1, severity=0.05),
             Episode("missing_hdr", second, day=12, hour=6, n_bins=1, severity=1.0),
             Episode("focus_loss", second, day=13, hour=8, n_bins=6, severity=0.5),
+            Episode("motion_blur", second, day=8, hour=11, n_bins=4, severity=0.5),
+            Episode("uneven_light", second, day=12, hour=14, n_bins=4, severity=0.5),
         ),
     )
 

@@ -171,7 +171,7 @@ class Archive:
             adc = self._read_adc(adc_path, schema, columns)
         except OSError as error:
             reason = f"cannot read {adc_path}: {error.strerror or error}"
-            return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {}, unread=_may_pass(error))
+            return BinRead(pid, parse_adc(b"", schema), "unreadable", reason, {}, unread=may_pass(error))
         header = HeaderRead() if hdr_path is None else self.read_header(hdr_path, schema)
         return bin_read(pid, adc, header, adc_source(adc_path))
 
@@ -313,7 +313,7 @@ def _header_read(hdr_path: str, data: bytes | OSError, schema: Schema) -> Header
     if isinstance(data, bytes):
         return read_hdr(data, schema)
     problem = f"cannot read {hdr_path}: {data.strerror or data}"
-    return HeaderRead({}, "missing", problem, unread=_may_pass(data))
+    return HeaderRead({}, "missing", problem, unread=may_pass(data))
 
 
 def adc_source(adc_path: str) -> str:
@@ -452,7 +452,8 @@ def _open_regular(path: str, largest: int) -> io.FileIO:
     return file
 
 
-def _may_pass(error: OSError) -> bool:
+def may_pass(error: OSError) -> bool:
+    """Whether what a disk could not do now may be possible later."""
     return error.errno not in _LASTING
 
 

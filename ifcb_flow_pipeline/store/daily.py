@@ -28,6 +28,9 @@ from ifcb_flow_pipeline.store.tables import Table
 
 COMPRESSION = "zstd"
 
+#: Beyond this level files get hardly smaller; a dictionary larger than this, bytes, is given up for plain values.
+_PACKED_LEVEL, _LARGEST_DICTIONARY = 9, 2**24
+
 _FOOTER = b"ifcb_flow"
 
 #: Threads that read the files of many days, and how many files each reads before it hands them over: to wake another
@@ -61,15 +64,23 @@ class DamagedError(StoreError):
 class Provenance:
     """What a day's file was made of.
 
-    ``signature``: of the archive's files of that day (see ``bins.archive.signature``), handed on from
-    table to table. ``made_of``: what else its values depend on, such as settings or the model. ``extent``: of the
-    same files. ``unread``: bins that could not be read, for a reason that may pass; the day is to be made again.
+    ``signature``: of the archive's files of that day (see ``bins.archive.Signatures``), handed on from table to table:
+    of the inventory and what is made of positions that of ``flow``, of what is made of images that of ``images``, of
+    scores both (see ``joined``). ``images``: of an inventory, the latter. ``made_of``: what else its values depend on,
+    such as settings or the model. ``extent``: of the same files. ``unread``: bins that could not be read, for a reason
+    that may pass; the day is to be made again.
     """
 
     signature: str
     made_of: Mapping[str, Any] = field(default_factory=dict)
     extent: Extent = field(default_factory=Extent)
     unread: int = 0
+    images: str = ""
+
+
+def joined(flow: str, images: str | None) -> str:
+    """The signature of what is made of features and of images with these signatures; None where there are none."""
+    return flow if images is None else f"{flow} {images}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,7 @@ class DailyTables:
         """Write a day's table, replacing what was there in one step."""
         typed = rows.cast(table.schema).replace_schema_metadata(footer(table, provenance))
         with replacing(self.path(table, day)) as temporary:
-            with pq.ParquetWriter(temporary, typed.schema, **_encoding(typed.schema)) as writer:
+            with pq.ParquetWriter(temporary, typed.schema, **_encoding(table, typed.schema)) as writer:
                 writer.write_table(typed, row_group_size=max(1, typed.num_rows))
                 writer.add_key_value_metadata(room(1))
             fill(temporary)
@@ -300,12 +311,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _encoding(schema: pa.Schema) -> dict[str, Any]:
-    """How small tables are written, of some dozen rows and a hundred columns.
+def _encoding(table: Table, schema: pa.Schema) -> dict[str, Any]:
+    """How tables are written: small ones of some dozen rows and a hundred columns, and those that are ``packed``.
 
     For columns of numbers, compression, a dictionary and statistics make such a file no smaller, and take three times
     as long to write and five times as long to read. Texts are compressed: they repeat each other.
     """
+    if table.packed:
+        # Rounded numbers repeat each other: a dictionary of all of a day's takes a quarter off the size.
+        return {"compression": COMPRESSION, "compression_level": _PACKED_LEVEL, "use_dictionary": True,
+                "dictionary_pagesize_limit": _LARGEST_DICTIONARY, "write_statistics": False}  # fmt: skip
     compression = {each.name: COMPRESSION if pa.types.is_string(each.type) else "none" for each in schema}
     return {"compression": compression, "use_dictionary": False, "write_statistics": False}
 
@@ -331,7 +346,9 @@ def provenance_of(content: Mapping[str, Any]) -> Provenance:
     """What the footer of a file says that it was made of."""
     # Files of before these were kept have neither.
     extent = Extent(**content.get("extent", {}))
-    return Provenance(content["signature"], content["made_of"], extent, content.get("unread", 0))
+    return Provenance(
+        content["signature"], content["made_of"], extent, content.get("unread", 0), content.get("images", "")
+    )
 
 
 def _flush_to_disk(path: Path) -> None:

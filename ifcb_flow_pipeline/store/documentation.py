@@ -108,6 +108,7 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
             "Reference features: which triggers are points, `images`, or `all` as before ifcb-flow-metric 1.1.0",
         ),
         Setting("IFCB_ASPECT_RATIO", "1.36", "Reference features: what x is divided by"),
+        Setting("IFCB_IMAGES_PER_BIN", "200", "Images of each bin that are looked at, spread over its run; 0: all"),
     ),
     "Addresses": (
         Setting(

@@ -1,7 +1,7 @@
 """Images and image models on disk: the ready model, models in files, and clean images to train one with."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,7 @@ from ifcb_flow_pipeline.bins.roi import FIRST_BYTE, Image, RoiTable
 from ifcb_flow_pipeline.detection.images.model import ImageModel
 from ifcb_flow_pipeline.detection.images.model_file import from_bytes, to_bytes
 from ifcb_flow_pipeline.detection.images.recogniser import CLEAN
-from ifcb_flow_pipeline.detection.images.training import TrainingImage
+from ifcb_flow_pipeline.detection.images.training_image import TrainingImage
 from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.features.images.extract import sampled_rows
 from ifcb_flow_pipeline.store.archive import Archive
@@ -79,7 +79,7 @@ def training_images(folder: Path, per_bin: int) -> Iterator[TrainingImage]:
     Bin and instrument are read from the names of pictures, ``<bin>_...``; one that names none is a bin of its own.
     """
     pictures = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in _PICTURES)
-    return _pictures(pictures) if pictures else _archive_images(Archive(folder), per_bin)
+    return _pictures(pictures) if pictures else archive_images(Archive(folder), per_bin)
 
 
 def _pictures(paths: list[Path]) -> Iterator[TrainingImage]:
@@ -89,10 +89,11 @@ def _pictures(paths: list[Path]) -> Iterator[TrainingImage]:
         yield TrainingImage(path.stem, read_picture(path), pid, _instrument(pid), path.parent.name)
 
 
-def _archive_images(archive: Archive, per_bin: int) -> Iterator[TrainingImage]:
+def archive_images(archive: Archive, per_bin: int, pids: Collection[str] | None = None) -> Iterator[TrainingImage]:
+    """Images of the bins of an archive, ``per_bin`` of each (0: all); with ``pids`` of these only."""
     for raw in archive.scan().bins:
         adc, roi = raw.path("adc"), raw.path("roi")
-        if adc is None or roi is None:
+        if adc is None or roi is None or (pids is not None and raw.bin_id.pid not in pids):
             continue
         pid = raw.bin_id.pid
         columns = archive.read_bin(pid, adc, None, ("start_byte", "width_px", "height_px")).adc.columns

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ifcb_flow_pipeline.bins.pid import InvalidPidError, parse_pid
-from ifcb_flow_pipeline.detection.images.fault_injection import FAULTS
+from ifcb_flow_pipeline.detection.images.kinds import KINDS
 from ifcb_flow_pipeline.detection.images.recogniser import CLEAN
 from ifcb_flow_pipeline.store.csv_files import harmless
 from ifcb_flow_pipeline.store.labels import MAX_REVIEWER, LabelError, decision_file
@@ -39,7 +39,7 @@ class ImageLabel:
     """What one person says of one image.
 
     ``roi``: number of its row in the .adc file, counted from 1, as the IFCB dashboard has it. ``label``: for the kind
-    ``fault`` one of FAULTS, or ``clean``; for the kind ``class`` the name of a class. ``at``: when, with time zone.
+    ``fault`` one of KINDS, or ``clean``; for the kind ``class`` the name of a class. ``at``: when, with time zone.
     ``id``: its number in the store, None before it is kept. Raises LabelError for one that cannot be kept.
     """
 
@@ -60,8 +60,8 @@ class ImageLabel:
             raise LabelError(f"images are counted from 1; {self.roi} is none")
         if self.kind not in get_args(Kind):
             raise LabelError(f"the kind of a label is {self.kind!r}; it must be one of {', '.join(get_args(Kind))}")
-        if self.kind == "fault" and self.label not in (CLEAN, *FAULTS):
-            raise LabelError(f"the fault is {self.label!r}; it must be {CLEAN} or one of {', '.join(FAULTS)}")
+        if self.kind == "fault" and self.label not in (CLEAN, *KINDS):
+            raise LabelError(f"the fault is {self.label!r}; it must be {CLEAN} or one of {', '.join(KINDS)}")
         if self.kind == "class" and not (_CLASS.fullmatch(self.label) and len(self.label) <= MAX_CLASS):
             raise LabelError(
                 f"the class is {self.label!r}; it must be a letter or digit and up to {MAX_CLASS - 1} more letters, "

@@ -25,7 +25,7 @@ from ifcb_flow_pipeline.store.private import private_folder
 _Result = TypeVar("_Result")
 
 #: Rises when the tables below change; a ledger of another version is made anew.
-_VERSION = 4
+_VERSION = 5
 
 #: Stands for the day of files whose names state none.
 UNDATED = date.min
@@ -46,7 +46,7 @@ CREATE TABLE holding (directory INTEGER, day TEXT, files BLOB, PRIMARY KEY (dire
 CREATE INDEX holding_by_day ON holding (day);
 CREATE TABLE day (
     day TEXT PRIMARY KEY, signature TEXT, n_bins INTEGER, left_out TEXT, holds_until_ns INTEGER, newest_ns INTEGER,
-    stale INTEGER
+    images TEXT, stale INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX stale_day ON day (stale);
 CREATE TABLE footer (
@@ -83,8 +83,9 @@ class Visit:
 class DayEntry:
     """A day of the archive: the signature of its bins, until when that holds, how many there are.
 
-    ``left_out``: its misplaced bins and misnamed files. ``newest_ns``: when the newest file of a bin was written. The
-    day UNDATED has the files whose names state no day.
+    ``left_out``: its misplaced bins and misnamed files. ``newest_ns``: when the newest file of a bin was written.
+    ``images``: the signature with the .roi files (see ``bins.archive.Signatures``). The day UNDATED has the files whose
+    names state no day.
     """
 
     signature: str
@@ -92,6 +93,7 @@ class DayEntry:
     left_out: tuple[LeftOut, ...]
     holds_until_ns: int | None
     newest_ns: int = 0
+    images: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +198,15 @@ class Ledger:
                     self.connection.execute("DELETE FROM day WHERE day = ?", (day.isoformat(),))
                     continue
                 self.connection.execute(
-                    "INSERT OR REPLACE INTO day VALUES (?, ?, ?, ?, ?, ?, 0)",
+                    "INSERT OR REPLACE INTO day VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
                     (day.isoformat(), entry.signature, entry.n_bins, _as_text(entry.left_out), entry.holds_until_ns,
-                     entry.newest_ns),
+                     entry.newest_ns, entry.images),
                 )  # fmt: skip
 
     def days(self) -> dict[date, DayEntry]:
         """The entries of all days that have one, ascending."""
         rows = self.connection.execute(
-            "SELECT day, signature, n_bins, left_out, holds_until_ns, newest_ns FROM day "
+            "SELECT day, signature, n_bins, left_out, holds_until_ns, newest_ns, images FROM day "
             "WHERE signature IS NOT NULL ORDER BY day"
         )
         return {

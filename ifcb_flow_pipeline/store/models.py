@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
 from ifcb_flow_pipeline.detection.open_model import AnyModel, model_from_bytes
@@ -40,31 +40,19 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelStore:
-    """The models under ``root``: ``<model id>/model.npz`` and ``card.json``, ``current.json``, which names the model
-    in use, and ``history.jsonl``, a line for each change of it, which is only ever added to.
+class KeptModels:
+    """Which models of a kind there are under ``root``: ``<model id>/model.npz`` and ``card.json``, ``current.json``,
+    which names the model in use, and ``history.jsonl``, a line for each change of it, which is only ever added to.
     """
 
     root: Path
 
-    def save(self, model: AnyModel) -> None:
-        """Keep a model under its id, in place of what is there under it."""
-        folder = self.root / _checked_id(model.card.model_id)
-        write_model(folder / "model.npz", model)
-        with replacing(folder / "card.json") as temporary:
-            temporary.write_text(model.card.to_json())
+    #: The job that trains them.
+    job: ClassVar[str]
 
-    def add(self, path: Path) -> str:
-        """Keep the model in a file; returns its id.
-
-        Raises ModelError, naming file and remedy, where it is none, or where another model has its id.
-        """
-        model = read_model(path)
-        kept = self.root / _checked_id(model.card.model_id) / "model.npz"
-        if kept.exists() and kept.read_bytes() != model.to_bytes():
-            raise ModelError(f"{path} has the id {model.card.model_id}, which another kept model has: train it again")
-        self.save(model)
-        return model.card.model_id
+    def card(self, model_id: str = CURRENT) -> object:
+        """The card of a kept model. Raises ModelError, naming the remedy, where there is none."""
+        raise NotImplementedError
 
     def promote(self, model_id: str, who: str, note: str = "", at: datetime | None = None) -> None:
         """Make a kept model the one in use (``at``: now). Raises ModelError where there is none of that id."""
@@ -122,24 +110,9 @@ class ModelStore:
             return []
         return [change for line in lines if (change := _change_of(line)) is not None]
 
-    def newest_id(self) -> str | None:
-        """The id of the kept model that was made last, in use or not; None where there is none."""
-        made = [
-            (self.card(kept).created, self._existing(kept, "card.json").stat().st_mtime_ns, kept) for kept in self.ids()
-        ]
-        return max(made)[2] if made else None
-
     def ids(self) -> list[str]:
         """The ids of all kept models, in alphabetical order."""
         return sorted(path.parent.name for path in self.root.glob("*/card.json"))
-
-    def card(self, model_id: str = CURRENT) -> ModelCard:
-        """The card of a kept model. Raises ModelError, naming the remedy, where there is none."""
-        return ModelCard.from_json(self._existing(model_id, "card.json").read_bytes().decode(errors="replace"))
-
-    def load(self, model_id: str = CURRENT) -> AnyModel:
-        """A kept model. Raises ModelError, naming the remedy, where there is none or it is damaged."""
-        return read_model(self._existing(model_id, "model.npz"))
 
     def _change(
         self, action: Literal["promote", "rollback"], model_id: str, who: str, note: str, at: datetime | None
@@ -168,13 +141,54 @@ class ModelStore:
         if model_id == CURRENT:
             current = self.current_id()
             if current is None:
-                raise ModelError("there is no model yet: start the job retrain first")
+                raise ModelError(f"there is no model yet: start the job {self.job} first")
             model_id = current
         path = self.root / model_id / name
         # An id comes from a person's configuration: it must not lead out of the store.
         if not model_id or os.sep in model_id or model_id.startswith(".") or not path.is_file():
             raise ModelError(f"there is no model {model_id!r}; there are: {', '.join(self.ids()) or 'none'}")
         return path
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStore(KeptModels):
+    """The models that judge features of bins."""
+
+    job = "retrain"
+
+    def save(self, model: AnyModel) -> None:
+        """Keep a model under its id, in place of what is there under it."""
+        folder = self.root / checked_id(model.card.model_id)
+        write_model(folder / "model.npz", model)
+        with replacing(folder / "card.json") as temporary:
+            temporary.write_text(model.card.to_json())
+
+    def add(self, path: Path) -> str:
+        """Keep the model in a file; returns its id.
+
+        Raises ModelError, naming file and remedy, where it is none, or where another model has its id.
+        """
+        model = read_model(path)
+        kept = self.root / checked_id(model.card.model_id) / "model.npz"
+        if kept.exists() and kept.read_bytes() != model.to_bytes():
+            raise ModelError(f"{path} has the id {model.card.model_id}, which another kept model has: train it again")
+        self.save(model)
+        return model.card.model_id
+
+    def newest_id(self) -> str | None:
+        """The id of the kept model that was made last, in use or not; None where there is none."""
+        made = [
+            (self.card(kept).created, self._existing(kept, "card.json").stat().st_mtime_ns, kept) for kept in self.ids()
+        ]
+        return max(made)[2] if made else None
+
+    def card(self, model_id: str = CURRENT) -> ModelCard:
+        """The card of a kept model. Raises ModelError, naming the remedy, where there is none."""
+        return ModelCard.from_json(self._existing(model_id, "card.json").read_bytes().decode(errors="replace"))
+
+    def load(self, model_id: str = CURRENT) -> AnyModel:
+        """A kept model. Raises ModelError, naming the remedy, where there is none or it is damaged."""
+        return read_model(self._existing(model_id, "model.npz"))
 
 
 def read_model(path: Path) -> AnyModel:
@@ -193,7 +207,8 @@ def write_model(path: Path, model: AnyModel) -> None:
         temporary.write_bytes(model.to_bytes())
 
 
-def _checked_id(model_id: str) -> str:
+def checked_id(model_id: str) -> str:
+    """An id that a model may have. Raises ModelError for what is none."""
     # It comes from the card in a file: it must be a name, and not a way out of the store.
     if model_id == CURRENT or not _ID.fullmatch(model_id):
         raise ModelError(f"{model_id!r} cannot be the id of a model: letters, digits, '-', '_' and '.' can")

@@ -15,6 +15,7 @@ from ifcb_flow_pipeline.bins.archive import DEFAULT_EXCLUDED
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.features.cloud import DEFAULT_ASPECT_RATIO
 from ifcb_flow_pipeline.features.extract import FeatureSettings, Triggers
+from ifcb_flow_pipeline.features.images.extract import IMAGES_PER_BIN
 from ifcb_flow_pipeline.store.archive import DEFAULT_SETTLE, READERS, Archive
 from ifcb_flow_pipeline.store.database import Database, database_of
 
@@ -35,7 +36,8 @@ class SettingsError(FlowError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a deployment; ``home`` is the folder that everything is written to.
+    """The settings of a deployment; ``home`` is the folder that everything is written to, ``images_per_bin``: how many
+    images of each bin are looked at, 0 for all.
 
     ``cloud_days``: for how many days point clouds are kept whose bins can be read again, None for ever.
     ``dashboard_url``: address of the IFCB dashboard that has the same bins; ``dagster_url``, ``review_url``: those of
@@ -56,6 +58,7 @@ class Settings:
     dagster_url: str | None = None
     dagster_internal_url: str | None = None
     review_url: str | None = None
+    images_per_bin: int = IMAGES_PER_BIN
     alerts_file: Path | None = None
     mirror: str | None = None
     scratch: Path | None = None
@@ -87,6 +90,7 @@ class Settings:
             dagster_url=_address(environment, "IFCB_DAGSTER_URL"),
             dagster_internal_url=_address(environment, "IFCB_DAGSTER_INTERNAL_URL"),
             review_url=_address(environment, "IFCB_REVIEW_URL"),
+            images_per_bin=_images_per_bin(environment),
             alerts_file=Path(alerts).absolute() if (alerts := environment.get("IFCB_ALERTS_FILE")) else None,
             mirror=environment.get("IFCB_MIRROR", "").strip() or None,
             scratch=Path(scratch).absolute() if scratch else None,
@@ -161,6 +165,15 @@ def _choice(environment: Mapping[str, str], variable: str, choices: tuple[_Choic
         if text == choice:
             return choice
     raise SettingsError(f"{variable} is {text!r}; it must be one of {', '.join(choices)}")
+
+
+def _images_per_bin(environment: Mapping[str, str]) -> int:
+    text = environment.get("IFCB_IMAGES_PER_BIN") or str(IMAGES_PER_BIN)
+    if not re.fullmatch(r"\d{1,7}", text, re.ASCII):
+        raise SettingsError(
+            f"IFCB_IMAGES_PER_BIN is {text!r}; it must be a whole number such as 200, or 0 for all images"
+        )
+    return int(text)
 
 
 def _features(environment: Mapping[str, str]) -> FeatureSettings:

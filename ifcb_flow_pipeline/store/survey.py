@@ -28,7 +28,7 @@ from logging import Logger
 from pathlib import Path
 from typing import Any
 
-from ifcb_flow_pipeline.bins.archive import FoundFile, list_bins, next_change, signature
+from ifcb_flow_pipeline.bins.archive import FoundFile, list_bins, next_change, signatures
 from ifcb_flow_pipeline.bins.left_out import LeftOut, misnamed, misplaced, outside
 from ifcb_flow_pipeline.store.archive import Archive, Inside
 from ifcb_flow_pipeline.store.claim import check_archive
@@ -363,9 +363,9 @@ def _renew(archive: Archive, ledger: Ledger, now: datetime, budget: Budget) -> b
         if not bins and not left_out:
             return None
         until = next_change(bins, now, archive.settle)
-        signed = signature(bins, now, archive.settle)
+        signed = signatures(bins, now, archive.settle)
         newest_ns = max((file.mtime_ns for raw in bins for file in raw.all_files), default=0)
-        return DayEntry(signed, len(bins), left_out, _ns(until) if until else None, newest_ns)
+        return DayEntry(signed.flow, len(bins), left_out, _ns(until) if until else None, newest_ns, signed.images)
 
     stale = ledger.stale_days(_ns(now))
     for first in range(0, len(stale), _DAYS_AT_ONCE):

@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
+from ifcb_flow_pipeline.detection.images.kinds import KINDS
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.images import catalogue as image_catalogue
 from ifcb_flow_pipeline.features.stream import SHOWN_COLUMNS, STREAM_COLUMNS
 
 #: Every status that a bin can have, and what it means.
@@ -31,6 +33,17 @@ STATUSES: Mapping[str, str] = {
     "not_found": "asked for by its identifier, but not in the archive",
 }
 
+#: Every status that a bin can have in the tables of images, and what it means; a bin that could not be read has that of
+#: its .adc file (STATUSES).
+IMAGE_STATUSES: Mapping[str, str] = {
+    "ok": "its images were looked at",
+    "too_few_images": "too few of its images can be measured to say anything of the bin",
+    "no_images": "no trigger gave an image",
+    "no_roi": "there is no .roi file (yet)",
+    "roi_unsettled": "the .roi file was written moments ago and may still grow",
+    "roi_unreadable": "the .roi file cannot be read",
+}
+
 #: What they are called, for people.
 STATUS_NAMES: Mapping[str, str] = {
     "ok": "read",
@@ -45,6 +58,11 @@ STATUS_NAMES: Mapping[str, str] = {
     "no_bin": "corrected .adc file without the raw one",
     "outside": "outside the days of the pipeline",
     "not_found": "not in the archive",
+    "too_few_images": "too few images can be measured",
+    "no_images": "no images recorded",
+    "no_roi": "no .roi file yet",
+    "roi_unsettled": ".roi file still being written",
+    "roi_unreadable": ".roi file unreadable",
 }
 
 
@@ -68,6 +86,7 @@ class Table:
     """A stored table, equal to itself only. ``version`` rises when columns, their meaning or the form of files change:
     files of other versions are then refused, but for those of the versions in ``also_read``, which are as good as its
     own.
+    ``packed``: a day has so many rows that it pays to write each value once.
     """
 
     name: str
@@ -75,6 +94,7 @@ class Table:
     meaning: str
     columns: tuple[Column, ...]
     also_read: frozenset[int] = frozenset()
+    packed: bool = False
 
     def reads(self, version: int) -> bool:
         """Whether this program can use files of this version of the table."""
@@ -112,7 +132,7 @@ RAW_BINS = Table(
         Column("roi_path", pa.string(), "", "path in the archive; null where absent"),
         Column("adc_bytes", pa.int64(), "byte", "size of the .adc file"),
         Column("hdr_bytes", pa.int64(), "byte", "size of the .hdr file"),
-        Column("roi_bytes", pa.int64(), "byte", "size of the .roi file"),
+        Column("roi_bytes", pa.int64(), "byte", "size of the .roi file; null, too, while it may still grow"),
         Column("modified", _TIME, "UTC", "when the newest of its files was last written"),
         Column("copies", pa.int32(), "", "further copies of the bin in the archive, not used"),
         Column("complete", pa.bool_(), "", ".adc and .hdr are there and have settled"),
@@ -176,9 +196,9 @@ BIN_FEATURES = Table(
 
 BIN_SCORES = Table(
     "bin_scores",
-    3,
-    "One row a bin, worst first, those not judged last: severity, verdict, suspected cause and reasons, and the model "
-    "that gave them.",
+    4,
+    "One row a bin, worst first, those not judged last: severity, verdict, suspected cause and reasons, by positions "
+    "and images together, and the model that gave them.",
     (
         *_IDENTITY,
         Column(
@@ -230,10 +250,135 @@ BIN_SCORES = Table(
             "0 to 1: share of the run, or of its images, that is not to be used, by the suspected cause; 0 where the "
             "verdict is ok, NaN where it is not known or the bin was not judged",
         ),
-        Column("model_id", pa.string(), "", "the model that gave the verdict"),
+        Column("model_id", pa.string(), "", "the model that judged the positions"),
+        Column(
+            "source", pa.string(), "", "what the verdict is of: flow (positions), images, or both; the worse of the two"
+        ),
+        Column("flow_severity", pa.float64(), "", "severity by the positions alone; NaN where they were not judged"),
+        Column("flow_verdict", pa.string(), "", "verdict by the positions alone"),
+        Column("image_severity", pa.float64(), "", "severity by the images alone; NaN where they were not judged"),
+        Column("image_verdict", pa.string(), "", "verdict by the images alone: ok, watch, bad or not_judged"),
         *_OUTCOME,
     ),
 )
+
+_IMAGE_IDENTITY = (
+    Column("pid", pa.string(), "", "identifier of the bin"),
+    Column("instrument", pa.string(), "", "instrument, e.g. IFCB134"),
+    Column("row", pa.int32(), "", "ADC row of the image, counted from 0; null where the bin has none"),
+)
+
+IMAGE_FEATURES = Table(
+    "image_features",
+    1,
+    "A sample of each bin's images, spread evenly over its run, and their features, rounded to three digits. A bin "
+    "of which no image was looked at has one row, which says why.",
+    (
+        *_IMAGE_IDENTITY,
+        Column("x_px", pa.int32(), "px", "left edge of the image in the camera frame"),
+        Column("y_px", pa.int32(), "px", "its top edge"),
+        Column("width_px", pa.int32(), "px", "its width"),
+        Column("height_px", pa.int32(), "px", "its height"),
+        Column(
+            "status",
+            pa.string(),
+            "",
+            "ok, too_small, impossible or cut_off; without an image why: " + ", ".join(IMAGE_STATUSES),
+        ),
+        Column("reason", pa.string(), "", "why there are no images, in words; empty where there is nothing to say"),
+        Column("roi_complete", pa.bool_(), "", "the .roi file holds all images; null where there is none to read"),
+        *(Column(f.name, pa.float32(), f.unit, f.meaning) for f in image_catalogue.CATALOGUE),
+    ),
+    packed=True,
+)
+
+WINDOW_MAPS = Table(
+    "window_maps",
+    1,
+    "The camera frame in cells of 8 px, as the day's images show it: a row an instrument, deployment and whether its "
+    "bins were in order. Which bins are in it, how far each was from the map before it; and the sums over all cells "
+    "that were seen.",
+    (
+        Column("instrument", pa.string(), "", "instrument, e.g. IFCB134"),
+        Column("deployment_start", _TIME, "UTC", "start of the first bin since the window was last cleaned"),
+        Column("in_order", pa.bool_(), "", "the bins look as before: they tell what is usual of later ones"),
+        Column("last_start", _TIME, "UTC", "start of the last bin in it"),
+        Column("pids", pa.list_(pa.string()), "", "the bins in it, in order of time"),
+        Column(
+            "z",
+            pa.list_(pa.float32()),
+            "",
+            "of each bin, how far its worst cell was from the deployment's map before it, in standard deviations, "
+            "HIGHER is dirtier; NaN where there was no such map yet",
+        ),
+        Column("worst_x_px", pa.list_(pa.int32()), "px", "of each bin, middle of that cell, along the flow"),
+        Column("worst_y_px", pa.list_(pa.int32()), "px", "the same across the flow"),
+        Column("kinds", pa.list_(pa.string()), "", "of each bin, faint or opaque dirt in that cell; empty without"),
+        Column("cell", pa.list_(pa.int32()), "", "numbers of the cells, row by row, 175 to a row"),
+        Column("background_sum", pa.list_(pa.float32()), "grey", "background less that around, summed over images"),
+        Column("background_squares", pa.list_(pa.float32()), "grey^2", "the same, squared"),
+        Column("n_telling", pa.list_(pa.int32()), "", "images that tell of the background of the cell"),
+        Column("n_dark", pa.list_(pa.int32()), "", "images in which a quarter of the cell is dark"),
+        Column("n_seen", pa.list_(pa.int32()), "", "images that show the cell"),
+    ),
+    packed=True,
+)
+
+IMAGE_SCORES = Table(
+    "image_scores",
+    1,
+    "One row for each image with features: the probability of each fault, how odd it is, and what it is most like.",
+    (
+        *_IMAGE_IDENTITY,
+        Column("fault_probability", pa.float32(), "fraction", "0 to 1: that it has any fault; HIGHER is worse"),
+        Column("fault", pa.string(), "", "the likeliest fault where the image is flagged, else clean"),
+        Column("oddness", pa.float32(), "", "distance from the images that the model knows; HIGHER is odder"),
+        Column("odd", pa.bool_(), "", "odder than 99 of 100 images that the model knows"),
+        Column("class_name", pa.string(), "", "the known class that it is most like; empty where it is odd"),
+        Column("reasons", pa.string(), "", "why it is flagged, in words; of the likeliest few of a bin only"),
+        *(Column(f"p_{kind}", pa.float32(), "fraction", f"0 to 1: probability of {kind}") for kind in KINDS),
+    ),
+    packed=True,
+)
+
+BIN_IMAGE_SCORES = Table(
+    "bin_image_scores",
+    1,
+    "One row a bin by its images: mean probability of each fault, light, focus, window, and the verdict against the "
+    "instrument's own history.",
+    (
+        *_IDENTITY,
+        Column("n_images", pa.int32(), "", "images that were looked at and have features"),
+        Column("severity", pa.float64(), "", "0 to 100: HIGHER is worse; NaN where the images were not judged"),
+        Column("verdict", pa.string(), "", "ok, watch, bad or not_judged, by the images alone"),
+        Column("cause", pa.string(), "", "code of the suspected cause; empty where the verdict is ok or not_judged"),
+        Column("second_cause", pa.string(), "", "code of the next likely cause; empty where there is none"),
+        Column("reasons", pa.string(), "", "what is unusual and what to check, in words, worst first"),
+        Column("findings", pa.string(), "", "the same as a JSON list, as in bin_scores"),
+        Column("baseline_bins", pa.int64(), "", "bins of the instrument that it was compared with"),
+        Column("fault_probability", pa.float64(), "fraction", "mean over the images, of any fault; HIGHER is worse"),
+        Column("flagged_fraction", pa.float64(), "fraction", "images that are flagged as faulty"),
+        Column("odd_fraction", pa.float64(), "fraction", "images that are like none that the model knows"),
+        Column("touching_fraction", pa.float64(), "fraction", "images whose particle touches the border of the box"),
+        Column("focus", pa.float64(), "", "median sharpness of edges for their contrast; LOWER is softer"),
+        Column("fine_detail", pa.float64(), "", "median detail at half over quarter resolution; LOWER is softer"),
+        Column("background", pa.float64(), "grey", "median brightness of the background"),
+        Column("noise", pa.float64(), "grey", "median noise"),
+        Column("spread", pa.float64(), "", "how different the images are; beads have the LOWEST"),
+        Column("window_z", pa.float64(), "", "how far the window's worst cell is from its map; HIGHER is dirtier"),
+        Column("window_x_px", pa.float64(), "px", "middle of that cell, along the flow; NaN without"),
+        Column("window_y_px", pa.float64(), "px", "the same across the flow"),
+        Column("window_kind", pa.string(), "", "faint or opaque; empty without"),
+        *(Column(f"p_{kind}", pa.float64(), "fraction", f"mean probability of {kind}; HIGHER is worse")
+          for kind in KINDS),
+        Column("class_shares", pa.string(), "", "share of each known class among the images, as JSON"),
+        Column("levels_known", pa.bool_(), "", "it is known what is usual for the instrument's light and noise"),
+        Column("roi_complete", pa.bool_(), "", "the .roi file holds all images; null where there is none to read"),
+        Column("image_model_id", pa.string(), "", "the image model that judged the images"),
+        Column("status", pa.string(), "", "how far the images came: " + ", ".join(IMAGE_STATUSES)),
+        Column("reason", pa.string(), "", "why, in words; empty where there is nothing to say"),
+    ),
+)  # fmt: skip
 
 PAST_VERDICTS = Table(
     "past_verdicts",
@@ -274,4 +419,8 @@ VERDICTS: Mapping[str, str] = {
 #: The verdicts that say something about the data of a bin; all others count neither as healthy nor as bad.
 JUDGED = ("ok", "watch", "bad")
 
-TABLES: tuple[Table, ...] = (RAW_BINS, POINT_CLOUDS, BIN_FEATURES, BIN_SCORES)
+#: The tables of images, in the order in which they are made.
+IMAGE_TABLES: tuple[Table, ...] = (IMAGE_FEATURES, WINDOW_MAPS, IMAGE_SCORES, BIN_IMAGE_SCORES)
+
+#: All daily tables, in the order in which they are made.
+TABLES: tuple[Table, ...] = (RAW_BINS, POINT_CLOUDS, BIN_FEATURES, *IMAGE_TABLES, BIN_SCORES)

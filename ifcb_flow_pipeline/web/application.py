@@ -27,7 +27,7 @@ from ifcb_flow_pipeline.recent import Recent, RecentBins
 from ifcb_flow_pipeline.store.daily import DailyTables, StoreError
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.settings import Settings
-from ifcb_flow_pipeline.store.tables import BIN_SCORES, RAW_BINS
+from ifcb_flow_pipeline.store.tables import BIN_IMAGE_SCORES, BIN_SCORES, RAW_BINS, Table
 from ifcb_flow_pipeline.web.metrics import exposition
 
 #: Names of the machine itself. A page elsewhere whose own name points to this machine must not read anything.
@@ -61,6 +61,7 @@ def application(
         "/health": _health,
         "/openapi.json": _openapi,
         "/flow_metric/{bin_id}": stored.flow_metric,
+        "/focus_metric/{bin_id}": stored.focus_metric,
         "/api/v1/bins/{pid}": stored.bin,
         "/api/v1/episodes": stored.episodes,
         "/api/v1/instruments": stored.instruments,
@@ -89,14 +90,14 @@ class _Stored:
         """The score as WHOI's service gives it: a number in a JSON string; to those who want text, the number."""
         bin_id = parse_pid(request.path_params["bin_id"])
         row = self._row(bin_id, ("pid", "anomaly_score", "verdict", "status", "reason"))
-        score = row["anomaly_score"]
-        if score is None or math.isnan(score):
-            found = "was not judged" if row["verdict"] == "not_judged" else "has no score"
-            reason = f": {row['reason']}" if row["reason"] else ""
-            content = {"detail": f"{bin_id.pid} {found}{reason}", "status": row["status"], "verdict": row["verdict"]}
-            return JSONResponse(content, HTTPStatus.NOT_FOUND)
-        number = repr(float(score))
-        return PlainTextResponse(number) if _wants_text(request) else JSONResponse(number)
+        return _number(request, row, "anomaly_score", "has no score")
+
+    def focus_metric(self, request: Request) -> Response:
+        """The sharpness of the bin's images in the same form: HIGHER is sharper."""
+        bin_id = parse_pid(request.path_params["bin_id"])
+        columns = ("pid", "focus", "verdict", "status", "reason")
+        row = self._row(bin_id, columns, BIN_IMAGE_SCORES)
+        return _number(request, row, "focus", "has no images to tell the focus by")
 
     def bin(self, request: Request) -> Response:
         """The bin's row of ``bin_scores``."""
@@ -129,15 +130,16 @@ class _Stored:
     def _card(self) -> ModelCard | None:
         return self.models.card() if self.models.current_id() else None
 
-    def _row(self, bin_id: BinId, columns: Collection[str]) -> dict[str, Any]:
-        """Some columns of the bin's row of ``bin_scores``; the day of its identifier tells the file."""
-        scores = self.tables.read(BIN_SCORES, bin_id.day, list(columns))
+    def _row(self, bin_id: BinId, columns: Collection[str], table: Table = BIN_SCORES) -> dict[str, Any]:
+        """Some columns of the bin's row of a table; the day of its identifier tells the file."""
+        scores = self.tables.read(table, bin_id.day, list(columns))
         rows = [] if scores is None else scores.filter(pc.field("pid") == bin_id.pid).to_pylist()
         if rows:
             return rows[0]
         listed = self.tables.read(RAW_BINS, bin_id.day, ["pid"])
         if listed is not None and bin_id.pid in listed["pid"].to_pylist():
-            raise HTTPException(HTTPStatus.NOT_FOUND, f"{bin_id.pid} has not been scored yet")
+            what = "been scored" if table is BIN_SCORES else "had its images looked at"
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"{bin_id.pid} has not {what} yet")
         raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no bin {bin_id.pid} in the tables")
 
 
@@ -180,6 +182,18 @@ def _no_pid(_: Request, error: Exception) -> Response:
 
 def _not_readable(_: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _number(request: Request, row: Mapping[str, Any], column: str, lacking: str) -> Response:
+    """A number in a JSON string, or to those who want text the number; where there is none, why."""
+    value = row[column]
+    if value is None or math.isnan(value):
+        found = "was not judged" if column == "anomaly_score" and row["verdict"] == "not_judged" else lacking
+        reason = f": {row['reason']}" if row["reason"] else ""
+        content = {"detail": f"{row['pid']} {found}{reason}", "status": row["status"], "verdict": row["verdict"]}
+        return JSONResponse(content, HTTPStatus.NOT_FOUND)
+    number = repr(float(value))
+    return PlainTextResponse(number) if _wants_text(request) else JSONResponse(number)
 
 
 def _wants_text(request: Request) -> bool:

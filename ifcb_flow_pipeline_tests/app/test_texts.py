@@ -14,7 +14,7 @@ from ifcb_flow_pipeline.detection.verdict.rules import hard_rules
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
 from ifcb_flow_pipeline.store.labels import DECISIONS, TAGS
 from ifcb_flow_pipeline.store.overview import NUMERIC_SETTINGS
-from ifcb_flow_pipeline.store.tables import STATUSES, VERDICTS, status_name
+from ifcb_flow_pipeline.store.tables import IMAGE_STATUSES, STATUSES, VERDICTS, status_name
 from ifcb_flow_pipeline_tests.app.reviewed import UNREADABLE, WORST, open_page, said
 
 #: A word as code has it.
@@ -32,7 +32,7 @@ PAGES = [("overview", {}), ("timeline", {"span": "all"}), ("explore", {"span": "
     [
         (CAUSES, theme.cause_name),
         (VERDICTS, theme.verdict_name),
-        (STATUSES, status_name),
+        ({**STATUSES, **IMAGE_STATUSES}, status_name),
         (DECISIONS, theme.decision_name),
         (TAGS, theme.tag_name),
         (FAULTS, theme.image_fault_name),

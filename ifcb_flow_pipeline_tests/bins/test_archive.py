@@ -12,12 +12,13 @@ from ifcb_flow_pipeline.bins.archive import (
     BinState,
     FoundFile,
     RawBin,
+    Signatures,
     dated_spans,
     likely_day,
     list_bins,
     may_hold,
     next_change,
-    signature,
+    signatures,
 )
 from ifcb_flow_pipeline.bins.pid import format_pid, parse_pid
 
@@ -256,7 +257,7 @@ def test_a_bin_settles_after_a_while_and_a_time_stamp_in_the_future_counts_as_se
         assert state.reason == "written less than 120 s ago, perhaps still growing"
 
 
-@pytest.mark.parametrize("extension", ["adc", "hdr", "roi"])
+@pytest.mark.parametrize("extension", ["adc", "hdr"])
 def test_one_file_still_being_written_keeps_the_bin_unsettled(extension):
     files = [
         replace(found, mtime_ns=nanoseconds(NOW - timedelta(seconds=5))) if found.name.endswith(extension) else found
@@ -422,8 +423,8 @@ def test_a_dated_directory_is_left_out_of_a_range_that_ends_long_before(start, d
 # Signatures
 
 
-def day_signature(files: list[FoundFile], now: datetime = NOW) -> str:
-    return signature(list_bins(files).bins, now, SETTLE)
+def day_signature(files: list[FoundFile], now: datetime = NOW) -> Signatures:
+    return signatures(list_bins(files).bins, now, SETTLE)
 
 
 OTHER = "D20230810T120000_IFCB134"
@@ -431,21 +432,21 @@ DAY = [*files_of(V2, "D2023/D20230810"), *files_of(OTHER, "D2023/D20230810", roi
 
 
 def test_a_day_without_usable_bins_has_the_empty_signature():
-    assert day_signature([]) == ""
-    assert day_signature(files_of(V2, age=timedelta(seconds=3))) == ""
-    assert day_signature(files_of(V2, "D1999/D20220810")) == ""
+    assert day_signature([]) == Signatures("", "")
+    assert day_signature(files_of(V2, age=timedelta(seconds=3))) == Signatures("", "")
+    assert day_signature(files_of(V2, "D1999/D20220810")) == Signatures("", "")
 
 
 def test_a_signature_is_short_and_stays_the_same_as_time_goes_by():
     first = day_signature(DAY)
-    assert len(first) == 16
+    assert len(first.flow) == len(first.images) == 16
     assert day_signature(DAY, NOW + timedelta(days=400)) == first
 
 
 @given(st.permutations(DAY))
 def test_the_order_of_files_and_bins_does_not_change_a_signature(files):
     assert day_signature(files) == day_signature(DAY)
-    assert signature(reversed(list_bins(files).bins), NOW, SETTLE) == day_signature(DAY)
+    assert signatures(reversed(list_bins(files).bins), NOW, SETTLE) == day_signature(DAY)
 
 
 @pytest.mark.parametrize(
@@ -474,7 +475,19 @@ def test_every_file_of_a_bin_is_part_of_the_signature(extension, part):
         replace(found, **{part: getattr(found, part) + 1}) if found.name == f"{V2}.{extension}" else found
         for found in DAY
     ]
-    assert day_signature(files) != day_signature(DAY)
+    changed, before = day_signature(files), day_signature(DAY)
+    assert changed.images != before.images
+    # What is made of positions knows nothing of images.
+    assert (changed.flow != before.flow) == (extension != "roi")
+
+
+def test_a_roi_that_may_still_grow_is_no_part_of_a_signature_and_does_not_keep_its_bin_out():
+    without = [found for found in DAY if found.name != f"{V2}.roi"]
+    late = replace(files_of(V2, age=timedelta(seconds=30), adc=None, hdr=None)[0], directory=without[0].directory)
+    assert day_signature([*without, late]) == day_signature(without)
+    settled = day_signature([*without, late], NOW + SETTLE)
+    assert settled.flow == day_signature(without).flow
+    assert settled.images != day_signature(without).images
 
 
 def test_a_bin_that_settles_changes_the_signature_once():
@@ -526,8 +539,8 @@ def test_the_signature_holds_until_the_next_change_and_no_longer():
     bins = list_bins([*DAY, *growing, *ahead]).bins
     time, seen = NOW, []
     while until := next_change(bins, time, SETTLE):
-        assert signature(bins, until - timedelta(seconds=1), SETTLE) == signature(bins, time, SETTLE)
-        assert signature(bins, until, SETTLE) != signature(bins, time, SETTLE)
+        assert signatures(bins, until - timedelta(seconds=1), SETTLE) == signatures(bins, time, SETTLE)
+        assert signatures(bins, until, SETTLE) != signatures(bins, time, SETTLE)
         time = until
         seen.append(until - NOW)
     assert seen == [timedelta(seconds=90), timedelta(hours=1), timedelta(hours=1, seconds=120)]

@@ -16,12 +16,15 @@ from ifcb_flow_pipeline.defs.partitions import range_tags
 from ifcb_flow_pipeline.defs.resources import Deployment
 from ifcb_flow_pipeline.simulate import simulate_bin, write_bin
 from ifcb_flow_pipeline.store.claim import move
+from ifcb_flow_pipeline.store.tables import IMAGE_TABLES
 
 FIRST_DAY = date(2023, 8, 10)
 DAYS = [FIRST_DAY + timedelta(days=i) for i in range(3)]
 #: Of three days, as many bins as it takes to judge an instrument.
 HOURS = (0, 6, 7, 8, 12, 13, 14, 18)
 INSTRUMENTS = ("IFCB134", "IFCB124")
+#: The assets of images, in their order.
+IMAGE_STEPS = tuple(table.name for table in IMAGE_TABLES)
 N_A_DAY = len(HOURS) * len(INSTRUMENTS)
 
 
@@ -72,7 +75,9 @@ class Pipeline:
 
     def make_everything(self) -> None:
         """Features, a model, and scores, of all days."""
-        assert self.run("daily_flow", DAYS[0], DAYS[-1], "raw_bins", "point_clouds", "bin_features").success
+        assert self.run(
+            "daily_flow", DAYS[0], DAYS[-1], "raw_bins", "point_clouds", "bin_features", *IMAGE_STEPS
+        ).success
         assert self.run("retrain").success
         assert self.run("daily_flow", DAYS[0], DAYS[-1], "bin_scores").success
 

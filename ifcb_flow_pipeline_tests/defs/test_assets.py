@@ -42,8 +42,8 @@ def test_the_definitions_can_be_loaded() -> None:
 
 def test_every_asset_has_a_description_kinds_group_and_code_version() -> None:
     specs = list(defs.resolve_all_asset_specs())
-    external = {"archive", "decisions"}
-    made = {table.name for table in TABLES} | {"anomaly_model"}
+    external = {"archive", "decisions", "mirrored_archive"}
+    made = {table.name for table in TABLES} | {"anomaly_model", "image_model"}
     assert {spec.key.to_user_string() for spec in specs} == made | external
     for spec in specs:
         assert spec.description
@@ -119,7 +119,7 @@ def test_damaged_features_are_made_again_where_they_are_needed(made: Pipeline) -
     with pytest.raises(StoreError, match="process that day again"):
         tables.read(BIN_FEATURES, DAYS[1])
     assert made.run("daily_flow", DAYS[1], DAYS[1], "bin_scores").success
-    assert tables.read_range(BIN_SCORES, DAYS[0], DAYS[-1]) == before
+    assert repr(tables.read_range(BIN_SCORES, DAYS[0], DAYS[-1]).to_pylist()) == repr(before.to_pylist())
 
 
 def test_runs_over_the_same_day_wait_for_each_other(made: Pipeline) -> None:

@@ -27,6 +27,8 @@ def test_all_checks_of_a_healthy_run_pass(made: Pipeline) -> None:
         "nothing_is_left_out",
         "features_are_complete",
         "files_are_there",
+        "image_scores_are_complete",
+        "images_are_readable",
         "scores_are_complete",
         "severities_have_not_drifted",
         "bins_are_judged",

@@ -20,11 +20,10 @@ from ifcb_flow_pipeline.defs.elsewhere import days_made_elsewhere
 from ifcb_flow_pipeline.defs.lineage import table_version
 from ifcb_flow_pipeline.defs.partitions import DATA_VERSION_TAG
 from ifcb_flow_pipeline.store.made_elsewhere import Note, Notes, unrecorded
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, POINT_CLOUDS, RAW_BINS
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS, TABLES
 from ifcb_flow_pipeline_tests.defs.conftest import DAYS, Pipeline, settle
 from ifcb_flow_pipeline_tests.defs.test_sensor import tick
 
-TABLES = (RAW_BINS, POINT_CLOUDS, BIN_FEATURES, BIN_SCORES)
 RANGE = (f"{DAYS[0]}", f"{DAYS[-1]}")
 
 
@@ -47,6 +46,10 @@ def done(*arguments: str) -> list[str]:
     return result.stdout.splitlines()
 
 
+def told(**made: int) -> list[str]:
+    return [f"{step}: {n} days made, 0 failed" for step, n in made.items()]
+
+
 @pytest.fixture
 def by_dagster(made: Pipeline) -> dict[str, bytes]:
     """What Dagster made, taken away again."""
@@ -58,15 +61,16 @@ def by_dagster(made: Pipeline) -> dict[str, bytes]:
 
 
 def test_a_range_is_byte_for_byte_what_the_pipeline_makes_and_nothing_is_asked_for(made, by_dagster):
-    assert done(*RANGE) == ["features: 3 days made, 0 failed", "scores: 3 days made, 0 failed"]
+    assert done(*RANGE) == told(features=3, images=3, scores=3)
     assert files(made) == by_dagster
     assert not tick(made).run_requests
-    assert done(*RANGE) == ["features: 0 days made, 0 failed", "scores: 0 days made, 0 failed"]
+    assert done(*RANGE) == told(features=0, images=0, scores=0)
 
 
 def test_shards_and_then_scores_are_the_same(made, by_dagster):
     for number in range(2):
         done(*RANGE, "--steps", "features", "--shard", f"{number}/2")
+    done(*RANGE, "--steps", "images")
     for number in range(2):
         done(*RANGE, "--steps", "scores", "--shard", f"{number}/2")
     assert files(made) == by_dagster
@@ -75,9 +79,9 @@ def test_shards_and_then_scores_are_the_same(made, by_dagster):
 def test_only_what_is_missing_or_out_of_date_is_made(made):
     before = files(made)
     made.deployment.tables.path(BIN_SCORES, DAYS[0]).unlink()
-    assert done(*RANGE) == ["features: 0 days made, 0 failed", "scores: 1 days made, 0 failed"]
+    assert done(*RANGE) == told(features=0, images=0, scores=1)
     made.add_bin(DAYS[1], 20)
-    assert done(*RANGE) == ["features: 1 days made, 0 failed", "scores: 1 days made, 0 failed"]
+    assert done(*RANGE) == told(features=1, images=1, scores=1)
     assert {name for name, content in files(made).items() if before[name] != content} == {
         f"{table.name}/2023/{DAYS[1]}.parquet" for table in TABLES
     }
@@ -95,7 +99,7 @@ def test_a_damaged_table_is_made_again(made):
 
 
 def test_without_a_model_there_are_features_only_and_scores_are_refused(pipeline):
-    assert done(*RANGE) == ["features: 3 days made, 0 failed", "no model is in use: no scores"]
+    assert done(*RANGE) == [*told(features=3, images=3), "no model is in use: no scores"]
     assert "train and promote one" in run(*RANGE, "--steps", "scores").output
 
 
@@ -183,7 +187,7 @@ if days.write_features.__name__ != "dying":
 TWO_WORKERS = """
 import os, sys
 from distributed import LocalCluster
-from ifcb_flow_pipeline.day_range import Cluster
+from ifcb_flow_pipeline.day_range import Cluster, make_images
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.settings import Settings
 
@@ -193,6 +197,7 @@ if __name__ == "__main__":
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, preload=sys.argv[1]) as workers:
         cluster = Cluster(workers.scheduler_address)
         made = list(cluster.features(settings, listing, listing.days))
+        made += make_images(settings, listing.days)
         made += cluster.scores(settings, ModelStore(settings.home / "models").current_id(), listing.days)
         cluster.close()
     print([one.error for one in made])
@@ -206,7 +211,7 @@ def test_workers_of_a_cluster_make_the_same_and_go_on_where_one_dies(made, by_da
     program = [sys.executable, f"{tmp_path / 'workers.py'}", f"{tmp_path / 'dying.py'}"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout == f"{[''] * 6}\n", done.stderr
+    assert done.stdout == f"{[''] * 9}\n", done.stderr
     assert (made.deployment.settings.home / "died").exists()
     assert files(made) == by_dagster
     assert not tick(made).run_requests

@@ -1,6 +1,7 @@
 """Which days are asked for, and in which runs."""
 
 import itertools
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -21,9 +22,17 @@ from ifcb_flow_pipeline.store.ledger import DayEntry
 from ifcb_flow_pipeline.store.survey import Survey, Vanished
 
 DAY = date(2023, 8, 10)
-NEW = DayState("s1", None, None)
-FEATURES = DayState("s1", "s1", None)
-SCORED = DayState("s1", "s1", "s1")
+
+
+def state(archive: str, features: str | None, scores: str | None) -> DayState:
+    """A day without .roi files: its images are as up to date as its features."""
+    both = scores if scores is None else f"{scores} {scores}"
+    return DayState(archive, archive, features, features, both)
+
+
+NEW = state("s1", None, None)
+FEATURES = state("s1", "s1", None)
+SCORED = state("s1", "s1", "s1")
 
 
 def days(n: int, step: int = 1) -> list[date]:
@@ -50,22 +59,22 @@ def test_a_day_that_lacks_only_scores_is_only_scored() -> None:
 
 
 def test_scores_of_older_features_are_made_again() -> None:
-    [request] = plan({DAY: DayState("s2", "s2", "s1")}, with_scores=True).requests
+    [request] = plan({DAY: state("s2", "s2", "s1")}, with_scores=True).requests
     assert request.stage == "scores"
 
 
 def test_changed_files_make_the_whole_day_again() -> None:
-    [request] = plan({DAY: DayState("s2", "s1", "s1")}, with_scores=True).requests
+    [request] = plan({DAY: state("s2", "s1", "s1")}, with_scores=True).requests
     assert request.stage == "all"
 
 
 def test_a_day_whose_bins_all_disappeared_is_made_again() -> None:
-    [request] = plan({DAY: DayState("", "s1", "s1")}, with_scores=True).requests
+    [request] = plan({DAY: state("", "s1", "s1")}, with_scores=True).requests
     assert request.stage == "all"
 
 
 def test_a_day_without_usable_bins_that_was_never_made_is_left_alone() -> None:
-    assert plan({DAY: DayState("", None, None)}, with_scores=True).requests == ()
+    assert plan({DAY: state("", None, None)}, with_scores=True).requests == ()
 
 
 def test_a_first_look_at_twenty_years_becomes_few_runs() -> None:
@@ -170,52 +179,80 @@ def test_a_disk_may_be_missing_where_few_bins_vanished_together_or_with_a_mount(
 
 def test_a_day_asked_for_that_changed_since_is_asked_for_again() -> None:
     first = plan({DAY: NEW}, with_scores=False)
-    again = plan({DAY: DayState("s2", None, None)}, with_scores=False, asked=first.pending)
+    again = plan({DAY: state("s2", None, None)}, with_scores=False, asked=first.pending)
     assert len(again.requests) == 1
     assert again.requests[0].key != first.requests[0].key
 
 
 def test_a_change_while_a_run_is_about_the_day_is_seen_when_it_has_ended() -> None:
     asked = plan({DAY: NEW}, with_scores=False).pending
-    changed = {DAY: DayState("s2", None, None)}
+    changed = {DAY: state("s2", None, None)}
     busy = plan(changed, with_scores=False, in_flight=[DAY], asked=asked)
     assert busy.requests == ()
     # The run read the older files and ended after the change: the day differs still.
-    after = plan({DAY: DayState("s2", "s1", None)}, with_scores=False, asked=busy.pending)
+    after = plan({DAY: state("s2", "s1", None)}, with_scores=False, asked=busy.pending)
     assert len(after.requests) == 1
 
 
 def test_a_failed_run_of_a_range_is_remembered_also_when_a_neighbour_changes() -> None:
     first, second = days(2)
     asked = plan({first: NEW, second: NEW}, with_scores=False).pending
-    decided = plan({first: NEW, second: DayState("s2", None, None)}, with_scores=False, asked=asked)
+    decided = plan({first: NEW, second: state("s2", None, None)}, with_scores=False, asked=asked)
     assert [(r.first, r.last) for r in decided.requests] == [(second, second)]
+
+
+LATE = DayState("s1", "i2", features="s1", images="i1", scores="s1 i1")
+
+
+def test_a_roi_that_comes_late_makes_what_is_made_of_images_and_nothing_else() -> None:
+    [request] = plan({DAY: LATE}, with_scores=True).requests
+    assert request.stage == "images"
+
+
+def test_scores_that_know_nothing_of_the_images_are_made_again() -> None:
+    [request] = plan({DAY: replace(LATE, images="i2")}, with_scores=True).requests
+    assert request.stage == "scores"
+    assert plan({DAY: replace(LATE, images="i2", scores="s1 i2")}, with_scores=True).requests == ()
+
+
+def test_a_day_is_asked_for_again_where_its_images_could_not_be_read() -> None:
+    unread = replace(LATE, images="i2?", scores="s1 i2?")
+    [request] = plan({DAY: unread}, with_scores=True).requests
+    assert request.stage == "images"
+
+
+def test_features_of_before_roi_files_had_a_signature_of_their_own_are_up_to_date() -> None:
+    assert plan({DAY: DayState("s1", "i1", "i1", "i1", "i1 i1")}, with_scores=True).requests == ()
 
 
 def test_the_states_are_of_all_days_that_the_archive_or_a_table_has() -> None:
     held, featured, scored = days(3)
     found = Survey(
-        archive={held: DayEntry("s1", 4, (), None)},
-        made_of={"bin_features": {featured: "s2", scored: None}, "bin_scores": {scored: "s3"}},
+        archive={held: DayEntry("s1", 4, (), None, images="i1")},
+        made_of={
+            "bin_features": {featured: "s2", scored: None},
+            "bin_image_scores": {featured: "i2"},
+            "bin_scores": {scored: "s3"},
+        },
         complete=True,
     )
     assert day_states(found) == {
-        held: DayState("s1", None, None),
-        featured: DayState("", "s2", None),
-        scored: DayState("", UNUSABLE, "s3"),
+        held: DayState("s1", "i1", None, None, None),
+        featured: DayState("", "", "s2", "i2", None),
+        scored: DayState("", "", UNUSABLE, None, "s3"),
     }
 
 
 def test_features_of_another_version_or_damaged_are_made_again_also_where_no_raw_file_is_left() -> None:
     found = Survey({}, {"bin_features": {DAY: None}, "bin_scores": {}}, complete=True)
     assert [(r.stage, r.first) for r in plan(day_states(found), with_scores=True).requests] == [("all", DAY)]
-    assert plan({DAY: DayState("", "", "")}, with_scores=True).requests == ()
+    assert plan({DAY: state("", "", "")}, with_scores=True).requests == ()
 
 
 states = st.dictionaries(
     st.integers(0, 60).map(lambda i: DAY + timedelta(days=i)),
     st.builds(
-        DayState,
+        state,
         st.sampled_from(["", "s1", "s2"]),
         st.sampled_from([None, "", "s1", "s2"]),
         st.sampled_from([None, "", "s1", "s2"]),
@@ -243,6 +280,7 @@ def test_a_plan_carried_out_leaves_nothing_to_do(found, with_scores) -> None:
     done = dict(found)
     for day in decided.pending:
         signature = found[day].archive
-        done[day] = DayState(signature, signature, signature if with_scores else found[day].scores)
+        scores = f"{signature} {signature}" if with_scores else found[day].scores
+        done[day] = replace(found[day], features=signature, images=signature, scores=scores)
     # Days that lacked scores have them now; days remade lack scores only where there is no model.
     assert plan(done, with_scores=with_scores).requests == ()

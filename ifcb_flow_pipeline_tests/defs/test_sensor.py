@@ -15,7 +15,7 @@ from ifcb_flow_pipeline.defs.sensors import new_bins
 from ifcb_flow_pipeline.errors import FlowError
 from ifcb_flow_pipeline.store.daily import StoreError
 from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
-from ifcb_flow_pipeline_tests.defs.conftest import DAYS, N_A_DAY, Pipeline, settle
+from ifcb_flow_pipeline_tests.defs.conftest import DAYS, IMAGE_STEPS, N_A_DAY, Pipeline, settle
 
 
 def tick(pipeline: Pipeline, cursor: str | None = None) -> dg.SensorResult:
@@ -46,6 +46,7 @@ def test_a_first_look_asks_for_all_days_in_one_run_up_to_the_features_as_there_i
         "raw_bins",
         "point_clouds",
         "bin_features",
+        *IMAGE_STEPS,
     ]
 
 
@@ -77,6 +78,7 @@ def test_one_day_is_checked_for_completeness_only_and_a_range_by_everything(made
     [of_one_day] = tick(made).run_requests or []
     assert [key.to_user_string() for key in of_one_day.asset_check_keys or []] == [
         "bin_features:features_are_complete",
+        "bin_image_scores:image_scores_are_complete",
         "bin_scores:scores_are_complete",
     ]
     made.add_bin(DAYS[2], 20)

@@ -21,6 +21,7 @@ from ifcb_flow_pipeline.simulate import (
     write_archive,
     write_labels,
 )
+from ifcb_flow_pipeline.simulate.faults import FAULTS
 from ifcb_flow_pipeline.simulate.plan import planned_bins
 
 from .measures import V2_PID
@@ -100,14 +101,16 @@ def test_planted_faults_come_back_with_their_severity_and_go_into_the_label_file
     assert all(label["meaning"] for label in labels)
 
 
-def test_the_demo_has_two_weeks_of_two_instruments_and_a_tenth_of_faulty_bins() -> None:
+def test_the_demo_has_two_weeks_of_two_instruments_and_an_eighth_of_faulty_bins() -> None:
     bins = planned_bins(demo_plan(LAST_DAY))
     variation = {None, "bloom", "post_clean"}
     faulty = [planned for planned in bins if planned.fault not in variation]
     assert len(bins) == 2 * 14 * 24
     assert len({planned.pid for planned in bins}) == len(bins)
     assert {planned.start_time.date() for planned in bins} == {LAST_DAY - timedelta(days=back) for back in range(14)}
-    assert 0.08 <= len(faulty) / len(bins) <= 0.10
+    assert 0.12 <= len(faulty) / len(bins) <= 0.14
+    in_images = [planned for planned in faulty if FAULTS[planned.fault].in_images_only]
+    assert 25 <= len(in_images) <= 40
     assert len({planned.fault for planned in faulty}) >= 12
     first_faulty_day = min(planned.start_time for planned in faulty).date()
     assert first_faulty_day == LAST_DAY - timedelta(days=8)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ifcb_flow_pipeline.bins.archive import signature
+from ifcb_flow_pipeline.bins.archive import signatures
 from ifcb_flow_pipeline.store import survey as module
 from ifcb_flow_pipeline.store.archive import Archive, ArchiveError, Inside
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance
@@ -80,7 +80,7 @@ class Site:
     def walked(self) -> dict[date, str]:
         """The signatures that a walk over everything finds."""
         listing = self.archive.scan()
-        return {day: signature(listing.of_day(day), self.at, self.archive.settle) for day in listing.days}
+        return {day: signatures(listing.of_day(day), self.at, self.archive.settle).flow for day in listing.days}
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_a_flat_archive_renews_only_the_days_that_changed(site: Site, monkeypatc
     assert site.look() == site.walked()
     site.put_bin("", f"D{days[7]:%Y%m%d}T120000_IFCB134")
     signed = []
-    monkeypatch.setattr(module, "signature", lambda bins, *rest: signed.append(len(bins)) or signature(bins, *rest))
+    monkeypatch.setattr(module, "signatures", lambda bins, *rest: signed.append(len(bins)) or signatures(bins, *rest))
     assert site.look() == site.walked()
     assert signed == [2]
 

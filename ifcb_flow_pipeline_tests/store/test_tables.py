@@ -4,12 +4,15 @@ import pyarrow as pa
 import pytest
 
 from ifcb_flow_pipeline.bins.adc import ADC_COLUMNS
-from ifcb_flow_pipeline.detection.verdict import severity
+from ifcb_flow_pipeline.detection.verdict import joined, severity
 from ifcb_flow_pipeline.features.catalogue import CATALOGUE
+from ifcb_flow_pipeline.features.images.catalogue import CATALOGUE as IMAGE_CATALOGUE
 from ifcb_flow_pipeline.features.stream import SHOWN_COLUMNS, STREAM_COLUMNS
 from ifcb_flow_pipeline.store.tables import (
     BIN_FEATURES,
+    BIN_IMAGE_SCORES,
     BIN_SCORES,
+    IMAGE_SCORES,
     JUDGED,
     POINT_CLOUDS,
     RAW_BINS,
@@ -31,11 +34,19 @@ WITHOUT_UNIT = {
     "n_points",
     "bad_lines",
     "baseline_bins",
+    "flow_severity",
+    "image_severity",
+    "row",
+    "oddness",
+    "focus",
+    "fine_detail",
+    "spread",
+    "window_z",
 }
 
 
 def test_tables_have_names_of_their_own():
-    assert len({table.name for table in TABLES}) == len(TABLES) == 4
+    assert len({table.name for table in TABLES}) == len(TABLES) == 8
 
 
 @EVERY_TABLE
@@ -59,7 +70,7 @@ def test_every_table_and_column_says_what_it_means(table):
 
 @EVERY_TABLE
 def test_every_quantity_has_a_unit(table):
-    dimensionless = WITHOUT_UNIT | {feature.name for feature in CATALOGUE if not feature.unit}
+    dimensionless = WITHOUT_UNIT | {feature.name for feature in (*CATALOGUE, *IMAGE_CATALOGUE) if not feature.unit}
     for column in table.columns:
         number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
         if (number or pa.types.is_timestamp(column.type)) and column.name not in dimensionless:
@@ -75,12 +86,12 @@ def test_the_schema_carries_type_unit_and_meaning(table):
 
 
 @EVERY_TABLE
-def test_every_table_but_the_point_clouds_has_status_and_reason(table):
+def test_every_table_of_bins_has_status_and_reason(table):
     names = table.schema.names
-    if table is POINT_CLOUDS:
+    if table in (POINT_CLOUDS, IMAGE_SCORES):
         assert not {"status", "reason"} & set(names)
         assert names[0] == "pid"
-    else:
+    elif table in (RAW_BINS, BIN_FEATURES, BIN_SCORES, BIN_IMAGE_SCORES):
         assert {"pid", "instrument", "start_time", "status", "reason"} <= set(names)
 
 
@@ -93,7 +104,7 @@ def test_statuses_are_documented_in_the_column_that_holds_them():
 
 
 def test_the_scores_have_the_columns_of_a_verdict_in_their_order_and_document_every_verdict():
-    assert tuple(BIN_SCORES.schema.names) == severity.VERDICT_COLUMNS
+    assert set(BIN_SCORES.schema.names) == {*severity.VERDICT_COLUMNS, *joined.JOINED_COLUMNS}
     assert set(VERDICTS) == set(severity.VERDICTS)
     meanings = {column.name: column.meaning for column in BIN_SCORES.columns}
     assert all(name in meanings["verdict"] for name in VERDICTS)

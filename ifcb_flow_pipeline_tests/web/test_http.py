@@ -23,7 +23,7 @@ from ifcb_flow_pipeline.bins.pid import format_pid
 from ifcb_flow_pipeline.store.daily import DailyTables, Provenance
 from ifcb_flow_pipeline.store.models import ModelStore
 from ifcb_flow_pipeline.store.settings import Settings
-from ifcb_flow_pipeline.store.tables import BIN_SCORES, RAW_BINS, Table
+from ifcb_flow_pipeline.store.tables import BIN_IMAGE_SCORES, BIN_SCORES, RAW_BINS, Table
 from ifcb_flow_pipeline.web.application import application
 from ifcb_flow_pipeline.web.server import ServerError, read_token, server
 from ifcb_flow_pipeline_tests.web.rows import listed, scored
@@ -106,6 +106,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with serving(tmp_path_factory.mktemp("home")) as running:
         running.write(BIN_SCORES, DAY, SCORES)
         running.write(RAW_BINS, DAY, [listed(row["pid"]) for row in SCORES] + [listed(NOT_SCORED)])
+        rows = [
+            {"pid": BAD, "focus": 0.4217, "verdict": "bad", "status": "ok", "reason": ""},
+            {
+                "pid": WORSE,
+                "focus": None,
+                "verdict": "not_judged",
+                "status": "no_roi",
+                "reason": "there is no .roi file",
+            },
+        ]
+        running.write(BIN_IMAGE_SCORES, DAY, [dict.fromkeys(BIN_IMAGE_SCORES.schema.names) | row for row in rows])
         yield running
 
 
@@ -147,6 +158,16 @@ def test_what_is_no_bins_name_is_refused_and_quoted(site: Site):
         assert answer.status == 400
         assert answer.json.keys() == {"error", "detail"}
         assert path.rpartition("/")[2] in answer.json["detail"]
+
+
+def test_the_focus_of_a_bins_images_is_told_in_the_form_of_its_flow_metric(site: Site) -> None:
+    assert site.get(f"/focus_metric/{BAD}").body == b'"0.4217"'
+    assert site.get(f"/focus_metric/{BAD}", Accept="text/plain").body == b"0.4217"
+    answer = site.get(f"/focus_metric/{WORSE}")
+    assert (answer.status, answer.json["status"]) == (404, "no_roi")
+    assert answer.json["detail"].endswith("has no images to tell the focus by: there is no .roi file")
+    answer = site.get(f"/focus_metric/{NOT_SCORED}")
+    assert (answer.status, answer.json) == (404, {"detail": f"{NOT_SCORED} has not had its images looked at yet"})
 
 
 @pytest.mark.parametrize("path", ["/flow_metric/", "/api/v1/bins/"])

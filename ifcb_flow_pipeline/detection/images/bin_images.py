@@ -25,16 +25,19 @@ class BinImages:
 
     ``n_images``: images looked at that have features; ``fault_probability``: mean over the images of the probability of
     any fault, ``probability`` of each; higher is worse. ``focus``: median sharpness of edges for their contrast, among
-    particles with enough of it, higher is sharper. ``background``: median grey value. ``odd_fraction``,
-    ``flagged_fraction``, ``touching_fraction``: shares of images that are odd, have a fault, touch the border of their
-    box. ``spread``: how different the images are; bins of beads have the lowest.
+    particles with enough of it, ``fine_detail``: median ``pyr12`` of the same; higher is sharper. ``background``,
+    ``noise``: median grey values. ``odd_fraction``, ``flagged_fraction``, ``touching_fraction``: shares of images that
+    are odd, have a fault, touch the border of their box. ``spread``: how different the images are; bins of beads have
+    the lowest.
     """
 
     n_images: int
     fault_probability: float
     probability: dict[str, float]
     focus: float
+    fine_detail: float
     background: float
+    noise: float
     odd_fraction: float
     flagged_fraction: float
     touching_fraction: float
@@ -57,7 +60,7 @@ def summarise(values: NDArray[np.float64], scores: ImageScores, scale: NDArray[n
     n = int(ok.sum())
     if n < MIN_IMAGES:
         nan = float("nan")
-        return BinImages(n, nan, dict.fromkeys(scores.kinds, nan), nan, nan, nan, nan, nan, nan)
+        return BinImages(n, nan, dict.fromkeys(scores.kinds, nan), *[nan] * 8)
     measured = values[ok]
     probability = scores.probability[ok].mean(axis=0)
     return BinImages(
@@ -65,7 +68,9 @@ def summarise(values: NDArray[np.float64], scores: ImageScores, scale: NDArray[n
         fault_probability=float(scores.fault_probability[ok].mean()),
         probability=dict(zip(scores.kinds, probability.tolist(), strict=True)),
         focus=focus_index(measured),
+        fine_detail=focus_index(measured, "pyr12"),
         background=float(np.median(measured[:, NAMES.index("background")])),
+        noise=float(np.median(measured[:, NAMES.index("noise")])),
         odd_fraction=float(scores.odd[ok].mean()),
         flagged_fraction=float(scores.flagged[ok].mean()),
         touching_fraction=float(np.mean(measured[:, NAMES.index("touch")] > 0.01)),
@@ -73,12 +78,12 @@ def summarise(values: NDArray[np.float64], scores: ImageScores, scale: NDArray[n
     )
 
 
-def focus_index(values: NDArray[np.float64]) -> float:
-    """Median of ``grad_p99_norm`` over images with enough contrast; NaN where fewer than MIN_IMAGES have.
+def focus_index(values: NDArray[np.float64], feature: str = "grad_p99_norm") -> float:
+    """Median of a feature over images with enough contrast; NaN where fewer than MIN_IMAGES have.
 
     Compare it with the instrument's own history only: large soft cells have a low one, too.
     """
-    sharp = values[values[:, NAMES.index("contrast")] > _MIN_CONTRAST, NAMES.index("grad_p99_norm")]
+    sharp = values[values[:, NAMES.index("contrast")] > _MIN_CONTRAST, NAMES.index(feature)]
     return float(np.median(sharp)) if sharp.size >= MIN_IMAGES else float("nan")
 
 

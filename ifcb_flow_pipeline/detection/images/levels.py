@@ -30,7 +30,7 @@ _FLOOR = 0.05
 _LEAST_SPREAD = 0.01
 
 #: From the 5 % to the 95 % quantile of a normal distribution, in standard deviations.
-_SDS_OF_RANGE = 3.29
+SDS_OF_RANGE = 3.29
 
 _AT = np.array([NAMES.index(name) for name in RELATIVE])
 
@@ -56,7 +56,7 @@ class Levels:
         if len(measured) < MIN_IMAGES:
             return None
         low, high = np.quantile(_logarithm(measured), [0.05, 0.95], axis=0)
-        spread = np.maximum((high - low) / _SDS_OF_RANGE, _LEAST_SPREAD)
+        spread = np.maximum((high - low) / SDS_OF_RANGE, _LEAST_SPREAD)
         return cls(_named(np.median(measured, axis=0)), _named(spread))
 
 

@@ -16,6 +16,7 @@ from ifcb_flow_pipeline.detection.images.model import ImageModel
 from ifcb_flow_pipeline.detection.images.model_card import FALSE_ALARMS, ImageModelCard
 from ifcb_flow_pipeline.detection.images.oddness import Oddness, Scaler
 from ifcb_flow_pipeline.detection.images.recogniser import CLEAN, FaultRecogniser, GrowthSettings
+from ifcb_flow_pipeline.detection.images.training_image import TrainingImage
 from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.features.images.catalogue import NAMES
 from ifcb_flow_pipeline.features.images.extract import features_of_images, rounded
@@ -34,17 +35,6 @@ REAL_WEIGHT = 5
 
 #: Classes that are made up where images come without any.
 _CLUSTERS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingImage:
-    """A clean image: its name, its pixels, where it is from, and its class, empty where nobody has named it."""
-
-    name: str
-    image: Image
-    pid: str
-    instrument: str
-    class_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -52,7 +52,7 @@ class WindowMap:
     @classmethod
     def of_bin(
         cls,
-        roi: bytes | memoryview,
+        roi: bytes | memoryview | NDArray[np.uint8],
         table: RoiTable,
         x_px: NDArray[np.integer],
         y_px: NDArray[np.integer],

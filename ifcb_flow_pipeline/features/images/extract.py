@@ -69,9 +69,9 @@ def sampled_rows(table: RoiTable, n: int = IMAGES_PER_BIN, pid: str = "") -> NDA
         return rows.astype(np.int64)
     rng = np.random.default_rng(list(pid.encode()))
     # One from each of n stretches of equal length, at a random place: nothing that repeats over the run is met always.
-    edges = np.linspace(0, rows.size, n + 1)
-    places = np.floor(edges[:-1] + rng.random(n) * np.diff(edges)).astype(np.int64)
-    return rows[np.minimum(places, rows.size - 1)].astype(np.int64)
+    edges = np.linspace(0, rows.size, n + 1).astype(np.int64)
+    places = edges[:-1] + (rng.random(n) * np.diff(edges)).astype(np.int64)
+    return rows[places].astype(np.int64)
 
 
 def rounded(values: NDArray[np.float64]) -> NDArray[np.float32]:
