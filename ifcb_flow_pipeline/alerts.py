@@ -98,7 +98,7 @@ def watched(settings: Settings, now: datetime) -> Watched:
 def sender() -> Send:
     """How addresses are sent to. Raises AlertSettingsError where the library for that is missing."""
     try:
-        import apprise
+        import apprise  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
         raise AlertSettingsError("alerts need the library apprise: pip install 'ifcb-flow-pipeline[alerts]'") from error
     # Its lines on failures may hold parts of an address.

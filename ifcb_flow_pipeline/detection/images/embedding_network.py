@@ -25,8 +25,8 @@ def network_of(weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     """The network as the content of an ONNX file: ``image``, (n, 1, SIDE_PX, SIDE_PX), to ``embedding``,
     (n, N_NUMBERS). ``weights``: arrays by the names of the package. KeyError where one is missing.
     """
-    import onnx
-    from onnx import TensorProto, helper
+    import onnx  # pyright: ignore[reportMissingImports] - an extra
+    from onnx import TensorProto, helper  # pyright: ignore[reportMissingImports] - an extra
 
     graph = _Graph(weights)
     x = graph.convolution("image", "_conv_stem", "_bn0", step=2)
@@ -59,7 +59,7 @@ class _Graph:
         self._constant("most", np.array(6, np.float32))
 
     def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        from onnx import helper
+        from onnx import helper  # pyright: ignore[reportMissingImports] - an extra
 
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
@@ -99,6 +99,6 @@ class _Graph:
         return [before, before, after, after]
 
     def _constant(self, name: str, array: NDArray[np.float32]) -> None:
-        from onnx import numpy_helper
+        from onnx import numpy_helper  # pyright: ignore[reportMissingImports] - an extra
 
         self.constants.append(numpy_helper.from_array(array, name))
