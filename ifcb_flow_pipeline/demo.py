@@ -40,7 +40,7 @@ LONGEST_WAIT_SECONDS = 600
 
 
 #: What a simulated archive and its results take on the disk, in bytes, with some to spare.
-DEMO_BYTES = 10**9
+DEMO_BYTES = 3 * 10**9
 
 
 class NoRoomError(FlowError):

@@ -127,7 +127,7 @@ def hard_rules() -> tuple[Rule, ...]:
 
 def _parsed(text: str) -> Any:
     # The parser in C takes a tenth of the time, which every command that judges waits for.
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text).get_single_data()
 
 
 @lru_cache(maxsize=1)
