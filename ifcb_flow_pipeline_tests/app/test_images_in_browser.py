@@ -32,6 +32,7 @@ def test_a_click_in_the_gallery_opens_an_image_keys_label_it_and_back_shows_the_
     visit.expect_still()
     page.keyboard.press("0")
     expect(page.get_by_role("heading", name="Image 78")).to_be_visible()
+    visit.expect_still()
     page.keyboard.press("z")
     expect(page.get_by_role("heading", name="Image 77")).to_be_visible()
     visit.expect_still()

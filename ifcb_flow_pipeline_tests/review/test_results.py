@@ -114,7 +114,7 @@ def test_the_export_has_every_rating_with_what_the_model_said():
     assert rows[0] == {"pid": "a", "reviewer": "Ada", "round": "blind", "decision": "bad", "cause": "", "note": "",
                        "seconds": 2.0, "at": "2026-03-01T00:00:00+00:00", "shown_again": False, "stratum": "top",
                        "model_verdict": "bad", "model_severity": 50.0, "model_cause": "air",
-                       "consensus": "bad"}  # fmt: skip
+                       "consensus": "bad", "rating": None}  # fmt: skip
     assert [row["shown_again"] for row in rows[:6]] == [False] * 4 + [True] * 2
 
 
