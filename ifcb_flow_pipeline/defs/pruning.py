@@ -14,7 +14,7 @@ from ifcb_flow_pipeline.store.survey import Budget
 
 #: Days for which everything is kept of a run. Of older ones only the latest that made a table of a day stays, without
 #: its output.
-DAYS_OF_RECORDS = 14
+DAYS_OF_RECORDS = 10
 
 #: Temporary files of killed writers are removed once they are this old; younger ones may be in use.
 _LEFTOVER_AGE = timedelta(days=1)
