@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.records`` prints both. Each run over a range is a process of its own, with tables and records of
 its own; plain calls and Dagster take turns, and medians count. The campaign runs a day again after each bin and then
-prunes as if they were old enough; a year is made up of what was measured. Runs are executed in process: those of a daemon
+prunes as if they were old enough; a year is made up of what was measured. Runs are executed in process: a daemon's
 have a dozen events more.
 """
 
