@@ -23,11 +23,10 @@ from ifcb_flow_pipeline.detection.images.fault_injection import FAULTS, plant
 from ifcb_flow_pipeline.detection.images.light_detectors import LIGHT_DETECTORS
 from ifcb_flow_pipeline.detection.images.oddness import Scaler
 from ifcb_flow_pipeline.detection.images.training import TrainingImage
-from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.features.images.extract import features_of_images, sampled_rows
 from ifcb_flow_pipeline.store.archive import Archive
-from ifcb_flow_pipeline.store.daily import replacing
 from ifcb_flow_pipeline.store.image_files import image_id
+from ifcb_flow_pipeline.store.model_files import read_model_file, write_model_file
 
 #: Many times what usual autoencoders have.
 _LARGEST_FILE = 2**26
@@ -46,22 +45,12 @@ _Floats = NDArray[np.float64]
 
 def read_autoencoder(path: Path) -> Autoencoder:
     """The autoencoder in a file. Raises ModelError, naming file and remedy."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-        if len(data) > _LARGEST_FILE:
-            raise ModelError(f"it is no file of an autoencoder, which has at most {_LARGEST_FILE} bytes")  # noqa: TRY301
-        return from_bytes(data)
-    except OSError as error:
-        raise ModelError(f"cannot read the autoencoder {path}: {error.strerror}") from error
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
+    return read_model_file(path, "an autoencoder", _LARGEST_FILE, from_bytes)
 
 
 def write_autoencoder(path: Path, model: Autoencoder) -> None:
     """Write an autoencoder to a file, replacing what was there in one step."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(to_bytes(model))
+    write_model_file(path, to_bytes(model))
 
 
 def drawn_curves(curves: Curves) -> bytes:

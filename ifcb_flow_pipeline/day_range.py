@@ -25,7 +25,6 @@ from ifcb_flow_pipeline.store.tables import (
     BIN_IMAGE_SCORES,
     BIN_SCORES,
     IMAGE_FEATURES,
-    WINDOW_MAPS,
     Table,
 )
 
@@ -133,15 +132,12 @@ def make_features(task: Task) -> Made:
 
 def make_images(settings: Settings, wanted: Sequence[date]) -> Iterator[Made]:
     """Judge the images of days, one after the other: each in the light of the days before as they were judged."""
-    tables, archive, model = DailyTables(settings.home / "tables"), settings.archive, _image_models(settings).load()
-    windows, images = days.RecentDays(tables, WINDOW_MAPS), image_days.ImageHistory.of(tables)
-    bins = days.RecentDays(tables, BIN_IMAGE_SCORES, image_days.BIN_HISTORY_COLUMNS)
+    tables = DailyTables(settings.home / "tables")
+    judge = image_days.DayJudge.of(tables, settings.archive, _image_models(settings).load())
 
     def make(day: date) -> None:
         with tables.alone(day):
-            image_days.write_window_maps(tables, archive, day, windows.before(day))
-            image_days.write_image_scores(tables, model, day, images)
-            image_days.write_bin_image_scores(tables, model, day, bins.before(day))
+            judge.write(day)
 
     for day in wanted:
         yield _timed(day, "images", lambda day=day: make(day))

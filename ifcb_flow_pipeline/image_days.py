@@ -450,6 +450,33 @@ BIN_HISTORY_COLUMNS = ("pid", "instrument", "start_time", "verdict", "status", *
 _NO_WINDOW = {"window_z": float("nan"), "window_x_px": float("nan"), "window_y_px": float("nan"), "window_kind": ""}
 
 
+@dataclass(frozen=True, slots=True)
+class DayJudge:
+    """All that is said of a day's images once their features are there: windows, images, bins.
+
+    For days one after the other: each is judged in the light of the days before as they were judged.
+    """
+
+    tables: DailyTables
+    archive: Archive
+    model: ImageModel
+    windows: RecentDays
+    images: ImageHistory
+    bins: RecentDays
+
+    @classmethod
+    def of(cls, tables: DailyTables, archive: Archive, model: ImageModel) -> "DayJudge":
+        """With what the tables hold of the days before."""
+        bins = RecentDays(tables, BIN_IMAGE_SCORES, BIN_HISTORY_COLUMNS)
+        return cls(tables, archive, model, RecentDays(tables, WINDOW_MAPS), ImageHistory.of(tables), bins)
+
+    def write(self, day: date) -> None:
+        """Write ``window_maps``, ``image_scores`` and ``bin_image_scores`` of a day."""
+        write_window_maps(self.tables, self.archive, day, self.windows.before(day))
+        write_image_scores(self.tables, self.model, day, self.images)
+        write_bin_image_scores(self.tables, self.model, day, self.bins.before(day))
+
+
 def _bin_numbers(images: pa.Table, scores: pa.Table | None, model: ImageModel) -> dict[str, Any]:
     """What the images of one bin say of it, and how far they came."""
     first = images.slice(0, 1).to_pylist()[0]

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +34,10 @@ OLD = "IFCB5_2012_028_081515"
 
 
 class Remote:
-    """A dashboard with files. ``odd``: answers in place of the file, by path, each used once."""
+    """A dashboard with files. ``odd``: answers in place of the file, by path, each used once.
+
+    From its ``stops_at``-th file on, it answers with half of each file and no more, until it goes on.
+    """
 
     def __init__(self, n_bins: int = 130) -> None:
         pids = [OLD, *(format_pid("IFCB134", FIRST + timedelta(hours=9 * n)) for n in range(n_bins - 1))]
@@ -44,8 +46,22 @@ class Remote:
         }
         self.asked: list[str] = []
         self.odd: dict[str, list[Callable[[Handler], None]]] = {}
-        self.slow = 0.0
+        self.stops_at: int | None = None
+        self.stopped, self.goes_on = threading.Event(), threading.Event()
         self.url = ""
+
+    def stop_at(self, number: int) -> None:
+        """Count files from here on, and stop at this one."""
+        self.stopped.clear()
+        self.goes_on.clear()
+        self.stops_at = number
+
+    def is_stopping(self) -> bool:
+        """Whether this file is one of those that are not answered whole."""
+        if self.stops_at is None:
+            return False
+        self.stops_at -= 1
+        return self.stops_at <= 0
 
     @property
     def pids(self) -> list[str]:
@@ -70,8 +86,15 @@ class Handler(BaseHTTPRequestHandler):
         content = remote.files.get(address.path.removeprefix("/data/"))
         if content is None:
             return self.answer(404, "text/html; charset=utf-8", b"<title>Page not found</title>")
-        time.sleep(remote.slow)
+        if remote.is_stopping():
+            return self.half(content)
         return self.answer(200, "text/csv", content)
+
+    def half(self, content: bytes) -> None:
+        self.answer(200, "text/csv", content[: len(content) // 2], len(content))
+        self.wfile.flush()
+        self.remote.stopped.set()
+        self.remote.goes_on.wait()
 
     def export(self, query: dict[str, list[str]]) -> None:
         first, last = (date.fromisoformat(query[name][0]) for name in ("start_date", "end_date"))
@@ -280,19 +303,22 @@ def test_plain_http_to_another_machine_will_do_for_reading_but_not_for_passwords
 
 def test_a_copy_that_is_killed_is_never_torn_and_goes_on(tmp_path):
     with serving(Remote(40)) as remote:
-        remote.slow = 0.002
         program = [sys.executable, "-m", "ifcb_flow_pipeline.cli", "mirror", remote.url, "samples", str(tmp_path)]
-        for wanted in (3, 17, 40):
+        for number in (3, 17, 40):
+            before = len(files(tmp_path))
+            remote.stop_at(number)
             child = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            while child.poll() is None and len(list(tmp_path.rglob("*.adc"))) < wanted:
-                time.sleep(0.005)
+            assert remote.stopped.wait(60)
             child.send_signal(signal.SIGKILL)
             child.wait()
+            remote.goes_on.set()
             there = files(tmp_path)
+            assert before <= len(there) < before + number
             assert there == {name: remote.files[name] for name in there}
             assert {name[:-3] for name in there if name.endswith("adc")} <= {
                 name[:-3] for name in there if name.endswith("hdr")
             }
+        remote.stops_at = None
         result = CliRunner().invoke(main, ["mirror", remote.url, "samples", str(tmp_path)])
         assert (result.exit_code, files(tmp_path)) == (0, without_images(remote))
 

@@ -26,12 +26,12 @@ import pyarrow.parquet as pq
 
 from benchmarks.faults.outcome import Outcome, wait_for
 from ifcb_flow_pipeline.defs.partitions import range_tags
-from ifcb_flow_pipeline.defs.planning import day_states, plan
+from ifcb_flow_pipeline.defs.planning import LOOKED_AT, day_states, plan
 from ifcb_flow_pipeline.simulate import demo_plan, write_archive
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.daily import DailyTables
 from ifcb_flow_pipeline.store.survey import Budget, Surveyor
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES, RAW_BINS
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_IMAGE_SCORES, BIN_SCORES, RAW_BINS
 
 #: What is expected: back to work within three minutes.
 RECOVERY_SECONDS = 180.0
@@ -184,7 +184,7 @@ class Served:
     def up_to_date(self) -> bool:
         """Whether the sensor would ask for nothing."""
         surveyor = Surveyor(self.archive, DailyTables(self.home / "tables"), self.folder / "ledger.sqlite")
-        found = surveyor.survey((BIN_FEATURES, BIN_SCORES), Budget())
+        found = surveyor.survey(LOOKED_AT, Budget())
         return found.complete and not plan(day_states(found), with_scores=True).requests
 
     def missing(self) -> list[str]:
@@ -206,7 +206,7 @@ class Served:
     def is_whole(self) -> bool:
         """Whether every stored file can be read, and every bin of the archive is once in each table."""
         wanted = {raw.bin_id.pid for raw in self.archive.scan().bins}
-        for table in (RAW_BINS, BIN_FEATURES, BIN_SCORES):
+        for table in (RAW_BINS, BIN_FEATURES, BIN_IMAGE_SCORES, BIN_SCORES):
             paths = sorted((self.home / "tables" / table.name).glob("*/*.parquet"))
             pids = Counter(pid for path in paths for pid in pq.read_table(path)["pid"].to_pylist())
             if set(pids) != wanted or max(pids.values()) > 1:

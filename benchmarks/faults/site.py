@@ -10,9 +10,9 @@ from ifcb_flow_pipeline.features.extract import FeatureSettings
 from ifcb_flow_pipeline.simulate import demo_plan, write_archive
 from ifcb_flow_pipeline.store.archive import Archive
 from ifcb_flow_pipeline.store.daily import DailyTables
-from ifcb_flow_pipeline.store.image_models import ImageModelStore
+from ifcb_flow_pipeline.store.image_files import ready_model
 from ifcb_flow_pipeline.store.survey import Budget, Survey, Surveyor
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_IMAGE_SCORES, POINT_CLOUDS, RAW_BINS, WINDOW_MAPS
+from ifcb_flow_pipeline.store.tables import BIN_FEATURES, POINT_CLOUDS, RAW_BINS
 
 LAST_DAY = date(2026, 11, 28)
 TABLES = (RAW_BINS, POINT_CLOUDS, BIN_FEATURES)
@@ -42,18 +42,15 @@ class Site:
 
     def make(self) -> None:
         """All steps but the scores, of all days that the archive or the tables have."""
-        listing, model = self.archive.scan(), ImageModelStore(self.home / "image_models").load()
-        windows, images = days.RecentDays(self.tables, WINDOW_MAPS), image_days.ImageHistory.of(self.tables)
-        bins = days.RecentDays(self.tables, BIN_IMAGE_SCORES, image_days.BIN_HISTORY_COLUMNS)
+        listing = self.archive.scan()
+        judge = image_days.DayJudge.of(self.tables, self.archive, ready_model())
         for day in sorted({*listing.days, *self.tables.days(RAW_BINS)}):
             with self.tables.alone(day):
                 days.write_inventory(self.tables, self.archive, listing, day)
                 days.write_clouds(self.tables, self.archive, day)
                 days.write_features(self.tables, FeatureSettings(), day)
                 image_days.write_image_features(self.tables, self.archive, IMAGES_PER_BIN, day)
-                image_days.write_window_maps(self.tables, self.archive, day, windows.before(day))
-                image_days.write_image_scores(self.tables, model, day, images)
-                image_days.write_bin_image_scores(self.tables, model, day, bins.before(day))
+                judge.write(day)
 
     def look(self) -> Survey:
         """What the sensor sees."""

@@ -19,6 +19,7 @@ from ifcb_flow_pipeline.detection.images.classifier_file import from_bytes, to_b
 from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.store.daily import replacing
 from ifcb_flow_pipeline.store.image_files import image_id
+from ifcb_flow_pipeline.store.model_files import read_model_file, write_model_file
 
 #: Many times what usual classifiers have.
 _LARGEST_FILE = 2**27
@@ -26,22 +27,12 @@ _LARGEST_FILE = 2**27
 
 def read_classifier(path: Path) -> ImageClassifier:
     """The classifier in a file. Raises ModelError, naming file and remedy."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-        if len(data) > _LARGEST_FILE:
-            raise ModelError(f"it is no file of a classifier, which has at most {_LARGEST_FILE} bytes")  # noqa: TRY301
-        return from_bytes(data)
-    except OSError as error:
-        raise ModelError(f"cannot read the classifier {path}: {error.strerror}") from error
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
+    return read_model_file(path, "a classifier", _LARGEST_FILE, from_bytes)
 
 
 def write_classifier(path: Path, classifier: ImageClassifier) -> None:
     """Write a classifier to a file, replacing what was there in one step."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(to_bytes(classifier))
+    write_model_file(path, to_bytes(classifier))
 
 
 def write_class_table(folder: Path, form: str, pid: str, rows: list[int], scores: ClassScores, model_id: str) -> Path:

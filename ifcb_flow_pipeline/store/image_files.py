@@ -15,11 +15,10 @@ from ifcb_flow_pipeline.detection.images.model import ImageModel
 from ifcb_flow_pipeline.detection.images.model_file import from_bytes, to_bytes
 from ifcb_flow_pipeline.detection.images.recogniser import CLEAN
 from ifcb_flow_pipeline.detection.images.training_image import TrainingImage
-from ifcb_flow_pipeline.detection.model_card import ModelError
 from ifcb_flow_pipeline.features.images.extract import sampled_rows
 from ifcb_flow_pipeline.store.archive import Archive
-from ifcb_flow_pipeline.store.daily import replacing
 from ifcb_flow_pipeline.store.image_labels import ImageLabel
+from ifcb_flow_pipeline.store.model_files import read_model_file, write_model_file
 
 #: The largest file of an image model, in bytes: many times what usual ones have.
 _LARGEST_FILE = 2**26
@@ -41,22 +40,12 @@ def read_image_model(path: Path | None) -> ImageModel:
     """The image model in a file; the ready one where None. Raises ModelError, naming file and remedy."""
     if path is None:
         return ready_model()
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-        if len(data) > _LARGEST_FILE:
-            raise ModelError(f"it is no file of an image model, which has at most {_LARGEST_FILE} bytes")  # noqa: TRY301
-        return from_bytes(data)
-    except OSError as error:
-        raise ModelError(f"cannot read the model {path}: {error.strerror}") from error
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
+    return read_model_file(path, "an image model", _LARGEST_FILE, from_bytes)
 
 
 def write_image_model(path: Path, model: ImageModel) -> None:
     """Write a model to a file, replacing what was there in one step."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(to_bytes(model))
+    write_model_file(path, to_bytes(model))
 
 
 def read_picture(path: Path) -> Image:

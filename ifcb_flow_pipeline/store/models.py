@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 from ifcb_flow_pipeline.detection.model_card import ModelCard, ModelError
 from ifcb_flow_pipeline.detection.open_model import AnyModel, model_from_bytes
 from ifcb_flow_pipeline.store.daily import replacing
+from ifcb_flow_pipeline.store.model_files import read_model_file, write_model_file
 
 #: What stands for the model in use wherever a model id is asked for.
 CURRENT = "current"
@@ -193,18 +194,12 @@ class ModelStore(KeptModels):
 
 def read_model(path: Path) -> AnyModel:
     """The model in a file, of any kind. Raises ModelError, naming file and remedy, where it is none."""
-    try:
-        return model_from_bytes(_content_of(path))
-    except OSError as error:
-        raise ModelError(f"cannot read the model {path}: {error.strerror}") from error
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
+    return read_model_file(path, "a model", _LARGEST_FILE, model_from_bytes)
 
 
 def write_model(path: Path, model: AnyModel) -> None:
     """Write a model to a file, replacing what was there in one step."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(model.to_bytes())
+    write_model_file(path, model.to_bytes())
 
 
 def checked_id(model_id: str) -> str:
@@ -213,14 +208,6 @@ def checked_id(model_id: str) -> str:
     if model_id == CURRENT or not _ID.fullmatch(model_id):
         raise ModelError(f"{model_id!r} cannot be the id of a model: letters, digits, '-', '_' and '.' can")
     return model_id
-
-
-def _content_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(_LARGEST_FILE + 1)
-    if len(data) > _LARGEST_FILE:
-        raise ModelError(f"it is no file of a model, which has at most {_LARGEST_FILE} bytes")
-    return data
 
 
 def _ends_a_line(file: BinaryIO) -> bool:
