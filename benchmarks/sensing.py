@@ -21,9 +21,8 @@ from benchmarks.memory import peak_mb
 from benchmarks.table import Row
 from ifcb_flow_pipeline.bins.pid import format_pid
 from ifcb_flow_pipeline.store.archive import Archive
-from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, footer
+from ifcb_flow_pipeline.store.daily import DailyTables, Provenance, footer, joined
 from ifcb_flow_pipeline.store.survey import Budget, Survey, Surveyor
-from ifcb_flow_pipeline.store.tables import BIN_FEATURES, BIN_SCORES
 
 INSTRUMENTS = ("IFCB101", "IFCB102", "IFCB103")
 FIRST_DAY = date(2003, 1, 1)
@@ -94,13 +93,16 @@ def _surveyor(root: Path, home: Path, minutes: int) -> Surveyor:
 
 
 def _write_tables(root: Path, home: Path, minutes: int) -> None:
+    from ifcb_flow_pipeline.defs.planning import LOOKED_AT
+
     surveyor = _surveyor(root, home, minutes)
     for day, entry in surveyor.survey((), Budget()).archive.items():
-        for table in (BIN_FEATURES, BIN_SCORES):
+        both = joined(entry.signature, entry.images)
+        for table, signature in zip(LOOKED_AT, (entry.signature, entry.images, both), strict=True):
             path = surveyor.tables.path(table, day)
             path.parent.mkdir(parents=True, exist_ok=True)
             rows = pa.Table.from_pylist([], schema=table.schema)
-            pq.write_table(rows.replace_schema_metadata(footer(table, Provenance(entry.signature))), path)
+            pq.write_table(rows.replace_schema_metadata(footer(table, Provenance(signature))), path)
 
 
 def _tick(root: Path, home: Path, minutes: int) -> dict[str, Any]:
@@ -110,11 +112,11 @@ def _tick(root: Path, home: Path, minutes: int) -> dict[str, Any]:
 
 def _one_tick(root: Path, home: Path, minutes: int) -> None:
     import ifcb_flow_pipeline.definitions  # noqa: F401 - a tick runs where it is loaded
-    from ifcb_flow_pipeline.defs.planning import day_states, plan
+    from ifcb_flow_pipeline.defs.planning import LOOKED_AT, day_states, plan
     from ifcb_flow_pipeline.defs.sensors import TICK_SECONDS
 
     started = time.perf_counter()
-    found: Survey = _surveyor(root, home, minutes).survey((BIN_FEATURES, BIN_SCORES), Budget(TICK_SECONDS))
+    found: Survey = _surveyor(root, home, minutes).survey(LOOKED_AT, Budget(TICK_SECONDS))
     if found.complete:
         plan(day_states(found), with_scores=True)
     seconds = time.perf_counter() - started
