@@ -12,6 +12,9 @@ from ifcb_flow_pipeline.detection.feature_metadata import FeatureMetadata, scale
 from ifcb_flow_pipeline.detection.lag_features import DRY_PCT, LAG_FEATURES, below_zero_first, lag_values
 from ifcb_flow_pipeline.detection.verdict.rules import READ
 
+#: Values farther out than this say no more, and single precision has room for what is reckoned with them.
+_FARTHEST = 1e20
+
 #: Columns that are written into rows together: 64 bytes of each row, as much as a processor writes at a time.
 _COLUMNS_TOGETHER = 16
 
@@ -98,4 +101,4 @@ def _scaled(
     found = recent[feature.name] if feature.name in recent else numbers(table, feature.name)
     if feature.name == "humidity_pct":
         found = np.maximum(found, DRY_PCT)
-    return scaled_values(found, feature.scale)
+    return np.clip(scaled_values(found, feature.scale), -_FARTHEST, _FARTHEST)

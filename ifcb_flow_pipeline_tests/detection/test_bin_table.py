@@ -73,6 +73,12 @@ def test_features_are_on_their_scales_and_dry_air_is_all_the_same():
     assert found.n_points.tolist() == bins["n_points"].tolist()
 
 
+@pytest.mark.parametrize(("told", "kept"), [(9e99, 1e20), (-9e99, -1e20), (1e19, 1e19)])
+def test_numbers_beyond_single_precision_are_far_out_and_no_more(told: float, kept: float):
+    bins = changed(columns(4, FLEET[:1]), [1], core_x_px=np.array([told]))
+    assert BinTable.of(table(bins), METADATA).values[1, 0] == np.float32(kept)
+
+
 def test_what_was_read_can_be_judged_and_what_has_points_enough_is_full():
     bins = columns(4, FLEET[:1])
     for row, status in enumerate(("ok", "empty", "too_few_points", "no_adc")):
